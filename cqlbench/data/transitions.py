@@ -1,0 +1,99 @@
+"""The one in-memory form of a dataset, and the timeline that defines it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cqlbench.errors import DatasetError
+
+Floats = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """`T` transitions in the order in which they were collected, episode after episode.
+
+    The timeline of one episode, row by row::
+
+        row t     observations[t] --actions[t]--> rewards[t], next_observations[t]
+        row t+1   observations[t+1] == next_observations[t]        (the same episode goes on)
+        ...
+        last row  one of three ends:
+                  terminated[t]  the task ended itself: the value of next_observations[t] is 0
+                  truncated[t]   a time limit cut it: bootstrap from next_observations[t], which is the
+                                 state really reached, never the next episode's first state
+                  neither        the recording stops here (file cut short, or the true next state of the
+                                 following row is unknown and that row was dropped): bootstrap as well
+
+    A row whose next observation is unknown is not here at all: readers drop and count it in `dropped_rows`.
+
+    Attributes:
+        observations: `[T, O]` float32.
+        actions: `[T, A]` float32.
+        rewards: `[T]` float32, the reward of `actions[t]`.
+        next_observations: `[T, O]` float32.
+        terminated: `[T]` bool.
+        truncated: `[T]` bool. A row may be both; `terminated` then decides the value.
+        episode_starts: `[E]` int64, ascending row numbers; the first is 0 and no episode is empty.
+        dropped_rows: rows of the source left out because their next observation is unknown.
+        notes: what a reader did that its caller should tell the user, one sentence each.
+    """
+
+    observations: Floats
+    actions: Floats
+    rewards: Floats
+    next_observations: Floats
+    terminated: Flags
+    truncated: Flags
+    episode_starts: NDArray[np.int64]
+    dropped_rows: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        rows = len(self.observations)
+        if rows == 0:
+            raise DatasetError("The dataset holds no transitions.")
+        expected: dict[str, tuple[tuple[int, ...], type]] = {
+            "observations": ((rows, self.observations.shape[-1]), np.float32),
+            "actions": ((rows, self.actions.shape[-1]), np.float32),
+            "rewards": ((rows,), np.float32),
+            "next_observations": (self.observations.shape, np.float32),
+            "terminated": ((rows,), np.bool_),
+            "truncated": ((rows,), np.bool_),
+        }
+        for name, (shape, dtype) in expected.items():
+            array = getattr(self, name)
+            if array.shape != shape or array.dtype != dtype:
+                raise DatasetError(
+                    f"'{name}' is {array.dtype} {array.shape}, but {np.dtype(dtype)} {shape} was expected."
+                )
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+    @property
+    def observation_size(self) -> int:
+        """`O`."""
+        return int(self.observations.shape[1])
+
+    @property
+    def action_size(self) -> int:
+        """`A`."""
+        return int(self.actions.shape[1])
+
+    @property
+    def episode_returns(self) -> NDArray[np.float64]:
+        """`[E]`: the undiscounted sum of rewards of each episode, summed in float64."""
+        return np.add.reduceat(self.rewards.astype(np.float64), self.episode_starts)
+
+    @property
+    def episode_lengths(self) -> NDArray[np.int64]:
+        """`[E]`: rows of each episode."""
+        return np.diff(np.append(self.episode_starts, len(self)))
+
+    @property
+    def episode_ends(self) -> NDArray[np.int64]:
+        """`[E]`: the last row of each episode."""
+        return self.episode_starts + self.episode_lengths - 1

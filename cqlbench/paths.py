@@ -1,0 +1,38 @@
+"""Where things live: the repository's data folders, the cache, the results."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def data_root() -> Path:
+    """The folder that holds `benchmarks/`, `datasets/` and `results/`.
+
+    The repository in a checkout (or an editable install); the package's own copy in a wheel.
+    """
+    bundled = _PACKAGE / "_bundled"
+    return bundled if bundled.is_dir() else _PACKAGE.parent
+
+
+def benchmarks_dir() -> Path:
+    """The Hydra config tree."""
+    return data_root() / "benchmarks"
+
+
+def cards_dir() -> Path:
+    """Dataset cards."""
+    return data_root() / "datasets" / "cards"
+
+
+def policies_dir() -> Path:
+    """Behaviour policies of the embedded datasets."""
+    return data_root() / "datasets" / "policies"
+
+
+def cache_dir() -> Path:
+    """`CQLBENCH_CACHE`, or the user's cache folder."""
+    chosen = os.environ.get("CQLBENCH_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("cqlbench"))
