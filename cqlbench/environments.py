@@ -1,7 +1,17 @@
-"""Vectorised MuJoCo (and other) environments: envpool where it has the environment, gymnasium elsewhere."""
+"""Vectorised MuJoCo (and other) environments: envpool where it has the environment, gymnasium elsewhere.
 
+The two backends run the same equations but draw different initial states from the same seed, and envpool
+carries a MuJoCo of its own. From one state with the same actions Hopper, Walker2d and HalfCheetah agree to
+rounding error at first; where the dynamics are chaotic (HalfCheetah) rounding alone parts them within
+200 steps. Episodes are therefore reproducible per backend and version, which `environment_versions` records.
+"""
+
+import contextlib
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,11 +30,20 @@ class EnvironmentSpec:
         id: gymnasium id, such as `Hopper-v4`.
         max_episode_steps: the time limit, in steps; `None` takes the registered one.
         kwargs: constructor arguments.
+
+    Raises:
+        UserError: the time limit is not positive.
     """
 
     id: str
     max_episode_steps: int | None = None
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.max_episode_steps is not None and self.max_episode_steps < 1:
+            raise UserError(
+                f"The time limit of '{self.id}' is {self.max_episode_steps} steps, and at least 1 is needed."
+            )
 
 
 @dataclass(frozen=True)
@@ -53,17 +72,20 @@ class VectorEnvironment(Protocol):
     backend: str
     """`envpool` or `gymnasium`."""
     action_low: NDArray[np.float32]
+    """`[A]`"""
     action_high: NDArray[np.float32]
+    """`[A]`"""
     observation_size: int
+    """`O`"""
 
     def reset(self) -> NDArray[np.float64]:
-        """First observations, `[n, O]`."""
+        """First observations, `[n, O]`: of the seeds' first episodes, then of the episodes after those."""
 
     def step(self, actions: NDArray[np.float32]) -> Step:
         """Apply `actions`, `[n, A]`."""
 
     def close(self) -> None:
-        """Free threads and simulators."""
+        """Free threads and simulators. May be called twice."""
 
 
 def make_environments(
@@ -73,25 +95,49 @@ def make_environments(
 
     Args:
         spec: the environment.
-        seeds: one 31-bit seed per environment.
+        seeds: one 31-bit seed per environment, at least one.
         backend: `auto` prefers envpool; `envpool` and `gymnasium` insist.
-        threads: envpool's worker threads; 0 lets it choose.
+        threads: envpool's worker threads; 0 takes one per usable core. They change no number.
 
     Raises:
         UserError: no backend has the environment, or its spaces are not boxes.
     """
-    if backend in ("auto", "envpool") and _envpool_has(spec):
+    if choose_backend(spec, backend) == "envpool":
         return _EnvpoolEnvironments(spec, seeds, threads)
-    if backend == "envpool":
-        raise UserError(f"envpool has no environment '{spec.id}'; use the gymnasium backend.")
     return _GymnasiumEnvironments(spec, seeds)
 
 
+def choose_backend(spec: EnvironmentSpec, backend: str = "auto") -> str:
+    """The backend that `make_environments` takes for `spec`: `envpool` or `gymnasium`.
+
+    Raises:
+        UserError: `backend` is unknown, or is `envpool` and envpool lacks the environment.
+    """
+    if backend not in ("auto", "envpool", "gymnasium"):
+        raise UserError(f"There is no environment backend '{backend}': use auto, envpool or gymnasium.")
+    if backend != "gymnasium" and _envpool_has(spec):
+        return "envpool"
+    if backend == "envpool":
+        raise UserError(
+            f"envpool cannot make '{spec.id}' here (not installed, no such environment, or constructor "
+            "arguments it does not take); use the gymnasium backend."
+        )
+    return "gymnasium"
+
+
 def environment_versions(spec: EnvironmentSpec, backend: str) -> dict[str, str]:
-    """Provenance of a score: environment id, backend with version, simulator with version."""
+    """Provenance of a score: environment id, backend with version, simulator with version.
+
+    envpool carries its own MuJoCo, so its version fixes the simulator's. A time limit or constructor
+    arguments that differ from the registered ones are listed too.
+    """
     versions = {"id": spec.id, "backend": backend, "backend_version": importlib.metadata.version(backend)}
     if backend == "gymnasium":
         versions["mujoco_version"] = importlib.metadata.version("mujoco")
+    if spec.max_episode_steps is not None:
+        versions["max_episode_steps"] = str(spec.max_episode_steps)
+    if spec.kwargs:
+        versions["kwargs"] = json.dumps(dict(spec.kwargs), sort_keys=True, default=str)
     return versions
 
 
@@ -100,7 +146,14 @@ def _envpool_has(spec: EnvironmentSpec) -> bool:
         import envpool
     except ImportError:
         return False
+    # envpool's constructors know their own option names, not gymnasium's.
     return not spec.kwargs and spec.id in envpool.list_all_envs()
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class _EnvpoolEnvironments:
@@ -109,30 +162,33 @@ class _EnvpoolEnvironments:
     def __init__(self, spec: EnvironmentSpec, seeds: Sequence[int], threads: int) -> None:
         import envpool
 
-        limit = {} if spec.max_episode_steps is None else {"max_episode_steps": spec.max_episode_steps}
         self._pool = envpool.make(
             spec.id,
             env_type="gymnasium",
             num_envs=len(seeds),
-            num_threads=threads,
+            num_threads=threads or min(len(seeds), _usable_cores()),
             seed=list(seeds),
-            **limit,
+            **_time_limit(spec),
         )
-        self.action_low, self.action_high, self.observation_size = _boxes(
-            spec, self._pool.action_space, self._pool.observation_space
-        )
+        try:
+            self.action_low, self.action_high, self.observation_size = _boxes(
+                spec, self._pool.action_space, self._pool.observation_space
+            )
+        except UserError:
+            self._pool.close()
+            raise
 
     def reset(self) -> NDArray[np.float64]:
         observations, _ = self._pool.reset()
-        return np.asarray(observations, np.float64)
+        return np.array(observations, np.float64)
 
     def step(self, actions: NDArray[np.float32]) -> Step:
         observations, rewards, terminated, truncated, _ = self._pool.step(actions.astype(np.float64))
         return Step(
-            np.asarray(observations, np.float64),
-            np.asarray(rewards, np.float64),
-            np.asarray(terminated, np.bool_),
-            np.asarray(truncated, np.bool_),
+            np.array(observations, np.float64),
+            np.array(rewards, np.float64),
+            np.array(terminated, np.bool_),
+            np.array(truncated, np.bool_),
         )
 
     def close(self) -> None:
@@ -143,43 +199,78 @@ class _GymnasiumEnvironments:
     backend = "gymnasium"
 
     def __init__(self, spec: EnvironmentSpec, seeds: Sequence[int]) -> None:
-        limit = {} if spec.max_episode_steps is None else {"max_episode_steps": spec.max_episode_steps}
-
         def make() -> gymnasium.Env[Any, Any]:
-            return gymnasium.make(spec.id, disable_env_checker=True, **limit, **spec.kwargs)
+            return gymnasium.make(spec.id, disable_env_checker=True, **_time_limit(spec), **spec.kwargs)
 
         try:
-            self._vector = gymnasium.vector.SyncVectorEnv([make] * len(seeds))
-        except (gymnasium.error.Error, ImportError) as error:
-            raise UserError(f"Environment '{spec.id}' cannot be made here: {error}") from error
-        self._seeds = list(seeds)
-        self.action_low, self.action_high, self.observation_size = _boxes(
-            spec, self._vector.single_action_space, self._vector.single_observation_space
-        )
+            with _quiet_construction():
+                self._vector = gymnasium.vector.SyncVectorEnv(
+                    [make] * len(seeds), autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP
+                )
+        except (gymnasium.error.Error, ImportError, TypeError) as error:
+            # A TypeError is a constructor argument that the environment does not know.
+            if isinstance(error, TypeError) and not spec.kwargs:
+                raise
+            reason = str(error).strip().rstrip(".")
+            raise UserError(f"Environment '{spec.id}' cannot be made here: {reason}.") from error
+        self._unused_seeds: list[int | None] | None = list(seeds)
+        try:
+            self.action_low, self.action_high, self.observation_size = _boxes(
+                spec, self._vector.single_action_space, self._vector.single_observation_space
+            )
+        except UserError:
+            self._vector.close()
+            raise
 
     def reset(self) -> NDArray[np.float64]:
-        observations, _ = self._vector.reset(seed=self._seeds)
+        # Seeding again would replay the first episodes, which envpool's `reset` does not do.
+        seeds, self._unused_seeds = self._unused_seeds, None
+        observations, _ = self._vector.reset(seed=seeds)
         return np.array(observations, np.float64)
 
     def step(self, actions: NDArray[np.float32]) -> Step:
         observations, rewards, terminated, truncated, _ = self._vector.step(actions)
         return Step(
             np.array(observations, np.float64),
-            np.asarray(rewards, np.float64),
-            np.asarray(terminated, np.bool_),
-            np.asarray(truncated, np.bool_),
+            np.array(rewards, np.float64),
+            np.array(terminated, np.bool_),
+            np.array(truncated, np.bool_),
         )
 
     def close(self) -> None:
         self._vector.close()
 
 
+def _time_limit(spec: EnvironmentSpec) -> dict[str, int]:
+    return {} if spec.max_episode_steps is None else {"max_episode_steps": spec.max_episode_steps}
+
+
+@contextlib.contextmanager
+def _quiet_construction() -> Iterator[None]:
+    """No line per environment about ids and XML attributes that newer releases have superseded.
+
+    The ids are the published protocol's (D4RL is scored on v4), so the advice to upgrade is not for our users.
+    """
+    import mujoco
+
+    def ignore(_: str) -> None:
+        return None
+
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(ignore)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        mujoco.set_mju_user_warning(before)
+
+
 def _boxes(
     spec: EnvironmentSpec, action_space: Any, observation_space: Any
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
     for what, space in (("action", action_space), ("observation", observation_space)):
-        # envpool hands out gymnasium's own classes; anything else (dicts, discrete) is not a flat box.
-        if type(space).__name__ != "Box" or len(space.shape) != 1:
+        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
             raise UserError(
                 f"Environment '{spec.id}' has the {what} space {space}, and a flat Box is needed."
             )

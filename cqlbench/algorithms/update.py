@@ -1,0 +1,175 @@
+"""One gradient step as a function: losses, Adam, target update. Nothing in here draws a random number."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cqlbench.algorithms import networks
+from cqlbench.algorithms.cql import Batch, Networks, Noise, losses
+from cqlbench.algorithms.networks import ActionBox, Params
+from cqlbench.config import CQLConfig
+from cqlbench.seeding import Purpose, torch_generator
+
+_BETAS = (0.9, 0.999)
+_EPSILON = 1e-8
+"""Adam's published defaults (Kingma & Ba 2015, algorithm 1), which all CQL code uses."""
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """Everything a gradient step changes, each tensor with a leading S.
+
+    Attributes:
+        parameters: `actor`, `critics` and `temperature` (`{"log": [S]}`), what Adam moves.
+        target_critics: the polyak average of `critics`.
+        first_moments: Adam's, shaped as `parameters`.
+        second_moments: Adam's, shaped as `parameters`.
+        steps: scalar float: gradient steps taken.
+    """
+
+    parameters: dict[str, Params]
+    target_critics: Params
+    first_moments: dict[str, Params]
+    second_moments: dict[str, Params]
+    steps: Tensor
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nested dictionaries of tensors, sharing memory with this state."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any]) -> "TrainState":
+        """The inverse of `state_dict`."""
+        return cls(**state)
+
+    def clone(self) -> "TrainState":
+        """A copy that shares nothing with this state."""
+        return TrainState(**_map(self.state_dict(), torch.clone))
+
+    def to(self, device: torch.device | str) -> "TrainState":
+        """This state on `device`."""
+        return TrainState(**_map(self.state_dict(), lambda tensor: tensor.to(device)))
+
+    def finite(self) -> Tensor:
+        """`[S]` bool: the seeds whose parameters are all finite."""
+        flags = [torch.isfinite(t).flatten(1).all(1) for _, t in _leaves(self.parameters)]
+        return torch.stack(flags).all(0)
+
+
+Update = Callable[[TrainState, Batch, Noise], tuple[TrainState, dict[str, Tensor]]]
+
+
+def initial_state(
+    config: CQLConfig, observation_size: int, action_size: int, seeds: Sequence[int]
+) -> TrainState:
+    """Fresh parameters on the CPU; a seed's do not depend on the other seeds."""
+    generators = [torch_generator(seed, Purpose.INIT) for seed in seeds]
+    actor = networks.init_actor(
+        observation_size,
+        action_size,
+        config.actor_hidden,
+        generators,
+        orthogonal=config.orthogonal_init,
+    )
+    critics = networks.init_critics(
+        observation_size,
+        action_size,
+        config.critic_hidden,
+        config.critics,
+        generators,
+        orthogonal=config.orthogonal_init,
+    )
+    temperature = torch.full((len(seeds),), config.entropy_temperature).log()
+    parameters = {"actor": actor, "critics": critics, "temperature": {"log": temperature}}
+    return TrainState(
+        parameters=parameters,
+        target_critics=_map(critics, torch.clone),
+        first_moments=_map(parameters, torch.zeros_like),
+        second_moments=_map(parameters, torch.zeros_like),
+        steps=torch.zeros(()),
+    )
+
+
+def make_update(config: CQLConfig, box: ActionBox) -> Update:
+    """The gradient step of `config` on actions in `box`.
+
+    The step's result depends on its three arguments alone. The state given in is consumed: its memory is
+    reused for the state that comes out (clone it first to keep it).
+
+    Returns:
+        `update(state, batch, noise) -> (state, diagnostics)`; diagnostics are detached, one `[S]` tensor each.
+    """
+    rates = {"actor": config.actor_learning_rate, "critics": config.critic_learning_rate}
+    if config.learn_entropy_temperature:
+        rates["temperature"] = config.temperature_learning_rate
+
+    def update(state: TrainState, batch: Batch, noise: Noise) -> tuple[TrainState, dict[str, Tensor]]:
+        gradients, diagnostics = loss_gradients(state, batch, noise, config, box)
+        with torch.no_grad():
+            state.steps.add_(1)
+            for group, rate in rates.items():
+                _adam(state, group, gradients[group], rate)
+            _polyak(state, config.polyak_rate)
+        return state, diagnostics
+
+    return update
+
+
+def loss_gradients(
+    state: TrainState, batch: Batch, noise: Noise, config: CQLConfig, box: ActionBox
+) -> tuple[dict[str, Params], dict[str, Tensor]]:
+    """Gradients of each seed's losses with respect to `state.parameters`, and the diagnostics."""
+    leaves = _map(state.parameters, lambda tensor: tensor.detach().requires_grad_())
+    result = losses(
+        Networks(leaves["actor"], leaves["critics"], state.target_critics, leaves["temperature"]["log"]),
+        batch,
+        noise,
+        config,
+        box,
+    )
+    flat = list(_leaves(leaves))
+    grads = torch.autograd.grad(result.total(), [tensor for _, tensor in flat])
+    gradients: dict[str, Params] = {group: {} for group in leaves}
+    for ((group, name), _), grad in zip(flat, grads, strict=True):
+        gradients[group][name] = grad
+    return gradients, result.diagnostics
+
+
+def _adam(state: TrainState, group: str, gradients: Params, rate: float) -> None:
+    names = list(gradients)
+    # The kernel under torch.optim.Adam(fused=True): one pass over memory, bias correction from `steps`.
+    torch._fused_adam_(
+        [state.parameters[group][name] for name in names],
+        [gradients[name] for name in names],
+        [state.first_moments[group][name] for name in names],
+        [state.second_moments[group][name] for name in names],
+        [],
+        [state.steps] * len(names),
+        lr=rate,
+        beta1=_BETAS[0],
+        beta2=_BETAS[1],
+        weight_decay=0.0,
+        eps=_EPSILON,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+def _polyak(state: TrainState, rate: float) -> None:
+    targets = list(state.target_critics.values())
+    torch._foreach_lerp_(targets, list(state.parameters["critics"].values()), rate)
+
+
+def _map(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(tree, dict):
+        return {name: _map(branch, function) for name, branch in tree.items()}
+    return function(tree)
+
+
+def _leaves(groups: dict[str, Params]) -> Iterator[tuple[tuple[str, str], Tensor]]:
+    for group, params in groups.items():
+        for name, tensor in params.items():
+            yield (group, name), tensor

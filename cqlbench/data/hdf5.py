@@ -1,0 +1,170 @@
+"""Safe reading of HDF5 files: whatever is wrong with a file ends as one sentence, never as an h5py traceback."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from cqlbench.data.transitions import Flags, Floats
+from cqlbench.errors import DatasetError
+
+# What h5py raises for damaged chunks, missing filters, dangling links and impossible conversions.
+_H5PY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, NotImplementedError, MemoryError)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """Open `path` for reading.
+
+    Raises:
+        DatasetError: the file is missing, not HDF5, cut short or damaged.
+    """
+    if not path.exists():
+        raise DatasetError(f"There is no file {path}; check the path.")
+    if not path.is_file():
+        raise DatasetError(f"{path} is not a file; give the path of an HDF5 file.")
+    try:
+        if not h5py.is_hdf5(path):
+            raise DatasetError(f"{path} is not an HDF5 file (no HDF5 signature); fetch or export it again.")
+        file = h5py.File(path, "r")
+    except _H5PY_ERRORS as error:
+        raise DatasetError(
+            f"{path} cannot be opened: it is cut short, damaged or unreadable ({_first_line(error)}); "
+            "fetch or export it again."
+        ) from error
+    with file:
+        yield file
+
+
+def members(group: h5py.Group, path: Path) -> list[str]:
+    """Names in a group, in HDF5's order.
+
+    Raises:
+        DatasetError: the group cannot be listed.
+    """
+    try:
+        return list(group)
+    except _H5PY_ERRORS as error:
+        raise _damaged(group.name, path, error) from error
+
+
+def subgroup(group: h5py.Group, key: str, path: Path) -> h5py.Group:
+    """The group `key` inside `group`.
+
+    Raises:
+        DatasetError: it cannot be read or is not a group.
+    """
+    try:
+        member = group[key]
+    except _H5PY_ERRORS as error:
+        raise _damaged(key, path, error) from error
+    if not isinstance(member, h5py.Group):
+        raise DatasetError(f"'{key}' of {path} is not a group, and one episode was expected there.")
+    return member
+
+
+def require_keys(group: h5py.Group, keys: Sequence[str], path: Path, hint: str = "") -> None:
+    """Check that all of `keys` are in `group`.
+
+    Raises:
+        DatasetError: some are missing; the message lists those and what there is instead.
+    """
+    present = members(group, path)
+    missing = [key for key in keys if key not in present]
+    if missing:
+        shown = ", ".join(sorted(present)[:12]) + (", …" if len(present) > 12 else "") or "nothing"
+        place = f"'{group.name.strip('/')}' of {path}" if group.name != "/" else str(path)
+        raise DatasetError(f"{place} lacks {', '.join(missing)} (it has: {shown}){hint or '.'}")
+
+
+def dataset(group: h5py.Group, key: str, path: Path, dimensions: int) -> h5py.Dataset:
+    """The numeric dataset `key`, with `dimensions` axes; for one axis, `[T, 1]` will do as well.
+
+    D4RL's replay files keep rewards and flags as `[T, 1]`.
+
+    Raises:
+        DatasetError: it is a group, a scalar, empty, not numeric, or has another number of axes.
+    """
+    name = _name(group, key)
+    try:
+        member = group[key]
+        if not isinstance(member, h5py.Dataset):
+            raise DatasetError(f"'{name}' of {path} is a group, and an array was expected.")
+        shape, dtype = member.shape, member.dtype
+    except _H5PY_ERRORS as error:
+        raise _damaged(name, path, error) from error
+    if shape is None or shape == ():
+        raise DatasetError(f"'{name}' of {path} is a single value, and an array with one row per step is needed.")
+    if dtype.kind not in "fiub":
+        raise DatasetError(f"'{name}' of {path} has the type {dtype}, and numbers were expected.")
+    column = dimensions == 1 and len(shape) == 2 and shape[1] == 1
+    if len(shape) != dimensions and not column:
+        wanted = "[rows, size]" if dimensions == 2 else "[rows]"
+        raise DatasetError(f"'{name}' of {path} has the shape {list(shape)}, and {wanted} was expected.")
+    return member
+
+
+def floats(group: h5py.Group, key: str, path: Path, dimensions: int) -> Floats:
+    """The dataset `key` as float32, converted by HDF5 on the way into one new array.
+
+    Raises:
+        DatasetError: as `dataset`; also if it cannot be read or holds NaN or infinity.
+    """
+    source = dataset(group, key, path, dimensions)
+    name = _name(group, key)
+    if source.dtype.kind == "b":
+        raise DatasetError(f"'{name}' of {path} holds true/false values, and numbers were expected.")
+    values = np.empty(source.shape, np.float32)
+    _read_into(values, source, name, path)
+    finite = np.isfinite(values)
+    if not finite.all():
+        row = int(np.argwhere(~finite)[0, 0])
+        raise DatasetError(
+            f"'{name}' of {path} holds NaN, infinity or a value too large for float32, first at row {row}; "
+            "repair or leave out that row."
+        )
+    return values.reshape(len(values)) if dimensions == 1 else values
+
+
+def flags(group: h5py.Group, key: str, path: Path) -> Flags:
+    """The dataset `key` as `[T]` bool; 0 and 1 of any numeric type will do.
+
+    Raises:
+        DatasetError: as `dataset`; also if it cannot be read or holds anything but 0 and 1.
+    """
+    source = dataset(group, key, path, dimensions=1)
+    name = _name(group, key)
+    values = np.empty(source.shape, source.dtype)
+    _read_into(values, source, name, path)
+    values = values.reshape(len(values))
+    result = values.astype(np.bool_)
+    odd = np.flatnonzero(values != result)
+    if len(odd):
+        raise DatasetError(f"'{name}' of {path} must hold only 0 and 1, and row {odd[0]} is {values[odd[0]]}.")
+    return result
+
+
+def _read_into(out: np.ndarray[Any, Any], source: h5py.Dataset, name: str, path: Path) -> None:
+    if out.size == 0:
+        return
+    try:
+        source.read_direct(out)
+    except _H5PY_ERRORS as error:
+        raise _damaged(name, path, error) from error
+
+
+def _name(group: h5py.Group, key: str) -> str:
+    return f"{group.name}/{key}".lstrip("/")
+
+
+def _damaged(name: str, path: Path, error: BaseException) -> DatasetError:
+    return DatasetError(
+        f"'{name}' of {path} cannot be read ({_first_line(error)}): the file is damaged; fetch or export it again."
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip("'\"").splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,168 @@
+"""Local Minari datasets (HDF5 storage) -> `Transitions`."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from cqlbench.data import hdf5
+from cqlbench.data.transitions import Transitions
+from cqlbench.errors import DatasetError
+
+_EPISODE = re.compile(r"episode_(\d+)")
+_KEYS = ("observations", "actions", "rewards", "terminations", "truncations")
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """One episode of the file: `steps` actions and `steps + 1` observations."""
+
+    name: str
+    steps: int
+    observation_size: int
+    action_size: int
+
+
+def main_file(folder: str | Path) -> Path:
+    """The HDF5 file of a Minari dataset's folder, or of its `data` folder.
+
+    Raises:
+        DatasetError: there is none, or the dataset is stored in another format.
+    """
+    folder = Path(folder)
+    for data in (folder / "data", folder):
+        if (data / "main_data.hdf5").is_file():
+            return data / "main_data.hdf5"
+    storage = _metadata(folder / "data").get("data_format", "hdf5")
+    if storage != "hdf5":
+        raise DatasetError(
+            f"{folder} is stored as '{storage}', which is not supported yet; create it again with "
+            "data_format='hdf5'."
+        )
+    raise DatasetError(
+        f"{folder} is not a Minari dataset: it has no data/main_data.hdf5; give the folder of one dataset and "
+        "version, such as mujoco/hopper/medium-v0."
+    )
+
+
+def read_minari(folder: str | Path) -> Transitions:
+    """Read a local Minari dataset, episodes in the order of their numbers.
+
+    Each group `episode_<n>` holds `observations [T+1, O]`, `actions [T, A]`, `rewards [T]`, `terminations [T]`
+    and `truncations [T]`; the last observation is the state really reached, so no row is dropped.
+
+    Raises:
+        DatasetError: the folder or file is missing, damaged or incomplete, or the dataset has observations or
+            actions that are not flat boxes.
+    """
+    path = main_file(folder)
+    metadata = _metadata(path.parent)
+    _check_spaces(metadata, path)
+    notes: tuple[str, ...] = ()
+    with hdf5.opened(path) as file:
+        episodes = [_shape(file, name, path) for name in _episode_names(file, path, metadata)]
+        empty = sum(episode.steps == 0 for episode in episodes)
+        if empty:
+            notes = (f"{empty} episodes without a step were left out.",)
+        episodes = [episode for episode in episodes if episode.steps]
+        if not episodes:
+            raise DatasetError(f"{path} holds no transitions.")
+        return _read(file, episodes, path, notes)
+
+
+def _read(file: h5py.File, episodes: list[_Shape], path: Path, notes: tuple[str, ...]) -> Transitions:
+    sizes = (episodes[0].observation_size, episodes[0].action_size)
+    ends = np.cumsum([episode.steps for episode in episodes])
+    rows = int(ends[-1])
+    observations = np.empty((rows, sizes[0]), np.float32)
+    next_observations = np.empty_like(observations)
+    actions = np.empty((rows, sizes[1]), np.float32)
+    rewards = np.empty(rows, np.float32)
+    terminated = np.empty(rows, np.bool_)
+    truncated = np.empty(rows, np.bool_)
+    for episode, end in zip(episodes, ends, strict=True):
+        if (episode.observation_size, episode.action_size) != sizes:
+            raise DatasetError(
+                f"'{episode.name}' of {path} has {episode.observation_size} observed and {episode.action_size} "
+                f"action numbers, but '{episodes[0].name}' has {sizes[0]} and {sizes[1]}."
+            )
+        group = hdf5.subgroup(file, episode.name, path)
+        span = slice(int(end) - episode.steps, int(end))
+        states = hdf5.floats(group, "observations", path, dimensions=2)
+        observations[span] = states[:-1]
+        next_observations[span] = states[1:]
+        actions[span] = hdf5.floats(group, "actions", path, dimensions=2)
+        rewards[span] = hdf5.floats(group, "rewards", path, dimensions=1)
+        terminated[span] = hdf5.flags(group, "terminations", path)
+        truncated[span] = hdf5.flags(group, "truncations", path)
+    starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+    return Transitions(
+        observations, actions, rewards, next_observations, terminated, truncated, starts, notes=notes
+    )
+
+
+def _episode_names(file: h5py.File, path: Path, metadata: dict[str, Any]) -> list[str]:
+    names = [name for name in hdf5.members(file, path) if _EPISODE.fullmatch(name)]
+    if not names:
+        raise DatasetError(f"{path} holds no transitions: it has no group 'episode_0'.")
+    total = metadata.get("total_episodes", len(names))
+    if total != len(names):
+        raise DatasetError(
+            f"{path} holds {len(names)} episodes, but its metadata.json says {total}: the copy is incomplete; "
+            "download it again."
+        )
+    return sorted(names, key=lambda name: int(name.removeprefix("episode_")))
+
+
+def _shape(file: h5py.File, name: str, path: Path) -> _Shape:
+    group = hdf5.subgroup(file, name, path)
+    hdf5.require_keys(group, _KEYS, path)
+    if isinstance(group.get("observations"), h5py.Group):
+        raise DatasetError(
+            f"'{name}/observations' of {path} is a dictionary, which is not supported yet; flatten the "
+            "observations into one box."
+        )
+    if isinstance(group.get("actions"), h5py.Dataset) and group["actions"].ndim == 1:
+        raise DatasetError(f"'{name}/actions' of {path} are discrete, which is not supported yet.")
+    observations = hdf5.dataset(group, "observations", path, dimensions=2).shape
+    actions = hdf5.dataset(group, "actions", path, dimensions=2).shape
+    steps = actions[0]
+    if observations[0] != steps + 1:
+        raise DatasetError(
+            f"'{name}/observations' of {path} has {observations[0]} rows for {steps} actions, but a Minari "
+            f"episode has one observation more than actions ({steps + 1})."
+        )
+    for key in ("rewards", "terminations", "truncations"):
+        length = hdf5.dataset(group, key, path, dimensions=1).shape[0]
+        if length != steps:
+            raise DatasetError(f"'{name}/{key}' of {path} has {length} rows for {steps} actions.")
+    return _Shape(name, steps, observations[1], actions[1])
+
+
+def _metadata(data: Path) -> dict[str, Any]:
+    """`metadata.json` beside the data; Minari before 0.5 kept it elsewhere, so it may be missing."""
+    path = data / "metadata.json"
+    if not path.is_file():
+        return {}
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}); download the dataset again.") from error
+    if not isinstance(metadata, dict):
+        raise DatasetError(f"{path} is not a JSON object; download the dataset again.")
+    return metadata
+
+
+def _check_spaces(metadata: dict[str, Any], path: Path) -> None:
+    for what in ("observation", "action"):
+        space = metadata.get(f"{what}_space")
+        try:
+            kind = json.loads(space).get("type", "Box") if isinstance(space, str) else "Box"
+        except (ValueError, AttributeError):
+            continue
+        if kind != "Box":
+            raise DatasetError(f"{path} has {what}s of the space '{kind}', which is not supported yet (only Box is).")

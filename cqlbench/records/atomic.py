@@ -1,0 +1,65 @@
+"""Files that appear under their final name only when they are whole, and on disk."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+
+def create(path: Path, content: bytes) -> None:
+    """Make the new file `path`.
+
+    Raises:
+        FileExistsError: there is one already; it is left as it is.
+        OSError: the file cannot be written; nothing is left under its name.
+    """
+    with _beside(path, content) as whole:
+        try:
+            os.link(whole, path)
+        except FileExistsError:
+            raise
+        except OSError:
+            # File systems without hard links (exFAT, some network mounts).
+            with FileLock(path.with_name(".lock")):
+                if path.exists():
+                    raise FileExistsError(path) from None
+                whole.rename(path)
+    _sync_folder(path.parent)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Make the file `path`, in place of one that may be there.
+
+    Raises:
+        OSError: the file cannot be written; what was there is left as it was.
+    """
+    with _beside(path, content) as whole:
+        whole.replace(path)
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def _beside(path: Path, content: bytes) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with whole.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield whole
+    finally:
+        whole.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,114 @@
+"""`Record` to strict JSON and back; reading refuses whatever is not exactly of this schema."""
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from cqlbench.records.schema import SCHEMA_VERSION, Record, RecordError
+
+
+def to_json(record: Record) -> str:
+    """Strict JSON: one line per top-level field, evaluation and diagnostics row.
+
+    Raises:
+        ValueError: a number is not finite where `None` is not allowed.
+    """
+    lines = []
+    for name, value in dataclasses.asdict(record).items():
+        if name in ("evaluations", "diagnostics") and value:
+            rows = ",\n".join(f"  {_dumps(row)}" for row in value)
+            text = f"[\n{rows}\n ]"
+        else:
+            text = _dumps(value)
+        lines.append(f" {json.dumps(name)}: {text}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def from_json(text: str, source: Path | str) -> Record:
+    """Read what `to_json` wrote.
+
+    Args:
+        text: the JSON.
+        source: where it came from, for messages.
+
+    Raises:
+        RecordError: not strict JSON, of a newer schema, or not exactly the fields and types of this one.
+    """
+    try:
+        content = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+        _check_version(content)
+        return typing.cast("Record", _decode(content, Record, ""))
+    except ValueError as error:
+        raise RecordError(f"Record '{source}' cannot be used: {error}.") from error
+
+
+def _check_version(content: Any) -> None:
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if type(version) is not int or version < 1:
+        raise ValueError("it is not a JSON object with a schema_version of 1 or more")
+    if version > SCHEMA_VERSION:
+        raise ValueError(
+            f"it has schema version {version} and this cqlbench reads up to {SCHEMA_VERSION}; update cqlbench"
+        )
+
+
+def _decode(value: Any, expected: Any, where: str) -> Any:
+    """`value` as the annotated type `expected`; ValueError names the place `where` it does not fit."""
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    if expected is Any:
+        return value
+    if dataclasses.is_dataclass(expected):
+        return _decode_fields(value, typing.cast("type", expected), where)
+    if origin is types.UnionType:
+        inner = next(argument for argument in arguments if argument is not types.NoneType)
+        return None if value is None else _decode(value, inner, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(f"'{where}' is {value!r}, not one of {', '.join(map(str, arguments))}")
+        return value
+    if origin is tuple and isinstance(value, list):
+        return tuple(_decode(item, arguments[0], f"{where}[{index}]") for index, item in enumerate(value))
+    if origin is Mapping and isinstance(value, dict):
+        return {name: _decode(item, arguments[1], f"{where}.{name}") for name, item in value.items()}
+    if type(value) is expected or (expected is float and type(value) is int):
+        return value
+    names = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
+    wanted = names.get(expected, {tuple: "a list", Mapping: "an object"}.get(origin, str(expected)))
+    raise ValueError(f"'{where}' is {_shorten(value)}, and {wanted} was expected")
+
+
+def _decode_fields(value: Any, expected: type, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(f"'{where}' is {_shorten(value)}, and an object was expected")  # noqa: TRY004
+    hints = typing.get_type_hints(expected)
+    owner = f"'{where}'" if where else "it"
+    if missing := sorted(hints.keys() - value.keys()):
+        raise ValueError(f"{owner} lacks {', '.join(missing)}")
+    if unknown := sorted(value.keys() - hints.keys()):
+        raise ValueError(f"{owner} has unknown fields: {', '.join(unknown)}")
+    prefix = f"{where}." if where else ""
+    return expected(**{name: _decode(value[name], hint, prefix + name) for name, hint in hints.items()})
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"it holds {name}, which is not JSON")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError(f"an object holds a key twice, among {', '.join(sorted(content))}")
+    return content
+
+
+def _shorten(value: Any) -> str:
+    text = _dumps(value)
+    return text if len(text) <= 40 else text[:37] + "..."

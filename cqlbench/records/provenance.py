@@ -1,0 +1,137 @@
+"""What a record says about the code and the computer that made it; nothing that names a person or a host."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cqlbench
+from cqlbench.paths import data_root
+from cqlbench.records.schema import Git, Machine
+
+PACKAGES = ("torch", "torchrl", "tensordict", "numpy", "envpool", "gymnasium", "mujoco", "minari", "h5py")
+# Uncommitted files elsewhere (notes, results) cannot change a number.
+_CODE = ("cqlbench", "benchmarks", "datasets", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The fields of `Record` that do not come from the run itself."""
+
+    versions: dict[str, str]
+    git: Git
+    machine: Machine
+    command: tuple[str, ...]
+    created_at: str
+
+
+def collect(device: str = "cpu", arguments: Sequence[str] | None = None) -> Provenance:
+    """Everything of this module.
+
+    Args:
+        device: the torch device that trains.
+        arguments: the command line; `sys.argv` by default.
+    """
+    return Provenance(versions(), git_state(), machine(device), command(arguments), now())
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of cqlbench and of the installed packages that can change a number."""
+    found = {"python": platform.python_version(), "cqlbench": cqlbench.__version__}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state(folder: Path | None = None) -> Git:
+    """Commit of the checkout, and whether its code differs from it.
+
+    Args:
+        folder: top of the checkout; by default the one this package is run from. A package installed
+            somewhere inside another project's repository is not taken for that project.
+    """
+    folder = (folder or data_root()).resolve()
+    top = _git(folder, "rev-parse", "--show-toplevel")
+    commit = _git(folder, "rev-parse", "HEAD")
+    if not top or not commit or Path(top).resolve() != folder:
+        return Git(commit=None, dirty=None)
+    changes = _git(folder, "status", "--porcelain", "--", *_CODE)
+    return Git(commit=commit, dirty=None if changes is None else bool(changes))
+
+
+def machine(device: str = "cpu") -> Machine:
+    """The hardware; the GPU only if `device` is one."""
+    return Machine(
+        platform=platform.platform(),
+        cpu=_cpu(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        gpu=_gpu(device),
+        memory_gib=_memory_gib(),
+    )
+
+
+def command(arguments: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The command line, without the program's folder and with `~` for the home folder."""
+    program, *rest = sys.argv if arguments is None else arguments
+    name = Path(program).name
+    home = str(Path.home())
+    first = ("python", "-m", "cqlbench.cli") if name.endswith(".py") else (name,)
+    return *first, *(argument.replace(home, "~") if len(home) > 1 else argument for argument in rest)
+
+
+def now() -> str:
+    """UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    program = shutil.which("git")
+    if program is None or not folder.is_dir():
+        return None
+    # A git hook exports GIT_DIR and the like, which would point at the hook's repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(  # noqa: S603 (fixed arguments)
+            [program, "--no-optional-locks", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            env=environment,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, "") or platform.processor() or platform.machine()
+
+
+def _gpu(device: str) -> str | None:
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, OSError, ValueError):
+        return None

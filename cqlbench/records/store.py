@@ -1,0 +1,190 @@
+"""Records on disk: written once, whole, and never over one another.
+
+    <folder>/runs/<dataset id>/<algorithm>/<budget>-<config hash>/seed-<n>.json
+                                                                  seed-<n>.run-2.json   the same run, made again
+
+A key's first record has the plain name; a rerun of the same key goes beside it under the next free number,
+so nothing is lost and two processes may write at once. Of several runs of a key the newest finished one
+counts; while none is finished, the newest.
+"""
+
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from cqlbench.records import atomic
+from cqlbench.records.codec import from_json, to_json
+from cqlbench.records.schema import Record, RecordError, RecordKey
+
+_FILE = re.compile(r"seed-(?P<seed>\d+)(?:\.run-(?P<run>\d+))?\.json")
+
+
+class RecordStore:
+    """The records under `<folder>/runs`.
+
+    Args:
+        folder: the results folder; made when the first record is written.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self._runs = self.folder / "runs"
+
+    def check_writable(self) -> None:
+        """Find out before training whether records can be written.
+
+        Raises:
+            RecordError: they cannot.
+        """
+        probe = self._runs / ".probe"
+        try:
+            atomic.replace(probe, b"")
+            probe.unlink(missing_ok=True)
+        except OSError as error:
+            raise RecordError(
+                f"Results folder '{self.folder}' cannot be written ({_cause(error)}); "
+                "choose another with results=<folder>."
+            ) from error
+
+    def write(self, record: Record) -> Path:
+        """File a record; a record of the same key that is already there stays.
+
+        Returns:
+            The new file.
+
+        Raises:
+            RecordError: the folder cannot be written; no partial file is left.
+        """
+        content = to_json(record).encode()
+        folder = self._folder_of(record.key)
+        try:
+            for run in itertools.count(1):
+                path = folder / _file_name(record.seed, run)
+                if not path.exists() and _created(path, content):
+                    return path
+        except OSError as error:
+            raise RecordError(
+                f"The record of seed {record.seed} cannot be written to '{folder}' ({_cause(error)})."
+            ) from error
+        raise AssertionError("numbers do not run out")
+
+    def history(self, key: RecordKey) -> list[Record]:
+        """Every record of `key`, oldest first.
+
+        Raises:
+            RecordError: a file cannot be read or lies in another record's place.
+        """
+        return self._read_all(*_values(key)).get(key, [])
+
+    def load(self, key: RecordKey) -> Record | None:
+        """The record of `key` that counts: the newest finished one, or the newest."""
+        return _counting(self.history(key))
+
+    def exists(self, key: RecordKey) -> bool:
+        """Whether `key` has a finished record."""
+        return any(record.status == "finished" for record in self.history(key))
+
+    def find(
+        self,
+        *,
+        dataset: str | None = None,
+        algorithm: str | None = None,
+        budget: str | None = None,
+        config_hash: str | None = None,
+        seed: int | None = None,
+    ) -> list[Record]:
+        """The records that count, one per key, in order of key; each argument narrows the search.
+
+        Raises:
+            RecordError: a file cannot be read or lies in another record's place.
+        """
+        groups = self._read_all(dataset, algorithm, budget, config_hash, seed)
+        counting = (_counting(history) for history in groups.values())
+        return [record for record in counting if record is not None]
+
+    def load_all(self) -> list[Record]:
+        """Every record, history included, in order of key and then age.
+
+        Raises:
+            RecordError: a file cannot be read or lies in another record's place.
+        """
+        return [record for history in self._read_all(*[None] * 5).values() for record in history]
+
+    def _read_all(
+        self,
+        dataset: str | None,
+        algorithm: str | None,
+        budget: str | None,
+        config_hash: str | None,
+        seed: int | None,
+    ) -> dict[RecordKey, list[Record]]:
+        wanted = (dataset, algorithm, budget, config_hash, seed)
+        folders = "/".join(
+            (
+                "**" if dataset is None else _safe(dataset),
+                "*" if algorithm is None else _safe(algorithm),
+                f"{'*' if budget is None else _safe(budget)}-{config_hash or '*'}",
+            )
+        )
+        numbered = []
+        for path in self._runs.glob(f"{folders}/seed-{'*' if seed is None else seed}*.json"):
+            name = _FILE.fullmatch(path.name)
+            if name and seed in (None, int(name["seed"])):
+                numbered.append((int(name["run"] or 1), self._read(path)))
+        groups: dict[RecordKey, list[Record]] = {}
+        for _, record in sorted(numbered, key=lambda pair: (pair[1].key, pair[0])):
+            if all(want in (None, have) for want, have in zip(wanted, _values(record.key), strict=True)):
+                groups.setdefault(record.key, []).append(record)
+        return groups
+
+    def _folder_of(self, key: RecordKey) -> Path:
+        return (
+            self._runs / _safe(key.dataset) / _safe(key.algorithm) / f"{_safe(key.budget)}-{key.config_hash}"
+        )
+
+    def _read(self, path: Path) -> Record:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecordError(f"Record '{path}' cannot be read ({_cause(error)}).") from error
+        record = from_json(text, path)
+        name = _FILE.fullmatch(path.name)
+        if path.parent != self._folder_of(record.key) or name is None or int(name["seed"]) != record.seed:
+            raise RecordError(
+                f"Record '{path}' is of {' '.join(map(str, _values(record.key)))} and lies in another "
+                "record's place; put it back or delete it."
+            )
+        return record
+
+
+def _values(key: RecordKey) -> tuple[str, str, str, str, int]:
+    return key.dataset, key.algorithm, key.budget, key.config_hash, key.seed
+
+
+def _counting(history: Sequence[Record]) -> Record | None:
+    finished = [record for record in history if record.status == "finished"]
+    return next(reversed(finished or history), None)
+
+
+def _created(path: Path, content: bytes) -> bool:
+    try:
+        atomic.create(path, content)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _file_name(seed: int, run: int) -> str:
+    return f"seed-{seed}.json" if run == 1 else f"seed-{seed}.run-{run}.json"
+
+
+def _safe(name: str) -> str:
+    """A relative path that stands for `name` alone: no two names share one, and none leads outside."""
+    parts = (quote(part, safe=" +,=@") for part in name.split("/"))
+    return "/".join(f"%{part}" if part in ("", ".", "..") else part for part in parts)
+
+
+def _cause(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -1,0 +1,232 @@
+"""Soft actor-critic with the project's own step: how the behaviour policies of embedded datasets were trained.
+
+It is the CQL step with `conservative_weight` 0, on data from the environment.
+"""
+
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cqlbench.algorithms.cql import Batch
+from cqlbench.algorithms.networks import ActionBox, Params, actor_distribution
+from cqlbench.algorithms.update import TrainState, initial_state, make_update
+from cqlbench.config import CQLConfig
+from cqlbench.environments import EnvironmentSpec, VectorEnvironment, make_environments
+from cqlbench.errors import ConfigError
+from cqlbench.seeding import Purpose, environment_seeds, numpy_generator, torch_generator
+from cqlbench.training.streams import NoiseShape, NoiseStream
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one behaviour policy is trained, and when it is good enough.
+
+    Attributes:
+        environment: gymnasium id.
+        max_episode_steps: time limit.
+        seed: of everything.
+        environments: stepped together; as many gradient steps follow each of their steps.
+        random_steps: environment steps with uniform actions before training starts.
+        max_steps: environment steps after which the recipe gives up.
+        evaluation_interval: environment steps between evaluations of the stochastic policy.
+        score_low: accept the first policy whose normalised score is in [score_low, score_high].
+        score_high: see `score_low`.
+        hidden: hidden layer sizes of actor and critics.
+        learning_rate: Adam's rate of every network.
+        batch_size: B.
+        discount: γ.
+        polyak_rate: of the target critics.
+        reward_scale: rewards are multiplied by it for training.
+    """
+
+    environment: str
+    max_episode_steps: int
+    seed: int
+    max_steps: int
+    score_low: float
+    score_high: float
+    environments: int = 4
+    random_steps: int = 5_000
+    evaluation_interval: int = 5_000
+    hidden: tuple[int, ...] = (256, 256)
+    learning_rate: float = 3e-4
+    batch_size: int = 256
+    discount: float = 0.99
+    polyak_rate: float = 0.005
+    reward_scale: float = 1.0
+
+    @classmethod
+    def read(cls, path: Path) -> "Recipe":
+        """The recipe in a TOML file.
+
+        Raises:
+            ConfigError: the file cannot be read, or names a key that a recipe does not have.
+        """
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"The recipe {path} cannot be read: {error}") from error
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ConfigError(f"The recipe {path} has the unknown key '{unknown[0]}'.")
+        if "hidden" in values:
+            values["hidden"] = tuple(values["hidden"])
+        return cls(**values)
+
+    def spec(self) -> EnvironmentSpec:
+        """The training environment."""
+        return EnvironmentSpec(self.environment, self.max_episode_steps)
+
+    def algorithm(self) -> CQLConfig:
+        """Soft actor-critic in the project's terms."""
+        return CQLConfig(
+            name="sac",
+            discount=self.discount,
+            polyak_rate=self.polyak_rate,
+            batch_size=self.batch_size,
+            actor_hidden=list(self.hidden),
+            critic_hidden=list(self.hidden),
+            orthogonal_init=False,
+            actor_learning_rate=self.learning_rate,
+            critic_learning_rate=self.learning_rate,
+            temperature_learning_rate=self.learning_rate,
+            backup_entropy=True,
+            conservative_weight=0.0,
+            normalize_observations=False,
+        )
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The actor after `steps` environment steps: `{layer}.weight` `[in, out]`, `{layer}.bias` `[out]`."""
+
+    steps: int
+    actor: dict[str, NDArray[np.float32]]
+    action_low: NDArray[np.float32]
+    action_high: NDArray[np.float32]
+
+
+class _Replay:
+    """The last `capacity` rows seen, on the CPU."""
+
+    def __init__(self, capacity: int, observation_size: int, action_size: int) -> None:
+        self._columns = [
+            torch.zeros(capacity, observation_size),
+            torch.zeros(capacity, action_size),
+            torch.zeros(capacity),
+            torch.zeros(capacity, observation_size),
+            torch.zeros(capacity),
+        ]
+        self._written = 0
+
+    def add(self, rows: list[NDArray[np.floating]]) -> None:
+        count = len(rows[0])
+        where = torch.arange(self._written, self._written + count) % len(self._columns[0])
+        for column, values in zip(self._columns, rows, strict=True):
+            column[where] = torch.from_numpy(np.asarray(values, np.float32))
+        self._written += count
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        rows = min(self._written, len(self._columns[0]))
+        indices = torch.randint(rows, (batch_size,), generator=generator)
+        return Batch(*(column[indices].unsqueeze(0) for column in self._columns))
+
+
+def train(recipe: Recipe) -> Iterator[Snapshot]:
+    """Train one policy; yields a snapshot every `evaluation_interval` environment steps.
+
+    The caller decides when to stop reading; at most `max_steps` environment steps are taken.
+    """
+    seeds = environment_seeds(recipe.seed, Purpose.ENVIRONMENT, recipe.environments)
+    environments = make_environments(recipe.spec(), seeds)
+    try:
+        yield from _train(recipe, environments)
+    finally:
+        environments.close()
+
+
+def _train(recipe: Recipe, environments: VectorEnvironment) -> Iterator[Snapshot]:
+    config = recipe.algorithm()
+    low, high = environments.action_low, environments.action_high
+    box = ActionBox.from_bounds(torch.from_numpy(low), torch.from_numpy(high))
+    state = initial_state(config, environments.observation_size, len(low), [recipe.seed])
+    update = make_update(config, box)
+    noise = NoiseStream([recipe.seed], NoiseShape.of(config, len(low)), torch.device("cpu"))
+    replay = _Replay(recipe.max_steps, environments.observation_size, len(low))
+    batches = torch_generator(recipe.seed, Purpose.BATCHES)
+    exploration = numpy_generator(recipe.seed, Purpose.ENVIRONMENT, 1)
+    observations = environments.reset()
+    ended = np.zeros(recipe.environments, np.bool_)
+    gradient_steps = 0
+    for steps in range(0, recipe.max_steps, recipe.environments):
+        if steps and steps % recipe.evaluation_interval < recipe.environments:
+            yield _snapshot(steps, state, low, high)
+        if steps < recipe.random_steps:
+            actions = exploration.uniform(low, high, (recipe.environments, len(low))).astype(np.float32)
+        else:
+            actions = _act(state.parameters["actor"], observations, box, exploration)
+        step = environments.step(actions)
+        # A step after an episode's end only resets: its action was ignored, so it is no transition.
+        real = ~ended
+        replay.add(
+            [
+                observations[real],
+                actions[real],
+                step.rewards[real] * recipe.reward_scale,
+                step.observations[real],
+                step.terminated[real].astype(np.float32),
+            ]
+        )
+        observations, ended = step.observations, step.terminated | step.truncated
+        if steps >= recipe.random_steps:
+            for _ in range(recipe.environments):
+                batch = replay.sample(recipe.batch_size, batches)
+                state, _ = update(state, batch, noise(gradient_steps))
+                gradient_steps += 1
+    yield _snapshot(recipe.max_steps, state, low, high)
+
+
+def _act(
+    actor: Params, observations: NDArray[np.float64], box: ActionBox, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    with torch.no_grad():
+        policy = actor_distribution(actor, torch.from_numpy(observations).float().unsqueeze(0), box)
+        normals = generator.standard_normal(policy.mean.shape, np.float32)
+        actions, _ = policy.sample(torch.from_numpy(normals))
+    taken: NDArray[np.float32] = actions.squeeze(0).numpy()
+    return taken
+
+
+def _snapshot(
+    steps: int, state: TrainState, low: NDArray[np.float32], high: NDArray[np.float32]
+) -> Snapshot:
+    actor = {
+        name: tensor[0].reshape(tensor.shape[-1] if name.endswith("bias") else tensor.shape[1:])
+        .clone()
+        .numpy()
+        for name, tensor in state.parameters["actor"].items()
+    }
+    return Snapshot(steps, actor, low, high)
+
+
+Accept = Callable[[Snapshot], bool]
+
+
+def train_until(recipe: Recipe, accept: Accept) -> Snapshot:
+    """The first snapshot that `accept` takes.
+
+    Raises:
+        ConfigError: none was accepted within `max_steps`.
+    """
+    for snapshot in train(recipe):
+        if accept(snapshot):
+            return snapshot
+    raise ConfigError(
+        f"No policy reached a score in [{recipe.score_low}, {recipe.score_high}] within"
+        f" {recipe.max_steps} steps; raise max_steps or change the seed."
+    )

@@ -1,0 +1,99 @@
+"""Batch indices and noise of every gradient step, drawn ahead in chunks.
+
+What seed k gets at step t is a function of (k, t) alone: no generator state needs saving, and the other seeds
+of the batch change nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cqlbench.algorithms.cql import Noise
+from cqlbench.config import CQLConfig
+from cqlbench.seeding import Purpose, torch_generator
+
+CHUNK = 16
+"""Steps drawn at once. Part of a stream's definition: changing it changes every run's numbers."""
+
+
+@dataclass(frozen=True)
+class NoiseShape:
+    """Sizes of one step's noise: B, N (0 without a conservative term) and A."""
+
+    batch_size: int
+    proposals: int
+    action_size: int
+
+    @classmethod
+    def of(cls, config: CQLConfig, action_size: int) -> "NoiseShape":
+        """What `config` draws per step."""
+        proposals = config.proposals if config.conservative_weight else 0
+        return cls(config.batch_size, proposals, action_size)
+
+
+class NoiseStream:
+    """`noise(step)` for a seed batch; the uniform part is in [-1, 1)."""
+
+    def __init__(self, seeds: Sequence[int], shape: NoiseShape, device: torch.device) -> None:
+        self._seeds = tuple(seeds)
+        self._shape = shape
+        self._device = device
+        self._chunk = -1
+        rows = shape.batch_size * shape.proposals * shape.action_size
+        single = shape.batch_size * shape.action_size
+        S = len(self._seeds)
+        self._normals = torch.empty(CHUNK, S, 2 * rows + 2 * single, device=device)
+        self._uniforms = torch.empty(CHUNK, S, rows, device=device)
+
+    def __call__(self, step: int) -> Noise:
+        """The noise of gradient step `step`, counted from 0. Valid until the next chunk is drawn."""
+        chunk, offset = divmod(step, CHUNK)
+        if chunk != self._chunk:
+            self._draw(chunk)
+        B, N, A = self._shape.batch_size, self._shape.proposals, self._shape.action_size
+        S, rows, single = len(self._seeds), B * N * A, B * A
+        normals = self._normals[offset]
+        current, following, actor, target = normals.split([rows, rows, single, single], dim=1)
+        return Noise(
+            random=self._uniforms[offset].view(S, B, N, A),
+            current=current.view(S, B, N, A),
+            next=following.view(S, B, N, A),
+            actor=actor.view(S, B, A),
+            target=target.view(S, B, A),
+        )
+
+    def _draw(self, chunk: int) -> None:
+        for position, seed in enumerate(self._seeds):
+            generator = torch_generator(seed, Purpose.NOISE, chunk, device=self._device)
+            shape = self._normals[:, position].shape
+            self._normals[:, position] = torch.randn(shape, generator=generator, device=self._device)
+            self._uniforms[:, position].uniform_(-1, 1, generator=generator)
+        self._chunk = chunk
+
+
+class IndexStream:
+    """`indices(step)`: row numbers `[S, B]`, uniform with replacement over `rows`, each seed with its own."""
+
+    def __init__(self, seeds: Sequence[int], batch_size: int, rows: int, device: torch.device) -> None:
+        self._seeds = tuple(seeds)
+        self._batch_size = batch_size
+        self._rows = rows
+        self._device = device
+        self._chunk = -1
+        self._indices = torch.empty(0)
+
+    def __call__(self, step: int) -> Tensor:
+        """Indices of gradient step `step`, counted from 0."""
+        chunk, offset = divmod(step, CHUNK)
+        if chunk != self._chunk:
+            self._indices = torch.stack([self._draw(seed, chunk) for seed in self._seeds], dim=1)
+            self._chunk = chunk
+        return self._indices[offset]
+
+    def _draw(self, seed: int, chunk: int) -> Tensor:
+        generator = torch_generator(seed, Purpose.BATCHES, chunk, device=self._device)
+        return torch.randint(
+            self._rows, (CHUNK, self._batch_size), generator=generator, device=self._device
+        )
