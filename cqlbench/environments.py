@@ -162,18 +162,18 @@ class _EnvpoolEnvironments:
     def __init__(self, spec: EnvironmentSpec, seeds: Sequence[int], threads: int) -> None:
         import envpool
 
-        self._pool = envpool.make(
-            spec.id,
-            env_type="gymnasium",
-            num_envs=len(seeds),
-            num_threads=threads or min(len(seeds), _usable_cores()),
-            seed=list(seeds),
-            **_time_limit(spec),
-        )
-        try:
-            self.action_low, self.action_high, self.observation_size = _boxes(
-                spec, self._pool.action_space, self._pool.observation_space
+        with _quiet_construction():
+            self._pool = envpool.make(
+                spec.id,
+                env_type="gymnasium",
+                num_envs=len(seeds),
+                num_threads=threads or min(len(seeds), _usable_cores()),
+                seed=list(seeds),
+                **_time_limit(spec),
             )
+            spaces = self._pool.action_space, self._pool.observation_space
+        try:
+            self.action_low, self.action_high, self.observation_size = _boxes(spec, *spaces)
         except UserError:
             self._pool.close()
             raise
@@ -211,8 +211,11 @@ class _GymnasiumEnvironments:
             # A TypeError is a constructor argument that the environment does not know.
             if isinstance(error, TypeError) and not spec.kwargs:
                 raise
-            reason = str(error).strip().rstrip(".")
-            raise UserError(f"Environment '{spec.id}' cannot be made here: {reason}.") from error
+            reason = str(error).strip().splitlines()[0].split(". ")[0].rstrip(".")
+            raise UserError(
+                f"Environment '{spec.id}' cannot be made here ({reason}); correct its id or arguments, or "
+                "install the package that registers it."
+            ) from error
         self._unused_seeds: list[int | None] | None = list(seeds)
         try:
             self.action_low, self.action_high, self.observation_size = _boxes(
@@ -247,9 +250,9 @@ def _time_limit(spec: EnvironmentSpec) -> dict[str, int]:
 
 @contextlib.contextmanager
 def _quiet_construction() -> Iterator[None]:
-    """No line per environment about ids and XML attributes that newer releases have superseded.
+    """No line per environment about superseded ids, XML attributes and rounded bounds.
 
-    The ids are the published protocol's (D4RL is scored on v4), so the advice to upgrade is not for our users.
+    The ids are the published protocol's (D4RL is scored on v4): the advice to upgrade is not for our users.
     """
     import mujoco
 

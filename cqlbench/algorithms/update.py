@@ -55,7 +55,7 @@ class TrainState:
 
     def finite(self) -> Tensor:
         """`[S]` bool: the seeds whose parameters are all finite."""
-        flags = [torch.isfinite(t).flatten(1).all(1) for _, t in _leaves(self.parameters)]
+        flags = [torch.isfinite(t).reshape(len(t), -1).all(1) for _, t in _leaves(self.parameters)]
         return torch.stack(flags).all(0)
 
 

@@ -14,8 +14,8 @@ from cqlbench.errors import DatasetError
 _REQUIRED = ("observations", "actions", "rewards", "terminals")
 _OPTIONAL = ("next_observations", "timeouts")
 
-# rlkit, which recorded D4RL's replay files, may cut an episode at an epoch's end without a flag: at most every
-# 1000 rows. Ten times as many jumps are not cuts but rows in disorder, and `lint` then refuses the file.
+# rlkit, which recorded D4RL's replay files, can cut an episode at an epoch's end without a flag, every 1000
+# rows at most. Ten times as many jumps are not cuts but rows in disorder, and `lint` then refuses the file.
 _MOST_CUTS = 0.01
 
 
@@ -56,8 +56,8 @@ def read_d4rl(path: str | Path) -> Transitions:
             following = hdf5.floats(file, "next_observations", path, dimensions=2)
             if following.shape != observations.shape:
                 raise DatasetError(
-                    f"'next_observations' of {path} has the shape {list(following.shape)}, but 'observations' "
-                    f"has {list(observations.shape)}; export the file again."
+                    f"'next_observations' of {path} has the shape {list(following.shape)}, but "
+                    f"'observations' has {list(observations.shape)}; export the file again."
                 )
     notes = []
     if timeouts is None:
@@ -93,8 +93,8 @@ def _starts_between_cuts(
     if 0 < len(cuts) <= _MOST_CUTS * len(ends):
         starts[cuts + 1] = True
         notes.append(
-            f"{len(cuts)} rows, first row {cuts[0]}, are followed by another state than their next observation "
-            "although no end is flagged: taken as cuts of the recording, with bootstrapping."
+            f"{len(cuts)} rows, first row {cuts[0]}, are followed by another state than their next "
+            "observation although no end is flagged: taken as cuts of the recording, with bootstrapping."
         )
     return np.flatnonzero(starts)
 
@@ -113,8 +113,8 @@ def _without_next_observations(
     kept = ~unknown
     if not kept.any():
         raise DatasetError(
-            f"{path} holds no usable transitions: it has no 'next_observations', and no row is followed by a row "
-            "of the same episode."
+            f"{path} holds no transitions that can be used: it has no 'next_observations', and no row is "
+            "followed by another of the same episode."
         )
     following = np.empty_like(observations)
     following[:-1] = observations[1:]

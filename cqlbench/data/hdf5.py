@@ -1,4 +1,4 @@
-"""Safe reading of HDF5 files: whatever is wrong with a file ends as one sentence, never as an h5py traceback."""
+"""Safe reading of HDF5 files: whatever is wrong with one ends in a sentence, never in an h5py traceback."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -7,12 +7,13 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from cqlbench.data.transitions import Flags, Floats
 from cqlbench.errors import DatasetError
 
 # What h5py raises for damaged chunks, missing filters, dangling links and impossible conversions.
-_H5PY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, NotImplementedError, MemoryError)
+_H5PY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, NotImplementedError)
 
 
 @contextlib.contextmanager
@@ -80,6 +81,19 @@ def require_keys(group: h5py.Group, keys: Sequence[str], path: Path, hint: str =
         raise DatasetError(f"{place} lacks {', '.join(missing)} (it has: {shown}){hint or '.'}")
 
 
+def shape(group: h5py.Group, key: str, path: Path) -> tuple[int, ...] | None:
+    """The shape of `key`: `None` for a group, `()` for a scalar or an empty dataset.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    try:
+        member = group[key]
+        return None if isinstance(member, h5py.Group) else tuple(member.shape or ())
+    except _H5PY_ERRORS as error:
+        raise _damaged(_name(group, key), path, error) from error
+
+
 def dataset(group: h5py.Group, key: str, path: Path, dimensions: int) -> h5py.Dataset:
     """The numeric dataset `key`, with `dimensions` axes; for one axis, `[T, 1]` will do as well.
 
@@ -97,7 +111,9 @@ def dataset(group: h5py.Group, key: str, path: Path, dimensions: int) -> h5py.Da
     except _H5PY_ERRORS as error:
         raise _damaged(name, path, error) from error
     if shape is None or shape == ():
-        raise DatasetError(f"'{name}' of {path} is a single value, and an array with one row per step is needed.")
+        raise DatasetError(
+            f"'{name}' of {path} is a single value, and an array with one row per step is needed."
+        )
     if dtype.kind not in "fiub":
         raise DatasetError(f"'{name}' of {path} has the type {dtype}, and numbers were expected.")
     column = dimensions == 1 and len(shape) == 2 and shape[1] == 1
@@ -117,8 +133,7 @@ def floats(group: h5py.Group, key: str, path: Path, dimensions: int) -> Floats:
     name = _name(group, key)
     if source.dtype.kind == "b":
         raise DatasetError(f"'{name}' of {path} holds true/false values, and numbers were expected.")
-    values = np.empty(source.shape, np.float32)
-    _read_into(values, source, name, path)
+    values = _read(source, np.dtype(np.float32), name, path)
     finite = np.isfinite(values)
     if not finite.all():
         row = int(np.argwhere(~finite)[0, 0])
@@ -137,23 +152,29 @@ def flags(group: h5py.Group, key: str, path: Path) -> Flags:
     """
     source = dataset(group, key, path, dimensions=1)
     name = _name(group, key)
-    values = np.empty(source.shape, source.dtype)
-    _read_into(values, source, name, path)
-    values = values.reshape(len(values))
+    values = _read(source, source.dtype, name, path).reshape(source.shape[0])
     result = values.astype(np.bool_)
     odd = np.flatnonzero(values != result)
     if len(odd):
-        raise DatasetError(f"'{name}' of {path} must hold only 0 and 1, and row {odd[0]} is {values[odd[0]]}.")
+        raise DatasetError(
+            f"'{name}' of {path} must hold only 0 and 1, and row {odd[0]} is {values[odd[0]]}."
+        )
     return result
 
 
-def _read_into(out: np.ndarray[Any, Any], source: h5py.Dataset, name: str, path: Path) -> None:
-    if out.size == 0:
-        return
+def _read(source: h5py.Dataset, dtype: np.dtype[Any], name: str, path: Path) -> NDArray[Any]:
     try:
-        source.read_direct(out)
+        out = np.empty(source.shape, dtype)
+        if out.size:  # HDF5 refuses to read an empty selection
+            source.read_direct(out)
+    except MemoryError as error:
+        raise DatasetError(
+            f"'{name}' of {path} says its shape is {list(source.shape)}, which does not fit into memory; "
+            "the file is damaged, or needs a larger machine."
+        ) from error
     except _H5PY_ERRORS as error:
         raise _damaged(name, path, error) from error
+    return out
 
 
 def _name(group: h5py.Group, key: str) -> str:
@@ -162,7 +183,8 @@ def _name(group: h5py.Group, key: str) -> str:
 
 def _damaged(name: str, path: Path, error: BaseException) -> DatasetError:
     return DatasetError(
-        f"'{name}' of {path} cannot be read ({_first_line(error)}): the file is damaged; fetch or export it again."
+        f"'{name}' of {path} cannot be read ({_first_line(error)}): the file is damaged; "
+        "fetch or export it again."
     )
 
 

@@ -12,8 +12,8 @@ _ROUNDING = 1e-5
 def check(transitions: Transitions, action_low: ArrayLike = -1.0, action_high: ArrayLike = 1.0) -> None:
     """Refuse a dataset that would train something else than it says.
 
-    Checks that values are finite, that actions are inside their box, that episodes are well formed and end flags
-    stand only at their ends, and that inside an episode a row's next observation is the following row's.
+    Checks that values are finite, that actions are inside their box, that end flags stand only at the ends of
+    episodes, and that inside an episode a row's next observation is the following row's observation.
 
     Args:
         transitions: the dataset.
@@ -24,15 +24,16 @@ def check(transitions: Transitions, action_low: ArrayLike = -1.0, action_high: A
         DatasetError: the first check that fails, with the field and the first row.
     """
     _check_finite(transitions)
-    _check_actions(transitions.actions, np.asarray(action_low), np.asarray(action_high))
+    _check_actions(
+        transitions.actions, np.asarray(action_low, np.float64), np.asarray(action_high, np.float64)
+    )
     _check_episodes(transitions)
     broken = jumps(transitions.observations, transitions.next_observations)
     broken = np.setdiff1d(broken, transitions.episode_ends)
     if len(broken):
         raise DatasetError(
-            f"At row {broken[0]} (and {len(broken) - 1} more) the next observation is not the following row's "
-            "observation although the episode goes on: rows are out of order or an episode's end is not flagged; "
-            "put that right in the file."
+            f"At row {broken[0]} (and {len(broken) - 1} more) the next observation is not the observation of "
+            "the following row although the episode goes on; put the rows in order or flag the episode's end."
         )
 
 
@@ -57,11 +58,13 @@ def _check_finite(transitions: Transitions) -> None:
         finite = np.isfinite(getattr(transitions, name))
         if not finite.all():
             row = int(np.argwhere(~finite)[0, 0])
-            raise DatasetError(f"'{name}' holds NaN or infinity, first at row {row}; repair or leave out that row.")
+            raise DatasetError(
+                f"'{name}' holds NaN or infinity, first at row {row}; repair or leave out that row."
+            )
 
 
-def _check_actions(actions: Floats, low: NDArray[np.generic], high: NDArray[np.generic]) -> None:
-    slack = _ROUNDING * (high.astype(np.float64) - low)
+def _check_actions(actions: Floats, low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
+    slack = _ROUNDING * (high - low)
     outside = ((actions < low - slack) | (actions > high + slack)).any(axis=1)
     if outside.any():
         row = int(np.flatnonzero(outside)[0])

@@ -44,16 +44,17 @@ def main_file(folder: str | Path) -> Path:
             "data_format='hdf5'."
         )
     raise DatasetError(
-        f"{folder} is not a Minari dataset: it has no data/main_data.hdf5; give the folder of one dataset and "
-        "version, such as mujoco/hopper/medium-v0."
+        f"{folder} is not a Minari dataset: it has no data/main_data.hdf5; give the folder of one dataset "
+        "and version, such as mujoco/hopper/medium-v0."
     )
 
 
 def read_minari(folder: str | Path) -> Transitions:
     """Read a local Minari dataset, episodes in the order of their numbers.
 
-    Each group `episode_<n>` holds `observations [T+1, O]`, `actions [T, A]`, `rewards [T]`, `terminations [T]`
-    and `truncations [T]`; the last observation is the state really reached, so no row is dropped.
+    Each group `episode_<n>` holds `observations [T+1, O]`, `actions [T, A]`, `rewards [T]`,
+    `terminations [T]` and `truncations [T]`; the last observation is the state
+    really reached, so no row is dropped.
 
     Raises:
         DatasetError: the folder or file is missing, damaged or incomplete, or the dataset has observations or
@@ -87,8 +88,8 @@ def _read(file: h5py.File, episodes: list[_Shape], path: Path, notes: tuple[str,
     for episode, end in zip(episodes, ends, strict=True):
         if (episode.observation_size, episode.action_size) != sizes:
             raise DatasetError(
-                f"'{episode.name}' of {path} has {episode.observation_size} observed and {episode.action_size} "
-                f"action numbers, but '{episodes[0].name}' has {sizes[0]} and {sizes[1]}."
+                f"'{episode.name}' of {path} observes {episode.observation_size} numbers and acts with "
+                f"{episode.action_size}, but '{episodes[0].name}' has {sizes[0]} and {sizes[1]}."
             )
         group = hdf5.subgroup(file, episode.name, path)
         span = slice(int(end) - episode.steps, int(end))
@@ -112,8 +113,8 @@ def _episode_names(file: h5py.File, path: Path, metadata: dict[str, Any]) -> lis
     total = metadata.get("total_episodes", len(names))
     if total != len(names):
         raise DatasetError(
-            f"{path} holds {len(names)} episodes, but its metadata.json says {total}: the copy is incomplete; "
-            "download it again."
+            f"{path} holds {len(names)} episodes, but its metadata.json says {total}: the copy is "
+            "incomplete; download it again."
         )
     return sorted(names, key=lambda name: int(name.removeprefix("episode_")))
 
@@ -121,12 +122,12 @@ def _episode_names(file: h5py.File, path: Path, metadata: dict[str, Any]) -> lis
 def _shape(file: h5py.File, name: str, path: Path) -> _Shape:
     group = hdf5.subgroup(file, name, path)
     hdf5.require_keys(group, _KEYS, path)
-    if isinstance(group.get("observations"), h5py.Group):
+    if hdf5.shape(group, "observations", path) is None:
         raise DatasetError(
             f"'{name}/observations' of {path} is a dictionary, which is not supported yet; flatten the "
             "observations into one box."
         )
-    if isinstance(group.get("actions"), h5py.Dataset) and group["actions"].ndim == 1:
+    if len(hdf5.shape(group, "actions", path) or ()) == 1:
         raise DatasetError(f"'{name}/actions' of {path} are discrete, which is not supported yet.")
     observations = hdf5.dataset(group, "observations", path, dimensions=2).shape
     actions = hdf5.dataset(group, "actions", path, dimensions=2).shape
@@ -165,4 +166,6 @@ def _check_spaces(metadata: dict[str, Any], path: Path) -> None:
         except (ValueError, AttributeError):
             continue
         if kind != "Box":
-            raise DatasetError(f"{path} has {what}s of the space '{kind}', which is not supported yet (only Box is).")
+            raise DatasetError(
+                f"{path} has the {what} space '{kind}', which is not supported yet; only Box is."
+            )

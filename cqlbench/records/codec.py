@@ -17,8 +17,10 @@ def to_json(record: Record) -> str:
     Raises:
         ValueError: a number is not finite where `None` is not allowed.
     """
+    # The version first, so that a reader of the raw file meets it first.
+    content = {"schema_version": record.schema_version} | dataclasses.asdict(record)
     lines = []
-    for name, value in dataclasses.asdict(record).items():
+    for name, value in content.items():
         if name in ("evaluations", "diagnostics") and value:
             rows = ",\n".join(f"  {_dumps(row)}" for row in value)
             text = f"[\n{rows}\n ]"

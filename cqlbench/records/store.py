@@ -1,7 +1,7 @@
 """Records on disk: written once, whole, and never over one another.
 
     <folder>/runs/<dataset id>/<algorithm>/<budget>-<config hash>/seed-<n>.json
-                                                                  seed-<n>.run-2.json   the same run, made again
+                                                                  seed-<n>.run-2.json   made again
 
 A key's first record has the plain name; a rerun of the same key goes beside it under the next free number,
 so nothing is lost and two processes may write at once. Of several runs of a key the newest finished one
@@ -123,9 +123,9 @@ class RecordStore:
         wanted = (dataset, algorithm, budget, config_hash, seed)
         folders = "/".join(
             (
-                "**" if dataset is None else _safe(dataset),
-                "*" if algorithm is None else _safe(algorithm),
-                f"{'*' if budget is None else _safe(budget)}-{config_hash or '*'}",
+                "**" if dataset is None else safe_name(dataset),
+                "*" if algorithm is None else safe_name(algorithm),
+                f"{'*' if budget is None else safe_name(budget)}-{config_hash or '*'}",
             )
         )
         numbered = []
@@ -141,7 +141,10 @@ class RecordStore:
 
     def _folder_of(self, key: RecordKey) -> Path:
         return (
-            self._runs / _safe(key.dataset) / _safe(key.algorithm) / f"{_safe(key.budget)}-{key.config_hash}"
+            self._runs
+            / safe_name(key.dataset)
+            / safe_name(key.algorithm)
+            / f"{safe_name(key.budget)}-{key.config_hash}"
         )
 
     def _read(self, path: Path) -> Record:
@@ -180,7 +183,7 @@ def _file_name(seed: int, run: int) -> str:
     return f"seed-{seed}.json" if run == 1 else f"seed-{seed}.run-{run}.json"
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
     """A relative path that stands for `name` alone: no two names share one, and none leads outside."""
     parts = (quote(part, safe=" +,=@") for part in name.split("/"))
     return "/".join(f"%{part}" if part in ("", ".", "..") else part for part in parts)

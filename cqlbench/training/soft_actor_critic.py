@@ -5,7 +5,7 @@ It is the CQL step with `conservative_weight` 0, on data from the environment.
 
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,8 @@ class Recipe:
         random_steps: environment steps with uniform actions before training starts.
         max_steps: environment steps after which the recipe gives up.
         evaluation_interval: environment steps between evaluations of the stochastic policy.
+        score_min: return that counts as 0.
+        score_max: return that counts as 100.
         score_low: accept the first policy whose normalised score is in [score_low, score_high].
         score_high: see `score_low`.
         hidden: hidden layer sizes of actor and critics.
@@ -48,6 +50,8 @@ class Recipe:
     max_episode_steps: int
     seed: int
     max_steps: int
+    score_min: float
+    score_max: float
     score_low: float
     score_high: float
     environments: int = 4
@@ -76,6 +80,9 @@ class Recipe:
             raise ConfigError(f"The recipe {path} has the unknown key '{unknown[0]}'.")
         if "hidden" in values:
             values["hidden"] = tuple(values["hidden"])
+        missing = [field.name for field in fields(cls) if field.default is MISSING and field.name not in values]
+        if missing:
+            raise ConfigError(f"The recipe {path} lacks the key '{missing[0]}'.")
         return cls(**values)
 
     def spec(self) -> EnvironmentSpec:

@@ -1,0 +1,59 @@
+# Every command makes or refreshes .venv itself, so each works as the first one after a clone.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Written last, so an interrupted setup is never taken for a whole one. The folder is part of its name because
+# an environment that was copied or moved along with its checkout still points at the old place.
+READY := $(VENV)/.ready-$(shell pwd -P | cksum | cut -d' ' -f1)
+# One thread per test process: the tests' matrices are small, and the processes already fill the cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+quote = '$(subst ','\'',$(1))'
+setting = $(if $($(1)),$(call quote,$(2)=$($(1))))
+BENCH = $(call quote,dataset=$(DATASET)) $(call setting,SOURCE,source) $(call setting,BUDGET,budget) \
+	$(call setting,SEEDS,seeds) $(call setting,STEPS,steps) $(call setting,DEVICE,device) \
+	$(call setting,RESULTS,results)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup check fix test bench lock clean named
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  make bench takes DATASET= and, where wanted, SOURCE=auto|d4rl|minari|embedded,"
+	@echo "  BUDGET=smoke|quick|paper, SEEDS=3 or SEEDS=0,1,2, STEPS=, DEVICE=auto|cpu|cuda, RESULTS=folder,"
+	@echo "  and ARGS= for everything else. PYTHON= chooses the interpreter that .venv is made with."
+
+setup: $(READY) ## Make or refresh .venv from requirements.lock
+	@echo "$(VENV) is ready."
+
+$(READY): requirements.lock pyproject.toml $(if $(filter bench,$(MAKECMDGOALS)),| named)
+	@python=$$(sh scripts/find_python.sh $(call quote,$(PYTHON))) && "$$python" scripts/bootstrap.py $@
+
+check: $(READY) ## Lint, formatting, types, structure: what CI checks before the tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(PYTEST) -q tests/test_structure.py
+
+fix: $(READY) ## Mend what a tool can mend
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+test: $(READY) ## Run every test
+	@$(PYTEST) -n auto --maxprocesses=8 --dist=worksteal $(ARGS)
+
+named:
+	@test -n $(call quote,$(DATASET)) || { \
+		echo "DATASET is missing; name one, for example: make bench DATASET=hopper-medium" >&2; exit 2; }
+
+bench: named $(READY) ## Train, evaluate and tabulate: make bench DATASET=hopper-medium
+	@$(BIN)/cqlbench bench $(BENCH) $(ARGS)
+
+lock: $(READY) ## Write requirements.lock anew from what .venv holds
+	@$(BIN)/python scripts/lock.py
+
+clean: ## Remove .venv and tool caches; results, records and datasets stay
+	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find cqlbench tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,91 @@
+"""The command line: one verb, then `key=value` words.
+
+    cqlbench bench dataset=hopper-medium
+
+Exit status: 0 done, 2 the user can put it right (one sentence on standard error), 130 interrupted.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+
+import cqlbench
+from cqlbench.errors import UserError
+
+_USAGE = """\
+usage: cqlbench VERB [key=value ...]
+
+verbs:
+  bench          train CQL on a dataset, evaluate, record and report it
+  train-policy   train the behaviour policy of an embedded dataset from its recipe
+
+bench keys (defaults in brackets):
+  dataset=       dataset id, short name (hopper-medium), HDF5 file or local Minari folder
+  source=        where a short name is looked up: auto, d4rl, minari, embedded [auto]
+  budget=        smoke, quick or paper [paper on CUDA, quick on a CPU]
+  seeds=         a count (3) or a list (0,1,2) [the budget's]
+  steps=         gradient steps [the budget's]
+  device=        auto, cpu, cuda, cuda:N [auto]
+  results=       folder for records and reports [results]
+  algorithm.*=, budget.*=   any field of cqlbench/config.py, e.g. algorithm.conservative_weight=5
+
+train-policy keys:
+  recipe=        name of a recipe in datasets/policies, or the path of one
+  output=        folder for the policy [datasets/policies]
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(_USAGE)
+        return 0 if words else 2
+    if words[0] == "--version":
+        sys.stdout.write(f"cqlbench {cqlbench.__version__}\n")
+        return 0
+    verbs: dict[str, Callable[[list[str]], None]] = {"bench": _bench, "train-policy": _train_policy}
+    try:
+        if words[0] not in verbs:
+            raise UserError(f"There is no command '{words[0]}'; there is {', '.join(verbs)}.")
+        if {"-h", "--help"} & set(words[1:]):
+            sys.stdout.write(_USAGE)
+            return 0
+        verbs[words[0]](words[1:])
+    except UserError as error:
+        sys.stderr.write(f"cqlbench: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\ncqlbench: interrupted; nothing was recorded.\n")
+        return 130
+    return 0
+
+
+def _bench(words: list[str]) -> None:
+    # Imported here: `--help` and a mistyped command need not wait for torch.
+    from rich.console import Console
+
+    from cqlbench.compose import compose_bench
+
+    console = Console(soft_wrap=True, highlight=False)
+    if any(word.startswith("budget=") for word in words):
+        config = compose_bench(words, "")
+    else:
+        import torch
+
+        budget, why = ("paper", "there is a GPU") if torch.cuda.is_available() else ("quick", "there is no GPU")
+        config = compose_bench(words, budget)
+        console.print(f"No budget was named: '{budget}', because {why} (choose with budget=smoke|quick|paper).")
+
+    from cqlbench.runner import bench
+
+    bench(config, console)
+
+
+def _train_policy(words: list[str]) -> None:
+    from cqlbench.behaviour_recipe import from_words
+
+    from_words(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

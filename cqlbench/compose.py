@@ -1,0 +1,155 @@
+"""Command-line words -> a typed, checked config, composed by Hydra from `benchmarks/`."""
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, cast
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cqlbench.config import BenchConfig
+from cqlbench.errors import ConfigError
+from cqlbench.paths import benchmarks_dir
+
+_SHORTHANDS = {"steps": "budget.steps"}
+_TEXT = ("dataset", "source", "device", "results")
+_GROUPS = ("algorithm", "budget")
+_HIGHEST_SEED = 2**32 - 1
+
+ConfigStore.instance().store(name="bench_schema", node=BenchConfig)
+
+
+def compose_bench(words: Sequence[str], default_budget: str) -> BenchConfig:
+    """The config of a bench run.
+
+    Args:
+        words: `key=value` overrides in Hydra's grammar; `steps=` is short for `budget.steps=`, `seeds=` also
+            takes a count (`3` is `[0,1,2]`) or a plain list (`0,1,2`).
+        default_budget: the budget when `words` name none.
+
+    Raises:
+        ConfigError: a word that is no override, an unknown key (with the nearest valid one), a value of the
+            wrong type or out of range, seeds that are missing or repeat.
+    """
+    overrides = [_expand(word) for word in words]
+    if not any(override.startswith("budget=") for override in overrides):
+        overrides.insert(0, f"budget={default_budget}")
+    for override in overrides:
+        _check_key(override)
+    if not any(override.startswith("dataset=") for override in overrides):
+        raise ConfigError("No dataset was named; say for instance dataset=hopper-medium.")
+    config = _compose(overrides)
+    check(config)
+    return config
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A config dataclass as plain dictionaries, lists and numbers."""
+    return dataclasses.asdict(config)
+
+
+def check(config: BenchConfig) -> None:
+    """Refuse values that make no sense, before anything is fetched or trained.
+
+    Raises:
+        ConfigError: naming the key, its value and what is allowed.
+    """
+    if not config.seeds:
+        raise ConfigError("The seed list is empty; say for instance seeds=3 or seeds=[0,1,2].")
+    repeated = sorted({seed for seed in config.seeds if config.seeds.count(seed) > 1})
+    if repeated:
+        raise ConfigError(f"Seed {repeated[0]} stands more than once in seeds={config.seeds}.")
+    for seed in config.seeds:
+        if not 0 <= seed <= _HIGHEST_SEED:
+            raise ConfigError(f"Seed {seed} is not between 0 and {_HIGHEST_SEED}.")
+    budget, algorithm = config.budget, config.algorithm
+    for key, least in (("steps", 1), ("evaluation_interval", 1), ("evaluation_episodes", 1)):
+        _at_least(f"budget.{key}", getattr(budget, key), least)
+    for key in ("batch_size", "critics", "proposals"):
+        _at_least(f"algorithm.{key}", getattr(algorithm, key), 1)
+    for key in ("conservative_weight", "actor_learning_rate", "critic_learning_rate"):
+        _at_least(f"algorithm.{key}", getattr(algorithm, key), 0)
+    for key in ("entropy_temperature", "cql_temperature"):
+        if not getattr(algorithm, key) > 0:
+            raise ConfigError(f"algorithm.{key}={getattr(algorithm, key)} must be positive.")
+    for key in ("discount", "polyak_rate"):
+        if not 0 <= getattr(algorithm, key) <= 1:
+            raise ConfigError(f"algorithm.{key}={getattr(algorithm, key)} must be between 0 and 1.")
+    for key in ("actor_hidden", "critic_hidden"):
+        sizes = getattr(algorithm, key)
+        if not sizes or min(sizes) < 1:
+            raise ConfigError(f"algorithm.{key}={sizes} must name at least one layer, each of size 1 or more.")
+
+
+def _at_least(key: str, value: float, least: float) -> None:
+    if not (math.isfinite(value) and value >= least):
+        raise ConfigError(f"{key}={value} must be a number of at least {least}.")
+
+
+def _expand(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if not equals:
+        raise ConfigError(f"'{word}' is not an override; overrides look like key=value.")
+    value = value.strip()
+    if key == "seeds":
+        if re.fullmatch(r"[1-9]\d{0,5}", value):
+            value = str(list(range(int(value))))
+        elif not value.startswith("["):
+            value = f"[{value}]" if value != "0" else "[]"
+        value = value.replace(" ", "")
+    elif key in _TEXT:
+        value = "'" + value.replace("'", "\\'") + "'"  # paths hold what Hydra's grammar would trip over
+    return f"{_SHORTHANDS.get(key, key)}={value}"
+
+
+def _check_key(override: str) -> None:
+    key = override.partition("=")[0]
+    valid = [*_flatten("", as_dict(BenchConfig())), *_GROUPS, *_SHORTHANDS]
+    if key not in valid:
+        nearest = difflib.get_close_matches(key, valid, n=1, cutoff=0.5) or difflib.get_close_matches(
+            key.rpartition(".")[2], [name.rpartition(".")[2] for name in valid], n=1, cutoff=0.5
+        )
+        by_leaf = {name.rpartition(".")[2]: name for name in valid}
+        hint = f"; the nearest is '{by_leaf.get(nearest[0], nearest[0])}'" if nearest else ""
+        raise ConfigError(f"There is no config key '{key}'{hint}.")
+    if key in _GROUPS:
+        choice = override.partition("=")[2]
+        choices = sorted(path.stem for path in (benchmarks_dir() / key).glob("*.yaml"))
+        if choice not in choices:
+            raise ConfigError(f"There is no {key} '{choice}'; there is {', '.join(choices)}.")
+
+
+def _flatten(prefix: str, tree: dict[str, Any]) -> list[str]:
+    names = []
+    for key, value in tree.items():
+        names += _flatten(f"{prefix}{key}.", value) if isinstance(value, dict) else [prefix + key]
+    return names
+
+
+def _compose(overrides: list[str]) -> BenchConfig:
+    GlobalHydra.instance().clear()
+    try:
+        OverridesParser.create().parse_overrides(overrides)
+        with initialize_config_dir(str(benchmarks_dir()), version_base="1.3"):
+            composed = compose("bench", overrides)
+        return cast(BenchConfig, OmegaConf.to_object(composed))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_one_sentence(error, overrides)) from error
+
+
+def _one_sentence(error: Exception, overrides: list[str]) -> str:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    text = " ".join(line.strip() for line in str(cause).splitlines()[:1])
+    key = getattr(cause, "full_key", None)
+    at_fault = next((o for o in overrides if key and o.startswith(f"{key}=")), None)
+    return f"{at_fault}: {text}." if at_fault else f"The configuration is not valid: {text}."

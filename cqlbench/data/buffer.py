@@ -1,0 +1,334 @@
+"""Transitions -> a memory-mapped replay buffer on disk: made once per source, then opened in milliseconds."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+from tensordict import TensorDict
+from torchrl.data import ImmutableDatasetWriter, TensorDictReplayBuffer, TensorStorage
+
+from cqlbench.data.transitions import Transitions
+from cqlbench.errors import DatasetError
+from cqlbench.paths import cache_dir
+
+# Bump when a reader, the lint or this module changes what lands in a buffer: older ones are then made again.
+BUFFER_VERSION = 1
+_MANIFEST = "manifest.json"
+_STARTS = "episode_starts.npy"
+
+
+@dataclass(frozen=True)
+class ReturnSummary:
+    """Undiscounted returns of a dataset's whole episodes.
+
+    Attributes:
+        episodes: how many there are.
+        mean: their mean.
+        quantiles: their 0, 25, 50, 75 and 100 % points.
+    """
+
+    episodes: int
+    mean: float
+    quantiles: tuple[float, float, float, float, float]
+
+    @property
+    def lowest(self) -> float:
+        """The smallest return."""
+        return self.quantiles[0]
+
+    @property
+    def highest(self) -> float:
+        """The largest return."""
+        return self.quantiles[-1]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset ready for training: its rows stay on disk until they are asked for.
+
+    Attributes:
+        id: the dataset id.
+        content_hash: sha256 over every array's name, type, shape and bytes: equal rows, equal hash.
+        storage: memory-mapped tensordict `[T]` with torchrl's keys: `observation [T, O]`, `action [T, A]`,
+            `("next", "observation")`, `("next", "reward") [T, 1]`, and the flags `("next", "terminated")`,
+            `("next", "truncated")` and `("next", "done")`, each `[T, 1]` bool. Not to be written to.
+        episode_starts: `[E]` int64, the rows where episodes start.
+        observation_mean: `[O]` float64.
+        observation_std: `[O]` float64, of the population.
+        action_lowest: `[A]` float64, the smallest value seen.
+        action_highest: `[A]` float64, the largest value seen.
+        returns: undiscounted episode returns. Episodes that the recording cut off are left out, unless there
+            are no others.
+        dropped_rows: rows of the source that are not here because their next observation is unknown.
+        notes: what the reader did that the user should know.
+        path: the folder that holds all this.
+    """
+
+    id: str
+    content_hash: str
+    storage: TensorDict
+    episode_starts: NDArray[np.int64]
+    observation_mean: NDArray[np.float64]
+    observation_std: NDArray[np.float64]
+    action_lowest: NDArray[np.float64]
+    action_highest: NDArray[np.float64]
+    returns: ReturnSummary
+    dropped_rows: int
+    notes: tuple[str, ...]
+    path: Path
+
+    @property
+    def rows(self) -> int:
+        """`T`."""
+        return int(self.storage.batch_size[0])
+
+    @property
+    def observation_size(self) -> int:
+        """`O`."""
+        return len(self.observation_mean)
+
+    @property
+    def action_size(self) -> int:
+        """`A`."""
+        return len(self.action_lowest)
+
+    def replay_buffer(
+        self, batch_size: int, generator: torch.Generator | None = None
+    ) -> TensorDictReplayBuffer:
+        """A torchrl replay buffer that draws rows uniformly with replacement; it takes no new rows.
+
+        Args:
+            batch_size: B, rows per `sample()`.
+            generator: what draws them; `None` takes torch's global one.
+        """
+        return TensorDictReplayBuffer(
+            storage=TensorStorage(self.storage),
+            writer=ImmutableDatasetWriter(),
+            batch_size=batch_size,
+            generator=generator,
+        )
+
+
+def is_built(dataset_id: str, source_key: str) -> bool:
+    """Whether `buffer_for` would find this buffer instead of reading the source."""
+    return _open(_folder(dataset_id, source_key), dataset_id) is not None
+
+
+def buffer_for(dataset_id: str, source_key: str, load: Callable[[], Transitions]) -> Dataset:
+    """Open the dataset's buffer, making it first if there is none that is whole.
+
+    Of two processes that ask at once, one makes it and the other waits. What lies on disk is read back and
+    compared with the source before it gets its final name.
+
+    Args:
+        dataset_id: the dataset id.
+        source_key: what the rows are made from, such as a file's checksum: another key, another buffer.
+        load: reads or makes the rows; called only if there is no buffer.
+
+    Raises:
+        DatasetError: the cache cannot be written or did not keep what was written; or whatever `load` raises.
+    """
+    folder = _folder(dataset_id, source_key)
+    found = _open(folder, dataset_id)
+    if found is not None:
+        return found
+    with _writable_cache(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_name(folder.name + ".lock"))
+        lock.acquire()
+    try:
+        found = _open(folder, dataset_id)
+        if found is not None:
+            return found
+        transitions = load()
+        with _writable_cache(folder.parent):
+            _build(folder, dataset_id, transitions)
+    finally:
+        lock.release()
+    built = _open(folder, dataset_id)
+    if built is None:
+        raise DatasetError(f"The buffer {folder} vanished while it was opened; run again.")
+    return built
+
+
+def content_hash(transitions: Transitions) -> str:
+    """sha256 over the name, type, shape and bytes of every array of `transitions`."""
+    return _hash(_columns(transitions), transitions.episode_starts)
+
+
+def _folder(dataset_id: str, source_key: str) -> Path:
+    key = json.dumps([dataset_id, source_key, BUFFER_VERSION])
+    slug = re.sub(r"[^A-Za-z0-9.]+", "-", dataset_id).strip("-")[-60:]
+    return cache_dir() / "buffers" / f"{slug}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def _open(folder: Path, dataset_id: str) -> Dataset | None:
+    """The buffer in `folder` if it is whole, judged by its manifest and file sizes: no row is read."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        if manifest["version"] != BUFFER_VERSION or manifest["files"] != _file_sizes(folder):
+            return None
+        quantiles = manifest["returns"]["quantiles"]
+        return Dataset(
+            id=dataset_id,
+            content_hash=manifest["content_hash"],
+            storage=TensorDict.load_memmap(folder),
+            episode_starts=np.load(folder / _STARTS, allow_pickle=False),
+            observation_mean=np.array(manifest["observation_mean"], np.float64),
+            observation_std=np.array(manifest["observation_std"], np.float64),
+            action_lowest=np.array(manifest["action_lowest"], np.float64),
+            action_highest=np.array(manifest["action_highest"], np.float64),
+            returns=ReturnSummary(
+                manifest["returns"]["episodes"], manifest["returns"]["mean"], tuple(quantiles)
+            ),
+            dropped_rows=manifest["dropped_rows"],
+            notes=tuple(manifest["notes"]),
+            path=folder,
+        )
+    # A folder that does not open is no buffer, whatever happened to it: it is made again.
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+        return None
+
+
+def _build(folder: Path, dataset_id: str, transitions: Transitions) -> None:
+    columns = _columns(transitions)
+    needed = sum(column.nbytes for column in columns.values())
+    free = shutil.disk_usage(folder.parent).free
+    # A memory map on a full disk ends the process with SIGBUS, so look before.
+    if free < needed + (64 << 20):
+        raise DatasetError(
+            f"The cache {folder.parent} has {free >> 20} MiB free, and '{dataset_id}' needs {needed >> 20}; "
+            "make room, or set CQLBENCH_CACHE to another folder."
+        )
+    with tempfile.TemporaryDirectory(prefix=folder.name + ".tmp", dir=folder.parent) as name:
+        temporary = Path(name) / "buffer"
+        temporary.mkdir()
+        _fill(temporary, columns)
+        np.save(temporary / _STARTS, transitions.episode_starts)
+        source_hash = _hash(columns, transitions.episode_starts)
+        if _hash_on_disk(temporary) != source_hash:
+            raise DatasetError(
+                f"The buffer of '{dataset_id}' does not hold what was written to it; check the disk under "
+                f"{folder.parent}."
+            )
+        manifest = {
+            "version": BUFFER_VERSION,
+            "id": dataset_id,
+            "content_hash": source_hash,
+            "files": _file_sizes(temporary),
+            **_statistics(transitions),
+        }
+        for path in temporary.rglob("*"):
+            _sync(path)
+        _write_manifest(temporary / _MANIFEST, manifest)
+        _sync(temporary)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+        _sync(folder.parent)
+
+
+def _fill(folder: Path, columns: dict[tuple[str, ...], NDArray[Any]]) -> None:
+    """Write the columns as tensordict's memory-mapped files."""
+    rows = len(columns["observation",])
+    storage = TensorDict({}, batch_size=[rows])
+    for key, column in columns.items():
+        storage.set(key, torch.from_numpy(column))
+    storage.memmap(str(folder))
+
+
+def _columns(transitions: Transitions) -> dict[tuple[str, ...], NDArray[Any]]:
+    """The arrays under torchrl's keys; rewards and flags as `[T, 1]`."""
+    return {
+        ("observation",): transitions.observations,
+        ("action",): transitions.actions,
+        ("next", "observation"): transitions.next_observations,
+        ("next", "reward"): transitions.rewards[:, None],
+        ("next", "terminated"): transitions.terminated[:, None],
+        ("next", "truncated"): transitions.truncated[:, None],
+        ("next", "done"): (transitions.terminated | transitions.truncated)[:, None],
+    }
+
+
+def _hash_on_disk(folder: Path) -> str:
+    storage = TensorDict.load_memmap(folder)
+    keys = storage.keys(include_nested=True, leaves_only=True)
+    columns = {key if isinstance(key, tuple) else (key,): storage[key].numpy() for key in keys}
+    return _hash(columns, np.load(folder / _STARTS, allow_pickle=False))
+
+
+def _hash(columns: dict[tuple[str, ...], NDArray[Any]], starts: NDArray[np.int64]) -> str:
+    digest = hashlib.sha256()
+    for key, column in sorted({**columns, ("episode_starts",): starts}.items()):
+        digest.update(json.dumps([key, column.dtype.str, column.shape]).encode())
+        digest.update(np.ascontiguousarray(column).data)
+    return digest.hexdigest()
+
+
+def _statistics(transitions: Transitions) -> dict[str, Any]:
+    returns = transitions.episode_returns[_whole_episodes(transitions)]
+    return {
+        "dropped_rows": transitions.dropped_rows,
+        "notes": list(transitions.notes),
+        "observation_mean": transitions.observations.mean(axis=0, dtype=np.float64).tolist(),
+        "observation_std": transitions.observations.std(axis=0, dtype=np.float64).tolist(),
+        "action_lowest": transitions.actions.min(axis=0).astype(np.float64).tolist(),
+        "action_highest": transitions.actions.max(axis=0).astype(np.float64).tolist(),
+        "returns": {
+            "episodes": len(returns),
+            "mean": float(returns.mean()),
+            "quantiles": np.quantile(returns, [0, 0.25, 0.5, 0.75, 1]).tolist(),
+        },
+    }
+
+
+def _whole_episodes(transitions: Transitions) -> NDArray[np.bool_]:
+    ends = transitions.episode_ends
+    whole = transitions.terminated[ends] | transitions.truncated[ends]
+    if transitions.dropped_rows:
+        # A reader that drops time-limit rows drops their flag too: only the last episode may be cut off.
+        whole[:-1] = True
+    return whole if whole.any() else np.ones_like(whole)
+
+
+def _file_sizes(folder: Path) -> dict[str, int]:
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != _MANIFEST
+    }
+
+
+def _write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    path.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _writable_cache(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DatasetError(
+            f"The cache {folder} cannot be written ({error.strerror or error}); "
+            "set CQLBENCH_CACHE to a folder that can."
+        ) from error

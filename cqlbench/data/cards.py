@@ -1,0 +1,184 @@
+"""Dataset id -> the facts known before training, from the tables in `datasets/cards`."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from cqlbench.environments import EnvironmentSpec
+from cqlbench.errors import DatasetError
+from cqlbench.paths import cards_dir
+
+SOURCES = ("d4rl", "minari", "embedded")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a dataset before it is read.
+
+    Attributes:
+        id: `<source>/<name>-v<k>`, or the path of a file or folder.
+        source: `d4rl`, `minari`, `embedded`, or `path`.
+        short_name: what users may type instead, without source and version.
+        environment: where its policies are evaluated; `None`: they are not.
+        score_min: return that counts as 0 (D4RL: a random policy's).
+        score_max: return that counts as 100 (D4RL: an expert's).
+        endpoints_source: where the two come from.
+        urls: where the file can be had, tried in this order.
+        bytes: size of the published file.
+        sha256: checksum of the published file.
+        licence: of the data.
+        notes: what a reader of its scores should know.
+        policy: name of the behaviour policy in `datasets/policies`.
+        rows: how many transitions an embedded dataset has.
+        collection_seed: the seed it is regenerated with.
+        action_low: lowest number in an action.
+        action_high: highest number in an action.
+    """
+
+    id: str
+    source: str
+    short_name: str = ""
+    environment: EnvironmentSpec | None = None
+    score_min: float | None = None
+    score_max: float | None = None
+    endpoints_source: str = ""
+    urls: tuple[str, ...] = ()
+    bytes: int | None = None
+    sha256: str | None = None
+    licence: str = ""
+    notes: tuple[str, ...] = ()
+    policy: str | None = None
+    rows: int | None = None
+    collection_seed: int | None = None
+    action_low: float = -1.0
+    action_high: float = 1.0
+
+    @property
+    def version(self) -> int:
+        """`k` of the id's `-v<k>`."""
+        return int(self.id.rpartition("-v")[2])
+
+    @property
+    def name(self) -> str:
+        """The id without its source: `hopper-medium-v2`, `mujoco/hopper/medium-v0`."""
+        return self.id.partition("/")[2]
+
+
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "source": str,
+    "short_name": str,
+    "environment": dict,
+    "score_min": (int, float),
+    "score_max": (int, float),
+    "endpoints_source": str,
+    "urls": list,
+    "bytes": int,
+    "sha256": str,
+    "licence": str,
+    "notes": list,
+    "policy": str,
+    "rows": int,
+    "collection_seed": int,
+    "action_low": (int, float),
+    "action_high": (int, float),
+}
+
+
+def all_cards() -> dict[str, Card]:
+    """Every card by its id, in the order of files and of cards inside a file.
+
+    Raises:
+        DatasetError: a card file is not readable or says something that a card does not have.
+    """
+    cards: dict[str, Card] = {}
+    for path in sorted(cards_dir().glob("*.toml")):
+        for card in _read(path):
+            if card.id in cards:
+                raise DatasetError(f"{path} has a card '{card.id}', which another card file has as well.")
+            cards[card.id] = card
+    return cards
+
+
+def load_card(dataset_id: str) -> Card:
+    """The card of a full dataset id.
+
+    Raises:
+        DatasetError: no card file has it.
+    """
+    cards = all_cards()
+    if dataset_id not in cards:
+        raise DatasetError(
+            f"There is no card '{dataset_id}' in {cards_dir()}; the ids are {', '.join(cards)}."
+        )
+    return cards[dataset_id]
+
+
+def _read(path: Path) -> list[Card]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"The card file {path} cannot be read: {error}.") from error
+    _refuse_unknown(table, {"defaults", "task", "card"}, f"The card file {path}")
+    for section in ("defaults", "task", "card"):
+        _require(isinstance(table.get(section, {}), dict), f"'{section}' of {path} must be a table.")
+    tasks = table.get("task", {})
+    cards = []
+    for dataset_id, own in table.get("card", {}).items():
+        where = f"The card '{dataset_id}' of {path}"
+        _require(isinstance(own, dict), f"{where} must be a table.")
+        task = own.get("task")
+        _require(
+            task is None or task in tasks, f"{where} names the task '{task}', which the file does not have."
+        )
+        merged = {**table.get("defaults", {}), **tasks.get(task, {}), **own}
+        merged.pop("task", None)
+        cards.append(_card(dataset_id, merged, where))
+    return cards
+
+
+def _card(dataset_id: str, values: dict[str, Any], where: str) -> Card:
+    _refuse_unknown(values, set(_TYPES), where)
+    for key, value in values.items():
+        of_type = isinstance(value, _TYPES[key]) and not isinstance(value, bool)
+        if isinstance(value, list):
+            of_type = of_type and all(isinstance(item, str) for item in value)
+        _require(of_type, f"{where} has {key} = {value!r}, which is not of the right type.")
+    source = values.get("source")
+    _require(source in SOURCES, f"{where} has the source '{source}'; it must be one of {', '.join(SOURCES)}.")
+    prefix, _, version = dataset_id.rpartition("-v")
+    _require(
+        dataset_id.startswith(f"{source}/") and bool(prefix) and version.isdecimal(),
+        f"{where} must have an id of the form {source}/<name>-v<number>.",
+    )
+    environment = values.pop("environment", None)
+    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    return Card(
+        **{
+            "short_name": prefix.partition("/")[2],
+            **values,
+            **lists,
+            "id": dataset_id,
+            "environment": None if environment is None else _environment(environment, where),
+        }
+    )
+
+
+def _environment(values: dict[str, Any], where: str) -> EnvironmentSpec:
+    known = {field.name for field in fields(EnvironmentSpec)}
+    _refuse_unknown(values, known, f"'environment' of {where[0].lower()}{where[1:]}")
+    _require("id" in values, f"{where} has an environment without an id.")
+    return EnvironmentSpec(**values)
+
+
+def _refuse_unknown(values: Mapping[str, Any], known: set[str], where: str) -> None:
+    unknown = sorted(set(values) - known)
+    _require(
+        not unknown, f"{where} has unknown keys: {', '.join(unknown)}; known are {', '.join(sorted(known))}."
+    )
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise DatasetError(sentence)

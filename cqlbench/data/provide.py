@@ -1,0 +1,61 @@
+"""A resolved name -> a dataset ready for training: fetched, read or made, checked, and put in its buffer."""
+
+from pathlib import Path
+
+from cqlbench.data import embedded, lint
+from cqlbench.data.buffer import Dataset, buffer_for
+from cqlbench.data.d4rl import read_d4rl
+from cqlbench.data.fetch import fetch
+from cqlbench.data.minari import main_file, read_minari
+from cqlbench.data.resolve import Resolution, published_key
+from cqlbench.data.transitions import Transitions
+from cqlbench.errors import DatasetError
+
+
+def provide(resolution: Resolution, progress: bool = True) -> Dataset:
+    """The dataset behind `resolution`. Its source is read only if no buffer has been made from it yet.
+
+    Args:
+        resolution: what `resolve` found.
+        progress: show progress of long work on a terminal.
+
+    Raises:
+        DatasetError: it cannot be fetched, read, trusted or stored.
+    """
+
+    def load() -> Transitions:
+        transitions = _read(resolution, progress)
+        card = resolution.card
+        try:
+            lint.check(transitions, card.action_low, card.action_high)
+        except DatasetError as error:
+            raise DatasetError(f"{resolution.dataset_id} is refused: {error}") from error
+        return transitions
+
+    return buffer_for(resolution.dataset_id, _source_key(resolution), load)
+
+
+def _read(resolution: Resolution, progress: bool) -> Transitions:
+    if resolution.path is not None:
+        path = resolution.path
+        return read_minari(path) if path.is_dir() else read_d4rl(path)
+    if resolution.card.source == "embedded":
+        return embedded.collect(resolution.card, progress=progress)
+    return read_d4rl(fetch(resolution.card, progress))
+
+
+def _source_key(resolution: Resolution) -> str:
+    if resolution.path is not None:
+        return _fingerprint(resolution.path)
+    if resolution.card.source == "embedded":
+        return embedded.source_key(resolution.card)
+    return published_key(resolution.card)
+
+
+def _fingerprint(path: Path) -> str:
+    file = main_file(path) if path.is_dir() else path
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise DatasetError(f"{file} cannot be read ({error.strerror}); check the path.") from error
+    return f"file:{file}:{status.st_size}:{status.st_mtime_ns}"

@@ -1,0 +1,97 @@
+"""Evaluates a seed batch while it trains and keeps every episode."""
+
+import math
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cqlbench.environments import EnvironmentSpec
+from cqlbench.evaluation.rollout import Rollout, rollout
+from cqlbench.evaluation.scores import normalized_score
+from cqlbench.training.trainer import CQLTrainer
+
+
+@dataclass(frozen=True)
+class Checkpointed:
+    """What is known of a seed batch after `step` gradient steps.
+
+    Attributes:
+        step: gradient steps taken.
+        rollout: the episodes; `None` where the dataset has no environment.
+        scores: `[S, E]` normalised, or `None` where the dataset has no endpoints.
+        diagnostics: means over the gradient steps since the one before, one number per seed.
+        finite: `[S]`: whether the seed's parameters are finite.
+        seconds: since the run began.
+    """
+
+    step: int
+    rollout: Rollout | None
+    scores: NDArray[np.float64] | None
+    diagnostics: dict[str, list[float]]
+    finite: list[bool]
+    seconds: float
+
+
+@dataclass
+class Evaluator:
+    """A `post_steps` hook of `CQLTrainer`: evaluates whenever `interval` more gradient steps have been taken.
+
+    Attributes:
+        trainer: whose policies play.
+        spec: the environment, or `None` to keep diagnostics only.
+        episodes: per seed and evaluation.
+        interval: gradient steps between evaluations; the last step is evaluated in any case.
+        score_min: return that counts as 0.
+        score_max: return that counts as 100.
+        history: one entry per evaluation.
+        seconds: spent in evaluation.
+    """
+
+    trainer: CQLTrainer
+    spec: EnvironmentSpec | None
+    episodes: int
+    interval: int
+    score_min: float | None
+    score_max: float | None
+    history: list[Checkpointed] = field(default_factory=list)
+    seconds: float = 0.0
+    _began: float = field(default_factory=time.perf_counter)
+
+    def __call__(self) -> None:
+        """Evaluate if it is time to."""
+        step = self.trainer.gradient_steps
+        if step % self.interval == 0 or step == self.trainer.offline_steps:
+            self._evaluate(step)
+
+    def _evaluate(self, step: int) -> None:
+        start = time.perf_counter()
+        engine = self.trainer.engine
+        played, scores = None, None
+        if self.spec is not None:
+            played = rollout(self._act, self.spec, engine.seeds, self.episodes, len(self.history))
+            if self.score_min is not None and self.score_max is not None:
+                scores = normalized_score(played.returns, self.score_min, self.score_max)
+        self.seconds += time.perf_counter() - start
+        seconds = time.perf_counter() - self._began
+        finite = engine.finite_seeds()
+        self.history.append(
+            Checkpointed(step, played, scores, engine.drain_diagnostics(), finite, seconds)
+        )
+        if scores is not None:
+            self.trainer.show(f"score {_mean(scores):.1f}")
+        elif played is not None:
+            self.trainer.show(f"return {_mean(played.returns):.1f}")
+        if not any(finite):
+            self.trainer.request_stop("every seed has diverged")
+
+    def _act(self, observations: NDArray[np.float64]) -> NDArray[np.float32]:
+        actions: NDArray[np.float32] = self.trainer.engine.act(torch.from_numpy(observations)).cpu().numpy()
+        return actions
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else math.nan

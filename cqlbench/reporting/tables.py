@@ -1,0 +1,271 @@
+"""A finished run as tables, for the terminal and in Markdown, with all that a reader needs to judge them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cqlbench.records.schema import EvaluationProtocol, Record
+from cqlbench.reporting.aggregate import FEWEST_SEEDS, LATE_EVALUATIONS, SeedResult, Spread, Summary
+
+ABSENT = "–"
+_WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table before it has a look: the first column is text, the others are right-aligned."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is said about one run, in the order in which it is said.
+
+    Attributes:
+        title: dataset id, algorithm and budget.
+        warnings: what the numbers must not be used for, and what is missing.
+        grids: the scores, and a line per seed.
+        notes: how the numbers came about.
+    """
+
+    title: str
+    warnings: tuple[str, ...]
+    grids: tuple[Grid, ...]
+    notes: tuple[str, ...]
+
+
+def report(summary: Summary) -> Report:
+    """What to say about a run."""
+    record = summary.lead
+    finished = f"{len(summary.finished)} of {_count(len(summary.seeds), 'seed')} finished"
+    title = (
+        f"{record.algorithm} on {record.dataset.id}, budget {record.budget.name}: "
+        f"{record.budget.steps:,} steps, {finished}"
+    )
+    grids = (_scores(summary), _seeds(summary))
+    return Report(title, tuple(_warnings(summary)), grids, tuple(_notes(summary)))
+
+
+def show(summary: Summary, console: Console) -> None:
+    """Print a run's tables, at most 100 columns wide whatever the terminal."""
+    content = report(summary)
+    width = min(console.width, _WIDTH)
+    console.print(Text(content.title, style="bold"), width=width)
+    for warning in content.warnings:
+        console.print(Text(warning, style="bold yellow"), width=width)
+    for grid in content.grids:
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        for index, column in enumerate(grid.columns):
+            table.add_column(Text(column), justify="right" if index else "left", overflow="fold")
+        for row in grid.rows:
+            table.add_row(*map(Text, row))
+        console.print()
+        console.print(table, width=width)
+    console.print()
+    for note in content.notes:
+        lines = Text(note, style="dim").wrap(console, width - 2)
+        for index, line in enumerate(lines):
+            console.print(Text("  " if index else "· ", style="dim") + line)
+
+
+def markdown(summary: Summary) -> str:
+    """The same as a Markdown document, its tables aligned to be read as plain text too."""
+    content = report(summary)
+    parts = [f"# {content.title}"]
+    parts += [f"**{warning}**" for warning in content.warnings]
+    for grid in content.grids:
+        parts += [f"## {grid.title}", _markdown_table(grid)]
+    parts += ["## How the numbers came about", "\n".join(f"- {note}" for note in content.notes)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _scores(summary: Summary) -> Grid:
+    record = summary.lead
+    data = record.dataset
+    behaviour = f"behaviour policy ({'?' if data.episodes is None else f'{data.episodes:,}'} episodes)"
+    returns = _spread(summary.last_return)
+    if summary.curve is not None and not summary.curve.normalised:
+        last = (f"{record.algorithm}, last evaluation", str(summary.last_return.count), returns)
+        rows: tuple[tuple[str, ...], ...] = (
+            (*last, _interval(summary.last_return)),
+            (behaviour, ABSENT, _number(data.behaviour_return_mean), ABSENT),
+        )
+        return Grid("Returns", ("Policy", "Seeds", "Return ± std", "95 % interval"), rows)
+    longest = _longest(summary)
+    named = [("last evaluation", summary.last)]
+    if longest > 1:
+        named.append((f"mean of last {min(longest, LATE_EVALUATIONS)} evaluations", summary.late))
+        named.append(("best evaluation (oracle)", summary.best))
+    lines = [
+        (f"{record.algorithm}, {name}", str(s.count), _spread(s), _interval(s), returns) for name, s in named
+    ]
+    lines[1:] = [(*line[:-1], "") for line in lines[1:]]
+    score, value = _number(data.behaviour_score), _number(data.behaviour_return_mean)
+    lines.append((behaviour, ABSENT, score, ABSENT, value))
+    columns = ("Policy", "Seeds", "Score (0-100) ± std", "95 % interval", "Return ± std")
+    return Grid("Scores", columns, tuple(lines))
+
+
+def _seeds(summary: Summary) -> Grid:
+    late = min(_longest(summary), LATE_EVALUATIONS)
+    columns = (
+        "Seed",
+        "Status",
+        "Step",
+        "Last score",
+        f"Last {late} mean",
+        "Best (oracle)",
+        "Last return",
+        "Length",
+    )
+    return Grid("Seeds", columns, tuple(_seed_row(result) for result in summary.seeds))
+
+
+def _seed_row(result: SeedResult) -> tuple[str, ...]:
+    numbers = (result.last, result.late, result.best, result.last_return, result.last_length)
+    step = ABSENT if result.step is None else f"{result.step:,}"
+    return (str(result.seed), result.status, step, *map(_number, numbers))
+
+
+def _longest(summary: Summary) -> int:
+    return max(result.evaluations for result in summary.seeds)
+
+
+def _warnings(summary: Summary) -> Iterator[str]:
+    record = summary.lead
+    if not record.budget.comparable:
+        yield f"Budget {record.budget.name}: not comparable with published scores."
+    if record.dataset.id.startswith("embedded/"):
+        yield "Embedded data: never comparable with D4RL."
+    for result in summary.seeds:
+        if result.status != "finished":
+            yield f"Seed {result.seed} {result.status}: {result.reason}"
+        elif result.last_return is None:
+            yield f"Seed {result.seed}: an episode of the last evaluation has no finite return; not pooled."
+
+
+def _notes(summary: Summary) -> Iterator[str]:
+    record = summary.lead
+    if record.protocol is not None:
+        yield from _protocol_notes(record.protocol)
+    yield (
+        "Over seeds: ± is the sample standard deviation (ddof = 1), the interval is Student's t of the mean "
+        f"(95 %, none for fewer than {FEWEST_SEEDS} seeds). 'Best (oracle)' is each seed's best evaluation, "
+        "which cannot be picked without the environment."
+    )
+    yield from _dataset_notes(record)
+    yield from _speed_notes(summary.records)
+    yield from _origin_notes(summary.records)
+
+
+def _protocol_notes(protocol: EvaluationProtocol) -> Iterator[str]:
+    if protocol.score_min is None or protocol.score_max is None:
+        yield f"No score endpoints are known ({protocol.endpoints_source}): returns are not normalised."
+    else:
+        yield (
+            f"Score: 0 at return {protocol.score_min:.10g}, 100 at return {protocol.score_max:.10g}. "
+            f"Source: {protocol.endpoints_source}"
+        )
+    place = protocol.environment
+    simulator = f", MuJoCo {place.mujoco_version}" if place.mujoco_version else ""
+    kwargs = "".join(f", {name}={value}" for name, value in place.kwargs.items())
+    limit = protocol.max_episode_steps
+    yield (
+        f"Evaluation: {place.id}{kwargs} on {place.backend} {place.backend_version}{simulator}; "
+        f"{_count(protocol.episodes, 'episode')} per seed and evaluation, "
+        f"{'deterministic' if protocol.deterministic else 'sampled'} actions, "
+        f"{'no time limit' if limit is None else f'at most {limit:,} steps'}."
+    )
+
+
+def _dataset_notes(record: Record) -> Iterator[str]:
+    data = record.dataset
+    if data.rows is not None:
+        yield (
+            f"Dataset: {data.rows:,} transitions in {data.episodes or 0:,} episodes, {data.dropped_rows:,} "
+            f"rows dropped, content {(data.content_hash or ABSENT)[:12]}. {data.resolution}"
+        )
+    else:
+        yield f"Dataset: {data.resolution}"
+    yield from data.notes
+
+
+def _speed_notes(records: Sequence[Record]) -> Iterator[str]:
+    shown = set()
+    for record in records:
+        speed = record.throughput
+        if speed is None or (record.seed_batch, speed) in shown:
+            continue
+        shown.add((record.seed_batch, speed))
+        machine = record.machine
+        seeds = len(record.seed_batch)
+        together = f" for {seeds} seeds together ({_rate(speed.seed_steps_per_second)} seed steps/s)"
+        yield (
+            f"Speed: {_rate(speed.steps_per_second)} gradient steps/s{together if seeds > 1 else ''} on "
+            f"{machine.gpu or f'{machine.cpu}, ' + _count(machine.cores, 'core')}; "
+            f"{_duration(speed.total_seconds)} in all, {_duration(speed.evaluation_seconds)} in evaluation."
+        )
+
+
+def _origin_notes(records: Sequence[Record]) -> Iterator[str]:
+    origins: dict[str, list[int]] = {}
+    for record in records:
+        commit = record.git.commit or ""
+        code = f", commit {commit[:12]}{' with local changes' if record.git.dirty else ''}" if commit else ""
+        versions = record.versions
+        text = f"cqlbench {versions.get('cqlbench', '?')}{code}, torch {versions.get('torch', '?')}"
+        origins.setdefault(text, []).append(record.seed)
+    for text, seeds in origins.items():
+        whose = f" (seeds {', '.join(map(str, seeds))})" if len(origins) > 1 else ""
+        yield f"Made with {text}, config {records[0].config_hash}{whose}."
+
+
+def _markdown_table(grid: Grid) -> str:
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (grid.columns, *grid.rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * (width - 1) + ":" if index else "-" * width for index, width in enumerate(widths)]
+    return "\n".join((line(cells[0]), line(rule), *map(line, cells[1:])))
+
+
+def _spread(spread: Spread) -> str:
+    mean = _number(spread.mean)
+    return mean if spread.std is None else f"{mean} ± {_number(spread.std)}"
+
+
+def _interval(spread: Spread) -> str:
+    if spread.low is None:
+        return ABSENT
+    return f"[{_number(spread.low)}, {_number(spread.high)}]"
+
+
+def _number(value: float | None) -> str:
+    return ABSENT if value is None else format(value, "z,.1f")
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,170 @@
+"""`CQLTrainer`: torchrl's trainer, offline, with the fused gradient step in its optimisation seam."""
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tensordict import TensorDict, TensorDictBase
+from torchrl.record.loggers import Logger
+from torchrl.trainers.trainers import OptimizationStepper, Trainer
+from tqdm.auto import tqdm
+
+from cqlbench.errors import ConfigError
+from cqlbench.training.engine import Engine
+
+
+class FusedStepper(OptimizationStepper):
+    """One gradient step of every seed: losses, Adam and target update in one function."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def step(self, trainer: "CQLTrainer", sub_batch: TensorDictBase | None = None) -> TensorDict:  # noqa: ARG002
+        """Take the trainer's next gradient step; the engine draws the batch itself.
+
+        Returns:
+            Detached diagnostics, one `[S]` tensor each.
+        """
+        diagnostics = self.engine.step(trainer.gradient_steps)
+        return TensorDict(diagnostics, batch_size=[len(self.engine.seeds)])
+
+
+class CQLTrainer(Trainer):
+    """Trains a seed batch offline: no collector, no environment, gradient steps on a fixed dataset.
+
+    The loop is torchrl's, with gradient steps for frames: an outer iteration takes `optim_steps_per_batch`
+    gradient steps and then runs the hooks (`post_steps`, `post_steps_log`), registered with `register_op`.
+
+    Args:
+        engine: the dataset, the algorithm and the seeds.
+        offline_steps: gradient steps in all.
+        optim_steps_per_batch: gradient steps between hooks.
+        logger: any torchrl logger; its step axis is gradient steps. Values are means over seeds.
+        log_interval: gradient steps between logged values.
+        progress_bar: a bar with rate and time left on a terminal, plain lines elsewhere.
+
+    Raises:
+        ConfigError: a step count that is not positive.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        offline_steps: int,
+        optim_steps_per_batch: int = 1_000,
+        logger: Logger | None = None,
+        log_interval: int = 1_000,
+        progress_bar: bool = True,
+    ) -> None:
+        for name, value in (
+            ("offline_steps", offline_steps),
+            ("optim_steps_per_batch", optim_steps_per_batch),
+            ("log_interval", log_interval),
+        ):
+            if value < 1:
+                raise ConfigError(f"'{name}' is {value}, but at least one gradient step is needed.")
+        # torchrl keeps these on the class, where two trainers would share them.
+        self._last_log: dict[str, int] = {}
+        self._optim_count = self._last_save = self.collected_frames = 0
+        self.engine = engine
+        self.offline_steps = offline_steps
+        self.train_seconds = 0.0
+        super().__init__(
+            collector=None,
+            total_frames=0,
+            frame_skip=1,
+            optim_steps_per_batch=optim_steps_per_batch,
+            loss_module=None,  # the fused step computes its losses itself
+            optimization_stepper=FusedStepper(engine),
+            logger=logger,
+            log_interval=log_interval,
+            progress_bar=False,
+            seed=None,
+        )
+        self._progress = Progress(offline_steps, shown=progress_bar)
+
+    @property
+    def gradient_steps(self) -> int:
+        """Gradient steps taken."""
+        return self._optim_count
+
+    def train(self) -> None:
+        """Take the remaining gradient steps, or stop at the next loop boundary after `request_stop`."""
+        self._setup_hook()
+        with self._progress:
+            while self.gradient_steps < self.offline_steps and not self._stop_training:
+                start = time.perf_counter()
+                self.optim_steps(None)
+                self.train_seconds += time.perf_counter() - start
+                self._post_steps_hook()
+                self._post_steps_log_hook(None)
+                self._progress.update(self.gradient_steps)
+        self._shutdown_hook()
+
+    def optim_steps(self, batch: TensorDictBase | None) -> None:  # noqa: ARG002
+        """One outer iteration: `optim_steps_per_batch` gradient steps, fewer before the last."""
+        self._pre_optim_hook()
+        for _ in range(min(self.optim_steps_per_batch, self.offline_steps - self.gradient_steps)):
+            diagnostics = self.optimization_stepper.step(self, None)
+            self._optim_count += 1
+            self._post_optim_hook()
+            if self.logger is not None and self.gradient_steps % self._log_interval == 0:
+                self._log_scalars(diagnostics)
+            self._progress.update(self.gradient_steps)
+        self.engine.synchronize()
+
+    def show(self, text: str) -> None:
+        """Put `text` (the latest score) beside the progress."""
+        self._progress.note(text)
+
+    def shutdown(self) -> None:
+        """Nothing to shut down: there is no collector."""
+
+    def _log_scalars(self, diagnostics: TensorDict) -> None:
+        for name, values in diagnostics.items():
+            self.logger.log_scalar(name, values.mean().item(), step=self.gradient_steps)
+
+
+class Progress:
+    """A bar with rate and time left on a terminal; a plain line at every tenth elsewhere."""
+
+    def __init__(self, total: int, *, shown: bool, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._total = total
+        self._shown = shown
+        self._clock = clock
+        self._bar: Any = None
+        self._note = ""
+        self._next_line = 0
+        self._started = 0.0
+
+    def __enter__(self) -> "Progress":
+        self._started = self._clock()
+        if self._shown and sys.stderr.isatty():
+            self._bar = tqdm(total=self._total, desc="training", unit="step", dynamic_ncols=True)
+        self._next_line = math.ceil(self._total / 10)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def note(self, text: str) -> None:
+        """Show `text` with the progress."""
+        self._note = text
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+
+    def update(self, done: int) -> None:
+        """Report that `done` steps have been taken."""
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+        elif self._shown and done >= self._next_line:
+            elapsed = self._clock() - self._started
+            left = elapsed / done * (self._total - done)
+            note = f", {self._note}" if self._note else ""
+            line = f"training: {done:,}/{self._total:,} steps, {done / elapsed:.0f} steps/s, {left:.0f} s left{note}"
+            sys.stderr.write(line + "\n")
+            self._next_line += math.ceil(self._total / 10)
