@@ -35,6 +35,8 @@ def compose_bench(words: Sequence[str], default_budget: str) -> BenchConfig:
             takes a count (`3` is `[0,1,2]`) or a plain list (`0,1,2`).
         default_budget: the budget when `words` name none.
 
+    A budget that is changed by a word is no longer comparable with published scores.
+
     Raises:
         ConfigError: a word that is no override, an unknown key (with the nearest valid one), a value of the
             wrong type or out of range, seeds that are missing or repeat.
@@ -47,6 +49,8 @@ def compose_bench(words: Sequence[str], default_budget: str) -> BenchConfig:
     if not any(override.startswith("dataset=") for override in overrides):
         raise ConfigError("No dataset was named; say for instance dataset=hopper-medium.")
     config = _compose(overrides)
+    if any(override.startswith("budget.") for override in overrides):
+        config.budget.comparable = False
     check(config)
     return config
 

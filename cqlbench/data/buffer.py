@@ -212,6 +212,8 @@ def _build(folder: Path, dataset_id: str, transitions: Transitions) -> None:
             f"The cache {folder.parent} has {free >> 20} MiB free, and '{dataset_id}' needs {needed >> 20}; "
             "make room, or set CQLBENCH_CACHE to another folder."
         )
+    for leftover in folder.parent.glob(f"{folder.name}.tmp*"):
+        shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed: we hold the lock
     with tempfile.TemporaryDirectory(prefix=folder.name + ".tmp", dir=folder.parent) as name:
         temporary = Path(name) / "buffer"
         temporary.mkdir()

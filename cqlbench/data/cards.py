@@ -175,7 +175,8 @@ def _environment(values: dict[str, Any], where: str) -> EnvironmentSpec:
 def _refuse_unknown(values: Mapping[str, Any], known: set[str], where: str) -> None:
     unknown = sorted(set(values) - known)
     _require(
-        not unknown, f"{where} has unknown keys: {', '.join(unknown)}; known are {', '.join(sorted(known))}."
+        not unknown,
+        f"{where} has unknown keys: {', '.join(unknown)}; it may have {', '.join(sorted(known))}.",
     )
 
 

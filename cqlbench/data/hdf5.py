@@ -47,7 +47,8 @@ def members(group: h5py.Group, path: Path) -> list[str]:
         DatasetError: the group cannot be listed.
     """
     try:
-        return list(group)
+        # h5py hands out bytes where a name is not UTF-8
+        return [name if isinstance(name, str) else name.decode(errors="replace") for name in group]
     except _H5PY_ERRORS as error:
         raise _damaged(group.name, path, error) from error
 

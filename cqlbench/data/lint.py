@@ -82,6 +82,6 @@ def _check_episodes(transitions: Transitions) -> None:
     inside = np.setdiff1d(flagged, transitions.episode_ends)
     if len(inside):
         raise DatasetError(
-            f"Row {inside[0]} (and {len(inside) - 1} more) is flagged as an end although its episode goes on; "
-            "split the episode there or clear the flag."
+            f"Row {inside[0]} (and {len(inside) - 1} more) is flagged as an end although its episode goes "
+            "on; split the episode there or clear the flag."
         )

@@ -34,7 +34,8 @@ def resolve(name: str, source: str = "auto") -> Resolution:
     """Find the dataset that `name` means.
 
     Args:
-        name: a dataset id, a short name (`hopper-medium`, `hopper-medium-v2`), or a path.
+        name: a dataset id, a short name (`hopper-medium`, `hopper-medium-v2`), or a path. Should a folder be
+            called like a dataset, `./hopper-medium` means the folder.
         source: where a short name is looked up. `auto` takes D4RL's file if it is cached or can be reached,
             then an embedded dataset, then a local Minari dataset. A version in a short name is a published
             dataset's: on `auto`, an embedded one does not stand in for it.
@@ -49,10 +50,12 @@ def resolve(name: str, source: str = "auto") -> Resolution:
         if source not in ("auto", cards[name].source):
             raise DatasetError(f"'{name}' is not of the source '{source}'; leave the source out.")
         return _located(cards[name], f"'{name}' is a full dataset id")
-    if _looks_like_path(name):
+    if name.endswith(_FILE_SUFFIXES) or name.startswith((".", "/", "~")):
         return _path(Path(name).expanduser(), source)
     matches = _matches(name, cards, source)
     if not matches:
+        if Path(name).exists():
+            return _path(Path(name), source)
         raise DatasetError(_unknown(name, cards, source))
     if source != "auto":
         newest = max(matches, key=lambda card: card.version)
@@ -91,9 +94,10 @@ def _automatic(name: str, matches: list[Card]) -> Resolution:
         return _located(by_source["minari"], f"'{name}' is the local Minari dataset, because {why}")
     if published is None and "minari" in by_source:
         return _located(by_source["minari"], f"'{name}' is a Minari dataset")
+    put = published.urls[0] if published else "its file"
     raise DatasetError(
         f"'{name}' cannot be had here: {why}, and no embedded or local Minari dataset stands in for it; "
-        f"connect to the network, or put {published.urls[0] if published else 'the file'} into ~/.d4rl/datasets."
+        f"connect to the network, or put {put} into ~/.d4rl/datasets."
     )
 
 
@@ -106,10 +110,6 @@ def _located(card: Card, reason: str) -> Resolution:
             f"'{card.id}' is not on this machine (no folder {folder}); run `minari download {card.name}`."
         )
     return Resolution(card.id, card, reason, folder)
-
-
-def _looks_like_path(name: str) -> bool:
-    return name.endswith(_FILE_SUFFIXES) or name.startswith((".", "/", "~")) or Path(name).exists()
 
 
 def _path(path: Path, source: str) -> Resolution:

@@ -77,9 +77,7 @@ class Evaluator:
         self.seconds += time.perf_counter() - start
         seconds = time.perf_counter() - self._began
         finite = engine.finite_seeds()
-        self.history.append(
-            Checkpointed(step, played, scores, engine.drain_diagnostics(), finite, seconds)
-        )
+        self.history.append(Checkpointed(step, played, scores, engine.drain_diagnostics(), finite, seconds))
         if scores is not None:
             self.trainer.show(f"score {_mean(scores):.1f}")
         elif played is not None:

@@ -134,7 +134,7 @@ def _play(policy: Policy, environments: VectorEnvironment, tally: _Tally, progre
         actions = np.asarray(policy(observations), np.float32)
         if actions.shape != action_shape:
             raise ValueError(f"The policy returned actions {actions.shape}, and {action_shape} are needed.")
-        tally.fail(~np.isfinite(actions).all(axis=-1))
+        tally.fail(~np.all(np.isfinite(actions), axis=-1))
         # MuJoCo clips controls by itself, but tasks charge the control cost of what was asked for. A NaN must
         # not reach a simulator, not even one whose episode no longer counts.
         actions = np.clip(np.nan_to_num(actions), environments.action_low, environments.action_high)
@@ -144,7 +144,8 @@ def _play(policy: Policy, environments: VectorEnvironment, tally: _Tally, progre
         observations = step.observations.reshape(*shape, -1)
         rewards = step.rewards.reshape(shape)
         tally.lengths += tally.live
-        tally.fail(~np.isfinite(rewards) | ~np.isfinite(observations).all(axis=-1))
+        finite = np.all(np.isfinite(observations), axis=-1) & np.isfinite(rewards)
+        tally.fail(~finite)
         observations = np.nan_to_num(observations)
         tally.returns[tally.live] += rewards[tally.live]
         terminated = step.terminated.reshape(shape)

@@ -35,7 +35,7 @@ def collect(device: str = "cpu", arguments: Sequence[str] | None = None) -> Prov
     """Everything of this module.
 
     Args:
-        device: the torch device that trains.
+        device: the torch device that trains, or `auto`.
         arguments: the command line; `sys.argv` by default.
     """
     return Provenance(versions(), git_state(), machine(device), command(arguments), now())
@@ -69,7 +69,7 @@ def git_state(folder: Path | None = None) -> Git:
 
 
 def machine(device: str = "cpu") -> Machine:
-    """The hardware; the GPU only if `device` is one."""
+    """The hardware; the GPU only if `device` is one, or is `auto` and there is one."""
     return Machine(
         platform=platform.platform(),
         cpu=_cpu(),
@@ -123,11 +123,16 @@ def _cpu() -> str:
 
 
 def _gpu(device: str) -> str | None:
-    if not device.startswith("cuda"):
+    if device != "auto" and not device.startswith("cuda"):
         return None
     import torch
 
-    return torch.cuda.get_device_name(device)
+    if not torch.cuda.is_available():
+        return None
+    try:
+        return torch.cuda.get_device_name(None if device == "auto" else device)
+    except (RuntimeError, AssertionError, ValueError):
+        return None  # a device that does not exist is reported where it is asked for
 
 
 def _memory_gib() -> float | None:

@@ -190,7 +190,8 @@ class Record:
         budget: how much was computed.
         seed: this record's seed.
         seed_batch: the seeds trained together with it, itself included.
-        protocol: how it was evaluated; `None` only where the run never got that far.
+        protocol: how it was evaluated; `None` where it was not: the run never got that far, or nobody knows
+            an environment for its dataset.
         evaluations: in ascending order of step.
         diagnostics: training curves: `{"step": 1000, "critic_loss": 0.3, ...}`; `None` for a value that
             was not finite.
@@ -199,7 +200,7 @@ class Record:
         git: commit of the checkout.
         machine: hardware.
         status: `finished`, `failed` or `skipped`.
-        reason: one sentence, for a run that did not finish.
+        reason: one sentence, for a run that did not finish or was not evaluated.
         created_at: UTC, ISO 8601.
         command: arguments that make the run again.
         schema_version: of this layout.
@@ -270,7 +271,7 @@ def _contradictions(record: Record) -> Iterator[str]:
         yield f"its config_hash is '{record.config_hash}', and its config hashes to '{expected}'"
     if record.seed not in record.seed_batch:
         yield f"seed {record.seed} is not in its seed_batch {list(record.seed_batch)}"
-    if (record.status == "finished") != (record.reason is None):
+    if (record.reason is None) != (record.status == "finished" and record.protocol is not None):
         yield f"status '{record.status}' does not go with reason {record.reason!r}"
     if any("step" not in row for row in record.diagnostics):
         yield "a row of its diagnostics lacks 'step'"
@@ -285,7 +286,6 @@ def _contradictions(record: Record) -> Iterator[str]:
 
 def _missing_at_the_end(record: Record) -> Iterator[str]:
     required = {
-        "protocol": record.protocol,
         "throughput": record.throughput,
         "dataset.content_hash": record.dataset.content_hash,
         "dataset.rows": record.dataset.rows,
@@ -295,7 +295,7 @@ def _missing_at_the_end(record: Record) -> Iterator[str]:
         if value is None:
             yield f"it is finished, and its '{name}' is null"
     last = record.evaluations[-1].step if record.evaluations else None
-    if last != record.budget.steps:
+    if last != record.budget.steps and record.protocol is not None:
         yield f"it is finished after {record.budget.steps} steps, and its last evaluation is at step {last}"
 
 

@@ -129,7 +129,7 @@ class RecordStore:
             )
         )
         numbered = []
-        for path in self._runs.glob(f"{folders}/seed-{'*' if seed is None else seed}*.json"):
+        for path in self._runs.glob(f"{folders}/seed-*.json"):
             name = _FILE.fullmatch(path.name)
             if name and seed in (None, int(name["seed"])):
                 numbered.append((int(name["run"] or 1), self._read(path)))

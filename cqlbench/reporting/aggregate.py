@@ -53,7 +53,7 @@ class SeedResult:
     Attributes:
         seed: the seed.
         status: of its record; `missing` where it left none.
-        reason: why it did not finish.
+        reason: why it did not finish, or was not evaluated.
         step: gradient steps at the last evaluation.
         last: mean score of the last evaluation.
         late: mean score of the last ten evaluations.
@@ -109,7 +109,7 @@ class Summary:
         late: mean of the last ten evaluations.
         best: best evaluation of each seed.
         last_return: return of the last evaluation.
-        curve: learning curves; `None` where no seed finished.
+        curve: learning curves; `None` where no seed was evaluated to its end.
     """
 
     records: tuple[Record, ...]
@@ -242,7 +242,7 @@ def _seed_result(record: Record) -> SeedResult:
 
 
 def _curve(records: Sequence[Record]) -> Curve | None:
-    if not records:
+    if not any(record.evaluations for record in records):
         return None
     normalised = records[0].protocol is not None and records[0].protocol.score_min is not None
     per_seed = [

@@ -25,14 +25,14 @@ def learning_curve(summary: Summary, kind: str) -> bytes:
     """A run's learning curve: mean over seeds, interval, every seed, and the behaviour policy.
 
     Args:
-        summary: a run of which at least one seed finished.
+        summary: a run that has a curve.
         kind: `png` (300 dpi) or `pdf`.
 
     Returns:
         The file's bytes, which depend on the numbers and on matplotlib's version only.
     """
     if summary.curve is None:
-        raise ValueError("No seed finished, so there is no curve.")
+        raise ValueError("No seed was evaluated to its end, so there is no curve.")
     with style.context(STYLE, after_reset=True):
         figure = Figure()
         FigureCanvasAgg(figure)

@@ -135,7 +135,7 @@ def _seed_row(result: SeedResult) -> tuple[str, ...]:
 
 
 def _longest(summary: Summary) -> int:
-    return max(result.evaluations for result in summary.seeds)
+    return max(1, *(result.evaluations for result in summary.seeds))
 
 
 def _warnings(summary: Summary) -> Iterator[str]:
@@ -145,7 +145,7 @@ def _warnings(summary: Summary) -> Iterator[str]:
     if record.dataset.id.startswith("embedded/"):
         yield "Embedded data: never comparable with D4RL."
     for result in summary.seeds:
-        if result.status != "finished":
+        if result.reason is not None:
             yield f"Seed {result.seed} {result.status}: {result.reason}"
         elif result.last_return is None:
             yield f"Seed {result.seed}: an episode of the last evaluation has no finite return; not pooled."

@@ -61,5 +61,5 @@ def test_episode_starts(transitions, starts):
 
 def test_flag_inside_an_episode(transitions):
     transitions.truncated[1] = True
-    with pytest.raises(DatasetError, match="Row 1 .* flagged as an end"):
+    with pytest.raises(DatasetError, match=r"Row 1 .* flagged as an end"):
         lint.check(transitions)

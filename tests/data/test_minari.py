@@ -88,13 +88,17 @@ def test_metadata_may_be_missing_and_data_folder_will_do(tmp_path, make_episodes
 
 
 def test_episode_without_steps_is_left_out(tmp_path, make_episodes, write_minari):
-    transitions = read_minari(write_minari(tmp_path / "m", make_episodes(), **{
-        "observations": np.zeros((1, 3)),
-        "actions": np.zeros((0, 2)),
-        "rewards": np.zeros(0),
-        "terminations": np.zeros(0, np.bool_),
-        "truncations": np.zeros(0, np.bool_),
-    }))  # fmt: skip
+    no_flags = np.zeros(0, np.bool_)
+    folder = write_minari(
+        tmp_path / "m",
+        make_episodes(),
+        observations=np.zeros((1, 3)),
+        actions=np.zeros((0, 2)),
+        rewards=np.zeros(0),
+        terminations=no_flags,
+        truncations=no_flags,
+    )
+    transitions = read_minari(folder)
     assert len(transitions) == 9
     assert transitions.episode_starts.tolist() == [0, 4]
     assert "1 episodes" in transitions.notes[0]
@@ -113,7 +117,7 @@ def test_no_episodes(tmp_path, write_minari):
 def test_incomplete_copy(tmp_path, make_episodes, write_minari):
     folder = write_minari(tmp_path / "m", make_episodes())
     (folder / "data" / "metadata.json").write_text(json.dumps({"total_episodes": 9}))
-    with pytest.raises(DatasetError, match="holds 3 episodes, but its metadata.json says 9"):
+    with pytest.raises(DatasetError, match=r"holds 3 episodes, but its metadata.json says 9"):
         read_minari(folder)
 
 
@@ -121,7 +125,7 @@ def test_incomplete_copy(tmp_path, make_episodes, write_minari):
 def test_broken_metadata(tmp_path, make_episodes, write_minari, text):
     folder = write_minari(tmp_path / "m", make_episodes())
     (folder / "data" / "metadata.json").write_text(text)
-    with pytest.raises(DatasetError, match="metadata.json"):
+    with pytest.raises(DatasetError, match=r"metadata.json"):
         read_minari(folder)
 
 
@@ -146,14 +150,14 @@ def test_dictionary_observations(tmp_path, make_episodes, write_minari):
     with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
         file["episode_0/observations/achieved_goal"] = np.zeros((4, 2))
     with pytest.raises(
-        DatasetError, match="'episode_0/observations' .* dictionary, which is not supported yet"
+        DatasetError, match=r"'episode_0/observations' .* dictionary, which is not supported yet"
     ):
         read_minari(folder)
 
 
 def test_discrete_actions(tmp_path, make_episodes, write_minari):
     folder = write_minari(tmp_path / "m", make_episodes(), actions=np.zeros(3, np.int64))
-    with pytest.raises(DatasetError, match="'episode_0/actions' .* discrete, which is not supported yet"):
+    with pytest.raises(DatasetError, match=r"'episode_0/actions' .* discrete, which is not supported yet"):
         read_minari(folder)
 
 
@@ -178,12 +182,12 @@ def test_episode_is_an_array(tmp_path, make_episodes, write_minari):
     folder = write_minari(tmp_path / "m", make_episodes(), metadata=False)
     with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
         file["episode_3"] = np.zeros(3)
-    with pytest.raises(DatasetError, match="'episode_3' .* is not a group"):
+    with pytest.raises(DatasetError, match=r"'episode_3' .* is not a group"):
         read_minari(folder)
 
 
 def test_end_flag_inside_an_episode_is_caught_by_the_lint(tmp_path, make_episodes, write_minari):
     flags = np.array([False, True, False])
     transitions = read_minari(write_minari(tmp_path / "m", make_episodes(), terminations=flags))
-    with pytest.raises(DatasetError, match="Row 1 .* flagged as an end"):
+    with pytest.raises(DatasetError, match=r"Row 1 .* flagged as an end"):
         lint.check(transitions)

@@ -1,17 +1,22 @@
-"""A run's files for a reader: its table and its learning curve."""
+"""What a reader gets of a run: its tables and its learning curve, as files and on the terminal."""
 
 from collections.abc import Sequence
 from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
 
 from cqlbench.records import atomic
 from cqlbench.records.schema import Record, RecordError
 from cqlbench.records.store import safe_name
 from cqlbench.reporting.aggregate import summarise
 from cqlbench.reporting.plots import learning_curve
-from cqlbench.reporting.tables import markdown
+from cqlbench.reporting.tables import markdown, show
+
+_CURVES = {"learning-curve.png": "png", "learning-curve.pdf": "pdf"}
 
 
-def report_run(records: Sequence[Record], folder: Path | str) -> list[Path]:
+def report_run(records: Sequence[Record], folder: Path | str, console: Console | None = None) -> list[Path]:
     """Write a run's table and learning curve, in place of those of an earlier report of the same run.
 
     They go to `<folder>/report/<dataset>-<algorithm>-<budget>-<config hash>/`.
@@ -19,9 +24,10 @@ def report_run(records: Sequence[Record], folder: Path | str) -> list[Path]:
     Args:
         records: the seeds of one run, failed and skipped ones included.
         folder: the results folder.
+        console: where to print the tables and the files' places as well.
 
     Returns:
-        `table.md` and, if any seed finished, `learning-curve.png` and `learning-curve.pdf`.
+        Paths of `table.md` and, if any seed was evaluated to its end, `learning-curve.png` and `.pdf`.
 
     Raises:
         PoolingError: the records are not of one run.
@@ -33,12 +39,20 @@ def report_run(records: Sequence[Record], folder: Path | str) -> list[Path]:
     target = Path(folder) / "report" / safe_name(name)
     files = {"table.md": markdown(summary).encode()}
     if summary.curve is not None:
-        files |= {f"learning-curve.{kind}": learning_curve(summary, kind) for kind in ("png", "pdf")}
+        files |= {name: learning_curve(summary, kind) for name, kind in _CURVES.items()}
     try:
         for file_name, content in files.items():
             atomic.replace(target / file_name, content)
+        for stale in _CURVES.keys() - files.keys():
+            (target / stale).unlink(missing_ok=True)
     except OSError as error:
         raise RecordError(
             f"The report cannot be written to '{target}' ({error.strerror or error})."
         ) from error
-    return [target / file_name for file_name in files]
+    paths = [target / file_name for file_name in files]
+    if console is not None:
+        show(summary, console)
+        console.print()
+        for path in paths:
+            console.print(Text(f"Report   {path}"), soft_wrap=True)
+    return paths

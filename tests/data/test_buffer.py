@@ -1,0 +1,251 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cqlbench.data import buffer as buffer_module
+from cqlbench.data.buffer import buffer_for, content_hash, is_built
+from cqlbench.data.d4rl import read_d4rl
+from cqlbench.data.transitions import Transitions
+from cqlbench.errors import DatasetError
+
+
+@pytest.fixture
+def transitions(tmp_path, make_episodes, write_d4rl):
+    return read_d4rl(
+        write_d4rl(tmp_path / "a.hdf5", make_episodes(("terminated", "truncated", "both", "cut")))
+    )
+
+
+def many(rows, observation_size=11, action_size=3):
+    rng = np.random.default_rng(0)
+    observations = rng.random((rows, observation_size), np.float32)
+    truncated = np.zeros(rows, np.bool_)
+    truncated[999::1000] = True
+    return Transitions(
+        observations,
+        rng.random((rows, action_size), np.float32),
+        rng.random(rows, np.float32),
+        np.roll(observations, -1, axis=0),
+        np.zeros(rows, np.bool_),
+        truncated,
+        np.arange(0, rows, 1000),
+    )
+
+
+def never():
+    raise AssertionError("the source was read although there is a buffer")
+
+
+def column(array):
+    return torch.from_numpy(array)[:, None]
+
+
+def test_every_value_and_key(transitions):
+    dataset = buffer_for("d4rl/a-v0", "k", lambda: transitions)
+    storage = dataset.storage
+    assert set(storage.keys(include_nested=True, leaves_only=True)) == {
+        "observation",
+        "action",
+        *(("next", key) for key in ("observation", "reward", "terminated", "truncated", "done")),
+    }
+    assert torch.equal(storage["observation"], torch.from_numpy(transitions.observations))
+    assert torch.equal(storage["action"], torch.from_numpy(transitions.actions))
+    assert torch.equal(storage["next", "observation"], torch.from_numpy(transitions.next_observations))
+    assert torch.equal(storage["next", "reward"], column(transitions.rewards))
+    assert torch.equal(storage["next", "terminated"], column(transitions.terminated))
+    assert torch.equal(storage["next", "truncated"], column(transitions.truncated))
+    assert torch.equal(storage["next", "done"], column(transitions.terminated | transitions.truncated))
+    assert storage.batch_size == (len(transitions),)
+    assert dataset.rows == len(transitions)
+    assert (dataset.observation_size, dataset.action_size) == (3, 2)
+
+
+def test_facts(transitions):
+    dataset = buffer_for("d4rl/a-v0", "k", lambda: replace(transitions, dropped_rows=0, notes=("n",)))
+    exact = transitions.observations.astype(np.float64)
+    np.testing.assert_allclose(dataset.observation_mean, exact.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(dataset.observation_std, exact.std(0), rtol=1e-12)
+    np.testing.assert_array_equal(dataset.action_lowest, transitions.actions.min(0))
+    np.testing.assert_array_equal(dataset.action_highest, transitions.actions.max(0))
+    whole = transitions.episode_returns[:3]  # the last episode is cut off
+    assert dataset.returns.episodes == 3
+    assert dataset.returns.mean == pytest.approx(whole.mean(), rel=1e-12)
+    assert (dataset.returns.lowest, dataset.returns.highest) == (whole.min(), whole.max())
+    assert dataset.returns.quantiles[2] == np.median(whole)
+    assert dataset.notes == ("n",)
+    assert dataset.content_hash == content_hash(transitions)
+    np.testing.assert_array_equal(dataset.episode_starts, transitions.episode_starts)
+
+
+def test_dropped_time_limit_rows_do_not_hide_their_episodes(tmp_path, make_episodes, write_d4rl):
+    episodes = make_episodes(("terminated", "truncated", "truncated", "cut"))
+    path = write_d4rl(tmp_path / "b.hdf5", episodes, without=("next_observations",))
+    assert buffer_for("d4rl/b-v0", "k", lambda: read_d4rl(path)).returns.episodes == 3
+
+
+def test_only_a_cut_off_episode_counts_as_one(tmp_path, make_episodes, write_d4rl):
+    path = write_d4rl(tmp_path / "b.hdf5", make_episodes(("cut",)))
+    assert buffer_for("d4rl/b-v0", "k", lambda: read_d4rl(path)).returns.episodes == 1
+
+
+def test_second_opening_reads_no_source(transitions):
+    first = buffer_for("d4rl/a-v0", "k", lambda: transitions)
+    second = buffer_for("d4rl/a-v0", "k", never)
+    assert second.content_hash == first.content_hash
+    assert second.path == first.path
+    assert is_built("d4rl/a-v0", "k")
+
+
+def test_another_id_key_or_version_is_another_buffer(transitions, monkeypatch):
+    buffer_for("d4rl/a-v0", "k", lambda: transitions)
+    assert not is_built("d4rl/a-v0", "l")
+    assert not is_built("d4rl/a-v1", "k")
+    monkeypatch.setattr(buffer_module, "BUFFER_VERSION", 99)
+    assert not is_built("d4rl/a-v0", "k")
+
+
+def test_content_hash_sees_every_array_and_its_order(transitions):
+    hashes = {content_hash(transitions)}
+    names = ("observations", "actions", "rewards", "next_observations", "terminated", "truncated")
+    for name in names:
+        changed = getattr(transitions, name).copy()
+        changed.flat[-1] = not changed.flat[-1] if changed.dtype == bool else changed.flat[-1] + 1
+        hashes.add(content_hash(replace(transitions, **{name: changed})))
+    hashes.add(content_hash(replace(transitions, episode_starts=transitions.episode_starts[:2])))
+    swapped = {
+        "observations": transitions.next_observations,
+        "next_observations": transitions.observations,
+    }
+    hashes.add(content_hash(replace(transitions, **swapped)))
+    assert len(hashes) == 9
+
+
+def test_replay_buffer_draws_rows_of_the_dataset(transitions):
+    dataset = buffer_for("d4rl/a-v0", "k", lambda: transitions)
+    replay = dataset.replay_buffer(8, torch.Generator().manual_seed(1))
+    again = dataset.replay_buffer(8, torch.Generator().manual_seed(1))
+    assert len(replay) == dataset.rows
+    sample = replay.sample()
+    assert torch.equal(sample["observation"], dataset.storage["observation"][sample["index"]])
+    assert torch.equal(sample["next", "reward"], dataset.storage["next", "reward"][sample["index"]])
+    assert torch.equal(sample["index"], again.sample()["index"])
+    with pytest.raises(RuntimeError):
+        replay.extend(sample)
+
+
+def test_zeros_on_disk_are_refused(transitions, monkeypatch, tmp_path):
+    fill = buffer_module._fill
+
+    def zeros(folder, columns):
+        fill(folder, {key: np.zeros_like(values) for key, values in columns.items()})
+
+    monkeypatch.setattr(buffer_module, "_fill", zeros)
+    with pytest.raises(DatasetError, match="does not hold what was written"):
+        buffer_for("d4rl/a-v0", "k", lambda: transitions)
+    assert not is_built("d4rl/a-v0", "k")
+    assert [path.suffix for path in (tmp_path / "cache" / "buffers").iterdir()] in ([".lock"], [])
+
+
+@pytest.mark.parametrize("damage", ["no manifest", "broken manifest", "no column", "short column", "empty"])
+def test_damaged_folder_is_made_again(transitions, damage):
+    path = buffer_for("d4rl/a-v0", "k", lambda: transitions).path
+    if damage == "no manifest":
+        (path / "manifest.json").unlink()
+    elif damage == "broken manifest":
+        (path / "manifest.json").write_text('{"version": 1,')
+    elif damage == "no column":
+        (path / "action.memmap").unlink()
+    elif damage == "short column":
+        os.truncate(path / "observation.memmap", 8)
+    else:
+        (path / "manifest.json").write_text(json.dumps({"version": 1}))
+    assert not is_built("d4rl/a-v0", "k")
+    dataset = buffer_for("d4rl/a-v0", "k", lambda: transitions)
+    assert dataset.content_hash == content_hash(transitions)
+    assert torch.equal(dataset.storage["observation"], torch.from_numpy(transitions.observations))
+
+
+def test_leftovers_of_a_killed_process_are_removed(transitions):
+    path = buffer_for("d4rl/a-v0", "k", lambda: transitions).path
+    (path / "manifest.json").unlink()
+    leftover = path.with_name(path.name + ".tmpabc")
+    leftover.mkdir()
+    buffer_for("d4rl/a-v0", "k", lambda: transitions)
+    assert not leftover.exists()
+
+
+def test_failed_source_leaves_nothing(tmp_path):
+    def fails():
+        raise DatasetError("no source")
+
+    with pytest.raises(DatasetError, match="no source"):
+        buffer_for("d4rl/a-v0", "k", fails)
+    assert [path.suffix for path in (tmp_path / "cache" / "buffers").iterdir()] in ([".lock"], [])
+
+
+def test_cache_cannot_be_written(transitions, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CQLBENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DatasetError, match=r"cannot be written .* set CQLBENCH_CACHE"):
+        buffer_for("d4rl/a-v0", "k", lambda: transitions)
+
+
+def test_full_disk_is_seen_before_it_is_written(transitions, monkeypatch):
+    usage = buffer_module.shutil.disk_usage(".")._replace(free=1000)
+    monkeypatch.setattr(buffer_module.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DatasetError, match="has 0 MiB free"):
+        buffer_for("d4rl/a-v0", "k", lambda: transitions)
+
+
+BUILD = """
+import pathlib, sys, time
+from cqlbench.data.buffer import buffer_for
+from cqlbench.data.d4rl import read_d4rl
+
+def load():
+    with pathlib.Path(sys.argv[2]).open("a") as calls:
+        calls.write("x")
+    time.sleep(1)
+    return read_d4rl(sys.argv[1])
+
+print(buffer_for("d4rl/a-v0", "k", load).content_hash)
+"""
+
+
+def test_of_two_processes_one_makes_it(tmp_path, transitions):
+    command = [sys.executable, "-c", BUILD, str(tmp_path / "a.hdf5"), str(tmp_path / "calls")]
+    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [worker.communicate(timeout=120)[0].strip() for worker in workers]
+    assert outputs == [content_hash(transitions)] * 2
+    assert (tmp_path / "calls").read_text() == "x"
+
+
+def resident_kilobytes(folder):
+    resident, ours = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(" ")[0] and ":" not in line.split(" ")[0]:
+            ours = str(folder) in line
+        elif ours and line.startswith("Rss:"):
+            resident += int(line.split()[1])
+    return resident
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's smaps")
+def test_opening_is_fast_and_reads_no_rows(monkeypatch):
+    path = buffer_for("d4rl/a-v0", "k", lambda: many(100_000)).path
+    monkeypatch.setattr(buffer_module, "_hash", lambda *_: never())
+    before = resident_kilobytes(path)
+    start = time.perf_counter()
+    dataset = buffer_for("d4rl/a-v0", "k", never)
+    assert time.perf_counter() - start < 0.2
+    assert resident_kilobytes(path) - before < 64
+    dataset.storage["observation"].sum()
+    assert resident_kilobytes(path) - before > 4000

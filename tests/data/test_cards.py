@@ -1,0 +1,123 @@
+import math
+
+import pytest
+
+from cqlbench.data import cards
+from cqlbench.data.cards import all_cards, load_card
+from cqlbench.environments import EnvironmentSpec
+from cqlbench.errors import DatasetError
+
+CARDS = all_cards()
+
+
+@pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
+def test_schema(card):
+    assert card.id == f"{card.source}/{card.name}"
+    assert card.version >= 0
+    assert card.short_name
+    assert card.licence
+    assert card.environment is None or card.environment.max_episode_steps > 0
+    if card.environment is not None:
+        assert card.score_min < card.score_max
+        assert math.isfinite(card.score_max - card.score_min)
+        assert card.endpoints_source
+    if card.source == "d4rl":
+        assert card.urls
+        assert all(url.startswith(("http://", "https://")) for url in card.urls)
+        assert card.bytes > 0
+        assert len(bytes.fromhex(card.sha256)) == 32
+    if card.source == "embedded":
+        assert card.policy
+        assert card.rows > 0
+        assert card.collection_seed >= 0
+
+
+def test_no_two_published_files_are_the_same():
+    checksums = [card.sha256 for card in CARDS.values() if card.sha256]
+    assert len(set(checksums)) == len(checksums)
+
+
+def test_short_names_are_unique_per_source_and_version():
+    names = [(card.source, card.short_name, card.version) for card in CARDS.values()]
+    assert len(set(names)) == len(names)
+
+
+def test_hopper_medium_value_by_value():
+    card = load_card("d4rl/hopper-medium-v2")
+    assert card.short_name == "hopper-medium"
+    assert card.environment == EnvironmentSpec("Hopper-v4", 1000)
+    assert (card.score_min, card.score_max) == (-20.272305, 3234.3)
+    assert card.bytes == 152756557
+    assert card.sha256 == "5bdf1bc4a713c82941de44633df669b36c89850b652a25985166796d25cf71a0"
+    assert card.urls == (
+        "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/hopper_medium-v2.hdf5",
+    )
+
+
+def test_embedded_and_minari_say_whose_endpoints_they_use():
+    embedded = load_card("embedded/hopper-medium-v0")
+    assert (embedded.rows, embedded.collection_seed, embedded.policy) == (200_000, 0, "hopper-medium-v0")
+    assert "never comparable with D4RL" in embedded.notes[0]
+    minari = load_card("minari/mujoco/walker2d/expert-v0")
+    assert minari.environment == EnvironmentSpec("Walker2d-v5", 1000)
+    assert minari.short_name == "walker2d-expert"
+    assert "D4RL" in minari.endpoints_source
+
+
+def test_families_are_complete():
+    kinds = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-replay")
+    for task in ("hopper", "halfcheetah", "walker2d"):
+        assert {f"d4rl/{task}-{kind}-v2" for kind in kinds} <= set(CARDS)
+        assert {f"minari/mujoco/{task}/{kind}-v0" for kind in ("simple", "medium", "expert")} <= set(CARDS)
+
+
+def test_unknown_id():
+    with pytest.raises(DatasetError, match="There is no card 'd4rl/none-v0'"):
+        load_card("d4rl/none-v0")
+
+
+GOOD = '[card."d4rl/a-v0"]\nsource = "d4rl"\n'
+BAD = {
+    "unknown key": (GOOD + "colour = 3", "unknown keys: colour; it may have action_high"),
+    "unknown section": (GOOD + "[cards]", "unknown keys: cards"),
+    "unknown environment key": (GOOD + 'environment = { id = "A-v0", steps = 3 }', "unknown keys: steps"),
+    "environment without id": (GOOD + "environment = { max_episode_steps = 3 }", "environment without an id"),
+    "type": (GOOD + 'bytes = "many"', "bytes = 'many', which is not of the right type"),
+    "bool": (GOOD + "bytes = true", "bytes = True, which is not of the right type"),
+    "list": (GOOD + "urls = [3]", "urls = .* not of the right type"),
+    "task": (GOOD + 'task = "b"', "names the task 'b'"),
+    "no source": ('[card."d4rl/a-v0"]', "has the source 'None'"),
+    "other source": ('[card."d4rl/a-v0"]\nsource = "minari"', "id of the form minari/<name>-v<number>"),
+    "no version": ('[card."d4rl/a"]\nsource = "d4rl"', "id of the form d4rl/<name>-v<number>"),
+    "not TOML": ("[", "cannot be read"),
+    "not a table": ("card = 3", "'card' of .* must be a table"),
+}
+
+
+@pytest.mark.parametrize(("text", "sentence"), BAD.values(), ids=BAD)
+def test_bad_card_file(tmp_path, monkeypatch, text, sentence):
+    monkeypatch.setattr(cards, "cards_dir", lambda: tmp_path)
+    (tmp_path / "family.toml").write_text(text)
+    with pytest.raises(DatasetError, match=sentence) as caught:
+        all_cards()
+    assert "family.toml" in str(caught.value)
+
+
+def test_one_id_in_two_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(cards, "cards_dir", lambda: tmp_path)
+    (tmp_path / "a.toml").write_text(GOOD)
+    (tmp_path / "b.toml").write_text(GOOD)
+    with pytest.raises(DatasetError, match="another card file has as well"):
+        all_cards()
+
+
+def test_a_card_overrides_its_task_which_overrides_the_defaults(tmp_path, monkeypatch):
+    monkeypatch.setattr(cards, "cards_dir", lambda: tmp_path)
+    (tmp_path / "a.toml").write_text(
+        '[defaults]\nsource = "d4rl"\nscore_min = 1\nscore_max = 2\nlicence = "x"\n'
+        "[task.t]\nscore_min = 3\nscore_max = 4\n"
+        '[card."d4rl/b-c-v3"]\ntask = "t"\nscore_max = 5\n'
+    )
+    card = load_card("d4rl/b-c-v3")
+    assert (card.score_min, card.score_max, card.licence) == (3, 5, "x")
+    assert (card.name, card.short_name, card.version) == ("b-c-v3", "b-c", 3)

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import torch
+
+from cqlbench.data.buffer import buffer_for
+from cqlbench.data.d4rl import read_d4rl
+from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
+from cqlbench.errors import DatasetError
+
+
+@pytest.fixture
+def transitions(tmp_path, make_episodes, write_d4rl):
+    return read_d4rl(
+        write_d4rl(tmp_path / "a.hdf5", make_episodes(("terminated", "truncated", "terminated")))
+    )
+
+
+@pytest.fixture
+def dataset(transitions):
+    return buffer_for("d4rl/a-v0", "k", lambda: transitions)
+
+
+def test_identity_changes_nothing():
+    observations = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    normalizer = ObservationNormalizer.identity(3)
+    np.testing.assert_array_equal(normalizer(observations), observations)
+    assert torch.equal(normalizer(torch.from_numpy(observations)), torch.from_numpy(observations))
+
+
+def test_hand_computed_values():
+    normalizer = ObservationNormalizer(np.array([1, 2], np.float32), np.array([2, 4], np.float32))
+    result = normalizer(np.array([[[3.0, 2.0]], [[1.0, -2.0]]]))
+    assert result.dtype == np.float32
+    assert result.tolist() == [[[1.0, 0.0]], [[0.0, -1.0]]]
+    tensor = normalizer(torch.tensor([3.0, 10.0], dtype=torch.float64))
+    assert tensor.dtype == torch.float32
+    assert tensor.tolist() == [1.0, 2.0]
+
+
+def test_dataset_statistics(transitions, dataset):
+    exact = transitions.observations.astype(np.float64)
+    expected = (exact - exact.mean(0)) / (exact.std(0) + 1e-3)
+    normalizer = ObservationNormalizer.from_dataset(dataset)
+    np.testing.assert_allclose(normalizer(transitions.observations), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        ObservationNormalizer.from_dataset(dataset, epsilon=1.0).std, exact.std(0) + 1, rtol=1e-6
+    )
+
+
+def test_rewards_stay_as_they_are_by_default(transitions, dataset):
+    transform = RewardTransform.from_dataset(dataset, normalize=False)
+    np.testing.assert_array_equal(transform(transitions.rewards), transitions.rewards)
+
+
+def test_rewards_span_a_thousand(transitions, dataset):
+    transform = RewardTransform.from_dataset(dataset, normalize=True)
+    returns = np.add.reduceat(transform(transitions.rewards), transitions.episode_starts)
+    assert np.ptp(returns) == pytest.approx(1000, rel=1e-5)
+    tensor = transform(torch.from_numpy(transitions.rewards))
+    np.testing.assert_allclose(tensor.numpy(), transform(transitions.rewards), rtol=1e-6)
+
+
+def test_scale_and_bias():
+    assert RewardTransform(10, -5)(np.array([0.0, 1.0])).tolist() == [-5.0, 5.0]
+    assert RewardTransform(10, -5)(torch.tensor([0.0, 1.0])).tolist() == [-5.0, 5.0]
+
+
+def test_rewards_without_a_range(tmp_path, make_episodes, write_d4rl):
+    path = write_d4rl(tmp_path / "b.hdf5", make_episodes(("terminated",)))
+    dataset = buffer_for("d4rl/b-v0", "k", lambda: read_d4rl(path))
+    with pytest.raises(DatasetError, match="set normalize_rewards=false"):
+        RewardTransform.from_dataset(dataset, normalize=True)

@@ -1,0 +1,102 @@
+import hashlib
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from cqlbench.data import provide as provide_module
+from cqlbench.data.cards import Card, load_card
+from cqlbench.data.d4rl import read_d4rl
+from cqlbench.data.provide import provide
+from cqlbench.data.resolve import Resolution, resolve
+from cqlbench.errors import DatasetError
+
+
+@pytest.fixture
+def path(tmp_path, make_episodes, write_d4rl):
+    return write_d4rl(tmp_path / "a.hdf5", make_episodes())
+
+
+def no_reading(*_):
+    raise AssertionError("read although there is a buffer")
+
+
+def test_path_is_read_once(path, monkeypatch, d4rl_arrays, make_episodes):
+    dataset = provide(resolve(str(path)), progress=False)
+    expected = d4rl_arrays(make_episodes())
+    np.testing.assert_array_equal(dataset.storage["observation"].numpy(), expected["observations"])
+    assert dataset.id == str(path)
+    monkeypatch.setattr(provide_module, "read_d4rl", no_reading)
+    assert provide(resolve(str(path)), progress=False).content_hash == dataset.content_hash
+
+
+def test_changed_file_is_read_again(path, make_episodes, write_d4rl):
+    before = provide(resolve(str(path)), progress=False)
+    write_d4rl(path, make_episodes(seed=1))
+    os.utime(path, ns=(1, 1))
+    assert provide(resolve(str(path)), progress=False).content_hash != before.content_hash
+
+
+def test_folder_and_file_have_the_same_content(tmp_path, path, make_episodes, write_minari):
+    folder = write_minari(tmp_path / "m", make_episodes())
+    ours, theirs = (provide(resolve(str(place)), progress=False) for place in (folder, path))
+    assert ours.content_hash == theirs.content_hash
+    assert ours.path != theirs.path
+
+
+def test_published_file_is_found_by_its_checksum(path, tmp_path, monkeypatch):
+    content = path.read_bytes()
+    card = Card(
+        id="d4rl/tiny-v0",
+        source="d4rl",
+        urls=("http://example.invalid/tiny.hdf5",),
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+    (tmp_path / "d4rl").mkdir()
+    (tmp_path / "d4rl" / "tiny.hdf5").write_bytes(content)
+    dataset = provide(Resolution(card.id, card, ""), progress=False)
+    (tmp_path / "d4rl" / "tiny.hdf5").unlink()
+    monkeypatch.setattr(provide_module, "read_d4rl", no_reading)
+    assert provide(Resolution(card.id, card, ""), progress=False).content_hash == dataset.content_hash
+
+
+def test_embedded_is_collected_once(path, monkeypatch):
+    calls = []
+
+    def collect(card, progress):
+        calls.append((card.id, progress))
+        return read_d4rl(path)
+
+    monkeypatch.setattr(provide_module.embedded, "collect", collect)
+    monkeypatch.setattr(provide_module.embedded, "source_key", lambda card: f"{card.policy}:1")
+    resolution = resolve("hopper-medium", "embedded")
+    first = provide(resolution, progress=False)
+    assert torch.equal(provide(resolution, progress=False).storage["action"], first.storage["action"])
+    assert calls == [("embedded/hopper-medium-v0", False)]
+
+
+def test_refused_by_the_lint(tmp_path, make_episodes, write_d4rl):
+    path = write_d4rl(tmp_path / "b.hdf5", make_episodes(), actions=np.full((12, 2), 1.5))
+    with pytest.raises(DatasetError, match=r"b\.hdf5 is refused: The action of row 0"):
+        provide(resolve(str(path)), progress=False)
+    with pytest.raises(DatasetError, match="is refused"):
+        provide(resolve(str(path)), progress=False)
+
+
+def test_wider_actions_if_the_card_says_so(tmp_path, make_episodes, write_d4rl):
+    path = write_d4rl(tmp_path / "b.hdf5", make_episodes(), actions=np.full((12, 2), 1.5))
+    card = Card(id=str(path), source="path", action_low=-2.0, action_high=2.0)
+    assert provide(Resolution(card.id, card, "", path), progress=False).rows == 12
+
+
+def test_file_that_went_away(path):
+    resolution = resolve(str(path))
+    path.unlink()
+    with pytest.raises(DatasetError, match="cannot be read"):
+        provide(resolution, progress=False)
+
+
+def test_embedded_card_can_be_loaded():
+    assert load_card("embedded/hopper-medium-v0").source == "embedded"

@@ -1,0 +1,189 @@
+import pytest
+
+from cqlbench.data import resolve as resolve_module
+from cqlbench.data.buffer import buffer_for
+from cqlbench.data.cards import load_card
+from cqlbench.data.d4rl import read_d4rl
+from cqlbench.data.resolve import published_key, resolve
+from cqlbench.errors import DatasetError
+
+
+@pytest.fixture
+def online(monkeypatch):
+    monkeypatch.setattr(resolve_module.fetch, "reachable", lambda card: card.source == "d4rl")
+
+
+def put_sparse(path, size):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(size)
+
+
+@pytest.mark.parametrize("source", ["auto", "d4rl"])
+def test_full_id_is_itself_whatever_is_reachable(source):
+    found = resolve("d4rl/hopper-medium-v2", source)
+    assert found.dataset_id == found.card.id == "d4rl/hopper-medium-v2"
+    assert found.path is None
+
+
+@pytest.mark.parametrize("name", ["hopper-medium", "hopper-medium-v2"])
+def test_reachable_d4rl_wins(online, name):
+    found = resolve(name)
+    assert found.dataset_id == "d4rl/hopper-medium-v2"
+    assert "to be downloaded" in found.reason
+
+
+@pytest.mark.parametrize(
+    "place", ["d4rl/hopper_medium-v2.hdf5", "cache/downloads/d4rl/hopper-medium-v2.hdf5"]
+)
+def test_cached_file_wins_offline(tmp_path, place):
+    put_sparse(tmp_path / place, 152756557)
+    found = resolve("hopper-medium")
+    assert found.dataset_id == "d4rl/hopper-medium-v2"
+    assert "cached" in found.reason
+
+
+def test_a_file_of_another_size_does_not_count(tmp_path):
+    put_sparse(tmp_path / "d4rl" / "hopper_medium-v2.hdf5", 7)
+    assert resolve("hopper-medium").dataset_id == "embedded/hopper-medium-v0"
+
+
+def test_built_buffer_wins_offline(tmp_path, make_episodes, write_d4rl):
+    path = write_d4rl(tmp_path / "a.hdf5", make_episodes())
+    card = load_card("d4rl/hopper-medium-v2")
+    buffer_for(card.id, published_key(card), lambda: read_d4rl(path))
+    assert resolve("hopper-medium").dataset_id == card.id
+
+
+def test_falls_back_to_embedded_and_says_so():
+    found = resolve("hopper-medium")
+    assert found.dataset_id == "embedded/hopper-medium-v0"
+    assert "because d4rl/hopper-medium-v2 is not cached and CQLBENCH_OFFLINE is set" in found.reason
+    assert "\n" not in found.reason
+
+
+def test_unreachable_host_is_the_reason(monkeypatch):
+    monkeypatch.setenv("CQLBENCH_OFFLINE", "0")
+    monkeypatch.setattr(resolve_module.fetch, "reachable", lambda _: False)
+    assert "its host cannot be reached" in resolve("hopper-medium").reason
+
+
+def test_a_published_version_is_not_replaced_by_an_embedded_dataset():
+    with pytest.raises(
+        DatasetError, match=r"'hopper-medium-v2' cannot be had here: .* CQLBENCH_OFFLINE is set"
+    ):
+        resolve("hopper-medium-v2")
+
+
+def test_nothing_fits():
+    with pytest.raises(
+        DatasetError, match=r"'walker2d-medium' cannot be had here.*connect to the network"
+    ) as caught:
+        resolve("walker2d-medium")
+    assert "http://rail.eecs.berkeley.edu" in str(caught.value)
+
+
+def test_forced_embedded(online):
+    assert resolve("hopper-medium", "embedded").dataset_id == "embedded/hopper-medium-v0"
+    assert resolve("hopper-medium-v0", "embedded").dataset_id == "embedded/hopper-medium-v0"
+
+
+def test_forced_d4rl_does_not_fall_back():
+    assert resolve("hopper-medium", "d4rl").dataset_id == "d4rl/hopper-medium-v2"
+
+
+def test_forced_minari(tmp_path):
+    folder = tmp_path / "minari" / "mujoco" / "hopper" / "medium-v0"
+    with pytest.raises(DatasetError, match="run `minari download mujoco/hopper/medium-v0`"):
+        resolve("hopper-medium", "minari")
+    folder.mkdir(parents=True)
+    found = resolve("hopper-medium", "minari")
+    assert (found.dataset_id, found.path) == ("minari/mujoco/hopper/medium-v0", folder)
+    assert resolve("minari/mujoco/hopper/medium-v0").path == folder
+    assert resolve("mujoco/hopper/medium-v0").path == folder
+
+
+def test_local_minari_stands_in_when_there_is_no_embedded_dataset(tmp_path):
+    (tmp_path / "minari" / "mujoco" / "walker2d" / "medium-v0").mkdir(parents=True)
+    assert resolve("walker2d-medium").dataset_id == "minari/mujoco/walker2d/medium-v0"
+    assert resolve("hopper-medium").dataset_id == "embedded/hopper-medium-v0"
+
+
+def test_name_that_only_minari_has():
+    with pytest.raises(DatasetError, match="minari download mujoco/hopper/simple-v0"):
+        resolve("hopper-simple")
+
+
+def test_path_to_a_file(tmp_path, make_episodes, write_d4rl):
+    path = write_d4rl(tmp_path / "mine.hdf5", make_episodes())
+    found = resolve(str(path))
+    assert (found.dataset_id, found.path) == (str(path), path)
+    assert (found.card.source, found.card.environment) == ("path", None)
+    assert "not evaluated" in found.reason
+
+
+def test_relative_and_absolute_paths_are_one_dataset(tmp_path, make_episodes, write_d4rl, monkeypatch):
+    write_d4rl(tmp_path / "mine.hdf5", make_episodes())
+    monkeypatch.chdir(tmp_path)
+    assert resolve("mine.hdf5").dataset_id == resolve("./mine.hdf5").dataset_id == str(tmp_path / "mine.hdf5")
+
+
+def test_path_to_a_folder(tmp_path, make_episodes, write_minari):
+    folder = write_minari(tmp_path / "mine", make_episodes())
+    assert resolve(str(folder)).path == folder
+    with pytest.raises(DatasetError, match="is read as minari"):
+        resolve(str(folder), "d4rl")
+
+
+def test_folder_called_like_a_dataset(tmp_path, monkeypatch, make_episodes, write_minari):
+    write_minari(tmp_path / "hopper-medium", make_episodes())
+    write_minari(tmp_path / "own", make_episodes())
+    monkeypatch.chdir(tmp_path)
+    assert resolve("hopper-medium").dataset_id == "embedded/hopper-medium-v0"
+    assert resolve("./hopper-medium").path == tmp_path / "hopper-medium"
+    assert resolve("own").path == tmp_path / "own"
+
+
+def test_missing_path():
+    with pytest.raises(DatasetError, match=r"no file or folder .*none\.hdf5"):
+        resolve("somewhere/none.hdf5")
+
+
+def test_file_of_another_kind(tmp_path):
+    (tmp_path / "a.csv").write_text("")
+    with pytest.raises(DatasetError, match=r"neither an .hdf5 file"):
+        resolve(str(tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("hoper-medium", "'hopper-medium'"),
+        ("hopper_medium_v2", "'hopper-medium-v2'"),
+        ("d4rl/hopper-medum-v2", "'d4rl/hopper-medium-v2'"),
+        ("Hopper-medium", "'hopper-medium'"),
+    ],
+)
+def test_unknown_name_suggests_the_nearest(typed, meant):
+    with pytest.raises(DatasetError, match=f"no dataset '{typed}'; did you mean .*{meant}"):
+        resolve(typed)
+
+
+def test_unknown_name_near_nothing_lists_names():
+    with pytest.raises(DatasetError, match=r"known names are .*walker2d-random"):
+        resolve("xyzzy")
+
+
+def test_name_that_another_source_has():
+    with pytest.raises(DatasetError, match="no dataset 'walker2d-random' of the source 'embedded'"):
+        resolve("walker2d-random", "embedded")
+
+
+def test_unknown_source():
+    with pytest.raises(DatasetError, match="no source 'hub'; it is auto, d4rl, minari, embedded"):
+        resolve("hopper-medium", "hub")
+
+
+def test_id_and_source_that_disagree():
+    with pytest.raises(DatasetError, match="not of the source 'minari'"):
+        resolve("d4rl/hopper-medium-v2", "minari")

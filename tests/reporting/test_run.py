@@ -1,0 +1,138 @@
+import hashlib
+import io
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from cqlbench.records.codec import to_json
+from cqlbench.records.schema import Evaluation, RecordError
+from cqlbench.reporting.aggregate import PoolingError, summarise
+from cqlbench.reporting.plots import learning_curve
+from cqlbench.reporting.run import report_run
+
+
+@pytest.fixture
+def records(make_record):
+    return [make_record(seed, [10.0 * seed, 20.0 + seed, 40.0 - seed]) for seed in (0, 1, 2)]
+
+
+def test_report_is_written_whole_and_again_in_place(records, tmp_path):
+    paths = report_run(records, tmp_path)
+    folder = tmp_path / "report" / f"d4rl_hopper-medium-v2-cql-quick-{records[0].config_hash}"
+    assert paths == [folder / name for name in ("table.md", "learning-curve.png", "learning-curve.pdf")]
+    before = [path.read_bytes() for path in paths]
+    assert report_run(records, tmp_path) == paths
+    assert [path.read_bytes() for path in paths] == before
+    assert sorted(folder.iterdir()) == sorted(paths)
+
+
+def test_report_of_a_run_of_which_no_seed_finished_is_its_table(records, tmp_path):
+    failed = [replace(record, status="failed", reason="it diverged") for record in records]
+    report_run(records, tmp_path)
+    assert [path.name for path in report_run(failed, tmp_path)] == ["table.md"]
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["table.md"]
+
+
+def test_report_prints_its_tables_and_where_its_files_are(records, tmp_path):
+    console = Console(file=io.StringIO(), width=40)
+    paths = report_run(records, tmp_path, console)
+    text = console.file.getvalue()
+    assert "Policy" in text
+    assert text.splitlines()[-3:] == [f"Report   {path}" for path in paths]
+
+
+def test_report_refuses_a_mixture_and_an_unwritable_folder(records, tmp_path):
+    with pytest.raises(PoolingError):
+        report_run([records[0], replace(records[1], algorithm="bc")], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordError, match="report cannot be written"):
+        report_run(records, tmp_path / "file")
+
+
+def test_png_is_300_dpi_and_one_column_wide(records):
+    with Image.open(io.BytesIO(learning_curve(summarise(records), "png"))) as image:
+        assert image.size == (1200, 840)
+        assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+def test_pdf_embeds_truetype_fonts_and_carries_no_date(records):
+    content = learning_curve(summarise(records), "pdf")
+    assert b"/FontFile2" in content
+    assert b"/Type3" not in content
+    assert b"CreationDate" not in content
+
+
+DIGEST = """
+import hashlib, sys
+from pathlib import Path
+import matplotlib as mpl
+mpl.rcParams["font.size"] = 30
+from cqlbench.records.codec import from_json
+from cqlbench.reporting.aggregate import summarise
+from cqlbench.reporting.plots import learning_curve
+summary = summarise([from_json(Path(p).read_text(), p) for p in sys.argv[1:]])
+for kind in ("png", "pdf"):
+    print(hashlib.sha256(learning_curve(summary, kind)).hexdigest())
+assert "matplotlib.pyplot" not in sys.modules
+"""
+
+
+def test_equal_runs_give_equal_bytes_in_another_process_with_other_settings(records, tmp_path):
+    files = []
+    for record in records:
+        files.append(tmp_path / f"{record.seed}.json")
+        files[-1].write_text(to_json(record), encoding="utf-8")
+    environment = os.environ | {"PYTHONHASHSEED": "7"}
+    done = subprocess.run(
+        [sys.executable, "-c", DIGEST, *map(str, files)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    here = [hashlib.sha256(learning_curve(summarise(records), kind)).hexdigest() for kind in ("png", "pdf")]
+    assert done.stdout.split() == here
+
+
+def test_global_settings_are_left_alone(records):
+    before = dict(mpl.rcParams)
+    learning_curve(summarise(records), "png")
+    assert dict(mpl.rcParams) == before
+
+
+def test_every_kind_of_run_can_be_drawn(make_record):
+    nan = replace(
+        make_record(0, [1.0], batch=(0,)),
+        evaluations=(Evaluation.of(3000, [np.nan, np.nan], [1, 1], [np.nan, np.nan], 0.0),),
+    )
+    runs = [
+        [make_record(0, [5.0], batch=(0,))],
+        [make_record(seed, [5.0]) for seed in (0, 1, 2)],
+        [make_record(0, list(range(30)), batch=(0,))],
+        [make_record(0, [-30.0, -40.0]), make_record(1, [0.0, 0.0])],
+        [make_record(0, [44.3, 44.3])],
+        [nan],
+    ]
+    for run in runs:
+        assert learning_curve(summarise(run), "png").startswith(b"\x89PNG")
+
+
+def test_no_curve_without_a_finished_seed(make_record):
+    failed = replace(make_record(0, [1.0]), status="failed", reason="x")
+    with pytest.raises(ValueError, match="No seed was evaluated"):
+        learning_curve(summarise([failed]), "png")
+
+
+def test_style_file_lies_beside_the_code():
+    from cqlbench.reporting import plots
+
+    assert Path(plots.STYLE).is_file()

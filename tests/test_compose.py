@@ -1,0 +1,85 @@
+"""Words on the command line become a checked config, or one sentence."""
+
+import pytest
+
+from cqlbench.compose import as_dict, compose_bench
+from cqlbench.config import BenchConfig, CQLConfig
+from cqlbench.errors import ConfigError
+
+
+def test_defaults_are_those_of_the_dataclass() -> None:
+    config = compose_bench(["dataset=hopper-medium"], "paper")
+    assert isinstance(config, BenchConfig)
+    assert config.algorithm == CQLConfig()
+    assert (config.budget.name, config.budget.steps, config.budget.comparable) == ("paper", 1_000_000, True)
+
+
+@pytest.mark.parametrize(
+    ("word", "seeds"),
+    [
+        ("seeds=3", [0, 1, 2]),
+        ("seeds=1", [0]),
+        ("seeds=4,7", [4, 7]),
+        ("seeds=[4, 7]", [4, 7]),
+        ("seeds=[5]", [5]),
+    ],
+)
+def test_seeds_are_a_count_or_a_list(word: str, seeds: list[int]) -> None:
+    assert compose_bench(["dataset=x", word], "smoke").seeds == seeds
+
+
+def test_a_named_budget_wins_over_the_default_and_words_win_over_both() -> None:
+    config = compose_bench(["dataset=x", "budget=smoke", "steps=7", "algorithm.batch_size=5"], "paper")
+    assert (config.budget.name, config.budget.steps, config.algorithm.batch_size) == ("smoke", 7, 5)
+
+
+def test_a_changed_budget_is_not_comparable() -> None:
+    assert not compose_bench(["dataset=x", "steps=7"], "paper").budget.comparable
+    assert compose_bench(["dataset=x", "seeds=2"], "paper").budget.comparable
+
+
+def test_paths_may_hold_anything() -> None:
+    config = compose_bench(["dataset=/a b/it's=(odd).hdf5", "results=C:/x,y"], "smoke")
+    assert (config.dataset, config.results) == ("/a b/it's=(odd).hdf5", "C:/x,y")
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("seeds=[]", "seed list is empty"),
+        ("seeds=", "seed list is empty"),
+        ("seeds=0", "seed list is empty"),
+        ("seeds=1,2,1", "Seed 1 stands more than once"),
+        ("seeds=-1", "Seed -1 is not between"),
+        ("seeds=a", "'a'"),
+        ("budget=quik", "no budget 'quik'; there is paper, quick, smoke"),
+        ("algorithm=cqll", "no algorithm 'cqll'"),
+        ("algorithm.conservativ_weight=3", "nearest is 'algorithm.conservative_weight'"),
+        ("conservative_weight=3", "nearest is 'algorithm.conservative_weight'"),
+        ("algorithm.discount=x", "algorithm.discount=x: Value 'x'"),
+        ("algorithm.discount=1.5", "between 0 and 1"),
+        ("algorithm.conservative_weight=nan", "number of at least 0"),
+        ("algorithm.critic_hidden=[]", "at least one layer"),
+        ("steps=0", "budget.steps=0 must be"),
+        ("steps=1.5", "budget.steps=1.5"),
+        ("nonsense", "'nonsense' is not an override"),
+    ],
+)
+def test_bad_words_end_in_one_sentence(word: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose_bench(["dataset=hopper-medium", word], "smoke")
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_dataset_is_needed() -> None:
+    with pytest.raises(ConfigError, match="No dataset was named"):
+        compose_bench(["seeds=2"], "smoke")
+
+
+def test_every_field_is_reachable() -> None:
+    config = as_dict(compose_bench(["dataset=x"], "smoke"))
+    for name, value in config["algorithm"].items():
+        text = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
+        again = compose_bench(["dataset=x", f"algorithm.{name}={text}"], "smoke")
+        assert as_dict(again)["algorithm"][name] == value

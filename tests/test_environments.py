@@ -1,0 +1,216 @@
+import re
+
+import gymnasium
+import mujoco
+import numpy as np
+import pytest
+
+from cqlbench.environments import EnvironmentSpec, choose_backend, environment_versions, make_environments
+from cqlbench.errors import UserError
+
+BACKENDS = ("envpool", "gymnasium")
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    if request.param == "envpool":
+        pytest.importorskip("envpool")
+    return request.param
+
+
+def play(spec, seeds, backend, steps, threads=0, restart=False):
+    """Every observation, reward and flag of `steps` steps with actions that depend on the seed alone."""
+    environments = make_environments(spec, seeds, backend, threads)
+    try:
+        first = environments.reset()
+        if restart:
+            first = environments.reset()
+        size = len(environments.action_low)
+        noise = [np.random.default_rng(seed).uniform(-1, 1, (steps, size)) for seed in seeds]
+        taken = [environments.step(np.stack([n[t] for n in noise]).astype(np.float32)) for t in range(steps)]
+    finally:
+        environments.close()
+    return (
+        np.stack([first, *(step.observations for step in taken)], axis=1),
+        np.stack([step.rewards for step in taken], axis=1),
+        np.stack([step.terminated for step in taken], axis=1),
+        np.stack([step.truncated for step in taken], axis=1),
+    )
+
+
+def assert_same(one, other):
+    for left, right in zip(one, other, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_time_limit_truncates_then_resets(backend):
+    observations, rewards, terminated, truncated = play(EnvironmentSpec("Hopper-v4", 5), [1, 2], backend, 12)
+    assert not terminated.any()
+    np.testing.assert_array_equal(np.flatnonzero(truncated[0]), [4, 10])
+    np.testing.assert_array_equal(rewards[:, 5], 0.0)  # the step that only resets
+    assert (rewards[:, [4, 6]] != 0.0).all()
+    # A first observation is within the reset noise of the model's rest state; the state at the limit is not.
+    rest = np.array([1.25, *[0.0] * 10])
+    assert (np.abs(observations[:, [0, 6]] - rest) <= 5e-3).all()
+    assert (np.abs(observations[:, 5] - rest).max(axis=-1) > 5e-3).all()
+
+
+def test_fall_terminates_at_the_state_really_reached(backend):
+    observations, rewards, terminated, truncated = play(
+        EnvironmentSpec("Hopper-v4", 500), [3, 4, 5], backend, 150
+    )
+    assert not truncated.any()
+    for stream in range(3):
+        end = int(np.flatnonzero(terminated[stream])[0])
+        fallen = observations[stream, end + 1]
+        assert fallen[0] <= 0.7 or abs(fallen[1]) >= 0.2  # Hopper's healthy range
+        assert observations[stream, end + 2, 0] > 1.2  # upright again
+        assert rewards[stream, end + 1] == 0.0
+        assert not terminated[stream, end + 1]
+
+
+def test_registered_time_limit_is_the_default(backend):
+    # HalfCheetah never ends itself.
+    *_, terminated, truncated = play(EnvironmentSpec("HalfCheetah-v4"), [1], backend, 1001)
+    assert not terminated.any()
+    np.testing.assert_array_equal(np.flatnonzero(truncated[0]), [999])
+
+
+def test_neighbours_and_threads_change_nothing(backend):
+    spec = EnvironmentSpec("Hopper-v4", 30)
+    alone = play(spec, [7], backend, 80)
+    among = play(spec, [5, 7, 6], backend, 80, threads=3)
+    assert_same(alone, [array[1:2] for array in among])
+    assert_same(among, play(spec, [5, 7, 6], backend, 80, threads=1))
+    assert not np.array_equal(among[0][0], among[0][1])
+
+
+def test_a_second_reset_goes_on_to_new_episodes(backend):
+    spec = EnvironmentSpec("Hopper-v4")
+    once = play(spec, [7], backend, 3)
+    twice = play(spec, [7], backend, 3, restart=True)
+    assert not np.array_equal(once[0][:, 0], twice[0][:, 0])
+    assert_same(twice, play(spec, [7], backend, 3, restart=True))
+
+
+def test_a_step_is_not_overwritten_by_the_next(backend):
+    environments = make_environments(EnvironmentSpec("Hopper-v4"), [1], backend)
+    first = environments.reset()
+    kept = first.copy()
+    step = environments.step(np.ones((1, 3), np.float32))
+    copies = [step.observations.copy(), step.rewards.copy()]
+    environments.step(-np.ones((1, 3), np.float32))
+    environments.close()
+    environments.close()
+    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_array_equal(step.observations, copies[0])
+    np.testing.assert_array_equal(step.rewards, copies[1])
+    assert step.observations.dtype == step.rewards.dtype == np.float64
+    assert step.terminated.dtype == step.truncated.dtype == np.bool_
+
+
+@pytest.mark.parametrize(
+    ("environment_id", "positions", "horizon"),
+    # Rounding grows with chaotic contact dynamics, HalfCheetah's fastest.
+    [("Hopper-v4", 6, 200), ("Hopper-v5", 6, 200), ("Walker2d-v4", 9, 200), ("HalfCheetah-v4", 9, 20)],
+)
+def test_envpool_and_gymnasium_simulate_the_same_task(environment_id, positions, horizon):
+    pytest.importorskip("envpool")
+    spec = EnvironmentSpec(environment_id, horizon)
+    pool, plain = (make_environments(spec, [11], backend) for backend in BACKENDS)
+    observation = pool.reset()[0]
+    plain.reset()
+    simulator = plain._vector.envs[0].unwrapped
+    mujoco.mj_resetData(simulator.model, simulator.data)  # the solver's warm start is part of the state
+    simulator.set_state(np.append(0.0, observation[: positions - 1]), observation[positions - 1 :])
+    noise = np.random.default_rng(0)
+    for _ in range(horizon):
+        actions = noise.uniform(-1, 1, (1, len(pool.action_low))).astype(np.float32)
+        ours, theirs = pool.step(actions), plain.step(actions)
+        np.testing.assert_allclose(ours.observations, theirs.observations, rtol=0, atol=1e-9)
+        # envpool hands rewards over in float32.
+        np.testing.assert_allclose(ours.rewards, theirs.rewards, rtol=2e-7, atol=2e-7)
+        assert ours.terminated == theirs.terminated
+        assert ours.truncated == theirs.truncated
+        if ours.terminated[0] or ours.truncated[0]:
+            break
+    else:
+        pytest.fail("the episode did not end")
+    pool.close()
+    plain.close()
+
+
+def test_spaces_are_read(backend):
+    environments = make_environments(EnvironmentSpec("Pusher-v5"), [0], backend)
+    np.testing.assert_array_equal(environments.action_low, np.full(7, -2.0, np.float32))
+    np.testing.assert_array_equal(environments.action_high, np.full(7, 2.0, np.float32))
+    assert environments.action_low.dtype == np.float32
+    assert environments.observation_size == 23
+    assert environments.backend == backend
+    environments.close()
+
+
+def test_gymnasium_takes_what_envpool_has_not():
+    with_arguments = EnvironmentSpec("Hopper-v4", kwargs={"reset_noise_scale": 0.0})
+    assert choose_backend(with_arguments) == "gymnasium"
+    environments = make_environments(with_arguments, [0])
+    np.testing.assert_array_equal(environments.reset()[0], [1.25, *[0.0] * 10])
+    environments.close()
+    with pytest.raises(UserError, match="envpool cannot make 'Hopper-v4'"):
+        choose_backend(with_arguments, "envpool")
+
+
+def test_envpool_is_preferred():
+    pytest.importorskip("envpool")
+    assert choose_backend(EnvironmentSpec("Hopper-v4")) == "envpool"
+    assert choose_backend(EnvironmentSpec("Hopper-v4"), "gymnasium") == "gymnasium"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (EnvironmentSpec("NoSuchRobot-v0"), "'NoSuchRobot-v0' cannot be made here"),
+        (EnvironmentSpec("Hopper-v99"), "Environment version `v99`"),
+        (EnvironmentSpec("no such id"), "Malformed environment ID"),
+        (EnvironmentSpec("no_such_module:Robot-v0"), "No module named 'no_such_module'"),
+        (EnvironmentSpec("Hopper-v4", kwargs={"gravitas": 1}), "unexpected keyword argument 'gravitas'"),
+        (EnvironmentSpec("CartPole-v1"), "action space Discrete(2), and a flat Box is needed"),
+    ],
+    ids=lambda value: getattr(value, "id", ""),
+)
+def test_unusable_environments_end_in_one_sentence(spec, message):
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        make_environments(spec, [0])
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+def test_unknown_backend_and_time_limit_are_refused():
+    with pytest.raises(UserError, match="no environment backend 'brax'"):
+        make_environments(EnvironmentSpec("Hopper-v4"), [0], "brax")
+    with pytest.raises(UserError, match="time limit of 'Hopper-v4' is 0 steps"):
+        EnvironmentSpec("Hopper-v4", 0)
+
+
+def test_making_and_stepping_prints_nothing(backend, capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its warnings to MUJOCO_LOG.TXT as well
+    play(EnvironmentSpec("HalfCheetah-v4", 5), [0, 1], backend, 8)
+    printed = capfd.readouterr()
+    assert printed.out == printed.err == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_versions_name_environment_backend_and_simulator():
+    pytest.importorskip("envpool")
+    pool = environment_versions(EnvironmentSpec("Hopper-v4"), "envpool")
+    assert set(pool) == {"id", "backend", "backend_version"}
+    assert pool["id"] == "Hopper-v4"
+    spec = EnvironmentSpec("Hopper-v4", 7, {"reset_noise_scale": 0.0})
+    assert environment_versions(spec, "gymnasium") == {
+        "id": "Hopper-v4",
+        "backend": "gymnasium",
+        "backend_version": gymnasium.__version__,
+        "mujoco_version": mujoco.__version__,
+        "max_episode_steps": "7",
+        "kwargs": '{"reset_noise_scale": 0.0}',
+    }

@@ -1,0 +1,48 @@
+"""A tiny offline problem."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from cqlbench.config import CQLConfig
+from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
+from cqlbench.training.engine import Columns, Engine
+
+T, O, A = 200, 4, 2  # noqa: E741
+
+
+def _columns() -> Columns:
+    generator = torch.Generator().manual_seed(0)
+    return Columns(
+        observations=3 + 2 * torch.randn(T, O, generator=generator),
+        actions=torch.randn(T, A, generator=generator).tanh(),
+        rewards=torch.randn(T, generator=generator),
+        next_observations=3 + 2 * torch.randn(T, O, generator=generator),
+        terminated=torch.rand(T, generator=generator) < 0.1,
+    )
+
+
+@pytest.fixture()
+def make_engine() -> Callable[..., Engine]:
+    def make(*seeds: int, columns: Columns | None = None, **changes: object) -> Engine:
+        small = {"actor_hidden": [8], "critic_hidden": [8], "batch_size": 8, "proposals": 2}
+        normalizer = ObservationNormalizer(np.full(O, 3, np.float32), np.full(O, 2, np.float32))
+        return Engine(
+            CQLConfig(**(small | changes)),
+            columns or _columns(),
+            normalizer,
+            RewardTransform(scale=2.0, bias=1.0),
+            -torch.ones(A),
+            torch.ones(A),
+            seeds or (0, 1),
+            torch.device("cpu"),
+        )
+
+    return make
+
+
+@pytest.fixture()
+def columns() -> Columns:
+    return _columns()

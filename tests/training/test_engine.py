@@ -1,0 +1,48 @@
+"""Batches are the dataset's rows, preprocessed; nothing but steps moves the state."""
+
+import torch
+
+
+def test_a_batch_holds_whole_rows_preprocessed(make_engine, columns) -> None:
+    batch = make_engine(0, 1).batch(step=3)
+    table = {
+        tuple(((row - 3) / 2).tolist()): index for index, row in enumerate(columns.observations.unbind())
+    }
+    for seed in range(2):
+        for b in range(8):
+            index = table[tuple(batch.observations[seed, b].tolist())]
+            assert torch.equal(batch.actions[seed, b], columns.actions[index])
+            assert batch.rewards[seed, b] == 2 * columns.rewards[index] + 1
+            assert torch.equal(batch.next_observations[seed, b], (columns.next_observations[index] - 3) / 2)
+            assert batch.terminated[seed, b] == columns.terminated[index].float()
+
+
+def test_timing_steps_does_not_advance_training(make_engine) -> None:
+    engine, other = make_engine(), make_engine()
+    assert engine.seconds_per_step() > 0
+    for step in range(3):
+        engine.step(step)
+        other.step(step)
+    for name, tensor in other.state.parameters["critics"].items():
+        assert torch.equal(tensor, engine.state.parameters["critics"][name])
+    assert engine.drain_diagnostics() == other.drain_diagnostics()
+
+
+def test_diagnostics_are_means_since_the_last_call(make_engine) -> None:
+    engine = make_engine()
+    seen = [{k: v.clone() for k, v in engine.step(step).items()} for step in range(4)]
+    means = engine.drain_diagnostics()
+    expected = torch.stack([d["td_loss"] for d in seen]).mean(0)
+    assert torch.allclose(torch.tensor(means["td_loss"]), expected)
+    assert engine.drain_diagnostics() == {}
+
+
+def test_acting_is_deterministic_bounded_and_normalises_as_training_does(make_engine) -> None:
+    engine = make_engine()
+    observations = torch.randn(2, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    actions = engine.act(observations)
+    assert torch.equal(actions, engine.act(observations))
+    assert actions.abs().max() <= 1
+    other = make_engine()
+    other._mean, other._inverse_std = torch.zeros(4), torch.ones(4)
+    assert torch.allclose(other.act((observations.float() - 3) / 2), actions, atol=1e-6)
