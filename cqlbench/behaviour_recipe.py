@@ -40,9 +40,8 @@ def train_policy(recipe_name: str, output: Path | None = None) -> BehaviourPolic
     def accept(snapshot: Snapshot) -> bool:
         policy = _policy(snapshot, recipe)
         glance = evaluate(policy, spec, recipe.seed, _GLANCE_EPISODES, recipe, stochastic=True)
-        print_line(
-            f"{snapshot.steps:>9,} steps  score {glance['score_mean']:6.1f}  return {glance['return_mean']:7.1f}"
-        )
+        scored = f"score {glance['score_mean']:6.1f}  return {glance['return_mean']:7.1f}"
+        print_line(f"{snapshot.steps:>9,} steps  {scored}")
         if not recipe.score_low <= glance["score_mean"] <= recipe.score_high:
             return False
         sure = evaluate(policy, spec, recipe.seed, _FINAL_EPISODES, recipe, stochastic=True)
@@ -116,7 +115,9 @@ def from_words(words: list[str]) -> BehaviourPolicy:
     for word in words:
         key, _, value = word.partition("=")
         if key not in ("recipe", "output") or not value:
-            raise ConfigError(f"'{word}' is not understood; train-policy takes recipe=NAME and output=FOLDER.")
+            raise ConfigError(
+                f"'{word}' is not understood; train-policy takes recipe=NAME and output=FOLDER."
+            )
         values[key] = value
     if "recipe" not in values:
         raise ConfigError("No recipe was named; say for instance recipe=hopper-medium-v0.")

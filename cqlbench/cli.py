@@ -44,12 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"cqlbench {cqlbench.__version__}\n")
         return 0
     verbs: dict[str, Callable[[list[str]], None]] = {"bench": _bench, "train-policy": _train_policy}
+    if words[0] not in verbs:
+        sys.stderr.write(f"cqlbench: There is no command '{words[0]}'; there is {', '.join(verbs)}.\n")
+        return 2
+    if {"-h", "--help"} & set(words[1:]):
+        sys.stdout.write(_USAGE)
+        return 0
     try:
-        if words[0] not in verbs:
-            raise UserError(f"There is no command '{words[0]}'; there is {', '.join(verbs)}.")
-        if {"-h", "--help"} & set(words[1:]):
-            sys.stdout.write(_USAGE)
-            return 0
         verbs[words[0]](words[1:])
     except UserError as error:
         sys.stderr.write(f"cqlbench: {error}\n")
@@ -72,9 +73,13 @@ def _bench(words: list[str]) -> None:
     else:
         import torch
 
-        budget, why = ("paper", "there is a GPU") if torch.cuda.is_available() else ("quick", "there is no GPU")
+        budget, why = (
+            ("paper", "there is a GPU") if torch.cuda.is_available() else ("quick", "there is no GPU")
+        )
         config = compose_bench(words, budget)
-        console.print(f"No budget was named: '{budget}', because {why} (choose with budget=smoke|quick|paper).")
+        console.print(
+            f"No budget was named: '{budget}', because {why} (choose with budget=smoke|quick|paper)."
+        )
 
     from cqlbench.runner import bench
 

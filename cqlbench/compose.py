@@ -90,7 +90,9 @@ def check(config: BenchConfig) -> None:
     for key in ("actor_hidden", "critic_hidden"):
         sizes = getattr(algorithm, key)
         if not sizes or min(sizes) < 1:
-            raise ConfigError(f"algorithm.{key}={sizes} must name at least one layer, each of size 1 or more.")
+            raise ConfigError(
+                f"algorithm.{key}={sizes} must name at least one layer, each of size 1 or more."
+            )
 
 
 def _at_least(key: str, value: float, least: float) -> None:
@@ -144,7 +146,7 @@ def _compose(overrides: list[str]) -> BenchConfig:
         OverridesParser.create().parse_overrides(overrides)
         with initialize_config_dir(str(benchmarks_dir()), version_base="1.3"):
             composed = compose("bench", overrides)
-        return cast(BenchConfig, OmegaConf.to_object(composed))
+        return cast("BenchConfig", OmegaConf.to_object(composed))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_one_sentence(error, overrides)) from error
 

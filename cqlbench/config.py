@@ -1,7 +1,7 @@
 """Typed configuration. Field names are the field's terms; the docstrings give paper symbols and sources.
 
 Sources: "CQL" is Kumar et al. 2020 (arXiv:2006.04779); "SAC" is Haarnoja et al. 2018 (arXiv:1812.05905).
-Defaults are those of CORL's gym-mujoco v2 configs (see `benchmarks/algorithm/cql.yaml`), budgets override them.
+Defaults are those of CORL's gym-mujoco v2 configs (see `benchmarks/algorithm/cql.yaml`).
 """
 
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class CQLConfig:
         actor_hidden: hidden layer sizes of the actor.
         critic_hidden: hidden layer sizes of every critic.
         critics: K, size of the critic ensemble.
-        orthogonal_init: orthogonal weights with gain √2 and zero biases (CORL); otherwise PyTorch's `nn.Linear` init.
+        orthogonal_init: orthogonal weights with gain √2 and zero biases (CORL); otherwise `nn.Linear`'s init.
         actor_learning_rate: Adam's rate for the actor.
         critic_learning_rate: Adam's rate for the critics.
         temperature_learning_rate: Adam's rate for the log entropy temperature.
@@ -32,8 +32,9 @@ class CQLConfig:
         conservative_weight: α of CQL eq. 4 (CORL `cql_alpha`); 0 gives soft actor-critic.
         proposals: N, sampled actions per proposal distribution (CQL appendix F: 10).
         cql_temperature: softmax temperature of the logsumexp (CORL `cql_temp`).
-        normalize_observations: subtract the dataset's mean and divide by its standard deviation + 1e-3 (CORL).
-        normalize_rewards: divide rewards by the range of episode returns and multiply by 1000 (CORL `normalize_reward`).
+        normalize_observations: subtract the dataset's mean, divide by its standard deviation + 1e-3 (CORL).
+        normalize_rewards: divide rewards by the range of episode returns, times 1000 (CORL
+            `normalize_reward`).
     """
 
     name: str = "cql"
@@ -82,7 +83,7 @@ class BenchConfig:
     """One `cqlbench bench` run: one dataset, one algorithm, one budget, several seeds trained together.
 
     Attributes:
-        dataset: a dataset id, a short name (`hopper-medium`), or a path to an HDF5 file or local Minari dataset.
+        dataset: a dataset id, a short name (`hopper-medium`), or the path of an HDF5 file or Minari folder.
         source: `auto`, `d4rl`, `minari` or `embedded`: where a short name is looked up.
         seeds: the seed batch.
         device: `auto`, `cpu`, `cuda` or `cuda:<n>`.

@@ -53,6 +53,9 @@ class Step:
     The environment that ended starts its next episode at the following `step`, which ignores its action
     and returns the first observation with reward 0 (gymnasium's `NEXT_STEP` autoreset, also envpool's).
 
+    A task that ends itself in the very step of its time limit is both terminated and truncated in gymnasium,
+    and truncated only in envpool.
+
     Attributes:
         observations: `[n, O]` float64.
         rewards: `[n]` float64.

@@ -46,7 +46,9 @@ def bench(config: BenchConfig, console: Console) -> list[Record]:
     dataset = provide(resolution)
     engine = make_engine(config, resolution, dataset)
     trainer = CQLTrainer(
-        engine=engine, offline_steps=config.budget.steps, optim_steps_per_batch=config.budget.evaluation_interval
+        engine=engine,
+        offline_steps=config.budget.steps,
+        optim_steps_per_batch=config.budget.evaluation_interval,
     )
     card = resolution.card
     evaluator = Evaluator(
@@ -99,7 +101,8 @@ def columns(dataset: Dataset) -> Columns:
 
     def column(*key: str) -> Tensor:
         # A plain view of the mapped pages: the tensor subclass costs microseconds at every operation.
-        return storage.get(key).as_subclass(Tensor)
+        mapped: Tensor = storage.get(key)
+        return mapped.as_subclass(Tensor)
 
     return Columns(
         observations=column("observation"),
@@ -135,7 +138,9 @@ def announce(config: BenchConfig, engine: Engine, dataset: Dataset, console: Con
         f"Budget   {budget.name}: {budget.steps:,} gradient steps of {seeds} seeds on {engine.device},"
         f" {evaluations} evaluations of {budget.evaluation_episodes} episodes per seed"
     )
-    console.print(f"Data     {dataset.rows:,} transitions, {dataset.returns.episodes:,} episodes, in {dataset.path}")
+    console.print(
+        f"Data     {dataset.rows:,} transitions, {dataset.returns.episodes:,} episodes, in {dataset.path}"
+    )
     console.print(f"Time     about {_duration(seconds)} of training, evaluation not counted")
 
 

@@ -69,6 +69,14 @@ def test_fall_terminates_at_the_state_really_reached(backend):
         assert not terminated[stream, end + 1]
 
 
+def test_fall_in_the_step_of_the_time_limit(backend):
+    *_, terminated, _ = play(EnvironmentSpec("Hopper-v4", 500), [3], backend, 150)
+    fall = int(np.flatnonzero(terminated[0])[0])
+    *_, terminated, truncated = play(EnvironmentSpec("Hopper-v4", fall + 1), [3], backend, fall + 1)
+    assert truncated[0, fall]
+    assert terminated[0, fall] == (backend == "gymnasium")  # a known loss: envpool keeps one flag
+
+
 def test_registered_time_limit_is_the_default(backend):
     # HalfCheetah never ends itself.
     *_, terminated, truncated = play(EnvironmentSpec("HalfCheetah-v4"), [1], backend, 1001)

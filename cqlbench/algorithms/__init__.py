@@ -1,0 +1,1 @@
+"""Networks, losses and the gradient step, as pure functions of tensors."""

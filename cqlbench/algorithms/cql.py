@@ -100,7 +100,9 @@ def losses(networks: Networks, batch: Batch, noise: Noise, config: CQLConfig, bo
 
     actions, log_density = policy.sample(noise.actor)  # [S, B, A], [S, B]
     actor = actor_loss(networks.critics, batch.observations, actions, log_density, temperature)
-    entropy_temperature = temperature_loss(networks.log_temperature, log_density, _target_entropy(config, box))
+    entropy_temperature = temperature_loss(
+        networks.log_temperature, log_density, _target_entropy(config, box)
+    )
     with torch.no_grad():
         targets = bellman_targets(
             networks.target_critics, next_policy, batch, noise.target, temperature, config
@@ -135,7 +137,7 @@ def actor_loss(
 
 
 def temperature_loss(log_temperature: Tensor, log_density: Tensor, target_entropy: float) -> Tensor:
-    """−log α · E[log π(a|s) + target entropy]: SAC eq. 18 with log α for α, as SAC's code and CORL have it."""
+    """−log α · E[log π(a|s) + target entropy]: SAC eq. 18 with log α for α (SAC's code, CORL)."""
     return -log_temperature * (log_density.detach() + target_entropy).mean(1)
 
 
@@ -147,7 +149,7 @@ def bellman_targets(
     temperature: Tensor,
     config: CQLConfig,
 ) -> Tensor:
-    """y = r + γ·(1 − terminated)·(min_k Q̄_k(s′, a′) [− α·log π(a′|s′)]), a′ ~ π(·|s′); `[S, B]`.
+    """The targets y = r + γ·(1 − terminated)·(min_k Q̄_k(s′, a′) [− α·log π(a′|s′)]), a′ ~ π(·|s′); `[S, B]`.
 
     The entropy term enters with `backup_entropy` only (SAC eq. 3; CQL's code leaves it out).
     """

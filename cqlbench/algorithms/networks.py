@@ -1,9 +1,10 @@
 """Seed-batched networks as pure functions of their parameters.
 
-Shape letters: S seeds, B batch, K critics, N sampled actions per proposal, M actions per state, O observation,
-A action, H hidden. Every parameter has a leading S; seeds share nothing.
+Shape letters: S seeds, B batch, K critics, N sampled actions per proposal, M actions per state,
+O observation, A action, H hidden. Every parameter has a leading S; seeds share nothing.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,9 +52,8 @@ def mlp(params: Params, inputs: Tensor) -> Tensor:
 
 def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """`inputs @ weight + bias` over all leading dimensions, as one `baddbmm`."""
-    batch = weight.shape[:-2]
     out = torch.baddbmm(bias.flatten(0, -3), inputs.flatten(0, -3), weight.flatten(0, -3))
-    return out.unflatten(0, batch)
+    return out.view(*weight.shape[:-2], *out.shape[-2:])
 
 
 def init_mlp(
@@ -74,7 +74,8 @@ def init_mlp(
     ]
     names = seeds[0][0].keys()
     stacked = {
-        name: torch.stack([torch.stack([member[name] for member in seed]) for seed in seeds]) for name in names
+        name: torch.stack([torch.stack([member[name] for member in seed]) for seed in seeds])
+        for name in names
     }
     return stacked if members else {name: tensor.squeeze(1) for name, tensor in stacked.items()}
 
@@ -82,7 +83,7 @@ def init_mlp(
 def _init_one(sizes: Sequence[int], generator: torch.Generator, *, orthogonal: bool) -> Params:
     params = {}
     last = len(sizes) - 2
-    for layer, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         weight = torch.empty(fan_out, fan_in)
         bias = torch.zeros(1, fan_out)
         if orthogonal:
@@ -108,9 +109,7 @@ def init_actor(
     orthogonal: bool,
 ) -> Params:
     """An actor `[S, …]` whose head gives mean and log standard deviation, `2A` numbers."""
-    params = init_mlp(
-        [observation_size, *hidden, 2 * action_size], generators, orthogonal=orthogonal
-    )
+    params = init_mlp([observation_size, *hidden, 2 * action_size], generators, orthogonal=orthogonal)
     params[f"{depth(params) - 1}.bias"][..., action_size:] = _INITIAL_LOG_STD
     return params
 
@@ -221,7 +220,7 @@ def critic_values(critics: Params, observations: Tensor, actions: Tensor) -> Ten
     K, O = weight.shape[1], observations.shape[-1]  # noqa: E741  (O is the letter for observations)
     by_state = affine(observations.unsqueeze(1).expand(S, K, B, O), weight[:, :, :O], bias)  # [S, K, B, H]
     by_action = actions.reshape(S, 1, B * M, A).expand(S, K, B * M, A).matmul(weight[:, :, O:])
-    hidden = by_action.unflatten(2, (B, M)) + by_state.unsqueeze(3)  # [S, K, B, M, H]
+    hidden = by_action.view(S, K, B, M, -1) + by_state.unsqueeze(3)  # [S, K, B, M, H]
     rest = {name: tensor for name, tensor in critics.items() if not name.startswith("0.")}
     shifted = {f"{int(name.split('.')[0]) - 1}.{name.split('.')[1]}": t for name, t in rest.items()}
     return mlp(shifted, functional.relu(hidden).flatten(2, 3)).view(S, K, B, M)

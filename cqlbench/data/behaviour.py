@@ -88,7 +88,8 @@ class BehaviourPolicy:
         """
         path = policy_path(name_or_path)
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            # From memory: numpy leaves a damaged file open.
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
                 parts = dict(arrays)
             notes_path = path.with_suffix(".json")
             notes = json.loads(notes_path.read_text("utf-8")) if notes_path.is_file() else {}

@@ -1,0 +1,1 @@
+"""Seeded episodes of trained policies, and their normalised scores."""

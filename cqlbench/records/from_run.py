@@ -112,10 +112,17 @@ def _protocol(evaluator: Evaluator, resolution: Resolution) -> EvaluationProtoco
     played = next((point.rollout for point in evaluator.history if point.rollout is not None), None)
     if spec is None or played is None:
         return None
+    versions = played.environment
     return EvaluationProtocol(
         deterministic=True,
         episodes=evaluator.episodes,
-        environment=Environment(**played.environment, kwargs=dict(spec.kwargs)),
+        environment=Environment(
+            id=versions["id"],
+            backend=versions["backend"],
+            backend_version=versions["backend_version"],
+            mujoco_version=versions.get("mujoco_version"),
+            kwargs=dict(spec.kwargs),
+        ),
         max_episode_steps=spec.max_episode_steps,
         score_min=evaluator.score_min,
         score_max=evaluator.score_max,

@@ -1,0 +1,1 @@
+"""The loop around the gradient step: random streams, batches, trainer."""

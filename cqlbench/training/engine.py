@@ -1,4 +1,4 @@
-"""The gradient steps of a seed batch on a fixed dataset: indices, gather, noise, update, running diagnostics."""
+"""The gradient steps of a seed batch on a fixed dataset: indices, gather, noise, update, diagnostics."""
 
 import time
 from collections.abc import Sequence
@@ -151,5 +151,3 @@ class Engine:
         """Wait for the device."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-
-

@@ -1,4 +1,4 @@
-"""Soft actor-critic with the project's own step: how the behaviour policies of embedded datasets were trained.
+"""Soft actor-critic with the project's own step: how the embedded datasets' behaviour policies were trained.
 
 It is the CQL step with `conservative_weight` 0, on data from the environment.
 """
@@ -80,7 +80,9 @@ class Recipe:
             raise ConfigError(f"The recipe {path} has the unknown key '{unknown[0]}'.")
         if "hidden" in values:
             values["hidden"] = tuple(values["hidden"])
-        missing = [field.name for field in fields(cls) if field.default is MISSING and field.name not in values]
+        missing = [
+            field.name for field in fields(cls) if field.default is MISSING and field.name not in values
+        ]
         if missing:
             raise ConfigError(f"The recipe {path} lacks the key '{missing[0]}'.")
         return cls(**values)
@@ -209,11 +211,10 @@ def _act(
     return taken
 
 
-def _snapshot(
-    steps: int, state: TrainState, low: NDArray[np.float32], high: NDArray[np.float32]
-) -> Snapshot:
+def _snapshot(steps: int, state: TrainState, low: NDArray[np.float32], high: NDArray[np.float32]) -> Snapshot:
     actor = {
-        name: tensor[0].reshape(tensor.shape[-1] if name.endswith("bias") else tensor.shape[1:])
+        name: tensor[0]
+        .reshape(tensor.shape[-1] if name.endswith("bias") else tensor.shape[1:])
         .clone()
         .numpy()
         for name, tensor in state.parameters["actor"].items()

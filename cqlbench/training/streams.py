@@ -54,8 +54,9 @@ class NoiseStream:
             self._draw(chunk)
         B, N, A = self._shape.batch_size, self._shape.proposals, self._shape.action_size
         S, rows, single = len(self._seeds), B * N * A, B * A
-        normals = self._normals[offset]
-        current, following, actor, target = normals.split([rows, rows, single, single], dim=1)
+        current, following, actor, target = torch.split(
+            self._normals[offset], [rows, rows, single, single], dim=1
+        )
         return Noise(
             random=self._uniforms[offset].view(S, B, N, A),
             current=current.view(S, B, N, A),
@@ -94,6 +95,4 @@ class IndexStream:
 
     def _draw(self, seed: int, chunk: int) -> Tensor:
         generator = torch_generator(seed, Purpose.BATCHES, chunk, device=self._device)
-        return torch.randint(
-            self._rows, (CHUNK, self._batch_size), generator=generator, device=self._device
-        )
+        return torch.randint(self._rows, (CHUNK, self._batch_size), generator=generator, device=self._device)

@@ -15,7 +15,7 @@ from cqlbench.errors import ConfigError
 from cqlbench.training.engine import Engine
 
 
-class FusedStepper(OptimizationStepper):
+class FusedStepper(OptimizationStepper):  # type: ignore[misc]  # torchrl has no types
     """One gradient step of every seed: losses, Adam and target update in one function."""
 
     def __init__(self, engine: Engine) -> None:
@@ -31,7 +31,7 @@ class FusedStepper(OptimizationStepper):
         return TensorDict(diagnostics, batch_size=[len(self.engine.seeds)])
 
 
-class CQLTrainer(Trainer):
+class CQLTrainer(Trainer):  # type: ignore[misc]
     """Trains a seed batch offline: no collector, no environment, gradient steps on a fixed dataset.
 
     The loop is torchrl's, with gradient steps for frames: an outer iteration takes `optim_steps_per_batch`
@@ -165,6 +165,6 @@ class Progress:
             elapsed = self._clock() - self._started
             left = elapsed / done * (self._total - done)
             note = f", {self._note}" if self._note else ""
-            line = f"training: {done:,}/{self._total:,} steps, {done / elapsed:.0f} steps/s, {left:.0f} s left{note}"
-            sys.stderr.write(line + "\n")
+            rate = f"{done / elapsed:.0f} steps/s, {left:.0f} s left"
+            sys.stderr.write(f"training: {done:,}/{self._total:,} steps, {rate}{note}\n")
             self._next_line += math.ceil(self._total / 10)

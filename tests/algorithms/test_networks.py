@@ -71,9 +71,7 @@ def test_log_density_agrees_with_torch_distributions() -> None:
 
 def test_log_density_integrates_to_one() -> None:
     where = box([-0.5], [2.0])
-    policy = networks.TanhGaussian(
-        torch.tensor([[0.3]]).double(), torch.tensor([[-0.4]]).double(), where
-    )
+    policy = networks.TanhGaussian(torch.tensor([[0.3]]).double(), torch.tensor([[-0.4]]).double(), where)
     u = torch.linspace(-9, 9, 200_001, dtype=torch.float64)
     normals = ((u - 0.3) / torch.tensor(-0.4).double().exp()).view(1, -1, 1)
     actions, log_density = policy.sample(normals)

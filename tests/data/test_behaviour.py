@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 
@@ -12,7 +13,7 @@ from cqlbench.errors import DatasetError
 def make_policy(sizes=(3, 8, 6), low=(-1.0, -2.0, 0.0), high=(1.0, 3.0, 0.5), seed=0):
     random = np.random.default_rng(seed)
     layers = {}
-    for layer, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         layers[f"{layer}.weight"] = random.normal(size=(inputs, outputs)).astype(np.float32)
         layers[f"{layer}.bias"] = random.normal(size=outputs).astype(np.float32)
     return BehaviourPolicy.from_arrays(

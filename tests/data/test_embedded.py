@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 from types import SimpleNamespace
 
 import gymnasium
@@ -19,7 +20,7 @@ BACKENDS = ("envpool", "gymnasium")
 def make_policy(sizes=(11, 16, 6), seed=0):
     random = np.random.default_rng(seed)
     layers = {}
-    for layer, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         layers[f"{layer}.weight"] = (random.normal(size=(inputs, outputs)) / 4).astype(np.float32)
         layers[f"{layer}.bias"] = np.zeros(outputs, np.float32)
     bound = np.ones(sizes[-1] // 2, np.float32)
@@ -235,7 +236,7 @@ def test_source_key_covers_what_the_content_depends_on(card, tmp_path, monkeypat
     keys.append(source_key(card))
     assert len(set(keys)) == len(keys) == 7
     (tmp_path / "toy-v0.npz").unlink()
-    with pytest.raises(DatasetError, match="toy-v0.npz of 'embedded/toy-v0' cannot be read"):
+    with pytest.raises(DatasetError, match=r"toy-v0\.npz of 'embedded/toy-v0' cannot be read"):
         source_key(card)
 
 

@@ -105,7 +105,8 @@ def test_envpool_episodes_equal_gymnasium_step_by_step():
             total, length = total + float(reward), length + 1
         environment.close()
         assert played.lengths[0, column] == length
-        assert played.terminated[0, column] == terminated
+        # A fall in the step of the time limit counts as truncated in envpool.
+        assert played.terminated[0, column] == (terminated and not truncated)
         # envpool hands rewards over in float32.
         assert played.returns[0, column] == pytest.approx(total, rel=2e-7)
 

@@ -89,12 +89,11 @@ def proposals(problem, b):
     for n in range(problem.random.shape[1]):
         action = low + (problem.random[b, n] + 1) / 2 * (high - low)
         pairs.append((action, -float(np.sum(np.log(high - low)))))
-    for n in range(problem.random.shape[1]):
-        pairs.append(policy_sample(problem.actor, problem.observations[b], problem.current[b, n], low, high))
-    for n in range(problem.random.shape[1]):
-        pairs.append(
-            policy_sample(problem.actor, problem.next_observations[b], problem.following[b, n], low, high)
-        )
+    for states, normals in (
+        (problem.observations, problem.current),
+        (problem.next_observations, problem.following),
+    ):
+        pairs.extend(policy_sample(problem.actor, states[b], x, low, high) for x in normals[b])
     return pairs
 
 

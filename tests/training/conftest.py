@@ -24,7 +24,7 @@ def _columns() -> Columns:
     )
 
 
-@pytest.fixture()
+@pytest.fixture
 def make_engine() -> Callable[..., Engine]:
     def make(*seeds: int, columns: Columns | None = None, **changes: object) -> Engine:
         small = {"actor_hidden": [8], "critic_hidden": [8], "batch_size": 8, "proposals": 2}
@@ -43,6 +43,6 @@ def make_engine() -> Callable[..., Engine]:
     return make
 
 
-@pytest.fixture()
+@pytest.fixture
 def columns() -> Columns:
     return _columns()

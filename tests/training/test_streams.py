@@ -20,7 +20,9 @@ def test_noise_is_uniform_and_normal_and_never_repeats() -> None:
     stream = NoiseStream([0], NoiseShape(64, 10, 3), CPU)
     steps = [{k: v.clone() for k, v in vars(stream(step)).items()} for step in range(2 * CHUNK)]
     random = torch.cat([noise["random"].flatten() for noise in steps])
-    normal = torch.cat([noise[k].flatten() for noise in steps for k in ("current", "next", "actor", "target")])
+    normal = torch.cat(
+        [noise[k].flatten() for noise in steps for k in ("current", "next", "actor", "target")]
+    )
     assert random.min() >= -1
     assert random.max() < 1
     assert abs(random.mean()) < 0.01

@@ -41,7 +41,9 @@ def test_training_fits_the_data(make_engine) -> None:
 
 
 def test_request_stop_is_honoured_at_the_next_boundary(make_engine) -> None:
-    trainer = CQLTrainer(engine=make_engine(), offline_steps=100, optim_steps_per_batch=10, progress_bar=False)
+    trainer = CQLTrainer(
+        engine=make_engine(), offline_steps=100, optim_steps_per_batch=10, progress_bar=False
+    )
     trainer.register_op("post_steps", lambda: trainer.request_stop("enough"))
     trainer.train()
     assert trainer.gradient_steps == 10

@@ -1,0 +1,61 @@
+"""A world of its own for every test that needs one: cache, results, and an embedded dataset of 600 rows."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cqlbench.data.behaviour import BehaviourPolicy
+
+TINY_CARD = """
+[defaults]
+source = "embedded"
+endpoints_source = "made up"
+licence = "MIT"
+
+[card."embedded/tiny-hopper-v0"]
+environment = { id = "Hopper-v4", max_episode_steps = 50 }
+score_min = -20.272305
+score_max = 3234.3
+policy = "tiny"
+rows = 600
+collection_seed = 0
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, an offline machine, and cards that know `embedded/tiny-hopper-v0` only."""
+    monkeypatch.setenv("CQLBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CQLBENCH_OFFLINE", "1")
+    cards, policies = tmp_path / "cards", tmp_path / "policies"
+    cards.mkdir()
+    (cards / "tiny.toml").write_text(TINY_CARD)
+    generator = np.random.default_rng(0)
+    layers = {}
+    for layer, (size_in, size_out) in enumerate([(11, 8), (8, 6)]):
+        layers[f"{layer}.weight"] = generator.normal(0, 0.3, (size_in, size_out)).astype(np.float32)
+        layers[f"{layer}.bias"] = np.zeros(size_out, np.float32)
+    box = np.ones(3, np.float32)
+    BehaviourPolicy.from_arrays(layers, -box, box).save(policies / "tiny.npz")
+    monkeypatch.setattr("cqlbench.data.cards.cards_dir", lambda: cards)
+    monkeypatch.setattr("cqlbench.data.behaviour.policies_dir", lambda: policies)
+    return tmp_path
+
+
+@pytest.fixture
+def bench(world: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """`bench("key=value", ...)` -> exit status, standard output, standard error of the real command."""
+    from cqlbench.cli import main
+
+    def run(*words: str, verb: str = "bench") -> tuple[int, str, str]:
+        small = ["budget=smoke", f"results={world / 'results'}", "algorithm.batch_size=8", "steps=6"]
+        named = {word.partition("=")[0] for word in words}
+        defaults = [word for word in small if word.partition("=")[0] not in named]
+        capfd.readouterr()
+        status = main([verb, *defaults, *words])
+        out = capfd.readouterr()
+        return status, out.out, out.err
+
+    return run

@@ -1,0 +1,174 @@
+"""The real command, end to end, on a tiny dataset; and every way a user can get it wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from cqlbench.cli import main
+
+TINY = "dataset=tiny-hopper"
+
+
+def records(world: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted((world / "results").rglob("seed-*.json"))]
+
+
+def assert_refused(result: tuple[int, str, str], *words: str) -> None:
+    status, _, err = result
+    sentence = [line for line in err.splitlines() if line.startswith("cqlbench: ")]
+    assert status == 2
+    assert len(sentence) == 1
+    assert "Traceback" not in err
+    for word in words:
+        assert word in sentence[0]
+
+
+def test_a_bench_run_leaves_records_a_table_and_a_curve(world, bench) -> None:
+    status, out, err = bench(TINY, "seeds=2")
+    assert status == 0, err
+    assert "embedded/tiny-hopper-v0" in out
+    assert "behaviour policy" in out
+    assert "not comparable with published scores" in out
+    found = records(world)
+    assert [record["seed"] for record in found] == [0, 1]
+    for record in found:
+        assert record["status"] == "finished"
+        assert record["evaluations"][-1]["step"] == 6
+        assert len(record["evaluations"][-1]["returns"]) == 3
+        assert record["dataset"]["rows"] == 600
+    report = next((world / "results" / "report").iterdir())
+    assert {path.name for path in report.iterdir()} == {"table.md", "learning-curve.png", "learning-curve.pdf"}
+    assert (report / "learning-curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_arguments_give_the_same_returns_and_the_second_run_collects_nothing(world, bench) -> None:
+    _, _, first_err = bench(TINY)
+    status, _, second_err = bench(TINY)
+    assert status == 0
+    assert "collecting" in first_err
+    assert "collecting" not in second_err
+    found = records(world)
+    assert len(found) == 6
+    by_seed: dict[int, list] = {}
+    for record in found:
+        by_seed.setdefault(record["seed"], []).append([e["returns"] for e in record["evaluations"]])
+    for first, second in by_seed.values():
+        assert first == second
+    assert by_seed[0] != by_seed[1]
+
+
+def test_a_seed_scores_the_same_alone(world, bench) -> None:
+    bench(TINY, "seeds=[0,1,2]")
+    bench(TINY, "seeds=[1]", f"results={world / 'alone'}")
+    alone = json.loads(next((world / "alone").rglob("seed-1.json")).read_text())
+    together = records(world)[1]
+    for ours, theirs in zip(together["diagnostics"], alone["diagnostics"], strict=True):
+        for name, value in theirs.items():
+            assert ours[name] == pytest.approx(value, rel=1e-4), name
+
+
+def test_a_dataset_without_an_environment_trains_and_says_so(world, bench) -> None:
+    path = write_d4rl(world / "robot.hdf5")
+    status, out, _ = bench(f"dataset={path}", "seeds=1")
+    assert status == 0
+    assert records(world)[0]["protocol"] is None
+    assert "ot evaluated" in records(world)[0]["reason"]
+    assert "ot evaluated" in out
+
+
+def write_d4rl(path: Path, **changes: np.ndarray | None) -> Path:
+    rows = 40
+    generator = np.random.default_rng(0)
+    states = generator.normal(size=(rows + 1, 3)).astype(np.float32)
+    arrays = {
+        "observations": states[:-1],
+        "next_observations": states[1:],
+        "actions": generator.uniform(-1, 1, (rows, 2)).astype(np.float32),
+        "rewards": np.ones(rows, np.float32),
+        "terminals": np.zeros(rows, bool),
+        "timeouts": np.arange(rows) == rows - 1,
+    } | changes
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            if array is not None:
+                file[name] = array
+    return path
+
+
+BAD_FILES = [
+    ({"rewards": None}, ["rewards"]),
+    ({"rewards": np.ones(39, np.float32)}, ["rewards", "39"]),
+    ({"observations": np.full((40, 3), np.nan, np.float32)}, ["observations", "row 0"]),
+    ({"actions": np.full((40, 2), 1.5, np.float32)}, ["action", "1.5"]),
+    ({name: np.zeros((0, 3), np.float32) for name in ("observations", "next_observations")}, []),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), BAD_FILES)
+def test_bad_files_are_refused_before_training(world, bench, changes: dict, words: list[str]) -> None:
+    path = write_d4rl(world / "bad.hdf5", **changes)
+    assert_refused(bench(f"dataset={path}"), *words)
+    assert records(world) == []
+
+
+def test_a_truncated_file_is_refused(world, bench) -> None:
+    path = write_d4rl(world / "cut.hdf5")
+    path.write_bytes(path.read_bytes()[:1000])
+    assert_refused(bench(f"dataset={path}"), "cut.hdf5")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["dataset=tiny-hoper"], ["tiny-hopper"]),
+        ([TINY, "source=d4l"], ["d4l", "d4rl"]),
+        (["dataset=/nowhere/x.hdf5"], ["/nowhere/x.hdf5"]),
+        ([TINY, "seeds=[]"], ["empty"]),
+        ([TINY, "seeds=1,1"], ["more than once"]),
+        ([TINY, "device=cuda:99"], ["cuda:99"]),
+        ([TINY, "device=toaster"], ["toaster"]),
+        ([TINY, "results=/proc/none"], ["/proc/none"]),
+        ([], ["No dataset"]),
+    ],
+)
+def test_mistakes_end_in_one_sentence(world, bench, words: list[str], expected: list[str]) -> None:
+    assert_refused(bench(*words), *expected)
+    assert records(world) == []
+
+
+def test_unknown_commands_name_the_known_ones(capsys) -> None:
+    assert main(["bnech"]) == 2
+    assert "bench" in capsys.readouterr().err
+
+
+def test_help_works_everywhere(capsys) -> None:
+    for words in (["--help"], ["bench", "--help"]):
+        assert main(words) == 0
+        assert "usage: cqlbench" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+
+
+def test_interrupting_leaves_no_record_and_exits_with_130(tmp_path: Path) -> None:
+    path = write_d4rl(tmp_path / "robot.hdf5")
+    environment = os.environ | {"CQLBENCH_CACHE": str(tmp_path / "cache"), "CQLBENCH_OFFLINE": "1"}
+    words = [f"dataset={path}", "budget=smoke", "steps=1000000", f"results={tmp_path / 'results'}"]
+    command = [sys.executable, "-m", "cqlbench.cli", "bench", *words]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        for line in iter(process.stdout.readline, b""):
+            if line.startswith(b"Time"):
+                break
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"interrupted" in err
+    assert b"Traceback" not in err
+    assert list((tmp_path / "results").rglob("*.json")) == []
