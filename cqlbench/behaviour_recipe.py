@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from cqlbench.data.behaviour import BehaviourPolicy
@@ -36,6 +37,8 @@ def train_policy(recipe_name: str, output: Path | None = None) -> BehaviourPolic
         path = policies_dir() / f"{recipe_name}.toml"
     recipe = Recipe.read(path)
     spec = recipe.spec()
+    # The order of a sum depends on the number of threads; at these sizes one is the fastest, too.
+    torch.set_num_threads(1)
 
     def accept(snapshot: Snapshot) -> bool:
         policy = _policy(snapshot, recipe)
@@ -77,10 +80,11 @@ def evaluate(
     generator = numpy_generator(seed, Purpose.EVALUATION, episodes)
 
     def act(observations: NDArray[np.float64]) -> NDArray[np.float32]:
+        states = observations[0]
         if not stochastic:
-            return policy.mean_action(observations)
-        normals = generator.standard_normal((*observations.shape[:-1], policy.action_size))
-        return policy.sample(observations, normals)
+            return policy.mean_action(states)[None]
+        normals = generator.standard_normal((len(states), policy.action_size))
+        return policy.sample(states, normals)[None]
 
     played = rollout(act, spec, [seed], episodes, evaluation_index=episodes)
     scores = normalized_score(played.returns, recipe.score_min, recipe.score_max)

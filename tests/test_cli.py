@@ -45,7 +45,11 @@ def test_a_bench_run_leaves_records_a_table_and_a_curve(world, bench) -> None:
         assert len(record["evaluations"][-1]["returns"]) == 3
         assert record["dataset"]["rows"] == 600
     report = next((world / "results" / "report").iterdir())
-    assert {path.name for path in report.iterdir()} == {"table.md", "learning-curve.png", "learning-curve.pdf"}
+    assert {path.name for path in report.iterdir()} == {
+        "table.md",
+        "learning-curve.png",
+        "learning-curve.pdf",
+    }
     assert (report / "learning-curve.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -161,7 +165,9 @@ def test_interrupting_leaves_no_record_and_exits_with_130(tmp_path: Path) -> Non
     environment = os.environ | {"CQLBENCH_CACHE": str(tmp_path / "cache"), "CQLBENCH_OFFLINE": "1"}
     words = [f"dataset={path}", "budget=smoke", "steps=1000000", f"results={tmp_path / 'results'}"]
     command = [sys.executable, "-m", "cqlbench.cli", "bench", *words]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         for line in iter(process.stdout.readline, b""):
             if line.startswith(b"Time"):
                 break

@@ -134,7 +134,7 @@ class ActionBox:
     """The box of actions: `centre ± half_range`, each `[A]`.
 
     Attributes:
-        log_volume: log of the box's volume, Σ log(2 · half_range): a uniform action's density is its negative.
+        log_volume: log of the box's volume, Σ log(2 · half_range): minus a uniform action's log-density.
     """
 
     centre: Tensor

@@ -100,7 +100,7 @@ def make_update(config: CQLConfig, box: ActionBox) -> Update:
     reused for the state that comes out (clone it first to keep it).
 
     Returns:
-        `update(state, batch, noise) -> (state, diagnostics)`; diagnostics are detached, one `[S]` tensor each.
+        `update(state, batch, noise) -> (state, diagnostics)`; diagnostics are detached, `[S]` each.
     """
     rates = {"actor": config.actor_learning_rate, "critics": config.critic_learning_rate}
     if config.learn_entropy_temperature:

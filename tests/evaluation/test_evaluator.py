@@ -1,0 +1,91 @@
+"""Evaluations happen when they should, with the policies being trained, and keep every episode."""
+
+import numpy as np
+import torch
+
+from cqlbench.config import CQLConfig
+from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
+from cqlbench.environments import EnvironmentSpec
+from cqlbench.evaluation.evaluator import Evaluator
+from cqlbench.records.from_run import failure
+from cqlbench.training.engine import Columns, Engine
+from cqlbench.training.trainer import CQLTrainer
+
+SPEC = EnvironmentSpec("Hopper-v4", max_episode_steps=30)
+
+
+def trainer(steps: int, between: int) -> CQLTrainer:
+    generator = torch.Generator().manual_seed(0)
+    columns = Columns(
+        observations=torch.randn(50, 11, generator=generator),
+        actions=torch.randn(50, 3, generator=generator).tanh(),
+        rewards=torch.randn(50, generator=generator),
+        next_observations=torch.randn(50, 11, generator=generator),
+        terminated=torch.zeros(50, dtype=torch.bool),
+    )
+    engine = Engine(
+        CQLConfig(actor_hidden=[8], critic_hidden=[8], batch_size=4, proposals=2),
+        columns,
+        ObservationNormalizer(np.full(11, 0.5, np.float32), np.full(11, 2.0, np.float32)),
+        RewardTransform(),
+        -torch.ones(3),
+        torch.ones(3),
+        (0, 1),
+        torch.device("cpu"),
+    )
+    return CQLTrainer(engine=engine, offline_steps=steps, optim_steps_per_batch=between, progress_bar=False)
+
+
+def evaluator(of: CQLTrainer, interval: int, spec: EnvironmentSpec | None = SPEC) -> Evaluator:
+    made = Evaluator(of, spec, 3, interval, -20.0, 3000.0)
+    of.register_op("post_steps", made)
+    return made
+
+
+def test_the_interval_and_the_last_step_are_evaluated() -> None:
+    training = trainer(steps=7, between=1)
+    made = evaluator(training, interval=3)
+    training.train()
+    assert [point.step for point in made.history] == [3, 6, 7]
+    for point in made.history:
+        assert point.rollout.returns.shape == (2, 3)
+        np.testing.assert_allclose(point.scores, 100 * (point.rollout.returns + 20) / 3020)
+    assert [failure(made.history, position) for position in (0, 1)] == [None, None]
+
+
+def test_each_evaluation_has_its_own_episodes() -> None:
+    training = trainer(steps=2, between=1)
+    training.engine._update = lambda state, batch, noise: (state, {"td_loss": torch.zeros(2)})
+    made = evaluator(training, interval=1)
+    training.train()
+    first, second = (point.rollout for point in made.history)
+    assert not np.array_equal(first.environment_seeds, second.environment_seeds)
+    assert not np.array_equal(first.returns, second.returns)
+
+
+def test_a_diverged_seed_is_named_and_the_other_goes_on() -> None:
+    training = trainer(steps=4, between=2)
+    made = evaluator(training, interval=2)
+    training.engine.state.parameters["critics"]["1.weight"][0] = float("nan")
+    training.train()
+    assert training.gradient_steps == 4
+    assert "Diverged" in failure(made.history, 0)
+    assert "td_loss" in failure(made.history, 0)
+    assert failure(made.history, 1) is None
+    assert np.isfinite(made.history[-1].rollout.returns[1]).all()
+
+
+def test_training_stops_when_every_seed_has_diverged() -> None:
+    training = trainer(steps=40, between=2)
+    evaluator(training, interval=2)
+    training.engine.state.parameters["actor"]["0.weight"].fill_(float("nan"))
+    training.train()
+    assert training.gradient_steps == 2
+
+
+def test_without_an_environment_diagnostics_are_kept() -> None:
+    training = trainer(steps=4, between=2)
+    made = evaluator(training, interval=2, spec=None)
+    training.train()
+    assert [point.rollout for point in made.history] == [None, None]
+    assert len(made.history[0].diagnostics["td_loss"]) == 2
