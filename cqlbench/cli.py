@@ -67,9 +67,8 @@ def _bench(words: list[str]) -> None:
 
     from cqlbench.compose import compose_bench
 
-    console = Console(soft_wrap=True, highlight=False)
     if any(word.startswith("budget=") for word in words):
-        config = compose_bench(words, "")
+        config, why = compose_bench(words, ""), ""
     else:
         import torch
 
@@ -77,13 +76,11 @@ def _bench(words: list[str]) -> None:
             ("paper", "there is a GPU") if torch.cuda.is_available() else ("quick", "there is no GPU")
         )
         config = compose_bench(words, budget)
-        console.print(
-            f"No budget was named: '{budget}', because {why} (choose with budget=smoke|quick|paper)."
-        )
+        why = f" (none was named, and {why}; choose with budget=smoke|quick|paper)"
 
     from cqlbench.runner import bench
 
-    bench(config, console)
+    bench(config, Console(soft_wrap=True, highlight=False), why)
 
 
 def _train_policy(words: list[str]) -> None:

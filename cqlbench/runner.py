@@ -13,7 +13,7 @@ from cqlbench.data.buffer import Dataset
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.data.provide import provide
 from cqlbench.data.resolve import Resolution, resolve
-from cqlbench.errors import ConfigError, UserError
+from cqlbench.errors import ConfigError
 from cqlbench.evaluation.evaluator import Evaluator
 from cqlbench.records import provenance
 from cqlbench.records.from_run import records_of
@@ -24,12 +24,13 @@ from cqlbench.training.engine import Columns, Engine
 from cqlbench.training.trainer import CQLTrainer
 
 
-def bench(config: BenchConfig, console: Console) -> list[Record]:
+def bench(config: BenchConfig, console: Console, budget_note: str = "") -> list[Record]:
     """Train, evaluate, record and report one seed batch.
 
     Args:
         config: what to run.
         console: where progress and the table go.
+        budget_note: said after the budget's name.
 
     Returns:
         The records written, one per seed.
@@ -59,7 +60,7 @@ def bench(config: BenchConfig, console: Console) -> list[Record]:
         card.score_min,
         card.score_max,
     )
-    announce(config, engine, dataset, console)
+    announce(config, evaluator, dataset, budget_note, console)
     trainer.register_op("post_steps", evaluator)
     trainer.train()
     identity = {key: value for key, value in as_dict(config).items() if key in ("algorithm", "budget")}
@@ -129,19 +130,23 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def announce(config: BenchConfig, engine: Engine, dataset: Dataset, console: Console) -> None:
-    """Say what will be computed and how long it will take, from a few measured gradient steps."""
-    budget, seeds = config.budget, len(engine.seeds)
+def announce(
+    config: BenchConfig, evaluator: Evaluator, dataset: Dataset, budget_note: str, console: Console
+) -> None:
+    """Say what will be computed and how long it will take, from a few measured steps."""
+    budget, engine = config.budget, evaluator.trainer.engine
     seconds = engine.seconds_per_step() * budget.steps
     evaluations = -(-budget.steps // budget.evaluation_interval)
     console.print(
-        f"Budget   {budget.name}: {budget.steps:,} gradient steps of {seeds} seeds on {engine.device},"
-        f" {evaluations} evaluations of {budget.evaluation_episodes} episodes per seed"
-    )
-    console.print(
         f"Data     {dataset.rows:,} transitions, {dataset.returns.episodes:,} episodes, in {dataset.path}"
     )
-    console.print(f"Time     about {_duration(seconds)} of training, evaluation not counted")
+    console.print(
+        f"Budget   {budget.name}{budget_note}: {budget.steps:,} gradient steps of {len(engine.seeds)} seeds"
+        f" on {engine.device}, {evaluations} evaluations of {budget.evaluation_episodes} episodes per seed"
+    )
+    longest = evaluations * evaluator.seconds_at_most()
+    played = f" and at most {_duration(longest)} of evaluation" if longest else ""
+    console.print(f"Time     about {_duration(seconds)} of training{played}")
 
 
 def _duration(seconds: float) -> str:
@@ -149,6 +154,3 @@ def _duration(seconds: float) -> str:
     if minutes < 1:
         return f"{seconds:.0f} seconds"
     return f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.1f} hours"
-
-
-__all__ = ["UserError", "announce", "bench", "columns", "device_of", "make_engine"]

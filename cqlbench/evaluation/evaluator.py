@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environments import EnvironmentSpec, make_environments
 from cqlbench.evaluation.rollout import Rollout, rollout
 from cqlbench.evaluation.scores import normalized_score
 from cqlbench.training.trainer import CQLTrainer
@@ -65,6 +65,23 @@ class Evaluator:
         step = self.trainer.gradient_steps
         if step % self.interval == 0 or step == self.trainer.offline_steps:
             self._evaluate(step)
+
+    def seconds_at_most(self, steps: int = 20) -> float:
+        """The time of an evaluation whose episodes all reach the time limit, from a few measured steps."""
+        if self.spec is None or self.spec.max_episode_steps is None:
+            return 0.0
+        engine = self.trainer.engine
+        environments = make_environments(self.spec, range(len(engine.seeds) * self.episodes))
+        shape = (len(engine.seeds), self.episodes, environments.observation_size)
+        try:
+            observations = environments.reset()
+            start = time.perf_counter()
+            for _ in range(steps):
+                actions = self._act(observations.reshape(shape))
+                observations = environments.step(actions.reshape(len(observations), -1)).observations
+            return (time.perf_counter() - start) / steps * self.spec.max_episode_steps
+        finally:
+            environments.close()
 
     def _evaluate(self, step: int) -> None:
         start = time.perf_counter()

@@ -89,20 +89,20 @@ def markdown(summary: Summary) -> str:
 def _scores(summary: Summary) -> Grid:
     record = summary.lead
     data = record.dataset
-    behaviour = f"behaviour policy ({'?' if data.episodes is None else f'{data.episodes:,}'} episodes)"
+    behaviour = "behaviour policy"
     returns = _spread(summary.last_return)
     if summary.curve is not None and not summary.curve.normalised:
-        last = (f"{record.algorithm}, last evaluation", str(summary.last_return.count), returns)
+        last = (f"{record.algorithm}, last", str(summary.last_return.count), returns)
         rows: tuple[tuple[str, ...], ...] = (
             (*last, _interval(summary.last_return)),
             (behaviour, ABSENT, _number(data.behaviour_return_mean), ABSENT),
         )
         return Grid("Returns", ("Policy", "Seeds", "Return ± std", "95 % interval"), rows)
     longest = _longest(summary)
-    named = [("last evaluation", summary.last)]
+    named = [("last", summary.last)]
     if longest > 1:
-        named.append((f"mean of last {min(longest, LATE_EVALUATIONS)} evaluations", summary.late))
-        named.append(("best evaluation (oracle)", summary.best))
+        named.append((f"mean of last {min(longest, LATE_EVALUATIONS)}", summary.late))
+        named.append(("best (oracle)", summary.best))
     lines = [
         (f"{record.algorithm}, {name}", str(s.count), _spread(s), _interval(s), returns) for name, s in named
     ]
