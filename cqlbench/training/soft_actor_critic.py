@@ -19,6 +19,7 @@ from cqlbench.config import CQLConfig
 from cqlbench.environments import EnvironmentSpec, VectorEnvironment, make_environments
 from cqlbench.errors import ConfigError
 from cqlbench.seeding import Purpose, environment_seeds, numpy_generator, torch_generator
+from cqlbench.training.memory import keep_freed_memory
 from cqlbench.training.streams import NoiseShape, NoiseStream
 
 
@@ -160,6 +161,7 @@ def train(recipe: Recipe) -> Iterator[Snapshot]:
 
 
 def _train(recipe: Recipe, environments: VectorEnvironment) -> Iterator[Snapshot]:
+    keep_freed_memory()
     config = recipe.algorithm()
     low, high = environments.action_low, environments.action_high
     box = ActionBox.from_bounds(torch.from_numpy(low), torch.from_numpy(high))
