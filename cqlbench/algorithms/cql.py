@@ -91,11 +91,9 @@ def losses(networks: Networks, batch: Batch, noise: Noise, config: CQLConfig, bo
         config: the algorithm's settings.
         box: the action box.
     """
-    B = batch.rewards.shape[1]
-    states = torch.cat([batch.observations, batch.next_observations], dim=1)  # [S, 2B, O]
-    policies = actor_distribution(networks.actor, states, box)
-    policy = policies[:, :B]
-    next_policy = policies[:, B:].detach()
+    policy = actor_distribution(networks.actor, batch.observations, box)
+    with torch.no_grad():
+        next_policy = actor_distribution(networks.actor, batch.next_observations, box)
     temperature = networks.log_temperature.detach().exp()  # [S]
 
     actions, log_density = policy.sample(noise.actor)  # [S, B, A], [S, B]

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cqlbench.algorithms.ensemble import EnsembleValues
+
 Params = dict[str, Tensor]
 """`{layer}.weight` `[S, (K,) in, out]` and `{layer}.bias` `[S, (K,) 1, out]`, layers counted from 0."""
 
@@ -205,8 +207,6 @@ def actor_distribution(actor: Params, observations: Tensor, box: ActionBox) -> T
 def critic_values(critics: Params, observations: Tensor, actions: Tensor) -> Tensor:
     """Q(s, a) of all critics for M actions per state.
 
-    The observation's share of the first layer is computed once per state, not once per action.
-
     Args:
         critics: parameters `[S, K, …]`.
         observations: `[S, B, O]`.
@@ -215,12 +215,17 @@ def critic_values(critics: Params, observations: Tensor, actions: Tensor) -> Ten
     Returns:
         `[S, K, B, M]`.
     """
-    S, B, M, A = actions.shape
-    weight, bias = critics["0.weight"], critics["0.bias"]  # [S, K, O+A, H], [S, K, 1, H]
-    K, O = weight.shape[1], observations.shape[-1]  # noqa: E741  (O is the letter for observations)
-    by_state = affine(observations.unsqueeze(1).expand(S, K, B, O), weight[:, :, :O], bias)  # [S, K, B, H]
-    by_action = actions.reshape(S, 1, B * M, A).expand(S, K, B * M, A).matmul(weight[:, :, O:])
-    hidden = by_action.view(S, K, B, M, -1) + by_state.unsqueeze(3)  # [S, K, B, M, H]
-    rest = {name: tensor for name, tensor in critics.items() if not name.startswith("0.")}
-    shifted = {f"{int(name.split('.')[0]) - 1}.{name.split('.')[1]}": t for name, t in rest.items()}
-    return mlp(shifted, functional.relu(hidden).flatten(2, 3)).view(S, K, B, M)
+    S, B, M, _ = actions.shape
+    K = critics["0.weight"].shape[1]
+    states = observations.unsqueeze(2).expand(S, B, M, observations.shape[-1])
+    ones = actions.new_ones(()).expand(S, B, M, 1)
+    inputs = torch.cat([states, actions, ones], dim=-1)  # [S, B, M, O+A+1]
+    shared = inputs.view(S, 1, B * M, -1).expand(S, K, B * M, -1).flatten(0, 1)
+    first = torch.cat([critics["0.weight"], critics["0.bias"]], dim=2)  # [S, K, O+A+1, H]
+    rest = [
+        critics[f"{layer}.{part}"].flatten(0, 1)
+        for layer in range(1, depth(critics))
+        for part in ("weight", "bias")
+    ]
+    values: Tensor = EnsembleValues.apply(shared, first.flatten(0, 1), *rest)  # type: ignore[no-untyped-call]
+    return values.view(S, K, B, M)

@@ -134,7 +134,7 @@ def loss_gradients(
     grads = torch.autograd.grad(result.total(), [tensor for _, tensor in flat])
     gradients: dict[str, Params] = {group: {} for group in leaves}
     for ((group, name), _), grad in zip(flat, grads, strict=True):
-        gradients[group][name] = grad
+        gradients[group][name] = grad.contiguous()  # the fused Adam kernel does not look at strides
     return gradients, result.diagnostics
 
 

@@ -3,10 +3,9 @@
 import ctypes
 import platform
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-_LARGEST_MMAP_THRESHOLD = 32 << 20
-"""glibc refuses more than half of a heap's largest size (malloc/arena.c)."""
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _NEVER = 2**31 - 1
+_TOP_PAD = 32 << 20
 
 
 def keep_freed_memory() -> bool:
@@ -20,8 +19,9 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     settings = (
-        (_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD),
+        (_M_MMAP_MAX, 0),
         (_M_TRIM_THRESHOLD, _NEVER),
-        (_M_TOP_PAD, _LARGEST_MMAP_THRESHOLD),
+        (_M_TOP_PAD, _TOP_PAD),
     )
-    return all([mallopt(parameter, value) == 1 for parameter, value in settings])
+    accepted = [mallopt(parameter, value) == 1 for parameter, value in settings]
+    return all(accepted)

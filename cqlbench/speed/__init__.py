@@ -1,0 +1,1 @@
+"""How fast the gradient step is, as ratios against what else this machine does in the same run."""

@@ -1,0 +1,220 @@
+"""What the step is compared with: the products alone, torchrl's step, and a plain eager one.
+
+Each is a function that takes one step; nothing here is used in training.
+"""
+
+import itertools
+import warnings
+from collections.abc import Callable
+
+import torch
+from tensordict import TensorDict
+from tensordict.nn import TensorDictModule
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cqlbench.algorithms.networks import ActionBox
+from cqlbench.algorithms.update import initial_state, make_update
+from cqlbench.speed.workload import ACTION_SIZE, OBSERVATION_SIZE, Workload, products
+from cqlbench.training.streams import NoiseShape, NoiseStream
+
+Step = Callable[[], None]
+
+
+def ours(workload: Workload, device: torch.device) -> Step:
+    """The project's step: noise, losses, Adam and target update of all seeds."""
+    config = workload.config()
+    seeds = list(range(workload.seeds))
+    noise = NoiseStream(seeds, NoiseShape.of(config, ACTION_SIZE), device)
+    update = make_update(config, _box(device))
+    batch = workload.batch(device)
+    state = initial_state(config, OBSERVATION_SIZE, ACTION_SIZE, seeds).to(device)
+    taken = 0
+
+    def step() -> None:
+        nonlocal state, taken
+        state, _ = update(state, batch, noise(taken))
+        taken += 1
+
+    return step
+
+
+def floor(workload: Workload, device: torch.device) -> Step:
+    """The step's matrix products alone, into memory that is there already."""
+    operands = []
+    for product in products(workload):
+        left = torch.randn(product.groups, product.rows, product.inner, device=device)
+        right = torch.randn(product.groups, product.inner, product.columns, device=device)
+        operands.append(
+            (left, right, torch.empty(product.groups, product.rows, product.columns, device=device))
+        )
+
+    def step() -> None:
+        for left, right, out in operands:
+            torch.bmm(left, right, out=out)
+
+    return step
+
+
+def plain(workload: Workload, device: torch.device) -> Step:
+    """One seed, as single-file implementations write it: modules, two optimisers, no sharing of work."""
+    if workload.seeds != 1:
+        raise ValueError("The plain step trains one seed.")
+    return _Plain(workload, device).step
+
+
+class _Plain:
+    def __init__(self, workload: Workload, device: torch.device) -> None:
+        self.config = workload.config()
+        self.batch = workload.batch(device)
+        hidden = list(workload.hidden)
+        critic = [OBSERVATION_SIZE + ACTION_SIZE, *hidden, 1]
+        self.actor = _modules([OBSERVATION_SIZE, *hidden, 2 * ACTION_SIZE]).to(device)
+        self.critics = nn.ModuleList(_modules(critic) for _ in range(workload.critics)).to(device)
+        self.targets = nn.ModuleList(_modules(critic) for _ in range(workload.critics)).to(device)
+        self.targets.load_state_dict(self.critics.state_dict())
+        self.log_temperature = torch.zeros((), device=device, requires_grad=True)
+        self.optimizers = [
+            torch.optim.Adam(self.actor.parameters(), self.config.actor_learning_rate),
+            torch.optim.Adam(self.critics.parameters(), self.config.critic_learning_rate),
+            torch.optim.Adam([self.log_temperature], self.config.temperature_learning_rate),
+        ]
+
+    def sample(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_std = self.actor(states).chunk(2, -1)
+        normal = torch.distributions.Normal(mean, log_std.clamp(-20, 2).exp())
+        u = normal.rsample()
+        squash = 2 * (0.6931472 - u - functional.softplus(-2 * u))
+        density: Tensor = normal.log_prob(u)  # type: ignore[no-untyped-call]
+        return u.tanh(), (density - squash).sum(-1)
+
+    def step(self) -> None:
+        states, actions, rewards, following, ended = (column[0] for column in vars(self.batch).values())
+        new_actions, log_density = self.sample(states)
+        temperature = self.log_temperature.exp().detach()
+        temperature_loss = -(self.log_temperature * (log_density.detach() - ACTION_SIZE)).mean()
+        values = torch.stack([self.value(critic, states, new_actions) for critic in self.critics]).amin(0)
+        actor_loss = (temperature * log_density - values).mean()
+        with torch.no_grad():
+            next_actions, _ = self.sample(following)
+            next_values = torch.stack([self.value(c, following, next_actions) for c in self.targets]).amin(0)
+            targets = rewards + self.config.discount * (1 - ended) * next_values
+        critic_loss = self.critic_loss(states, actions, following, targets)
+        for optimizer, loss in zip(self.optimizers, (actor_loss, critic_loss, temperature_loss), strict=True):
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+        for optimizer in self.optimizers:
+            optimizer.step()
+        with torch.no_grad():
+            for target, source in zip(self.targets.parameters(), self.critics.parameters(), strict=True):
+                target.lerp_(source, self.config.polyak_rate)
+
+    @staticmethod
+    def value(critic: nn.Module, states: Tensor, actions: Tensor) -> Tensor:
+        value: Tensor = critic(torch.cat([states, actions], -1))
+        return value.squeeze(-1)
+
+    def critic_loss(self, states: Tensor, actions: Tensor, following: Tensor, targets: Tensor) -> Tensor:
+        B, N = len(states), self.config.proposals
+        repeated = states.repeat_interleave(N, 0)
+        random = torch.rand(B * N, ACTION_SIZE, device=states.device) * 2 - 1
+        with torch.no_grad():
+            current, current_density = self.sample(repeated)
+            later, later_density = self.sample(following.repeat_interleave(N, 0))
+        uniform_density = torch.full((B * N,), -ACTION_SIZE * 0.6931472, device=states.device)
+        loss = torch.zeros((), device=states.device)
+        for critic in self.critics:
+            data = self.value(critic, states, actions)
+            groups = [
+                (self.value(critic, repeated, proposed) - density).view(B, N)
+                for proposed, density in (
+                    (random, uniform_density),
+                    (current, current_density),
+                    (later, later_density),
+                )
+            ]
+            gap = torch.cat(groups, 1).logsumexp(1) - data
+            loss = loss + (data - targets).square().mean() + self.config.conservative_weight * gap.mean()
+        return loss
+
+
+def torchrl(workload: Workload, device: torch.device) -> Step:
+    """The step of torchrl's own `CQLLoss` (its faster form, without vmap), Adam and `SoftUpdate`, one seed."""
+    if workload.seeds != 1:
+        raise ValueError("torchrl's step trains one seed.")
+    from torchrl.data import Bounded
+    from torchrl.modules import NormalParamExtractor, ProbabilisticActor, TanhNormal, ValueOperator
+    from torchrl.objectives import CQLLoss, SoftUpdate
+
+    config = workload.config()
+    spec = Bounded(-torch.ones(ACTION_SIZE), torch.ones(ACTION_SIZE), (ACTION_SIZE,), device=device)
+    hidden = list(workload.hidden)
+    body = nn.Sequential(_modules([OBSERVATION_SIZE, *hidden, 2 * ACTION_SIZE]), NormalParamExtractor())
+    module = TensorDictModule(body, in_keys=["observation"], out_keys=["loc", "scale"])
+    actor = ProbabilisticActor(module, spec, in_keys=["loc", "scale"], distribution_class=TanhNormal)
+    critic = ValueOperator(_TwoInputs(hidden), in_keys=["observation", "action"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loss = CQLLoss(
+            actor.to(device),
+            critic.to(device),
+            loss_function="l2",
+            action_spec=spec,
+            num_random=config.proposals,
+            min_q_weight=config.conservative_weight,
+            deactivate_vmap=True,
+        )
+        loss.make_value_estimator(gamma=config.discount)
+        updater = SoftUpdate(loss, tau=config.polyak_rate)
+    optimizer = torch.optim.Adam(loss.parameters(), config.critic_learning_rate)
+    batch = _torchrl_batch(workload, device)
+
+    def step() -> None:
+        losses = loss(batch)
+        total = sum(value for name, value in losses.items() if name.startswith("loss_"))
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        updater.step()
+
+    return step
+
+
+def _torchrl_batch(workload: Workload, device: torch.device) -> TensorDict:
+    batch = workload.batch(device)
+    ended = batch.terminated[0].bool().unsqueeze(-1)
+    return TensorDict(
+        {
+            "observation": batch.observations[0],
+            "action": batch.actions[0],
+            "next": {
+                "observation": batch.next_observations[0],
+                "reward": batch.rewards[0].unsqueeze(-1),
+                "terminated": ended,
+                "done": ended,
+            },
+        },
+        [workload.batch_size],
+        device=device,
+    )
+
+
+class _TwoInputs(nn.Module):
+    def __init__(self, hidden: list[int]) -> None:
+        super().__init__()
+        self.body = _modules([OBSERVATION_SIZE + ACTION_SIZE, *hidden, 1])
+
+    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
+        value: Tensor = self.body(torch.cat([observation, action], -1))
+        return value
+
+
+def _modules(sizes: list[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in itertools.pairwise(sizes):
+        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _box(device: torch.device) -> ActionBox:
+    return ActionBox.from_bounds(-torch.ones(ACTION_SIZE), torch.ones(ACTION_SIZE)).to(device)
