@@ -26,6 +26,7 @@ bench keys (defaults in brackets):
   steps=         gradient steps [the budget's]
   device=        auto, cpu, cuda, cuda:N [auto]
   results=       folder for records and reports [results]
+  preset=        the dataset's settings from benchmarks/preset [the dataset card's]
   algorithm.*=, budget.*=   any field of cqlbench/config.py, e.g. algorithm.conservative_weight=5
 
 train-policy keys:
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"cqlbench: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("\ncqlbench: interrupted; nothing was recorded.\n")
+        sys.stderr.write("\ncqlbench: interrupted; records appear only when a run has finished.\n")
         return 130
     return 0
 
@@ -65,22 +66,10 @@ def _bench(words: list[str]) -> None:
     # Imported here: `--help` and a mistyped command need not wait for torch.
     from rich.console import Console
 
-    from cqlbench.compose import compose_bench
-
-    if any(word.startswith("budget=") for word in words):
-        config, why = compose_bench(words, ""), ""
-    else:
-        import torch
-
-        budget, why = (
-            ("paper", "there is a GPU") if torch.cuda.is_available() else ("quick", "there is no GPU")
-        )
-        config = compose_bench(words, budget)
-        why = f" (none was named, and {why}; choose with budget=smoke|quick|paper)"
-
+    from cqlbench.plan import make_plan
     from cqlbench.runner import bench
 
-    bench(config, Console(soft_wrap=True, highlight=False), why)
+    bench(make_plan(words), Console(soft_wrap=True, highlight=False))
 
 
 def _train_policy(words: list[str]) -> None:

@@ -21,38 +21,57 @@ from cqlbench.paths import benchmarks_dir
 
 _SHORTHANDS = {"steps": "budget.steps"}
 _TEXT = ("dataset", "source", "device", "results")
-_GROUPS = ("algorithm", "budget")
+_GROUPS = ("algorithm", "budget", "preset")
 _HIGHEST_SEED = 2**32 - 1
 
 ConfigStore.instance().store(name="bench_schema", node=BenchConfig)
 
 
-def compose_bench(words: Sequence[str], default_budget: str) -> BenchConfig:
+@dataclasses.dataclass(frozen=True)
+class Composed:
+    """A config and where it departs from what was published.
+
+    Attributes:
+        config: the checked config.
+        changes: the words that changed the algorithm or the budget.
+    """
+
+    config: BenchConfig
+    changes: tuple[str, ...]
+
+
+def compose_bench(words: Sequence[str], default_budget: str, preset: str = "") -> Composed:
     """The config of a bench run.
 
     Args:
         words: `key=value` overrides in Hydra's grammar; `steps=` is short for `budget.steps=`, `seeds=` also
             takes a count (`3` is `[0,1,2]`) or a plain list (`0,1,2`).
         default_budget: the budget when `words` name none.
-
-    A budget that is changed by a word is no longer comparable with published scores.
+        preset: the dataset's own settings, a file in `benchmarks/preset`; budget and words win over it.
 
     Raises:
         ConfigError: a word that is no override, an unknown key (with the nearest valid one), a value of the
             wrong type or out of range, seeds that are missing or repeat.
     """
     overrides = [_expand(word) for word in words]
-    if not any(override.startswith("budget=") for override in overrides):
-        overrides.insert(0, f"budget={default_budget}")
     for override in overrides:
         _check_key(override)
-    if not any(override.startswith("dataset=") for override in overrides):
+    if not any(override.startswith("dataset=") and override != "dataset=''" for override in overrides):
         raise ConfigError("No dataset was named; say for instance dataset=hopper-medium.")
+    changes = tuple(o for o in overrides if o.startswith(("algorithm", "budget.")))
+    if not any(override.startswith("budget=") for override in overrides):
+        overrides.insert(0, f"budget={default_budget}")
+    if preset and not any(override.startswith("preset=") for override in overrides):
+        overrides.insert(0, f"preset={preset}")
     config = _compose(overrides)
-    if any(override.startswith("budget.") for override in overrides):
-        config.budget.comparable = False
     check(config)
-    return config
+    return Composed(config, changes)
+
+
+def word(words: Sequence[str], key: str, default: str) -> str:
+    """The last value that `words` give `key`."""
+    values = [value.strip() for name, _, value in (each.partition("=") for each in words) if name == key]
+    return values[-1] if values else default
 
 
 def as_dict(config: Any) -> dict[str, Any]:
@@ -75,18 +94,30 @@ def check(config: BenchConfig) -> None:
         if not 0 <= seed <= _HIGHEST_SEED:
             raise ConfigError(f"Seed {seed} is not between 0 and {_HIGHEST_SEED}.")
     budget, algorithm = config.budget, config.algorithm
-    for key, least in (("steps", 1), ("evaluation_interval", 1), ("evaluation_episodes", 1)):
-        _at_least(f"budget.{key}", getattr(budget, key), least)
-    for key in ("batch_size", "critics", "proposals"):
+    if not algorithm.name.strip():
+        raise ConfigError("algorithm.name is empty; records are filed under it.")
+    if algorithm.variant not in ("H", "rho"):
+        raise ConfigError(f"algorithm.variant={algorithm.variant} must be H or rho.")
+    for key, value in vars(algorithm).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"algorithm.{key}={value} must be a finite number.")
+    for key in ("steps", "evaluation_interval", "evaluation_episodes"):
+        _at_least(f"budget.{key}", getattr(budget, key), 1)
+    for key in ("batch_size", "critics", "proposals", "target_update_period"):
         _at_least(f"algorithm.{key}", getattr(algorithm, key), 1)
-    for key in ("conservative_weight", "actor_learning_rate", "critic_learning_rate"):
-        _at_least(f"algorithm.{key}", getattr(algorithm, key), 0)
-    for key in ("entropy_temperature", "cql_temperature"):
-        if not getattr(algorithm, key) > 0:
-            raise ConfigError(f"algorithm.{key}={getattr(algorithm, key)} must be positive.")
+    for key in vars(algorithm):
+        if key in ("conservative_weight", "bc_steps", "entropy_multiplier") or key.endswith("learning_rate"):
+            _at_least(f"algorithm.{key}", getattr(algorithm, key), 0)
+    for key in ("entropy_temperature", "cql_temperature", "max_gradient_norm", "reward_scale"):
+        value = getattr(algorithm, key)
+        if value is not None and not value > 0:
+            raise ConfigError(f"algorithm.{key}={value} must be positive.")
     for key in ("discount", "polyak_rate"):
         if not 0 <= getattr(algorithm, key) <= 1:
             raise ConfigError(f"algorithm.{key}={getattr(algorithm, key)} must be between 0 and 1.")
+    low, high = algorithm.gap_clip_min, algorithm.gap_clip_max
+    if low is not None and high is not None and low >= high:
+        raise ConfigError(f"algorithm.gap_clip_min={low} must be below gap_clip_max={high}.")
     for key in ("actor_hidden", "critic_hidden"):
         sizes = getattr(algorithm, key)
         if not sizes or min(sizes) < 1:

@@ -21,20 +21,43 @@ class CQLConfig:
         actor_hidden: hidden layer sizes of the actor.
         critic_hidden: hidden layer sizes of every critic.
         critics: K, size of the critic ensemble.
-        orthogonal_init: orthogonal weights with gain √2 and zero biases (CORL); otherwise `nn.Linear`'s init.
+        orthogonal_critics: orthogonal weights with gain √2 (last layer 0.01) and zero biases (CORL
+            `orthogonal_init`); otherwise `nn.Linear`'s init with a small last layer.
+        orthogonal_actor: the same for the actor, which CORL leaves at `nn.Linear`'s init.
         actor_learning_rate: Adam's rate for the actor.
         critic_learning_rate: Adam's rate for the critics.
         temperature_learning_rate: Adam's rate for the log entropy temperature.
+        multiplier_learning_rate: Adam's rate for the log Lagrange multiplier.
+        max_gradient_norm: clip the gradient norm of each network of each seed to this; `None` clips nothing.
         entropy_temperature: SAC's α: its starting value.
         learn_entropy_temperature: tune it automatically (SAC section 5); otherwise it stays where it starts.
+        entropy_multiplier: factor of the entropy temperature wherever it is used (CORL `alpha_multiplier`).
         target_entropy: `None` means −A, SAC appendix D.
         backup_entropy: subtract the entropy term in the target (SAC eq. 3); CORL and the paper's code do not.
-        conservative_weight: α of CQL eq. 4 (CORL `cql_alpha`); 0 gives soft actor-critic.
+        max_q_backup: the target is the largest of N next actions' min over critics (CQL appendix F,
+            "max Q backup"; CORL `cql_max_target_backup`).
+        target_update_period: gradient steps between polyak updates.
+        bc_steps: the actor's first steps maximise the log-probability of the dataset's action instead of Q
+            (CORL `bc_steps`).
+        variant: `H`, CQL(H) (CQL eq. 4), or `rho`, CQL(ρ) with the current policy as prior (CQL section 3.2,
+            appendix A): the penalty is the N policy samples' mean Q under softmax(Q) weights.
+        importance_sampled: logsumexp of Q − log density over 3N proposals (CQL appendix F); otherwise of Q
+            over the 3N proposals and the dataset's action (the paper's code, `min_q_version` 2).
+        conservative_weight: factor of the gap (CORL `cql_alpha`, the paper's code `min_q_weight`); 0 gives
+            soft actor-critic. The squared error has no factor ½ here (CORL, the paper's code), so this is
+            twice the α of CQL eq. 4.
         proposals: N, sampled actions per proposal distribution (CQL appendix F: 10).
         cql_temperature: softmax temperature of the logsumexp (CORL `cql_temp`).
+        gap_clip_min: lower bound of each state's gap (CORL `cql_clip_diff_min`); `None` is no bound.
+        gap_clip_max: upper bound of each state's gap (CORL `cql_clip_diff_max`); `None` is no bound.
+        lagrange: learn a multiplier α′ of the penalty by dual gradient descent (CQL eq. 30).
+        target_action_gap: τ, the gap that the multiplier aims at (CORL `cql_target_action_gap`).
+        initial_log_multiplier: log α′ at the start (CORL: 1).
         normalize_observations: subtract the dataset's mean, divide by its standard deviation + 1e-3 (CORL).
         normalize_rewards: divide rewards by the range of episode returns, times 1000 (CORL
             `normalize_reward`).
+        reward_scale: then multiply rewards by this,
+        reward_bias: and add this (CORL `reward_scale`, `reward_bias`).
     """
 
     name: str = "cql"
@@ -44,19 +67,35 @@ class CQLConfig:
     actor_hidden: list[int] = field(default_factory=lambda: [256, 256, 256])
     critic_hidden: list[int] = field(default_factory=lambda: [256, 256, 256])
     critics: int = 2
-    orthogonal_init: bool = True
+    orthogonal_critics: bool = True
+    orthogonal_actor: bool = False
     actor_learning_rate: float = 3e-5
     critic_learning_rate: float = 3e-4
     temperature_learning_rate: float = 3e-5
+    multiplier_learning_rate: float = 3e-4
+    max_gradient_norm: float | None = None
     entropy_temperature: float = 1.0
     learn_entropy_temperature: bool = True
+    entropy_multiplier: float = 1.0
     target_entropy: float | None = None
     backup_entropy: bool = False
+    max_q_backup: bool = False
+    target_update_period: int = 1
+    bc_steps: int = 0
+    variant: str = "H"
+    importance_sampled: bool = True
     conservative_weight: float = 10.0
     proposals: int = 10
     cql_temperature: float = 1.0
+    gap_clip_min: float | None = None
+    gap_clip_max: float | None = None
+    lagrange: bool = False
+    target_action_gap: float = -1.0
+    initial_log_multiplier: float = 1.0
     normalize_observations: bool = True
     normalize_rewards: bool = False
+    reward_scale: float = 1.0
+    reward_bias: float = 0.0
 
 
 @dataclass

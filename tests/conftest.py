@@ -38,7 +38,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         layers[f"{layer}.weight"] = generator.normal(0, 0.3, (size_in, size_out)).astype(np.float32)
         layers[f"{layer}.bias"] = np.zeros(size_out, np.float32)
     box = np.ones(3, np.float32)
-    BehaviourPolicy.from_arrays(layers, -box, box).save(policies / "tiny.npz")
+    evaluation = {"stochastic": {"episodes": 7, "return_mean": 11.0, "score_mean": 0.96}}
+    BehaviourPolicy.from_arrays(layers, -box, box, evaluation=evaluation).save(policies / "tiny.npz")
     monkeypatch.setattr("cqlbench.data.cards.cards_dir", lambda: cards)
     monkeypatch.setattr("cqlbench.data.behaviour.policies_dir", lambda: policies)
     return tmp_path

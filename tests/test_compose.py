@@ -8,7 +8,7 @@ from cqlbench.errors import ConfigError
 
 
 def test_defaults_are_those_of_the_dataclass() -> None:
-    config = compose_bench(["dataset=hopper-medium"], "paper")
+    config = compose_bench(["dataset=hopper-medium"], "paper").config
     assert isinstance(config, BenchConfig)
     assert config.algorithm == CQLConfig()
     assert (config.budget.name, config.budget.steps, config.budget.comparable) == ("paper", 1_000_000, True)
@@ -25,21 +25,31 @@ def test_defaults_are_those_of_the_dataclass() -> None:
     ],
 )
 def test_seeds_are_a_count_or_a_list(word: str, seeds: list[int]) -> None:
-    assert compose_bench(["dataset=x", word], "smoke").seeds == seeds
+    assert compose_bench(["dataset=x", word], "smoke").config.seeds == seeds
 
 
 def test_a_named_budget_wins_over_the_default_and_words_win_over_both() -> None:
-    config = compose_bench(["dataset=x", "budget=smoke", "steps=7", "algorithm.batch_size=5"], "paper")
+    config = compose_bench(["dataset=x", "budget=smoke", "steps=7", "algorithm.batch_size=5"], "paper").config
     assert (config.budget.name, config.budget.steps, config.algorithm.batch_size) == ("smoke", 7, 5)
 
 
-def test_a_changed_budget_is_not_comparable() -> None:
-    assert not compose_bench(["dataset=x", "steps=7"], "paper").budget.comparable
-    assert compose_bench(["dataset=x", "seeds=2"], "paper").budget.comparable
+def test_changes_to_what_was_published_are_named() -> None:
+    assert compose_bench(["dataset=x", "seeds=2", "device=cpu"], "paper").changes == ()
+    changed = compose_bench(["dataset=x", "steps=7", "algorithm.batch_size=5"], "paper").changes
+    assert changed == ("budget.steps=7", "algorithm.batch_size=5")
+
+
+def test_a_preset_wins_over_defaults_and_loses_against_words() -> None:
+    named = compose_bench(["dataset=x"], "paper", "d4rl-hopper-medium").config.algorithm
+    assert (named.normalize_rewards, named.reward_scale, named.reward_bias) == (True, 5.0, -1.0)
+    changed = compose_bench(["dataset=x", "algorithm.reward_scale=2"], "paper", "d4rl-hopper-medium").config
+    assert (changed.algorithm.reward_scale, changed.algorithm.reward_bias) == (2.0, -1.0)
+    chosen = compose_bench(["dataset=x", "preset=none"], "paper", "d4rl-hopper-medium").config
+    assert not chosen.algorithm.normalize_rewards
 
 
 def test_paths_may_hold_anything() -> None:
-    config = compose_bench(["dataset=/a b/it's=(odd).hdf5", "results=C:/x,y"], "smoke")
+    config = compose_bench(["dataset=/a b/it's=(odd).hdf5", "results=C:/x,y"], "smoke").config
     assert (config.dataset, config.results) == ("/a b/it's=(odd).hdf5", "C:/x,y")
 
 
@@ -58,8 +68,16 @@ def test_paths_may_hold_anything() -> None:
         ("conservative_weight=3", "nearest is 'algorithm.conservative_weight'"),
         ("algorithm.discount=x", "algorithm.discount=x: Value 'x'"),
         ("algorithm.discount=1.5", "between 0 and 1"),
-        ("algorithm.conservative_weight=nan", "number of at least 0"),
+        ("algorithm.conservative_weight=nan", "finite"),
         ("algorithm.critic_hidden=[]", "at least one layer"),
+        ("algorithm.temperature_learning_rate=inf", "finite"),
+        ("algorithm.multiplier_learning_rate=-1", "number of at least 0"),
+        ("algorithm.target_entropy=nan", "finite"),
+        ("algorithm.cql_temperature=0", "positive"),
+        ("algorithm.max_gradient_norm=0", "positive"),
+        ("algorithm.name=''", "name is empty"),
+        ("algorithm.variant=X", "H or rho"),
+        ("preset=d4rl-gim", "no preset 'd4rl-gim'"),
         ("steps=0", "budget.steps=0 must be"),
         ("steps=1.5", "budget.steps=1.5"),
         ("nonsense", "'nonsense' is not an override"),
@@ -78,8 +96,8 @@ def test_a_dataset_is_needed() -> None:
 
 
 def test_every_field_is_reachable() -> None:
-    config = as_dict(compose_bench(["dataset=x"], "smoke"))
+    config = as_dict(compose_bench(["dataset=x"], "smoke").config)
     for name, value in config["algorithm"].items():
         text = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
-        again = compose_bench(["dataset=x", f"algorithm.{name}={text}"], "smoke")
+        again = compose_bench(["dataset=x", f"algorithm.{name}={text}"], "smoke").config
         assert as_dict(again)["algorithm"][name] == value

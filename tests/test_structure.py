@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "cqlbench"
 
 ORDER = ("data", "algorithms", "training", "evaluation", "records", "reporting")
-LEAVES = ("", "compose", "environments", "config", "seeding", "paths", "errors")
-WIRING = ("cli", "runner", "behaviour_recipe")
+LEAVES = ("", "compose", "devices", "environments", "config", "seeding", "paths", "progress", "errors")
+WIRING = ("plan", "speed", "cli", "runner", "behaviour_recipe")
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60

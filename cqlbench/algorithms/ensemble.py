@@ -48,7 +48,8 @@ class EnsembleValues(torch.autograd.Function):
             if layer == len(hidden) - 1:
                 below = gradient * weight.transpose(1, 2)  # an outer product: the layer has one output
             else:
-                below = torch.empty_like(activation) if spare is None else spare
+                fits = spare is not None and spare.shape == activation.shape
+                below = spare if fits else torch.empty_like(activation)
                 torch.bmm(gradient, weight.transpose(1, 2), out=below)
                 spare = gradient
             torch.ops.aten.threshold_backward.grad_input(below, activation, 0, grad_input=below)

@@ -27,6 +27,7 @@ _HEAD_GAIN = 1e-2
 """CORL's and JaxCQL's gain of every last layer."""
 _LOG_2 = 0.6931471805599453
 _HALF_LOG_2PI = 0.9189385332046727
+_EDGE = 1e-6
 
 
 def depth(params: Params) -> int:
@@ -188,10 +189,23 @@ class TanhGaussian:
         if normals.dim() > mean.dim():
             mean, log_std = mean.unsqueeze(-2), log_std.unsqueeze(-2)
         pre_tanh = torch.addcmul(mean, log_std.exp(), normals)
+        return self.box.from_unit(pre_tanh.tanh()), self._log_density(pre_tanh, normals, log_std)
+
+    def log_density(self, actions: Tensor) -> Tensor:
+        """The log-density log π(a|s) of given actions, `[…, A]` -> `[…]`.
+
+        Actions on the box's edge, where the density of a tanh policy has no value, are moved inside it by one
+        part in a million.
+        """
+        unit = (actions - self.box.centre) / self.box.half_range
+        pre_tanh = unit.clamp(-1 + _EDGE, 1 - _EDGE).atanh()
+        normals = (pre_tanh - self.mean) * (-self.log_std).exp()
+        return self._log_density(pre_tanh, normals, self.log_std)
+
+    def _log_density(self, pre_tanh: Tensor, normals: Tensor, log_std: Tensor) -> Tensor:
         gaussian = -0.5 * normals.square() - log_std - _HALF_LOG_2PI
         squash = 2 * (_LOG_2 - pre_tanh - functional.softplus(-2 * pre_tanh))
-        log_density = (gaussian - squash - self.box.half_range.log()).sum(-1)
-        return self.box.from_unit(pre_tanh.tanh()), log_density
+        return (gaussian - squash - self.box.half_range.log()).sum(-1)
 
     def mode(self) -> Tensor:
         """The deterministic action used in evaluation: tanh of the mean."""

@@ -23,7 +23,7 @@ class TrainState:
     """Everything a gradient step changes, each tensor with a leading S.
 
     Attributes:
-        parameters: `actor`, `critics` and `temperature` (`{"log": [S]}`), what Adam moves.
+        parameters: `actor`, `critics`, `temperature` and `multiplier` (`{"log": [S]}`), what Adam moves.
         target_critics: the polyak average of `critics`.
         first_moments: Adam's, shaped as `parameters`.
         second_moments: Adam's, shaped as `parameters`.
@@ -39,11 +39,6 @@ class TrainState:
     def state_dict(self) -> dict[str, Any]:
         """Nested dictionaries of tensors, sharing memory with this state."""
         return dict(vars(self))
-
-    @classmethod
-    def from_state_dict(cls, state: dict[str, Any]) -> "TrainState":
-        """The inverse of `state_dict`."""
-        return cls(**state)
 
     def clone(self) -> "TrainState":
         """A copy that shares nothing with this state."""
@@ -72,7 +67,7 @@ def initial_state(
         action_size,
         config.actor_hidden,
         generators,
-        orthogonal=config.orthogonal_init,
+        orthogonal=config.orthogonal_actor,
     )
     critics = networks.init_critics(
         observation_size,
@@ -80,10 +75,16 @@ def initial_state(
         config.critic_hidden,
         config.critics,
         generators,
-        orthogonal=config.orthogonal_init,
+        orthogonal=config.orthogonal_critics,
     )
     temperature = torch.full((len(seeds),), config.entropy_temperature).log()
-    parameters = {"actor": actor, "critics": critics, "temperature": {"log": temperature}}
+    multiplier = torch.full((len(seeds),), config.initial_log_multiplier)
+    parameters = {
+        "actor": actor,
+        "critics": critics,
+        "temperature": {"log": temperature},
+        "multiplier": {"log": multiplier},
+    }
     return TrainState(
         parameters=parameters,
         target_critics=_map(critics, torch.clone),
@@ -105,14 +106,18 @@ def make_update(config: CQLConfig, box: ActionBox) -> Update:
     rates = {"actor": config.actor_learning_rate, "critics": config.critic_learning_rate}
     if config.learn_entropy_temperature:
         rates["temperature"] = config.temperature_learning_rate
+    if config.lagrange:
+        rates["multiplier"] = config.multiplier_learning_rate
 
     def update(state: TrainState, batch: Batch, noise: Noise) -> tuple[TrainState, dict[str, Tensor]]:
         gradients, diagnostics = loss_gradients(state, batch, noise, config, box)
         with torch.no_grad():
             state.steps.add_(1)
             for group, rate in rates.items():
+                if config.max_gradient_norm is not None:
+                    clip_by_seed(gradients[group], config.max_gradient_norm)
                 _adam(state, group, gradients[group], rate)
-            _polyak(state, config.polyak_rate)
+            _polyak(state, config.polyak_rate, config.target_update_period)
         return state, diagnostics
 
     return update
@@ -124,14 +129,21 @@ def loss_gradients(
     """Gradients of each seed's losses with respect to `state.parameters`, and the diagnostics."""
     leaves = _map(state.parameters, lambda tensor: tensor.detach().requires_grad_())
     result = losses(
-        Networks(leaves["actor"], leaves["critics"], state.target_critics, leaves["temperature"]["log"]),
+        Networks(
+            leaves["actor"],
+            leaves["critics"],
+            state.target_critics,
+            leaves["temperature"]["log"],
+            leaves["multiplier"]["log"],
+            state.steps,
+        ),
         batch,
         noise,
         config,
         box,
     )
     flat = list(_leaves(leaves))
-    grads = torch.autograd.grad(result.total(), [tensor for _, tensor in flat])
+    grads = torch.autograd.grad(result.total(), [tensor for _, tensor in flat], materialize_grads=True)
     gradients: dict[str, Params] = {group: {} for group in leaves}
     for ((group, name), _), grad in zip(flat, grads, strict=True):
         gradients[group][name] = grad.contiguous()  # the fused Adam kernel does not look at strides
@@ -158,9 +170,24 @@ def _adam(state: TrainState, group: str, gradients: Params, rate: float) -> None
     )
 
 
-def _polyak(state: TrainState, rate: float) -> None:
-    targets = list(state.target_critics.values())
-    torch._foreach_lerp_(targets, list(state.parameters["critics"].values()), rate)
+def clip_by_seed(gradients: Params, max_norm: float) -> None:
+    """Scale one network's gradients of each seed, in place, to a joint norm of at most `max_norm`."""
+    squares = [gradient.reshape(len(gradient), -1).square().sum(1) for gradient in gradients.values()]
+    norms = torch.stack(squares).sum(0).sqrt()  # [S]
+    factors = (max_norm / norms.clamp(min=1e-12)).clamp(max=1.0)
+    for gradient in gradients.values():
+        gradient.mul_(factors.view(-1, *[1] * (gradient.dim() - 1)))
+
+
+def _polyak(state: TrainState, rate: float, period: int) -> None:
+    targets, sources = list(state.target_critics.values()), list(state.parameters["critics"].values())
+    if period == 1:
+        torch._foreach_lerp_(targets, sources, rate)
+        return
+    # A tensor decides, not Python: reading the step number would make a GPU wait.
+    weight = rate * (state.steps % period == 0)
+    for target, source in zip(targets, sources, strict=True):
+        target.lerp_(source, weight.to(target.dtype))
 
 
 def _map(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:

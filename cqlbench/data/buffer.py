@@ -109,6 +109,8 @@ class Dataset:
     ) -> TensorDictReplayBuffer:
         """A torchrl replay buffer that draws rows uniformly with replacement; it takes no new rows.
 
+        Its `storage[:]` is every row, without a copy: the columns still lie in the memory-mapped files.
+
         Args:
             batch_size: B, rows per `sample()`.
             generator: what draws them; `None` takes torch's global one.

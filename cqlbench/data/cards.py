@@ -35,6 +35,7 @@ class Card:
         collection_seed: the seed it is regenerated with.
         action_low: lowest number in an action.
         action_high: highest number in an action.
+        preset: the settings published for it: the name of a file in `benchmarks/preset`; empty: none.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Card:
     collection_seed: int | None = None
     action_low: float = -1.0
     action_high: float = 1.0
+    preset: str = ""
 
     @property
     def version(self) -> int:
@@ -83,6 +85,7 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "collection_seed": int,
     "action_low": (int, float),
     "action_high": (int, float),
+    "preset": str,
 }
 
 

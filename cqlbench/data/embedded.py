@@ -9,17 +9,12 @@ long or short. The streams stand one after the other::
 
 import hashlib
 import json
-import sys
-import time
 import zlib
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from cqlbench.data.behaviour import BehaviourPolicy, policy_path
 from cqlbench.data.transitions import Transitions
@@ -31,6 +26,7 @@ from cqlbench.environments import (
     make_environments,
 )
 from cqlbench.errors import DatasetError
+from cqlbench.progress import Progress
 from cqlbench.seeding import Purpose, environment_seeds, numpy_generator
 
 COLLECTOR_VERSION = 1
@@ -40,7 +36,6 @@ ENVIRONMENTS = 40
 """Environments side by side. Part of a dataset's content: another number gives other rows."""
 
 _NOISE_CHUNK = 512
-_SECONDS_BETWEEN_LINES = 10.0
 # Training runs use the same seeds: without a counter of its own, collection would share their numbers.
 _STREAM = zlib.crc32(b"embedded")
 
@@ -83,7 +78,7 @@ def collect(card: EmbeddedCard, progress: bool = True) -> Transitions:
     order = _order(card)
     policy = BehaviourPolicy.load(order.policy)
     return collect_transitions(
-        policy, order.spec, order.rows, order.seed, title=card.id if progress else None
+        policy, order.spec, order.rows, order.seed, title=f"collecting {card.id}" if progress else None
     )
 
 
@@ -155,7 +150,7 @@ def collect_transitions(
     try:
         _check_fit(policy, vector, spec)
         noise = [numpy_generator(seed, Purpose.NOISE, _STREAM, stream) for stream in range(streams)]
-        with _Progress(title, rows) as shown:
+        with Progress(rows, title=title or "", unit="row", shown=title is not None) as shown:
             tape = _record(policy, vector, _Tape.empty(rows, streams, policy), noise, shown)
     finally:
         vector.close()
@@ -251,7 +246,7 @@ def _record(
     vector: VectorEnvironment,
     tape: _Tape,
     noise: list[np.random.Generator],
-    shown: "_Progress",
+    shown: Progress,
 ) -> _Tape:
     first_rows = tape.cursors.copy()
     observations = vector.reset()
@@ -282,44 +277,3 @@ def _record(
         observations = step.observations
         shown.update(int((tape.cursors - first_rows).sum()))
     return tape
-
-
-class _Progress(AbstractContextManager["_Progress"]):
-    """A bar with rate and time left on a terminal, a plain line now and then elsewhere."""
-
-    def __init__(self, title: str | None, rows: int) -> None:
-        self._title = title
-        self._rows = rows
-        self._done = 0
-        self._began = self._spoke = time.monotonic()
-        on_terminal = sys.stderr.isatty()
-        self._plain = title is not None and not on_terminal
-        self._bar = tqdm(
-            desc=title, total=rows, unit=" rows", unit_scale=True, disable=title is None or not on_terminal
-        )
-
-    def __enter__(self) -> Self:
-        if self._plain:
-            self._say(f"collecting {self._rows} transitions")
-        return self
-
-    def update(self, done: int) -> None:
-        self._bar.update(done - self._done)
-        self._done = done
-        now = time.monotonic()
-        if self._plain and now - self._spoke >= _SECONDS_BETWEEN_LINES:
-            self._spoke = now
-            rate = done / (now - self._began)
-            left = (self._rows - done) / max(rate, 1e-9)
-            self._say(f"{done} of {self._rows} rows, {rate:.0f} rows/s, {left:.0f} s left")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.close()
-        if self._plain and kind is None:
-            self._say(f"{self._rows} transitions in {time.monotonic() - self._began:.0f} s")
-
-    def _say(self, line: str) -> None:
-        sys.stderr.write(f"{self._title}: {line}\n")
-        sys.stderr.flush()

@@ -12,6 +12,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from cqlbench.data.cards import Card
+from cqlbench.data.places import expanded
 from cqlbench.errors import DatasetError
 from cqlbench.paths import cache_dir
 
@@ -36,9 +37,9 @@ def reachable(card: Card) -> bool:
 
 def candidates(card: Card) -> list[Path]:
     """Local files that have the published size: our own download first, then D4RL's folder."""
-    d4rl = Path(os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets").expanduser()
+    d4rl = expanded(os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets")
     places = [_download_path(card), *(d4rl / url.rpartition("/")[2] for url in card.urls)]
-    return [path for path in places if path.is_file() and path.stat().st_size == card.bytes]
+    return [path for path in places if card.bytes is not None and _size(path) == card.bytes]
 
 
 def fetch(card: Card, progress: bool = True) -> Path:
@@ -143,6 +144,14 @@ def _append(card: Card, url: str, part: Path, progress: bool) -> None:
                 bar.update(len(chunk))
             file.flush()
             os.fsync(file.fileno())
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of the file at `path`; `None` if it is none, or is in a folder that may not be looked into."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except OSError:
+        return None
 
 
 def _sha256(path: Path) -> str:

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from cqlbench.data.places import kind
 from cqlbench.data.transitions import Flags, Floats
 from cqlbench.errors import DatasetError
 
@@ -23,9 +24,10 @@ def opened(path: Path) -> Iterator[h5py.File]:
     Raises:
         DatasetError: the file is missing, not HDF5, cut short or damaged.
     """
-    if not path.exists():
+    found = kind(path)
+    if found is None:
         raise DatasetError(f"There is no file {path}; check the path.")
-    if not path.is_file():
+    if found != "file":
         raise DatasetError(f"{path} is not a file; give the path of an HDF5 file.")
     try:
         if not h5py.is_hdf5(path):

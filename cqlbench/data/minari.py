@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from cqlbench.data import hdf5
+from cqlbench.data.places import kind
 from cqlbench.data.transitions import Transitions
 from cqlbench.errors import DatasetError
 
@@ -35,7 +36,7 @@ def main_file(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     for data in (folder / "data", folder):
-        if (data / "main_data.hdf5").is_file():
+        if kind(data / "main_data.hdf5") == "file":
             return data / "main_data.hdf5"
     storage = _metadata(folder / "data").get("data_format", "hdf5")
     if storage != "hdf5":
@@ -147,7 +148,7 @@ def _shape(file: h5py.File, name: str, path: Path) -> _Shape:
 def _metadata(data: Path) -> dict[str, Any]:
     """`metadata.json` beside the data; Minari before 0.5 kept it elsewhere, so it may be missing."""
     path = data / "metadata.json"
-    if not path.is_file():
+    if kind(path) != "file":
         return {}
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
@@ -162,10 +163,10 @@ def _check_spaces(metadata: dict[str, Any], path: Path) -> None:
     for what in ("observation", "action"):
         space = metadata.get(f"{what}_space")
         try:
-            kind = json.loads(space).get("type", "Box") if isinstance(space, str) else "Box"
+            shape = json.loads(space).get("type", "Box") if isinstance(space, str) else "Box"
         except (ValueError, AttributeError):
             continue
-        if kind != "Box":
+        if shape != "Box":
             raise DatasetError(
-                f"{path} has the {what} space '{kind}', which is not supported yet; only Box is."
+                f"{path} has the {what} space '{shape}', which is not supported yet; only Box is."
             )

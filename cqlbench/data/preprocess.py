@@ -83,6 +83,10 @@ class RewardTransform:
             )
         return cls(scale=_EPISODE_LIMIT / spread)
 
+    def then(self, scale: float, bias: float) -> Self:
+        """This transform, and after it `· scale + bias`."""
+        return type(self)(self.scale * scale, self.bias * scale + bias)
+
     @overload
     def __call__(self, rewards: torch.Tensor) -> torch.Tensor: ...
     @overload

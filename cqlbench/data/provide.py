@@ -7,6 +7,7 @@ from cqlbench.data.buffer import Dataset, buffer_for
 from cqlbench.data.d4rl import read_d4rl
 from cqlbench.data.fetch import fetch
 from cqlbench.data.minari import main_file, read_minari
+from cqlbench.data.places import kind
 from cqlbench.data.resolve import Resolution, published_key
 from cqlbench.data.transitions import Transitions
 from cqlbench.errors import DatasetError
@@ -38,7 +39,7 @@ def provide(resolution: Resolution, progress: bool = True) -> Dataset:
 def _read(resolution: Resolution, progress: bool) -> Transitions:
     if resolution.path is not None:
         path = resolution.path
-        return read_minari(path) if path.is_dir() else read_d4rl(path)
+        return read_minari(path) if kind(path) == "folder" else read_d4rl(path)
     if resolution.card.source == "embedded":
         return embedded.collect(resolution.card, progress=progress)
     return read_d4rl(fetch(resolution.card, progress))
@@ -53,7 +54,7 @@ def _source_key(resolution: Resolution) -> str:
 
 
 def _fingerprint(path: Path) -> str:
-    file = main_file(path) if path.is_dir() else path
+    file = main_file(path) if kind(path) == "folder" else path
     try:
         status = file.stat()
     except OSError as error:

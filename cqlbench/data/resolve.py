@@ -2,12 +2,14 @@
 
 import difflib
 import os
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 from cqlbench.data import fetch
 from cqlbench.data.buffer import is_built
 from cqlbench.data.cards import SOURCES, Card, all_cards
+from cqlbench.data.places import expanded, kind
 from cqlbench.errors import DatasetError
 
 _FILE_SUFFIXES = (".hdf5", ".h5")
@@ -45,16 +47,17 @@ def resolve(name: str, source: str = "auto") -> Resolution:
     """
     if source not in ("auto", *SOURCES):
         raise DatasetError(f"There is no source '{source}'; it is auto, {', '.join(SOURCES)}.")
+    _check_name(name)
     cards = all_cards()
     if name in cards:
         if source not in ("auto", cards[name].source):
             raise DatasetError(f"'{name}' is not of the source '{source}'; leave the source out.")
         return _located(cards[name], f"'{name}' is a full dataset id")
     if name.endswith(_FILE_SUFFIXES) or name.startswith((".", "/", "~")):
-        return _path(Path(name).expanduser(), source)
+        return _path(expanded(name), source)
     matches = _matches(name, cards, source)
     if not matches:
-        if Path(name).exists():
+        if kind(Path(name)) is not None:
             return _path(Path(name), source)
         raise DatasetError(_unknown(name, cards, source))
     if source != "auto":
@@ -66,12 +69,20 @@ def resolve(name: str, source: str = "auto") -> Resolution:
 def minari_folder(card: Card) -> Path:
     """Where Minari keeps the dataset: under `MINARI_DATASETS_PATH`, or `~/.minari/datasets`."""
     root = os.environ.get("MINARI_DATASETS_PATH") or "~/.minari/datasets"
-    return Path(root).expanduser() / card.name
+    return expanded(root) / card.name
 
 
 def published_key(card: Card) -> str:
     """The buffer's source key of a published file, known before the file is here."""
     return f"sha256:{card.sha256}"
+
+
+def _check_name(name: str) -> None:
+    if not name.strip():
+        raise DatasetError("No dataset was named; say for instance dataset=hopper-medium.")
+    # Control characters (NUL among them) and bytes that are no text: no message and no record can hold them.
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        raise DatasetError(f"The dataset name {name!a} holds characters that no name has; type it again.")
 
 
 def _automatic(name: str, matches: list[Card]) -> Resolution:
@@ -90,7 +101,7 @@ def _automatic(name: str, matches: list[Card]) -> Resolution:
     if "embedded" in by_source:
         card = by_source["embedded"]
         return Resolution(card.id, card, f"'{name}' is {card.id}, because {why}")
-    if "minari" in by_source and minari_folder(by_source["minari"]).is_dir():
+    if "minari" in by_source and kind(minari_folder(by_source["minari"])) == "folder":
         return _located(by_source["minari"], f"'{name}' is the local Minari dataset, because {why}")
     if published is None and "minari" in by_source:
         return _located(by_source["minari"], f"'{name}' is a Minari dataset")
@@ -105,25 +116,27 @@ def _located(card: Card, reason: str) -> Resolution:
     if card.source != "minari":
         return Resolution(card.id, card, reason)
     folder = minari_folder(card)
-    if not folder.is_dir():
+    if kind(folder) != "folder":
         raise DatasetError(
-            f"'{card.id}' is not on this machine (no folder {folder}); run `minari download {card.name}`."
+            f"'{card.id}' is not on this machine (no folder {folder}); "
+            f"run `minari download {card.name}` (of the package minari)."
         )
     return Resolution(card.id, card, reason, folder)
 
 
 def _path(path: Path, source: str) -> Resolution:
-    if not path.exists():
+    found = kind(path)
+    if found is None:
         raise DatasetError(f"There is no file or folder {path}; check the path.")
     path = path.resolve()
-    schema = "minari" if path.is_dir() else "d4rl"
+    schema = "minari" if found == "folder" else "d4rl"
     if schema == "d4rl" and path.suffix not in _FILE_SUFFIXES:
         raise DatasetError(f"{path} is neither an .hdf5 file nor the folder of a Minari dataset.")
     if source not in ("auto", schema):
         raise DatasetError(f"{path} is read as {schema}, not as '{source}'; leave the source out.")
-    kind = "a Minari folder" if path.is_dir() else "a file with D4RL's keys"
+    what = "a Minari folder" if found == "folder" else "a file with D4RL's keys"
     card = Card(id=str(path), source="path", notes=("Given by its path: no environment, so not evaluated.",))
-    return Resolution(card.id, card, f"'{path.name}' is {kind}; without a card it is not evaluated", path)
+    return Resolution(card.id, card, f"'{path.name}' is {what}; without a card it is not evaluated", path)
 
 
 def _matches(name: str, cards: dict[str, Card], source: str) -> list[Card]:

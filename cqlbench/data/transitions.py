@@ -28,6 +28,8 @@ class Transitions:
                                  following row is unknown and that row was dropped): bootstrap as well
 
     A row whose next observation is unknown is not here at all: readers drop and count it in `dropped_rows`.
+    The one exception is a terminal row: it carries the signal of failing or succeeding, and the value after
+    it is 0 wherever it leads, so it stays, with its own observation as `next_observations[t]`, and a note.
 
     Attributes:
         observations: `[T, O]` float32.

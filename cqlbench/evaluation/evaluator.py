@@ -48,6 +48,7 @@ class Evaluator:
         score_max: return that counts as 100.
         history: one entry per evaluation.
         seconds: spent in evaluation.
+        began: when the run began, on the clock of `time.perf_counter`; by default, now.
     """
 
     trainer: CQLTrainer
@@ -58,7 +59,7 @@ class Evaluator:
     score_max: float | None
     history: list[Checkpointed] = field(default_factory=list)
     seconds: float = 0.0
-    _began: float = field(default_factory=time.perf_counter)
+    began: float = field(default_factory=time.perf_counter)
 
     def __call__(self) -> None:
         """Evaluate if it is time to."""
@@ -92,7 +93,7 @@ class Evaluator:
             if self.score_min is not None and self.score_max is not None:
                 scores = normalized_score(played.returns, self.score_min, self.score_max)
         self.seconds += time.perf_counter() - start
-        seconds = time.perf_counter() - self._began
+        seconds = time.perf_counter() - self.began
         finite = engine.finite_seeds()
         self.history.append(Checkpointed(step, played, scores, engine.drain_diagnostics(), finite, seconds))
         if scores is not None:

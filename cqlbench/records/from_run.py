@@ -1,13 +1,19 @@
 """A trained and evaluated seed batch -> one record per seed."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from cqlbench.config import BudgetConfig
+from cqlbench.data.behaviour import BehaviourPolicy
 from cqlbench.data.buffer import Dataset
+from cqlbench.data.cards import Card
 from cqlbench.data.resolve import Resolution
+from cqlbench.errors import DatasetError
 from cqlbench.evaluation.evaluator import Checkpointed, Evaluator
 from cqlbench.evaluation.scores import normalized_score
-from cqlbench.records.provenance import Provenance
+from cqlbench.records.provenance import Provenance, with_tilde
 from cqlbench.records.schema import (
     Budget,
     DatasetFacts,
@@ -26,9 +32,11 @@ def records_of(
     dataset: Dataset,
     resolution: Resolution,
     config: Mapping[str, Any],
-    budget: Budget,
+    budget: BudgetConfig,
     provenance: Provenance,
     total_seconds: float,
+    *,
+    incomparable_because: str = "",
 ) -> list[Record]:
     """One record per seed, in the order of the seed batch.
 
@@ -40,7 +48,10 @@ def records_of(
         budget: how much was computed.
         provenance: code and computer.
         total_seconds: from start to end.
+        incomparable_because: why the scores may not stand beside published ones; empty if they may.
     """
+    if not budget.comparable:
+        incomparable_because = incomparable_because or f"the budget is {budget.name}"
     engine, trainer = evaluator.trainer.engine, evaluator.trainer
     per_second = trainer.gradient_steps / trainer.train_seconds
     throughput = Throughput(
@@ -52,6 +63,8 @@ def records_of(
     )
     protocol = _protocol(evaluator, resolution)
     facts = _facts(dataset, resolution)
+    command = tuple(_public_word(word, resolution) for word in provenance.command)
+    origin = vars(replace(provenance, command=command))
     records = []
     for position, seed in enumerate(engine.seeds):
         reason = failure(evaluator.history, position)
@@ -61,7 +74,14 @@ def records_of(
                 algorithm=engine.config.name,
                 config=config,
                 config_hash=config_hash(config),
-                budget=budget,
+                budget=Budget(
+                    name=budget.name,
+                    steps=budget.steps,
+                    evaluation_interval=budget.evaluation_interval,
+                    evaluation_episodes=budget.evaluation_episodes,
+                ),
+                comparable=not incomparable_because,
+                comparable_reason=incomparable_because,
                 seed=seed,
                 seed_batch=engine.seeds,
                 protocol=protocol,
@@ -74,7 +94,7 @@ def records_of(
                 status="failed" if reason else "finished",
                 reason=reason
                 or (None if protocol else "Not evaluated: the dataset's card names no environment."),
-                **vars(provenance),
+                **origin,
             )
         )
     return records
@@ -89,8 +109,36 @@ def failure(history: Sequence[Checkpointed], position: int) -> str | None:
             hint = f" Not finite before it: {', '.join(broken)}." if broken else ""
             return f"Diverged: its parameters were not finite at gradient step {point.step}.{hint}"
         if point.rollout is not None and point.rollout.failed[position]:
-            return f"Its policy's actions were not finite in the evaluation at gradient step {point.step}."
+            return (
+                f"In the evaluation at gradient step {point.step}, its policy's actions or the simulator's "
+                "observations or rewards were not finite."
+            )
     return None
+
+
+def dataset_id(dataset: Dataset, resolution: Resolution) -> str:
+    """The id in records: a file's says which file it was, and not where on somebody's disk it lay."""
+    if resolution.card.source != "path" or resolution.path is None:
+        return dataset.id
+    return f"file/{resolution.path.name}-{dataset.content_hash[:8]}"
+
+
+def without_path(text: str, resolution: Resolution) -> str:
+    """`text` with a file dataset's path from the home folder on, or only its name where it lies elsewhere."""
+    if resolution.card.source != "path" or resolution.path is None:
+        return text
+    path = str(resolution.path)
+    from_home = with_tilde(path)
+    return text.replace(path, resolution.path.name if from_home == path else from_home)
+
+
+def _public_word(word: str, resolution: Resolution) -> str:
+    """A word of the command; an absolute path in it may be another one of the same file."""
+    key, equals, value = word.partition("=")
+    if resolution.card.source == "path" and key == "dataset" and value.startswith("/"):
+        shown = without_path(str(resolution.path), resolution)
+        return f"{key}{equals}{shown if shown.startswith('~') else f'./{shown}'}"
+    return without_path(word, resolution)
 
 
 def _evaluations(history: Sequence[Checkpointed], position: int) -> list[Evaluation]:
@@ -131,18 +179,46 @@ def _protocol(evaluator: Evaluator, resolution: Resolution) -> EvaluationProtoco
 
 
 def _facts(dataset: Dataset, resolution: Resolution) -> DatasetFacts:
-    card, mean = resolution.card, dataset.returns.mean
+    card = resolution.card
+    mean, source = _behaviour(dataset, card)
     score = None
     if card.score_min is not None and card.score_max is not None:
         score = float(normalized_score(mean, card.score_min, card.score_max))
     return DatasetFacts(
-        id=dataset.id,
+        id=dataset_id(dataset, resolution),
         content_hash=dataset.content_hash,
         rows=dataset.rows,
         episodes=dataset.returns.episodes,
         dropped_rows=dataset.dropped_rows,
-        resolution=resolution.reason,
-        notes=(*card.notes, *dataset.notes),
+        resolution=without_path(resolution.reason, resolution),
+        notes=tuple(without_path(note, resolution) for note in (*card.notes, *dataset.notes)),
         behaviour_return_mean=mean,
         behaviour_score=score,
+        behaviour_source=source,
     )
+
+
+def _behaviour(dataset: Dataset, card: Card) -> tuple[float, str]:
+    """Mean return of what made the data, and whose mean it is.
+
+    A shipped policy's own evaluation is preferred: a stream of episodes that is cut after so many rows holds
+    fewer of the long ones than the policy plays, so the mean over its whole episodes is biased.
+    """
+    evaluation = _policy_evaluation(card)
+    mean, episodes = evaluation.get("return_mean"), evaluation.get("episodes")
+    if isinstance(mean, int | float) and math.isfinite(mean) and isinstance(episodes, int):
+        return float(mean), f"behaviour policy, {episodes:,} evaluated episodes"
+    counted = dataset.returns.episodes
+    # Equal: none was cut off, or all were; "whole" is then right for the one and wrong for the other.
+    which = f"all {counted:,}" if counted == len(dataset.episode_starts) else f"{counted:,} whole ones"
+    return dataset.returns.mean, f"dataset episodes, mean of {which}"
+
+
+def _policy_evaluation(card: Card) -> Mapping[str, Any]:
+    if card.policy is None:
+        return {}
+    try:
+        evaluation = BehaviourPolicy.load(card.policy).evaluation.get("stochastic", {})
+    except DatasetError:
+        return {}  # Removed since the dataset was collected: no reason to lose what was trained.
+    return evaluation if isinstance(evaluation, Mapping) else {}

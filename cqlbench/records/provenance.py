@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def collect(device: str = "cpu", arguments: Sequence[str] | None = None) -> Prov
 
     Args:
         device: the torch device that trains, or `auto`.
-        arguments: the command line; `sys.argv` by default.
+        arguments: the words after `cqlbench` that make the run again; by default those of this process.
     """
     return Provenance(versions(), git_state(), machine(device), command(arguments), now())
 
@@ -70,22 +71,31 @@ def git_state(folder: Path | None = None) -> Git:
 
 def machine(device: str = "cpu") -> Machine:
     """The hardware; the GPU only if `device` is one, or is `auto` and there is one."""
+    import torch
+
+    device = _numbered(device)
     return Machine(
         platform=platform.platform(),
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        device=device,
+        threads=torch.get_num_threads(),
         gpu=_gpu(device),
         memory_gib=_memory_gib(),
     )
 
 
 def command(arguments: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The command line, without the program's folder and with `~` for the home folder."""
-    program, *rest = sys.argv if arguments is None else arguments
-    name = Path(program).name
-    home = str(Path.home())
-    first = ("python", "-m", "cqlbench.cli") if name.endswith(".py") else (name,)
-    return *first, *(argument.replace(home, "~") if len(home) > 1 else argument for argument in rest)
+    """`cqlbench` and its arguments, by default those of this process, with `~` for the home folder."""
+    return "cqlbench", *map(with_tilde, sys.argv[1:] if arguments is None else arguments)
+
+
+def with_tilde(text: str) -> str:
+    """`text` with `~` for the home folder wherever a path in it begins with that."""
+    for home in sorted({str(Path.home()), str(Path.home().resolve())}, key=len, reverse=True):
+        if len(home) > 1:
+            text = re.sub(rf"(?<![\w./~-]){re.escape(home)}(?![\w.-])", "~", text)
+    return text
 
 
 def now() -> str:
@@ -122,15 +132,22 @@ def _cpu() -> str:
     return next(models, "") or platform.processor() or platform.machine()
 
 
-def _gpu(device: str) -> str | None:
-    if device != "auto" and not device.startswith("cuda"):
-        return None
+def _numbered(device: str) -> str:
+    """`auto` and `cuda` as the device that torch takes for them."""
     import torch
 
-    if not torch.cuda.is_available():
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return f"cuda:{torch.cuda.current_device()}" if device == "cuda" and torch.cuda.is_available() else device
+
+
+def _gpu(device: str) -> str | None:
+    import torch
+
+    if not device.startswith("cuda") or not torch.cuda.is_available():
         return None
     try:
-        return torch.cuda.get_device_name(None if device == "auto" else device)
+        return torch.cuda.get_device_name(device)
     except (RuntimeError, AssertionError, ValueError):
         return None  # a device that does not exist is reported where it is asked for
 

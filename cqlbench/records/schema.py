@@ -28,15 +28,16 @@ class DatasetFacts:
     """The data a run learned from. What is unknown because a run was skipped early is `None`.
 
     Attributes:
-        id: full dataset id, version included.
+        id: full dataset id, version included; of a file, `file/<its name>-<8 digits of its content hash>`.
         content_hash: hash of the transitions themselves.
         rows: transitions trained on.
-        episodes: episodes in the dataset.
+        episodes: whole episodes in the dataset; all of them where none is whole.
         dropped_rows: rows of the source left out because their next observation is unknown.
         resolution: how the id was found, one sentence.
         notes: what the reader changed or noticed, one sentence each.
-        behaviour_return_mean: mean undiscounted return of the dataset's episodes.
-        behaviour_score: mean normalised return of the dataset's episodes, 0-100 scale.
+        behaviour_return_mean: mean undiscounted return of what made the data.
+        behaviour_score: the same, normalised, 0-100 scale.
+        behaviour_source: whose mean the two are: a label, a comma, and over which episodes.
     """
 
     id: str
@@ -48,17 +49,17 @@ class DatasetFacts:
     notes: tuple[str, ...] = ()
     behaviour_return_mean: float | None = None
     behaviour_score: float | None = None
+    behaviour_source: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How much was computed: the fields of `cqlbench.config.BudgetConfig`, frozen."""
+    """How much was computed; `cqlbench.config.BudgetConfig` says what the numbers mean."""
 
     name: str
     steps: int
     evaluation_interval: int
     evaluation_episodes: int
-    comparable: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,11 +158,23 @@ class Git:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """The computer, without anything that names its owner."""
+    """The computer, without anything that names its owner.
+
+    Attributes:
+        platform: operating system and architecture.
+        cpu: the processor.
+        cores: cores that the process may use.
+        device: the torch device that trained, with its number: `cpu`, `cuda:0`.
+        threads: threads that torch computes with on the CPU.
+        gpu: the GPU that trained; `None` where none did.
+        memory_gib: main memory.
+    """
 
     platform: str
     cpu: str
     cores: int
+    device: str
+    threads: int
     gpu: str | None
     memory_gib: float | None
 
@@ -188,6 +201,9 @@ class Record:
             no device, no folders). `config_hash` is computed from it.
         config_hash: `config_hash(config)`; checked.
         budget: how much was computed.
+        comparable: whether the score may stand beside published ones: budget, algorithm and data are those
+            of the publication.
+        comparable_reason: why it may not; empty exactly if it may.
         seed: this record's seed.
         seed_batch: the seeds trained together with it, itself included.
         protocol: how it was evaluated; `None` where it was not: the run never got that far, or nobody knows
@@ -214,6 +230,8 @@ class Record:
     config: Mapping[str, Any]
     config_hash: str
     budget: Budget
+    comparable: bool
+    comparable_reason: str
     seed: int
     seed_batch: tuple[int, ...]
     protocol: EvaluationProtocol | None
@@ -273,6 +291,10 @@ def _contradictions(record: Record) -> Iterator[str]:
         yield f"seed {record.seed} is not in its seed_batch {list(record.seed_batch)}"
     if (record.reason is None) != (record.status == "finished" and record.protocol is not None):
         yield f"status '{record.status}' does not go with reason {record.reason!r}"
+    if record.comparable == bool(record.comparable_reason):
+        yield f"comparable is {record.comparable} and comparable_reason {record.comparable_reason!r}"
+    if (record.dataset.behaviour_return_mean is None) != (record.dataset.behaviour_source is None):
+        yield "of behaviour_return_mean and behaviour_source, one is null and the other is not"
     if any("step" not in row for row in record.diagnostics):
         yield "a row of its diagnostics lacks 'step'"
     steps = [evaluation.step for evaluation in record.evaluations]

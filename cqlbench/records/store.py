@@ -8,6 +8,7 @@ so nothing is lost and two processes may write at once. Of several runs of a key
 counts; while none is finished, the newest.
 """
 
+import hashlib
 import itertools
 import re
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from cqlbench.records import atomic
 from cqlbench.records.codec import from_json, to_json
 from cqlbench.records.schema import Record, RecordError, RecordKey
 
+_LONGEST = 120
+"""Bytes of a folder's name; file systems take 255, some 143."""
 _FILE = re.compile(r"seed-(?P<seed>\d+)(?:\.run-(?P<run>\d+))?\.json")
 
 
@@ -123,7 +126,7 @@ class RecordStore:
         wanted = (dataset, algorithm, budget, config_hash, seed)
         folders = "/".join(
             (
-                "**" if dataset is None else safe_name(dataset),
+                "**" if dataset is None else safe_path(dataset),
                 "*" if algorithm is None else safe_name(algorithm),
                 f"{'*' if budget is None else safe_name(budget)}-{config_hash or '*'}",
             )
@@ -140,12 +143,7 @@ class RecordStore:
         return groups
 
     def _folder_of(self, key: RecordKey) -> Path:
-        return (
-            self._runs
-            / safe_name(key.dataset)
-            / safe_name(key.algorithm)
-            / f"{safe_name(key.budget)}-{key.config_hash}"
-        )
+        return self._runs / run_folder(key)
 
     def _read(self, path: Path) -> Record:
         try:
@@ -183,10 +181,24 @@ def _file_name(seed: int, run: int) -> str:
     return f"seed-{seed}.json" if run == 1 else f"seed-{seed}.run-{run}.json"
 
 
+def run_folder(key: RecordKey) -> str:
+    """The relative path of a run's folder, the same for all its seeds; no two runs share one."""
+    return f"{safe_path(key.dataset)}/{safe_name(key.algorithm)}/{safe_name(key.budget)}-{key.config_hash}"
+
+
+def safe_path(name: str) -> str:
+    """A relative path that stands for `name` alone; its slashes are folders, and it never leads outside."""
+    return "/".join(map(safe_name, name.split("/")))
+
+
 def safe_name(name: str) -> str:
-    """A relative path that stands for `name` alone: no two names share one, and none leads outside."""
-    parts = (quote(part, safe=" +,=@") for part in name.split("/"))
-    return "/".join(f"%{part}" if part in ("", ".", "..") else part for part in parts)
+    """A file name that stands for `name` alone; the end of a long one gives way to a digest of the whole."""
+    encoded = quote(name, safe=" +,=@")
+    if len(encoded) > _LONGEST:
+        # Percent-encoding has no '%%', so no other name looks like this.
+        digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+        return f"{encoded[: _LONGEST - len(digest) - 2]}%%{digest}"
+    return f"%{encoded}" if encoded in ("", ".", "..") else encoded
 
 
 def _cause(error: Exception) -> str:

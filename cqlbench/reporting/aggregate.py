@@ -130,6 +130,16 @@ class Summary:
         """A record that speaks for all about data, configuration, budget and protocol."""
         return next(iter(self.finished), self.records[0])
 
+    @property
+    def incomparable_because(self) -> str:
+        """Why the scores may not stand beside published ones: one seed that may not is enough."""
+        return next((record.comparable_reason for record in self.records if not record.comparable), "")
+
+    @property
+    def behaviour_label(self) -> str:
+        """Whose mean stands beside the scores: the policy that made the data, or the data's own episodes."""
+        return (self.lead.dataset.behaviour_source or "dataset episodes").partition(",")[0]
+
 
 def summarise(records: Sequence[Record]) -> Summary:
     """Pool the seeds of one run.

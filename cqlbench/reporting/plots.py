@@ -19,10 +19,11 @@ _MARKED = 12
 _THOUSANDS_FROM = 2000
 _APART = 0.2
 """Least distance between the two labels, in heights of the frame."""
+_LONGEST_NAME = 56
 
 
 def learning_curve(summary: Summary, kind: str) -> bytes:
-    """A run's learning curve: mean over seeds, interval, every seed, and the behaviour policy.
+    """A run's learning curve: mean over seeds, interval, every seed, and what made the data.
 
     Args:
         summary: a run that has a curve.
@@ -50,13 +51,14 @@ def _draw(axes: Axes, summary: Summary, curve: Curve) -> None:
     axes.set_xlabel("Gradient steps (thousands)" if in_thousands else "Gradient steps")
     axes.set_ylabel("Normalised score (0-100)" if curve.normalised else "Return per episode")
     (_draw_points if len(places) == 1 else _draw_lines)(axes, curve, places, colour)
-    data, budget = summary.lead.dataset, summary.lead.budget
+    data = summary.lead.dataset
     behaviour = data.behaviour_score if curve.normalised else data.behaviour_return_mean
     if behaviour is not None:
         axes.axhline(behaviour, color=_GREY, linestyle=(0, (4, 3)), linewidth=1.0)
     _set_heights(axes, curve, behaviour)
-    warning = "" if budget.comparable else " (not comparable with published scores)"
-    axes.set_title(f"{data.id}\n{summary.lead.algorithm}, budget {budget.name}{warning}")
+    warning = " (not comparable with published scores)" if summary.incomparable_because else ""
+    run = f"{_shortened(summary.lead.algorithm)}, budget {summary.lead.budget.name}{warning}"
+    axes.set_title(f"{_shortened(data.id)}\n{run}", parse_math=False)
     _label(axes, summary, curve, behaviour, colour)
 
 
@@ -79,7 +81,7 @@ def _draw_points(axes: Axes, curve: Curve, places: Floats, colour: str) -> None:
 
 
 def _set_heights(axes: Axes, curve: Curve, behaviour: float | None) -> None:
-    """Room for every seed and the behaviour policy; a wide interval of few seeds may leave the frame."""
+    """Room for every seed and for what made the data; a wide interval of few seeds may leave the frame."""
     values = np.append(curve.values, [curve.low, curve.high]) if len(curve.steps) == 1 else curve.values
     shown = [*values[np.isfinite(values)], 0.0]
     if behaviour is not None:
@@ -97,7 +99,7 @@ def _label(axes: Axes, summary: Summary, curve: Curve, behaviour: float | None, 
         lines.append(f"and {CONFIDENCE:.0%} interval".replace("%", " %"))
     labels = [(float(curve.mean[-1]), "\n".join(lines), colour)]
     if behaviour is not None:
-        labels.append((behaviour, "behaviour\npolicy", _GREY))
+        labels.append((behaviour, summary.behaviour_label.replace(" ", "\n"), _GREY))
     labels = sorted((label for label in labels if np.isfinite(label[0])), key=lambda label: label[0])
     low, high = axes.get_ylim()
     heights = [(value - low) / (high - low) for value, _, _ in labels]
@@ -106,5 +108,18 @@ def _label(axes: Axes, summary: Summary, curve: Curve, behaviour: float | None, 
         heights = [middle - _APART / 2, middle + _APART / 2]
     for (_, text, ink), height in zip(labels, heights, strict=True):
         axes.text(
-            1.02, height, text, transform=axes.transAxes, color=ink, va="center", fontsize=7, linespacing=1.15
+            1.02,
+            height,
+            text,
+            transform=axes.transAxes,
+            color=ink,
+            va="center",
+            fontsize=7,
+            linespacing=1.15,
+            parse_math=False,
         )
+
+
+def _shortened(name: str) -> str:
+    """A name that leaves room for the axes: of a long one, its end."""
+    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from cqlbench.records import atomic
 from cqlbench.records.schema import Record, RecordError
-from cqlbench.records.store import safe_name
+from cqlbench.records.store import run_folder
 from cqlbench.reporting.aggregate import summarise
 from cqlbench.reporting.plots import learning_curve
 from cqlbench.reporting.tables import markdown, show
@@ -19,12 +19,13 @@ _CURVES = {"learning-curve.png": "png", "learning-curve.pdf": "pdf"}
 def report_run(records: Sequence[Record], folder: Path | str, console: Console | None = None) -> list[Path]:
     """Write a run's table and learning curve, in place of those of an earlier report of the same run.
 
-    They go to `<folder>/report/<dataset>-<algorithm>-<budget>-<config hash>/`.
+    They go to `<folder>/report/<dataset id>/<algorithm>/<budget>-<config hash>/`, as the records do under
+    `runs/`. The tables are printed first: a report that cannot be written has been seen at least.
 
     Args:
         records: the seeds of one run, failed and skipped ones included.
         folder: the results folder.
-        console: where to print the tables and the files' places as well.
+        console: where to print the tables, and then the files' places.
 
     Returns:
         Paths of `table.md` and, if any seed was evaluated to its end, `learning-curve.png` and `.pdf`.
@@ -34,9 +35,10 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
         RecordError: the folder cannot be written.
     """
     summary = summarise(records)
-    key = summary.lead.key
-    name = "-".join((key.dataset.replace("/", "_"), key.algorithm, key.budget, key.config_hash))
-    target = Path(folder) / "report" / safe_name(name)
+    if console is not None:
+        show(summary, console)
+        console.print()
+    target = Path(folder) / "report" / run_folder(summary.lead.key)
     files = {"table.md": markdown(summary).encode()}
     if summary.curve is not None:
         files |= {name: learning_curve(summary, kind) for name, kind in _CURVES.items()}
@@ -51,8 +53,6 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
         ) from error
     paths = [target / file_name for file_name in files]
     if console is not None:
-        show(summary, console)
-        console.print()
         for path in paths:
             console.print(Text(f"Report   {path}"), soft_wrap=True)
     return paths

@@ -17,11 +17,19 @@ _WIDTH = 100
 
 @dataclass(frozen=True)
 class Grid:
-    """A table before it has a look: the first column is text, the others are right-aligned."""
+    """A table before it has a look: the first column is text, the others are right-aligned.
+
+    Attributes:
+        title: its heading.
+        columns: their headings, short enough for a terminal of 80 columns.
+        rows: the cells.
+        caption: what the headings are too short to say.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -61,13 +69,15 @@ def show(summary: Summary, console: Console) -> None:
     for warning in content.warnings:
         console.print(Text(warning, style="bold yellow"), width=width)
     for grid in content.grids:
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for index, column in enumerate(grid.columns):
             table.add_column(Text(column), justify="right" if index else "left", overflow="fold")
         for row in grid.rows:
             table.add_row(*map(Text, row))
         console.print()
         console.print(table, width=width)
+        for line in Text(grid.caption, style="dim").wrap(console, width):
+            console.print(line)
     console.print()
     for note in content.notes:
         lines = Text(note, style="dim").wrap(console, width - 2)
@@ -81,7 +91,7 @@ def markdown(summary: Summary) -> str:
     parts = [f"# {content.title}"]
     parts += [f"**{warning}**" for warning in content.warnings]
     for grid in content.grids:
-        parts += [f"## {grid.title}", _markdown_table(grid)]
+        parts += [f"## {grid.title}", _markdown_table(grid), grid.caption]
     parts += ["## How the numbers came about", "\n".join(f"- {note}" for note in content.notes)]
     return "\n\n".join(parts) + "\n"
 
@@ -89,7 +99,7 @@ def markdown(summary: Summary) -> str:
 def _scores(summary: Summary) -> Grid:
     record = summary.lead
     data = record.dataset
-    behaviour = "behaviour policy"
+    behaviour = summary.behaviour_label
     returns = _spread(summary.last_return)
     if summary.curve is not None and not summary.curve.normalised:
         last = (f"{record.algorithm}, last", str(summary.last_return.count), returns)
@@ -97,11 +107,12 @@ def _scores(summary: Summary) -> Grid:
             (*last, _interval(summary.last_return)),
             (behaviour, ABSENT, _number(data.behaviour_return_mean), ABSENT),
         )
-        return Grid("Returns", ("Policy", "Seeds", "Return ± std", "95 % interval"), rows)
+        columns: tuple[str, ...] = ("Policy", "Seeds", "Return ± std", "95 % interval")
+        return Grid("Returns", columns, rows, "Returns as the environment gives them; no score is known.")
     longest = _longest(summary)
     named = [("last", summary.last)]
     if longest > 1:
-        named.append((f"mean of last {min(longest, LATE_EVALUATIONS)}", summary.late))
+        named.append((f"last {min(longest, LATE_EVALUATIONS)} mean", summary.late))
         named.append(("best (oracle)", summary.best))
     lines = [
         (f"{record.algorithm}, {name}", str(s.count), _spread(s), _interval(s), returns) for name, s in named
@@ -109,23 +120,25 @@ def _scores(summary: Summary) -> Grid:
     lines[1:] = [(*line[:-1], "") for line in lines[1:]]
     score, value = _number(data.behaviour_score), _number(data.behaviour_return_mean)
     lines.append((behaviour, ABSENT, score, ABSENT, value))
-    columns = ("Policy", "Seeds", "Score (0-100) ± std", "95 % interval", "Return ± std")
-    return Grid("Scores", columns, tuple(lines))
+    columns = ("Policy", "Seeds", "Score ± std", "95 % interval", "Return ± std")
+    return Grid("Scores", columns, tuple(lines), _normalisation(record.protocol))
+
+
+def _normalisation(protocol: EvaluationProtocol | None) -> str:
+    if protocol is None or protocol.score_min is None or protocol.score_max is None:
+        return "Scores are normalised to 0-100."
+    low, high = _number(protocol.score_min), _number(protocol.score_max)
+    return f"Scores are normalised to 0-100: 0 is a return of {low}, 100 one of {high}."
 
 
 def _seeds(summary: Summary) -> Grid:
     late = min(_longest(summary), LATE_EVALUATIONS)
-    columns = (
-        "Seed",
-        "Status",
-        "Step",
-        "Last score",
-        f"Last {late} mean",
-        "Best (oracle)",
-        "Last return",
-        "Length",
+    columns = ("Seed", "Status", "Step", "Last", f"Last {late}", "Oracle best", "Return", "Length")
+    caption = (
+        f"Scores: last evaluation, mean of the last {late}, and best one, which only an oracle can pick. "
+        "Return and length (steps) are means of the last evaluation."
     )
-    return Grid("Seeds", columns, tuple(_seed_row(result) for result in summary.seeds))
+    return Grid("Seeds", columns, tuple(_seed_row(result) for result in summary.seeds), caption)
 
 
 def _seed_row(result: SeedResult) -> tuple[str, ...]:
@@ -139,11 +152,8 @@ def _longest(summary: Summary) -> int:
 
 
 def _warnings(summary: Summary) -> Iterator[str]:
-    record = summary.lead
-    if not record.budget.comparable:
-        yield f"Budget {record.budget.name}: not comparable with published scores."
-    if record.dataset.id.startswith("embedded/"):
-        yield "Embedded data: never comparable with D4RL."
+    if summary.incomparable_because:
+        yield f"Not comparable with published scores: {_sentence(summary.incomparable_because)}"
     for result in summary.seeds:
         if result.reason is not None:
             yield f"Seed {result.seed} {result.status}: {result.reason}"
@@ -195,6 +205,11 @@ def _dataset_notes(record: Record) -> Iterator[str]:
     else:
         yield f"Dataset: {data.resolution}"
     yield from data.notes
+    if data.behaviour_source is not None:
+        score = "" if data.behaviour_score is None else f", score {_number(data.behaviour_score)}"
+        yield _sentence(
+            f"Compared with {data.behaviour_source}: return {_number(data.behaviour_return_mean)}{score}"
+        )
 
 
 def _speed_notes(records: Sequence[Record]) -> Iterator[str]:
@@ -265,6 +280,10 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _count(number: int, noun: str) -> str:

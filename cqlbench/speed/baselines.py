@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from cqlbench.algorithms.networks import ActionBox
 from cqlbench.algorithms.update import initial_state, make_update
+from cqlbench.seeding import Purpose, torch_generator
 from cqlbench.speed.workload import ACTION_SIZE, OBSERVATION_SIZE, Workload, products
 from cqlbench.training.streams import NoiseShape, NoiseStream
 
@@ -43,8 +44,8 @@ def floor(workload: Workload, device: torch.device) -> Step:
     """The step's matrix products alone, into memory that is there already."""
     operands = []
     for product in products(workload):
-        left = torch.randn(product.groups, product.rows, product.inner, device=device)
-        right = torch.randn(product.groups, product.inner, product.columns, device=device)
+        left = torch.ones(product.groups, product.rows, product.inner, device=device)
+        right = torch.ones(product.groups, product.inner, product.columns, device=device)
         operands.append(
             (left, right, torch.empty(product.groups, product.rows, product.columns, device=device))
         )
@@ -66,6 +67,7 @@ def plain(workload: Workload, device: torch.device) -> Step:
 class _Plain:
     def __init__(self, workload: Workload, device: torch.device) -> None:
         self.config = workload.config()
+        self.generator = torch_generator(0, Purpose.NOISE, device=device)
         self.batch = workload.batch(device)
         hidden = list(workload.hidden)
         critic = [OBSERVATION_SIZE + ACTION_SIZE, *hidden, 1]
@@ -82,10 +84,11 @@ class _Plain:
 
     def sample(self, states: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_std = self.actor(states).chunk(2, -1)
-        normal = torch.distributions.Normal(mean, log_std.clamp(-20, 2).exp())
-        u = normal.rsample()
+        normals = torch.empty_like(mean).normal_(generator=self.generator)
+        log_std = log_std.clamp(-20, 2)
+        u = mean + log_std.exp() * normals
+        density = -0.5 * normals.square() - log_std - 0.9189385
         squash = 2 * (0.6931472 - u - functional.softplus(-2 * u))
-        density: Tensor = normal.log_prob(u)  # type: ignore[no-untyped-call]
         return u.tanh(), (density - squash).sum(-1)
 
     def step(self) -> None:
@@ -117,7 +120,8 @@ class _Plain:
     def critic_loss(self, states: Tensor, actions: Tensor, following: Tensor, targets: Tensor) -> Tensor:
         B, N = len(states), self.config.proposals
         repeated = states.repeat_interleave(N, 0)
-        random = torch.rand(B * N, ACTION_SIZE, device=states.device) * 2 - 1
+        random = torch.empty(B * N, ACTION_SIZE, device=states.device)
+        random.uniform_(-1, 1, generator=self.generator)
         with torch.no_grad():
             current, current_density = self.sample(repeated)
             later, later_density = self.sample(following.repeat_interleave(N, 0))
@@ -139,7 +143,7 @@ class _Plain:
 
 
 def torchrl(workload: Workload, device: torch.device) -> Step:
-    """The step of torchrl's own `CQLLoss` (its faster form, without vmap), Adam and `SoftUpdate`, one seed."""
+    """The step of torchrl's own `CQLLoss` (without vmap, its faster form), Adam, `SoftUpdate`; one seed."""
     if workload.seeds != 1:
         raise ValueError("torchrl's step trains one seed.")
     from torchrl.data import Bounded
@@ -151,7 +155,7 @@ def torchrl(workload: Workload, device: torch.device) -> Step:
     hidden = list(workload.hidden)
     body = nn.Sequential(_modules([OBSERVATION_SIZE, *hidden, 2 * ACTION_SIZE]), NormalParamExtractor())
     module = TensorDictModule(body, in_keys=["observation"], out_keys=["loc", "scale"])
-    actor = ProbabilisticActor(module, spec, in_keys=["loc", "scale"], distribution_class=TanhNormal)
+    actor = ProbabilisticActor(module, spec=spec, in_keys=["loc", "scale"], distribution_class=TanhNormal)
     critic = ValueOperator(_TwoInputs(hidden), in_keys=["observation", "action"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

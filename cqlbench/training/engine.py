@@ -12,7 +12,6 @@ from cqlbench.algorithms.networks import ActionBox, actor_distribution
 from cqlbench.algorithms.update import initial_state, make_update
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
-from cqlbench.training.memory import keep_freed_memory
 from cqlbench.training.streams import IndexStream, NoiseShape, NoiseStream
 
 
@@ -64,8 +63,6 @@ class Engine:
         seeds: Sequence[int],
         device: torch.device,
     ) -> None:
-        if device.type == "cpu":
-            keep_freed_memory()
         self.config = config
         self.seeds = tuple(seeds)
         self.device = device

@@ -3,6 +3,7 @@
 It is the CQL step with `conservative_weight` 0, on data from the environment.
 """
 
+import math
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields
@@ -70,22 +71,32 @@ class Recipe:
         """The recipe in a TOML file.
 
         Raises:
-            ConfigError: the file cannot be read, or names a key that a recipe does not have.
+            ConfigError: the file cannot be read, names a key that a recipe does not have, lacks one, or has a
+                value that makes no sense.
         """
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ConfigError(f"The recipe {path} cannot be read: {error}") from error
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise ConfigError(f"The recipe {path} has the unknown key '{unknown[0]}'.")
-        if "hidden" in values:
-            values["hidden"] = tuple(values["hidden"])
         missing = [
             field.name for field in fields(cls) if field.default is MISSING and field.name not in values
         ]
         if missing:
             raise ConfigError(f"The recipe {path} lacks the key '{missing[0]}'.")
+        for name, value in values.items():
+            wanted = _fault(name, value)
+            if wanted:
+                raise ConfigError(f"The recipe {path} has {name} = {value!r}, but {wanted} is needed.")
+        if "hidden" in values:
+            values["hidden"] = tuple(values["hidden"])
+        for low, high in (("score_min", "score_max"), ("score_low", "score_high")):
+            if values[low] >= values[high]:
+                raise ConfigError(
+                    f"The recipe {path} has {low} = {values[low]}, not below {high} = {values[high]}."
+                )
         return cls(**values)
 
     def spec(self) -> EnvironmentSpec:
@@ -101,7 +112,8 @@ class Recipe:
             batch_size=self.batch_size,
             actor_hidden=list(self.hidden),
             critic_hidden=list(self.hidden),
-            orthogonal_init=False,
+            orthogonal_critics=False,
+            orthogonal_actor=False,
             actor_learning_rate=self.learning_rate,
             critic_learning_rate=self.learning_rate,
             temperature_learning_rate=self.learning_rate,
@@ -109,6 +121,34 @@ class Recipe:
             conservative_weight=0.0,
             normalize_observations=False,
         )
+
+
+def _fault(name: str, value: object) -> str | None:
+    """What the key of a recipe needs instead of `value`, or `None` if `value` will do."""
+    if name == "environment":
+        return None if isinstance(value, str) and value else "the id of an environment"
+    if name == "hidden":
+        sizes = value if isinstance(value, list) else []
+        return (
+            None if sizes and all(_whole(size, 1) for size in sizes) else "a list of positive whole numbers"
+        )
+    if name in ("seed", "random_steps"):
+        return None if _whole(value, 0) else "a whole number from 0 on"
+    if {field.name: field.type for field in fields(Recipe)}[name] is int:
+        return None if _whole(value, 1) else "a positive whole number"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return "a finite number"
+    if name == "discount":
+        return None if 0 <= value <= 1 else "a number from 0 to 1"
+    if name == "polyak_rate":
+        return None if 0 < value <= 1 else "a number above 0 and up to 1"
+    if name in ("learning_rate", "reward_scale"):
+        return None if value > 0 else "a positive number"
+    return None
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 @dataclass(frozen=True)

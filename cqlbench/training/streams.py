@@ -20,17 +20,19 @@ CHUNK = 16
 
 @dataclass(frozen=True)
 class NoiseShape:
-    """Sizes of one step's noise: B, N (0 without a conservative term) and A."""
+    """Sizes of one step's noise: B, N (0 without a conservative term), A, and next actions per target."""
 
     batch_size: int
     proposals: int
     action_size: int
+    target_actions: int = 1
 
     @classmethod
     def of(cls, config: CQLConfig, action_size: int) -> "NoiseShape":
         """What `config` draws per step."""
         proposals = config.proposals if config.conservative_weight else 0
-        return cls(config.batch_size, proposals, action_size)
+        targets = config.proposals if config.max_q_backup else 1
+        return cls(config.batch_size, proposals, action_size, targets)
 
 
 class NoiseStream:
@@ -44,7 +46,8 @@ class NoiseStream:
         rows = shape.batch_size * shape.proposals * shape.action_size
         single = shape.batch_size * shape.action_size
         S = len(self._seeds)
-        self._normals = torch.empty(CHUNK, S, 2 * rows + 2 * single, device=device)
+        self._parts = [rows, rows, single, single * shape.target_actions]
+        self._normals = torch.empty(CHUNK, S, sum(self._parts), device=device)
         self._uniforms = torch.empty(CHUNK, S, rows, device=device)
 
     def __call__(self, step: int) -> Noise:
@@ -53,16 +56,14 @@ class NoiseStream:
         if chunk != self._chunk:
             self._draw(chunk)
         B, N, A = self._shape.batch_size, self._shape.proposals, self._shape.action_size
-        S, rows, single = len(self._seeds), B * N * A, B * A
-        current, following, actor, target = torch.split(
-            self._normals[offset], [rows, rows, single, single], dim=1
-        )
+        S = len(self._seeds)
+        current, following, actor, target = torch.split(self._normals[offset], self._parts, dim=1)
         return Noise(
             random=self._uniforms[offset].view(S, B, N, A),
             current=current.view(S, B, N, A),
             next=following.view(S, B, N, A),
             actor=actor.view(S, B, A),
-            target=target.view(S, B, A),
+            target=target.view(S, B, self._shape.target_actions, A),
         )
 
     def _draw(self, chunk: int) -> None:

@@ -1,17 +1,13 @@
 """`CQLTrainer`: torchrl's trainer, offline, with the fused gradient step in its optimisation seam."""
 
-import math
-import sys
 import time
-from collections.abc import Callable
-from typing import Any
 
 from tensordict import TensorDict, TensorDictBase
 from torchrl.record.loggers import Logger
 from torchrl.trainers.trainers import OptimizationStepper, Trainer
-from tqdm.auto import tqdm
 
 from cqlbench.errors import ConfigError
+from cqlbench.progress import Progress
 from cqlbench.training.engine import Engine
 
 
@@ -84,7 +80,7 @@ class CQLTrainer(Trainer):  # type: ignore[misc]
             progress_bar=False,
             seed=None,
         )
-        self._progress = Progress(offline_steps, shown=progress_bar)
+        self._progress = Progress(offline_steps, title="training", unit="step", shown=progress_bar)
 
     @property
     def gradient_steps(self) -> int:
@@ -126,45 +122,3 @@ class CQLTrainer(Trainer):  # type: ignore[misc]
     def _log_scalars(self, diagnostics: TensorDict) -> None:
         for name, values in diagnostics.items():
             self.logger.log_scalar(name, values.mean().item(), step=self.gradient_steps)
-
-
-class Progress:
-    """A bar with rate and time left on a terminal; a plain line at every tenth elsewhere."""
-
-    def __init__(self, total: int, *, shown: bool, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._total = total
-        self._shown = shown
-        self._clock = clock
-        self._bar: Any = None
-        self._note = ""
-        self._next_line = 0
-        self._started = 0.0
-
-    def __enter__(self) -> "Progress":
-        self._started = self._clock()
-        if self._shown and sys.stderr.isatty():
-            self._bar = tqdm(total=self._total, desc="training", unit="step", dynamic_ncols=True)
-        self._next_line = math.ceil(self._total / 10)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def note(self, text: str) -> None:
-        """Show `text` with the progress."""
-        self._note = text
-        if self._bar is not None:
-            self._bar.set_postfix_str(text)
-
-    def update(self, done: int) -> None:
-        """Report that `done` steps have been taken."""
-        if self._bar is not None:
-            self._bar.update(done - self._bar.n)
-        elif self._shown and done >= self._next_line:
-            elapsed = self._clock() - self._started
-            left = elapsed / done * (self._total - done)
-            note = f", {self._note}" if self._note else ""
-            rate = f"{done / elapsed:.0f} steps/s, {left:.0f} s left"
-            sys.stderr.write(f"training: {done:,}/{self._total:,} steps, {rate}{note}\n")
-            self._next_line += math.ceil(self._total / 10)

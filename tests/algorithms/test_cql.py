@@ -11,7 +11,7 @@ from cqlbench.algorithms.networks import ActionBox
 from cqlbench.algorithms.update import TrainState, initial_state, loss_gradients
 from cqlbench.config import CQLConfig
 
-S, B, K, N, O, A = 2, 4, 2, 3, 3, 2  # noqa: E741
+S, B, N, O, A = 2, 4, 3, 3, 2  # noqa: E741
 LOW, HIGH = np.array([-1.0, -0.4]), np.array([1.0, 2.0])
 
 
@@ -46,7 +46,7 @@ def problem(settings: CQLConfig, dtype: torch.dtype) -> tuple[TrainState, Batch,
         current=normal(S, B, N, A),
         next=normal(S, B, N, A),
         actor=normal(S, B, A),
-        target=normal(S, B, A),
+        target=normal(S, B, N if settings.max_q_backup else 1, A),
     )
     return state, batch, noise, box
 
@@ -63,13 +63,14 @@ def one_seed(
         return tensor[seed].double().numpy()
 
     def critics(params: dict[str, torch.Tensor]) -> list:
-        return [layers({n: t[seed, k] for n, t in params.items()}) for k in range(K)]
+        return [layers({n: t[seed, k] for n, t in params.items()}) for k in range(settings.critics)]
 
     return cql_reference.Problem(
         actor=layers({n: t[seed] for n, t in state.parameters["actor"].items()}),
         critics=critics(state.parameters["critics"]),
         target_critics=critics(state.target_critics),
         log_temperature=float(state.parameters["temperature"]["log"][seed]),
+        log_multiplier=float(state.parameters["multiplier"]["log"][seed]),
         observations=array(batch.observations),
         actions=array(batch.actions),
         rewards=array(batch.rewards),
@@ -100,6 +101,25 @@ SETTINGS = [
     pytest.param({"conservative_weight": 0.0, "backup_entropy": True}, id="soft-actor-critic"),
     pytest.param({"cql_temperature": 0.7, "conservative_weight": 2.5}, id="softmax-temperature"),
     pytest.param({"target_entropy": -0.5, "backup_entropy": True, "discount": 0.9}, id="entropies"),
+    pytest.param({"entropy_multiplier": 0.3, "backup_entropy": True}, id="entropy-multiplier"),
+    pytest.param({"importance_sampled": False, "cql_temperature": 1.3}, id="no-importance-weights"),
+    pytest.param({"variant": "rho", "cql_temperature": 0.8}, id="cql-rho"),
+    pytest.param({"lagrange": True, "target_action_gap": 0.8}, id="lagrange"),
+    pytest.param({"gap_clip_min": -200.0, "gap_clip_max": 3.0}, id="clipped"),
+    pytest.param({"gap_clip_min": 3.5, "lagrange": True, "target_action_gap": 5.0}, id="clipped-lagrange"),
+    pytest.param({"max_q_backup": True, "backup_entropy": True}, id="max-q-backup"),
+    pytest.param({"bc_steps": 1}, id="bc-warm-up"),
+    pytest.param({"critics": 4, "critic_hidden": [4, 3, 5]}, id="four-deep-critics"),
+    pytest.param(
+        {
+            "lagrange": True,
+            "target_action_gap": 0.8,
+            "max_q_backup": True,
+            "gap_clip_min": -200.0,
+            "conservative_weight": 5.0,
+        },
+        id="antmaze",
+    ),
 ]
 
 
@@ -115,6 +135,8 @@ def test_losses_and_all_gradients_agree_with_the_equations(changes: dict, dtype:
             state.parameters["critics"],
             state.target_critics,
             state.parameters["temperature"]["log"],
+            state.parameters["multiplier"]["log"],
+            state.steps,
         ),
         batch,
         noise,
@@ -124,19 +146,23 @@ def test_losses_and_all_gradients_agree_with_the_equations(changes: dict, dtype:
     for seed in range(S):
         golden = cql_reference.losses_and_gradients(one_seed(seed, settings, state, batch, noise))
         found = {
-            "critic": np.concatenate([flat(gradients["critics"], seed, k) for k in range(K)]),
+            "critic": np.concatenate([flat(gradients["critics"], seed, k) for k in range(settings.critics)]),
             "actor": flat(gradients["actor"], seed),
             "temperature": gradients["temperature"]["log"][seed : seed + 1].double().numpy(),
+            "multiplier": gradients["multiplier"]["log"][seed : seed + 1].double().numpy(),
         }
         for name, (loss, gradient) in golden.items():
             assert float(getattr(ours, name)[seed]) == pytest.approx(loss, rel=1e-5)
+            if name == "multiplier" and not settings.lagrange:
+                assert not found[name].any()
+                continue
             assert relative_error(found[name], gradient) < 1e-5, name
 
 
 def test_gap_by_hand() -> None:
     # One state, one critic, three proposals of density 1 valued 0, 0 and ln 2: log(1 + 1 + 2) − Q(data).
     values = torch.tensor([0.0, 0.0, np.log(2.0)]).view(1, 1, 1, 3)
-    gap = conservative_gap(values, torch.zeros(1, 1, 3), torch.tensor([[[0.5]]]), 1.0)
+    gap = conservative_gap(values, torch.zeros(1, 1, 3), torch.tensor([[[0.5]]]), config())
     assert gap.item() == pytest.approx(np.log(4.0) - 0.5, rel=1e-6)
 
 
@@ -148,4 +174,43 @@ def test_time_limits_bootstrap_and_terminations_do_not() -> None:
     _, at_the_end = loss_gradients(state, ended, noise, settings, box)
     assert torch.allclose(at_the_end["target_value"], batch.rewards.mean(1))
     assert not torch.allclose(diagnostics["target_value"], batch.rewards.mean(1))
-    assert set(gradients) == {"actor", "critics", "temperature"}
+    assert set(gradients) == {"actor", "critics", "temperature", "multiplier"}
+
+
+@pytest.mark.parametrize("multiplier", [0.5, 1.0, 2.0, 4.0, 10.0])
+def test_the_penalty_is_multiplied_by_the_multiplier_itself(multiplier: float) -> None:
+    settings = config(lagrange=True, conservative_weight=3.0, target_action_gap=0.0)
+    state, batch, noise, box = problem(settings, torch.float64)
+    state.parameters["multiplier"]["log"] = torch.full((S,), multiplier, dtype=torch.float64).log()
+
+    def critic_gradient(**changes: object) -> torch.Tensor:
+        changed = config(**(vars(settings) | changes))
+        gradients, _ = loss_gradients(state, batch, noise, changed, box)
+        return torch.cat([tensor.flatten() for tensor in gradients["critics"].values()])
+
+    without = critic_gradient(conservative_weight=0.0)
+    penalty = critic_gradient(lagrange=False) - without
+    coefficient = torch.dot(critic_gradient() - without, penalty) / penalty.square().sum()
+    assert coefficient.item() == pytest.approx(multiplier, rel=1e-9)
+
+
+def test_bc_warm_up_ends() -> None:
+    settings = config(bc_steps=2)
+    state, batch, noise, box = problem(settings, torch.float64)
+    _, warm = loss_gradients(state, batch, noise, settings, box)
+    state.steps.fill_(2)
+    _, after = loss_gradients(state, batch, noise, settings, box)
+    _, never = loss_gradients(state, batch, noise, config(), box)
+    assert torch.equal(after["actor_loss"], never["actor_loss"])
+    assert not torch.allclose(warm["actor_loss"], after["actor_loss"])
+
+
+def test_dataset_actions_on_the_edge_of_the_box_have_a_finite_density() -> None:
+    settings = config(bc_steps=1)
+    state, batch, noise, box = problem(settings, torch.float32)
+    edge = torch.tensor(HIGH, dtype=torch.float32).expand(S, B, A).clone()
+    edge[:, ::2] = torch.tensor(LOW, dtype=torch.float32)
+    batch = Batch(**(vars(batch) | {"actions": edge}))
+    gradients, diagnostics = loss_gradients(state, batch, noise, settings, box)
+    assert torch.isfinite(diagnostics["actor_loss"]).all()
+    assert all(torch.isfinite(tensor).all() for tensor in gradients["actor"].values())

@@ -7,7 +7,13 @@ import torch
 
 from cqlbench.algorithms.cql import Batch
 from cqlbench.algorithms.networks import ActionBox
-from cqlbench.algorithms.update import TrainState, initial_state, loss_gradients, make_update
+from cqlbench.algorithms.update import (
+    TrainState,
+    clip_by_seed,
+    initial_state,
+    loss_gradients,
+    make_update,
+)
 from cqlbench.config import CQLConfig
 from cqlbench.training.streams import NoiseShape, NoiseStream
 
@@ -73,6 +79,7 @@ def test_the_step_is_adam_then_polyak() -> None:
         "actor": CONFIG.actor_learning_rate,
         "critics": CONFIG.critic_learning_rate,
         "temperature": CONFIG.temperature_learning_rate,
+        "multiplier": 0.0,
     }
     adam = torch.optim.Adam([{"params": [copies[key]], "lr": rates[key[0]]} for key in names])
     targets = {name: tensor.clone() for name, tensor in state.target_critics.items()}
@@ -107,3 +114,31 @@ def test_a_fixed_entropy_temperature_stays() -> None:
     config = CQLConfig(**(vars(CONFIG) | {"learn_entropy_temperature": False, "entropy_temperature": 0.2}))
     state, _ = train([0], steps=3, config=config)
     assert state.parameters["temperature"]["log"].exp().item() == pytest.approx(0.2)
+
+
+def test_gradients_are_clipped_seed_by_seed() -> None:
+    gradients = {"a": torch.tensor([[3.0, 0.0], [0.3, 0.0]]), "b": torch.tensor([[[4.0]], [[0.4]]])}
+    clip_by_seed(gradients, 1.0)
+    assert torch.allclose(gradients["a"], torch.tensor([[0.6, 0.0], [0.3, 0.0]]))
+    assert torch.allclose(gradients["b"], torch.tensor([[[0.8]], [[0.4]]]))
+
+
+def test_targets_move_every_period_only() -> None:
+    config = CQLConfig(**(vars(CONFIG) | {"target_update_period": 3}))
+    state = initial_state(config, O, A, [0])
+    update = make_update(config, BOX)
+    noise = NoiseStream([0], NoiseShape.of(config, A), torch.device("cpu"))
+    moved = []
+    for step in range(6):
+        before = {name: tensor.clone() for name, tensor in state.target_critics.items()}
+        state, _ = update(state, batch_for([0], step), noise(step))
+        moved.append(any(not torch.equal(before[n], t) for n, t in state.target_critics.items()))
+    assert moved == [False, False, True, False, False, True]
+
+
+def test_the_multiplier_grows_while_the_gap_is_above_its_target() -> None:
+    config = CQLConfig(**(vars(CONFIG) | {"lagrange": True, "target_action_gap": -100.0}))
+    state, _ = train([0, 1], steps=5, config=config)
+    assert (state.parameters["multiplier"]["log"] > config.initial_log_multiplier).all()
+    fixed, _ = train([0, 1], steps=5)
+    assert torch.equal(fixed.parameters["multiplier"]["log"], torch.ones(2))

@@ -134,11 +134,21 @@ def test_replay_buffer_draws_rows_of_the_dataset(transitions):
     again = dataset.replay_buffer(8, torch.Generator().manual_seed(1))
     assert len(replay) == dataset.rows
     sample = replay.sample()
-    assert torch.equal(sample["observation"], dataset.storage["observation"][sample["index"]])
-    assert torch.equal(sample["next", "reward"], dataset.storage["next", "reward"][sample["index"]])
     assert torch.equal(sample["index"], again.sample()["index"])
+    for key in dataset.storage.keys(include_nested=True, leaves_only=True):
+        assert torch.equal(sample[key], dataset.storage[key][sample["index"]])
     with pytest.raises(RuntimeError):
         replay.extend(sample)
+
+
+def test_the_replay_buffer_s_storage_is_the_dataset_s_without_a_copy(transitions):
+    dataset = buffer_for("d4rl/a-v0", "k", lambda: transitions)
+    rows = dataset.replay_buffer(8).storage[:]
+    keys = set(dataset.storage.keys(include_nested=True, leaves_only=True))
+    assert set(rows.keys(include_nested=True, leaves_only=True)) == keys
+    for key in keys:
+        assert rows[key].data_ptr() == dataset.storage[key].data_ptr()
+        assert Path(rows[key].filename).is_relative_to(dataset.path)
 
 
 def test_zeros_on_disk_are_refused(transitions, monkeypatch, tmp_path):

@@ -6,6 +6,7 @@ from cqlbench.data import cards
 from cqlbench.data.cards import all_cards, load_card
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.errors import DatasetError
+from cqlbench.paths import benchmarks_dir
 
 CARDS = all_cards()
 
@@ -54,6 +55,15 @@ def test_hopper_medium_value_by_value():
     )
 
 
+def test_presets_are_those_of_d4rl_s_gym_tasks_and_exist():
+    presets = {card.id: card.preset for card in CARDS.values()}
+    assert presets["d4rl/hopper-medium-v2"] == "d4rl-hopper-medium"
+    assert presets["d4rl/walker2d-expert-v2"] == presets["d4rl/hopper-random-v2"] == "d4rl-gym"
+    assert presets["embedded/hopper-medium-v0"] == presets["minari/mujoco/hopper/medium-v0"] == ""
+    for preset in set(presets.values()) - {""}:
+        assert (benchmarks_dir() / "preset" / f"{preset}.yaml").is_file(), preset
+
+
 def test_embedded_and_minari_say_whose_endpoints_they_use():
     embedded = load_card("embedded/hopper-medium-v0")
     assert (embedded.rows, embedded.collection_seed, embedded.policy) == (200_000, 0, "hopper-medium-v0")
@@ -84,6 +94,7 @@ BAD = {
     "environment without id": (GOOD + "environment = { max_episode_steps = 3 }", "environment without an id"),
     "type": (GOOD + 'bytes = "many"', "bytes = 'many', which is not of the right type"),
     "bool": (GOOD + "bytes = true", "bytes = True, which is not of the right type"),
+    "preset": (GOOD + "preset = 3", "preset = 3, which is not of the right type"),
     "list": (GOOD + "urls = [3]", "urls = .* not of the right type"),
     "task": (GOOD + 'task = "b"', "names the task 'b'"),
     "no source": ('[card."d4rl/a-v0"]', "has the source 'None'"),

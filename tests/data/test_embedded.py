@@ -186,23 +186,13 @@ def test_a_card_is_collected(card, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_progress_is_plain_lines_off_a_terminal(card, capsys, monkeypatch):
-    monkeypatch.setattr(embedded, "_SECONDS_BETWEEN_LINES", 0.0)
+def test_progress_counts_rows(card, capsys):
     collect(card)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "embedded/toy-v0: collecting 60 transitions"
-    assert lines[1].startswith("embedded/toy-v0: 40 of 60 rows, ")
-    assert lines[1].endswith(" s left")
-    assert lines[-1].startswith("embedded/toy-v0: 60 transitions in ")
-    assert not any("\r" in line for line in lines)
-
-
-def test_progress_is_a_bar_on_a_terminal(card, capsys, monkeypatch):
-    monkeypatch.setattr(embedded.sys.stderr, "isatty", lambda: True)
-    collect(card)
-    shown = capsys.readouterr().err
-    assert "embedded/toy-v0: 100%" in shown
-    assert "60.0/60.0" in shown
+    assert [line.split(",")[0] for line in lines] == [
+        "collecting embedded/toy-v0: 40/60 rows",
+        "collecting embedded/toy-v0: 60/60 rows",
+    ]
 
 
 @pytest.mark.parametrize("fact", ["environment", "policy", "rows", "collection_seed"])

@@ -3,6 +3,9 @@ import json
 import h5py
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
+from minari import create_dataset_from_buffers
+from minari.data_collector import EpisodeBuffer
 
 from cqlbench.data import lint
 from cqlbench.data.d4rl import read_d4rl
@@ -49,37 +52,44 @@ def test_same_episodes_in_both_schemas_are_identical(tmp_path, make_episodes, wr
     assert (ours.dropped_rows, ours.notes) == (theirs.dropped_rows, theirs.notes)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_dataset_written_by_minari_itself(tmp_path, make_episodes, d4rl_arrays):
-    minari = pytest.importorskip("minari")
-    from gymnasium.spaces import Box
-
-    ends = ("terminated", "truncated") * 6
-    episodes = make_episodes(ends)
+# Minari's advice on a dataset that names no environment.
+@pytest.mark.filterwarnings("ignore:`eval_env` is set to None:UserWarning")
+@pytest.mark.filterwarnings("ignore:env_spec is None, no environment spec:UserWarning")
+def test_dataset_written_by_minari_itself(tmp_path, make_episodes, write_minari):
+    # 12 of them: by its name, episode_10 stands before episode_2.
+    episodes = make_episodes(("terminated", "truncated", "both") * 4)
     buffers = [
-        minari.data_collector.EpisodeBuffer(
+        EpisodeBuffer(
             id=index,
             observations=episode.observations,
             actions=episode.actions,
-            rewards=list(episode.rewards),
-            terminations=list(episode.flags("terminated")),
-            truncations=list(episode.flags("truncated")),
+            rewards=episode.rewards.tolist(),
+            terminations=episode.flags("terminated", "both").tolist(),
+            truncations=episode.flags("truncated", "both").tolist(),
         )
         for index, episode in enumerate(episodes)
     ]
-    minari.create_dataset_from_buffers(
+    create_dataset_from_buffers(
         "mujoco/test/tiny-v0",
         buffers,
         observation_space=Box(-np.inf, np.inf, (3,), np.float32),
         action_space=Box(-1, 1, (2,), np.float32),
+        algorithm_name="made up",
+        author="cqlbench",
+        author_email="none",
+        code_permalink="none",
+        description="none",
         data_format="hdf5",
     )
-    transitions = read_minari(tmp_path / "minari" / "mujoco" / "test" / "tiny-v0")
-    arrays = d4rl_arrays(episodes)
-    np.testing.assert_array_equal(transitions.observations, arrays["observations"])
-    np.testing.assert_array_equal(transitions.next_observations, arrays["next_observations"])
-    np.testing.assert_array_equal(transitions.rewards, arrays["rewards"])
-    np.testing.assert_array_equal(transitions.truncated, arrays["timeouts"])
+    theirs = read_minari(tmp_path / "minari" / "mujoco" / "test" / "tiny-v0")
+    ours = read_minari(write_minari(tmp_path / "m", episodes))
+    np.testing.assert_array_equal(theirs.observations[:3], episodes[0].observations[:-1])
+    for name in FIELDS:
+        left, right = getattr(theirs, name), getattr(ours, name)
+        assert left.dtype == right.dtype
+        np.testing.assert_array_equal(left, right)
+    assert (theirs.dropped_rows, theirs.notes) == (0, ())
+    lint.check(theirs)
 
 
 def test_metadata_may_be_missing_and_data_folder_will_do(tmp_path, make_episodes, write_minari):

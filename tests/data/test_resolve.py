@@ -1,3 +1,7 @@
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from cqlbench.data import resolve as resolve_module
@@ -147,6 +151,71 @@ def test_folder_called_like_a_dataset(tmp_path, monkeypatch, make_episodes, writ
 def test_missing_path():
     with pytest.raises(DatasetError, match=r"no file or folder .*none\.hdf5"):
         resolve("somewhere/none.hdf5")
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t"])
+def test_no_name_is_not_the_current_folder(name):
+    with pytest.raises(DatasetError, match="No dataset was named"):
+        resolve(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("x" * 300, "There is no dataset 'xxx"),
+        ("x" * 300 + ".hdf5", "There is no file or folder xxx"),
+        ("/" + "x/" * 4000, "There is no file or folder /x"),
+        ("~nouser/x.hdf5", "home folder in '~nouser/x.hdf5' is not known"),
+        ("hopper\0medium", r"name 'hopper\\x00medium' holds characters"),
+        ("/tmp/a\0.hdf5", "holds characters"),
+        ("hopper\udcff", r"'hopper\\udcff' holds characters"),
+        ("hopper-medium\n", "holds characters"),
+    ],
+)
+def test_impossible_names_are_one_sentence(name, sentence):
+    with pytest.raises(DatasetError, match=sentence) as caught:
+        resolve(name)
+    assert "\n" not in str(caught.value)
+    assert "\0" not in str(caught.value)
+
+
+@pytest.fixture
+def locked(tmp_path, monkeypatch):
+    """A folder that may not be looked into, also for root."""
+    folder = tmp_path / "locked"
+    real = os.stat
+
+    def refuse(path, *rest, **options):
+        if isinstance(path, str | os.PathLike) and Path(path).is_relative_to(folder) and Path(path) != folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return real(path, *rest, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    return folder
+
+
+@pytest.mark.parametrize("suffix", ["mine.hdf5", "minari_folder"])
+def test_a_folder_that_may_not_be_looked_into_is_one_sentence(locked, suffix):
+    with pytest.raises(DatasetError, match=r"cannot be looked at \(Permission denied\)"):
+        resolve(str(locked / suffix))
+
+
+def test_a_bare_name_in_a_folder_that_may_not_be_looked_into(locked, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(locked))
+    with pytest.raises(DatasetError, match=r"cannot be looked at \(Permission denied\)"):
+        resolve("hopper-medium", "minari")
+
+
+def test_a_locked_d4rl_folder_is_passed_over(locked, monkeypatch):
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(locked))
+    assert resolve("hopper-medium").dataset_id == "embedded/hopper-medium-v0"
+
+
+@pytest.mark.parametrize("variable", ["D4RL_DATASET_DIR", "MINARI_DATASETS_PATH"])
+def test_a_folder_of_an_unknown_user_is_one_sentence(monkeypatch, variable):
+    monkeypatch.setenv(variable, "~nouser/datasets")
+    with pytest.raises(DatasetError, match="home folder in '~nouser/datasets' is not known"):
+        resolve("walker2d-medium")
 
 
 def test_file_of_another_kind(tmp_path):

@@ -1,5 +1,8 @@
 """Evaluations happen when they should, with the policies being trained, and keep every episode."""
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -51,6 +54,30 @@ def test_the_interval_and_the_last_step_are_evaluated() -> None:
         assert point.rollout.returns.shape == (2, 3)
         np.testing.assert_allclose(point.scores, 100 * (point.rollout.returns + 20) / 3020)
     assert [failure(made.history, position) for position in (0, 1)] == [None, None]
+
+
+def test_seconds_count_from_when_the_run_began() -> None:
+    training = trainer(steps=1, between=1)
+    made = Evaluator(training, None, 3, 1, None, None, began=time.perf_counter() - 1000.0)
+    training.register_op("post_steps", made)
+    training.train()
+    assert 1000.0 < made.history[-1].seconds < 1100.0
+    training = trainer(steps=1, between=1)
+    made = evaluator(training, interval=1, spec=None)
+    training.train()
+    assert 0.0 < made.history[-1].seconds < 100.0
+
+
+def test_a_failed_evaluation_blames_neither_the_policy_nor_the_simulator_alone() -> None:
+    training = trainer(steps=1, between=1)
+    made = evaluator(training, interval=1)
+    training.train()
+    played = replace(made.history[0].rollout, failed=np.array([True, False]))
+    history = [replace(made.history[0], rollout=played)]
+    reason = failure(history, 0)
+    assert "step 1" in reason
+    assert "policy's actions or the simulator's" in reason
+    assert failure(history, 1) is None
 
 
 def test_each_evaluation_has_its_own_episodes() -> None:

@@ -19,6 +19,7 @@ class Problem:
     critics: list  # K lists
     target_critics: list
     log_temperature: float
+    log_multiplier: float
     observations: np.ndarray
     actions: np.ndarray
     rewards: np.ndarray
@@ -28,7 +29,7 @@ class Problem:
     current: np.ndarray
     following: np.ndarray
     actor_noise: np.ndarray  # [B, A]
-    target_noise: np.ndarray
+    target_noise: np.ndarray  # [B, M, A], M next actions per target
     low: np.ndarray
     high: np.ndarray
     settings: SimpleNamespace = field(
@@ -38,6 +39,15 @@ class Problem:
             conservative_weight=10.0,
             cql_temperature=1.0,
             target_entropy=None,
+            entropy_multiplier=1.0,
+            max_q_backup=False,
+            bc_steps=0,
+            variant="H",
+            importance_sampled=True,
+            gap_clip_min=None,
+            gap_clip_max=None,
+            lagrange=False,
+            target_action_gap=-1.0,
         )
     )
 
@@ -70,15 +80,41 @@ def policy_sample(actor, observation, normal, low, high):
     return action, log_density
 
 
+def temperature(problem):
+    return math.exp(problem.log_temperature) * problem.settings.entropy_multiplier
+
+
+def multiplier(problem, log_multiplier=None):
+    value = problem.log_multiplier if log_multiplier is None else log_multiplier
+    return min(math.exp(value), 1e6)
+
+
+def data_log_density(actor, observation, action, low, high):
+    """log π(a|s) of a given action by inverting the squashing."""
+    size, total = len(low), 0.0
+    head = forward(actor, observation)
+    for i in range(size):
+        half = (high[i] - low[i]) / 2
+        u = math.atanh((action[i] - (high[i] + low[i]) / 2) / half)
+        log_std = min(max(head[size + i], -20.0), 2.0)
+        gaussian = (
+            -((u - head[i]) ** 2) / (2 * math.exp(log_std) ** 2) - log_std - 0.5 * math.log(2 * math.pi)
+        )
+        total += gaussian - math.log(half * (1 - math.tanh(u) ** 2))
+    return total
+
+
 def bellman_target(problem, b):
     s = problem.settings
     state = problem.next_observations[b]
-    action, log_density = policy_sample(
-        problem.actor, state, problem.target_noise[b], problem.low, problem.high
-    )
-    value = min(q_value(critic, state, action) for critic in problem.target_critics)
+    candidates = []
+    for normal in problem.target_noise[b]:
+        action, log_density = policy_sample(problem.actor, state, normal, problem.low, problem.high)
+        value = min(q_value(critic, state, action) for critic in problem.target_critics)
+        candidates.append((value, log_density))
+    value, log_density = max(candidates)
     if s.backup_entropy:
-        value -= math.exp(problem.log_temperature) * log_density
+        value -= temperature(problem) * log_density
     return problem.rewards[b] + s.discount * (1.0 - problem.terminated[b]) * value
 
 
@@ -86,6 +122,9 @@ def proposals(problem, b):
     """(action, log density) of the 3N proposals at state b: uniform, π(·|s), π(·|s′)."""
     low, high = problem.low, problem.high
     pairs = []
+    if problem.settings.variant == "rho":
+        state = problem.observations[b]
+        return [policy_sample(problem.actor, state, x, low, high) for x in problem.current[b]]
     for n in range(problem.random.shape[1]):
         action = low + (problem.random[b, n] + 1) / 2 * (high - low)
         pairs.append((action, -float(np.sum(np.log(high - low)))))
@@ -97,27 +136,57 @@ def proposals(problem, b):
     return pairs
 
 
-def gap(problem, critic, b, pairs):
+def gap(problem, critic, b, pairs, weights):
     """Temperature · logsumexp((Q − log density)/temperature) − Q(s, a_data), every proposal valued at s."""
-    t = problem.settings.cql_temperature
-    state = problem.observations[b]
-    terms = [(q_value(critic, state, action) - log_density) / t for action, log_density in pairs]
-    top = max(terms)
-    return t * (top + math.log(sum(math.exp(x - top) for x in terms))) - q_value(
-        critic, state, problem.actions[b]
-    )
+    s, state = problem.settings, problem.observations[b]
+    t = s.cql_temperature
+    data = q_value(critic, state, problem.actions[b])
+    values = [q_value(critic, state, action) for action, _ in pairs]
+    if s.variant == "rho":
+        high = sum(w * v for w, v in zip(weights, values, strict=True))
+    else:
+        if s.importance_sampled:
+            terms = [(v - log_density) / t for v, (_, log_density) in zip(values, pairs, strict=True)]
+        else:
+            terms = [v / t for v in [*values, data]]
+        top = max(terms)
+        high = t * (top + math.log(sum(math.exp(x - top) for x in terms)))
+    difference = high - data
+    if s.gap_clip_min is not None:
+        difference = max(difference, s.gap_clip_min)
+    if s.gap_clip_max is not None:
+        difference = min(difference, s.gap_clip_max)
+    return difference
+
+
+def softmax_weights(problem, critic, b, pairs):
+    """CQL(rho)'s weights at the present critic: constants for its gradient."""
+    t, state = problem.settings.cql_temperature, problem.observations[b]
+    values = [q_value(critic, state, action) / t for action, _ in pairs]
+    total = sum(math.exp(v) for v in values)
+    return [math.exp(v) / total for v in values]
 
 
 def critic_parts(problem):
-    """Everything in the critic's loss that does not depend on the critics: targets and proposals."""
+    """What the critics' gradient holds fixed: targets, proposals, and CQL(rho)'s weights."""
     size = len(problem.rewards)
     targets = [bellman_target(problem, b) for b in range(size)]
     pairs = [proposals(problem, b) for b in range(size)]
-    return targets, pairs
+    weights = [[softmax_weights(problem, c, b, pairs[b]) for b in range(size)] for c in problem.critics]
+    return targets, pairs, weights
+
+
+def mean_gaps(problem, critics, parts):
+    _, pairs, weights = parts
+    size = len(problem.rewards)
+    return [
+        sum(gap(problem, critic, b, pairs[b], weights[k][b]) for b in range(size)) / size
+        for k, critic in enumerate(critics)
+    ]
 
 
 def critic_loss(problem, critics, parts):
-    targets, pairs = parts
+    s, (targets, _, _) = problem.settings, parts
     size = len(problem.rewards)
     loss = 0.0
     for critic in critics:
@@ -126,10 +195,20 @@ def critic_loss(problem, critics, parts):
             for b in range(size)
         ]
         loss += sum(errors) / size
-        if problem.settings.conservative_weight:
-            gaps = [gap(problem, critic, b, pairs[b]) for b in range(size)]
-            loss += problem.settings.conservative_weight * sum(gaps) / size
+    if s.conservative_weight:
+        for mean_gap in mean_gaps(problem, critics, parts):
+            penalty = multiplier(problem) * (mean_gap - s.target_action_gap) if s.lagrange else mean_gap
+            loss += s.conservative_weight * penalty
     return loss
+
+
+def multiplier_loss(problem, log_multiplier, parts):
+    """Dual ascent: minus the multiplier times the weighted mean distance of the gaps from their target."""
+    s = problem.settings
+    if not s.lagrange:
+        return 0.0
+    distances = [g - s.target_action_gap for g in mean_gaps(problem, problem.critics, parts)]
+    return -multiplier(problem, log_multiplier) * s.conservative_weight * sum(distances) / len(distances)
 
 
 def actor_loss(problem, actor):
@@ -137,8 +216,11 @@ def actor_loss(problem, actor):
     for b in range(size):
         state = problem.observations[b]
         action, log_density = policy_sample(actor, state, problem.actor_noise[b], problem.low, problem.high)
-        value = min(q_value(critic, state, action) for critic in problem.critics)
-        total += math.exp(problem.log_temperature) * log_density - value
+        if problem.settings.bc_steps:
+            value = data_log_density(actor, state, problem.actions[b], problem.low, problem.high)
+        else:
+            value = min(q_value(critic, state, action) for critic in problem.critics)
+        total += temperature(problem) * log_density - value
     return total / size
 
 
@@ -181,7 +263,7 @@ def central_difference(function, point, width=1e-5):
 
 
 def losses_and_gradients(problem):
-    """{'critic', 'actor', 'temperature'} -> (loss, flat gradient); critics one after the other."""
+    """{'critic', 'actor', 'temperature', 'multiplier'} -> (loss, flat gradient); critics in a row."""
     parts = critic_parts(problem)
     sizes = [pack(critic).size for critic in problem.critics]
     flat_critics = np.concatenate([pack(critic) for critic in problem.critics])
@@ -199,9 +281,14 @@ def losses_and_gradients(problem):
     def of_temperature(value):
         return temperature_loss(problem, float(value[0]))
 
+    def of_multiplier(value):
+        return multiplier_loss(problem, float(value[0]), parts)
+
     flat_actor, log_temperature = pack(problem.actor), np.array([problem.log_temperature])
+    log_multiplier = np.array([problem.log_multiplier])
     return {
         "critic": (of_critics(flat_critics), central_difference(of_critics, flat_critics)),
         "actor": (of_actor(flat_actor), central_difference(of_actor, flat_actor)),
         "temperature": (of_temperature(log_temperature), central_difference(of_temperature, log_temperature)),
+        "multiplier": (of_multiplier(log_multiplier), central_difference(of_multiplier, log_multiplier)),
     }

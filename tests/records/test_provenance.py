@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from cqlbench.records import provenance
 from cqlbench.records.schema import Git
@@ -43,11 +44,9 @@ def test_without_git_there_is_no_commit(monkeypatch):
 def test_nothing_names_the_owner_and_it_is_quick():
     provenance.collect()
     start = time.perf_counter()
-    found = provenance.collect(
-        arguments=[str(Path.home() / "bin" / "cqlbench"), f"results={Path.home()}/out"]
-    )
+    found = provenance.collect(arguments=["bench", f"results={Path.home()}/out"])
     assert time.perf_counter() - start < 1.0
-    assert found.command == ("cqlbench", "results=~/out")
+    assert found.command == ("cqlbench", "bench", "results=~/out")
     text = repr((found.machine, found.versions))
     for private in (platform.node(), str(Path.home()), f"/{getpass.getuser()}"):
         assert private not in text
@@ -55,6 +54,8 @@ def test_nothing_names_the_owner_and_it_is_quick():
     assert found.versions["numpy"]
     assert found.machine.cores >= 1
     assert found.machine.gpu is None
+    assert found.machine.device == "cpu"
+    assert found.machine.threads == torch.get_num_threads()
     assert found.created_at.endswith("+00:00")
 
 
@@ -63,5 +64,51 @@ def test_no_device_name_is_a_reason_to_stop(device):
     assert provenance.machine(device).cores >= 1
 
 
-def test_a_module_run_is_given_as_a_command():
-    assert provenance.command(["/x/cqlbench/cli.py", "bench"]) == ("python", "-m", "cqlbench.cli", "bench")
+@pytest.mark.parametrize(("device", "gpu"), [("auto", "cuda:1"), ("cuda", "cuda:1"), ("cuda:0", "cuda:0")])
+def test_the_device_is_the_one_that_torch_takes(monkeypatch, device, gpu):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda name: f"GPU {name}")
+    found = provenance.machine(device)
+    assert (found.device, found.gpu) == (gpu, f"GPU {gpu}")
+    assert (provenance.machine("cpu").device, provenance.machine("cpu").gpu) == ("cpu", None)
+
+
+def test_auto_is_the_cpu_where_there_is_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert provenance.machine("auto").device == "cpu"
+
+
+def test_the_threads_are_those_that_torch_uses():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(before + 1)
+        assert provenance.machine().threads == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_command_is_the_programs_name_and_exactly_the_words_given(monkeypatch):
+    words = ["bench", "dataset=a/b-v0", "seeds=[0,1]", "device=cpu", "algorithm.name=x y"]
+    assert provenance.command(words) == ("cqlbench", *words)
+    monkeypatch.setattr("sys.argv", ["/x/cqlbench/cli.py", "bench", "budget=smoke"])
+    assert provenance.command() == ("cqlbench", "bench", "budget=smoke")
+
+
+def test_only_a_path_that_begins_with_the_home_folder_gets_a_tilde(monkeypatch, tmp_path):
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "ann")
+    home = tmp_path / "link"
+    monkeypatch.setattr(Path, "home", lambda: home)
+    real = tmp_path / "ann"
+    texts = {
+        f"{home}": "~",
+        f"dataset={home}/x.hdf5": "dataset=~/x.hdf5",
+        f"dataset='{real}/x.hdf5'": "dataset='~/x.hdf5'",
+        f"[{home}/a,{real}/b]": "[~/a,~/b]",
+        f"{home}abel/x": f"{home}abel/x",
+        f"/mnt{home}/x": f"/mnt{home}/x",
+    }
+    assert {text: provenance.with_tilde(text) for text in texts} == texts
+    monkeypatch.setattr(Path, "home", lambda: Path("/"))
+    assert provenance.with_tilde("/x/y") == "/x/y"

@@ -17,6 +17,8 @@ def test_golden_record_of_version_1_loads_and_is_written_back_unchanged(golden_t
     assert record.evaluations[-1].returns == (1650.5, 1403.125)
     assert record.diagnostics[1] == {"step": 2000, "critic_loss": None, "conservative_gap": 2.75}
     assert record.machine.gpu is None
+    assert (record.machine.device, record.machine.threads) == ("cpu", 2)
+    assert (record.comparable, record.comparable_reason) == (False, "the budget is quick")
     assert to_json(record) == golden_text
 
 
@@ -43,7 +45,13 @@ def _changed(text, path, value):
         (["dataset", "rows"], "many", "'dataset.rows' is \"many\", and a whole number was expected"),
         (["dataset", "rows"], 1.5, "'dataset.rows' is 1.5"),
         (["seed"], True, "'seed' is true"),
-        (["budget", "comparable"], 0, "'budget.comparable' is 0, and true or false was expected"),
+        (["comparable"], 0, "'comparable' is 0, and true or false was expected"),
+        (["comparable"], True, "comparable is True and comparable_reason 'the budget is quick'"),
+        (["comparable_reason"], "", "comparable is False and comparable_reason ''"),
+        (["budget", "comparable"], False, "'budget' has unknown fields: comparable"),
+        (["dataset", "behaviour_source"], None, "one is null and the other is not"),
+        (["machine", "device"], KeyError, "'machine' lacks device"),
+        (["machine", "threads"], "2", "'machine.threads' is \"2\", and a whole number"),
         (["evaluations", 1, "returns", 0], "x", r"'evaluations\[1\].returns\[0\]' is \"x\", and a number"),
         (["evaluations", 1, "wall_seconds"], None, "'evaluations.1..wall_seconds' is null"),
         (["evaluations"], {}, "'evaluations' is {}, and a list was expected"),

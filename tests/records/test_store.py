@@ -11,7 +11,7 @@ import pytest
 from cqlbench.records import atomic
 from cqlbench.records.codec import to_json
 from cqlbench.records.schema import RecordError, config_hash
-from cqlbench.records.store import RecordStore, safe_name
+from cqlbench.records.store import RecordStore, run_folder, safe_name, safe_path
 
 
 def _for(record, seed=0, dataset=None, config=None, **changes):
@@ -91,7 +91,10 @@ def test_find_narrows_by_every_part_of_the_key(record, tmp_path):
     assert store.find(algorithm="bc") == [records[5]]
 
 
-@pytest.mark.parametrize("dataset", ["/tmp/my data/[a]*.hdf5", "../../escape", "a//b", ".", "x:y", "ü-v0"])
+ODD = ["/tmp/my data/[a]*.hdf5", "../../escape", "a//b", ".", "x:y", "ü-v0", "ü" * 100, "x/" + "a" * 255]
+
+
+@pytest.mark.parametrize("dataset", ODD)
 def test_any_dataset_id_has_its_own_folder_inside_the_store(record, tmp_path, dataset):
     store = RecordStore(tmp_path / "results")
     item = _for(record, dataset=dataset)
@@ -103,6 +106,27 @@ def test_any_dataset_id_has_its_own_folder_inside_the_store(record, tmp_path, da
 def test_no_two_names_share_a_folder():
     names = ["a", "a/b", "a//b", "a%2Fb", ".", "%.", "..", "", "%", "a b", "a_b", "/a"]
     assert len({safe_name(name) for name in names}) == len(names)
+    assert len({safe_path(name) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize("letter", ["a", "ü", "数", "%"])
+def test_long_names_are_shortened_and_stay_apart(letter):
+    names = [letter * 300, letter * 301, letter * 300 + "x", "y" + letter * 300]
+    names += [safe_name(name) for name in names]
+    short = [safe_name(name) for name in names]
+    assert len(set(short)) == len(short)
+    assert all(len(name.encode()) <= 120 for name in short)
+    assert safe_name("a" * 120) == "a" * 120
+    assert safe_path(f"x/{letter * 300}/y") == f"x/{short[0]}/y"
+
+
+def test_a_slash_in_an_algorithm_or_a_budget_starts_no_other_runs_folder(record):
+    pairs = [("x/y", "z", "b"), ("x", "y/z", "b"), ("x", "y", "z/b"), ("x", "y/z/b", "b")]
+    folders = {
+        run_folder(replace(record.key, dataset=dataset, algorithm=algorithm, budget=budget))
+        for dataset, algorithm, budget in pairs
+    }
+    assert len(folders) == len(pairs)
 
 
 def test_a_file_that_lies_in_anothers_place_is_refused(record, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 from rich.console import Console
 
@@ -26,7 +27,7 @@ def records(make_record):
 
 def test_report_is_written_whole_and_again_in_place(records, tmp_path):
     paths = report_run(records, tmp_path)
-    folder = tmp_path / "report" / f"d4rl_hopper-medium-v2-cql-quick-{records[0].config_hash}"
+    folder = tmp_path / "report" / f"d4rl/hopper-medium-v2/cql/quick-{records[0].config_hash}"
     assert paths == [folder / name for name in ("table.md", "learning-curve.png", "learning-curve.pdf")]
     before = [path.read_bytes() for path in paths]
     assert report_run(records, tmp_path) == paths
@@ -47,6 +48,56 @@ def test_report_prints_its_tables_and_where_its_files_are(records, tmp_path):
     text = console.file.getvalue()
     assert "Policy" in text
     assert text.splitlines()[-3:] == [f"Report   {path}" for path in paths]
+
+
+@pytest.mark.parametrize(
+    "dataset", ["file/" + "ü" * 80 + ".hdf5-01234567", "x/" + "a" * 255, "/" + "b/" * 200]
+)
+def test_report_of_a_dataset_with_a_long_name_is_written(records, tmp_path, dataset):
+    named = [replace(record, dataset=replace(record.dataset, id=dataset)) for record in records]
+    paths = report_run(named, tmp_path)
+    assert all(path.is_file() for path in paths)
+    assert max(len(part.encode()) for path in paths for part in path.relative_to(tmp_path).parts) <= 140
+
+
+def test_reports_of_two_datasets_never_share_a_folder(records, tmp_path):
+    folders = set()
+    for dataset in ("a/b_c", "a_b/c", "a/b/c", "a_b_c"):
+        named = [replace(record, dataset=replace(record.dataset, id=dataset)) for record in records]
+        folders.add(report_run(named, tmp_path)[0].parent)
+    assert len(folders) == 4
+
+
+def test_the_table_is_printed_even_if_its_files_cannot_be_written(records, tmp_path):
+    (tmp_path / "report").write_text("")
+    console = Console(file=io.StringIO(), width=80)
+    with pytest.raises(RecordError, match="report cannot be written"):
+        report_run(records, tmp_path, console)
+    assert "cql, last" in console.file.getvalue()
+
+
+def test_the_plot_says_whose_mean_is_drawn_and_whether_it_may_be_compared(records, monkeypatch):
+    def drawn(changed):
+        texts = []
+        monkeypatch.setattr(Axes, "set_title", lambda self, text, **_: texts.append(text))
+        monkeypatch.setattr(Axes, "text", lambda self, x, y, text, **_: texts.append(text))
+        learning_curve(summarise(changed), "png")
+        return "|".join(texts)
+
+    assert "not comparable with published scores" in drawn(records)
+    assert "dataset\nepisodes" in drawn(records)
+    published = [
+        replace(
+            record,
+            comparable=True,
+            comparable_reason="",
+            dataset=replace(record.dataset, behaviour_source="behaviour policy, 200 evaluated episodes"),
+        )
+        for record in records
+    ]
+    assert "comparable" not in drawn(published)
+    assert "behaviour\npolicy" in drawn(published)
+    assert "not comparable" in drawn([*published[:2], replace(records[2], dataset=published[0].dataset)])
 
 
 def test_report_refuses_a_mixture_and_an_unwritable_folder(records, tmp_path):
@@ -124,6 +175,12 @@ def test_every_kind_of_run_can_be_drawn(make_record):
     ]
     for run in runs:
         assert learning_curve(summarise(run), "png").startswith(b"\x89PNG")
+
+
+def test_a_long_name_or_one_with_dollars_does_not_spoil_the_plot(records):
+    for name in ("x/" + "a" * 300, "x/$a_{b$-v0", "$x$"):
+        named = [replace(r, dataset=replace(r.dataset, id=name)) for r in records]
+        assert learning_curve(summarise(named), "png").startswith(b"\x89PNG")
 
 
 def test_no_curve_without_a_finished_seed(make_record):

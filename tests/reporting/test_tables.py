@@ -23,19 +23,21 @@ def summary(make_record):
 def test_scores_grid(summary):
     # last 40 50 45; last two 21 26.5 50; best 40 50 55
     grid = report(summary).grids[0]
-    assert grid.columns == ("Policy", "Seeds", "Score (0-100) ± std", "95 % interval", "Return ± std")
+    assert grid.columns == ("Policy", "Seeds", "Score ± std", "95 % interval", "Return ± std")
+    assert grid.caption == "Scores are normalised to 0-100: 0 is a return of -20.3, 100 one of 3,234.3."
     # mean 45, std 5; half width 4.302653 * 5 / sqrt 3 = 12.42
     assert grid.rows[0] == ("cql, last", "3", "45.0 ± 5.0", "[32.6, 57.4]", "1,444.3 ± 162.7")
-    assert grid.rows[1][:3] == ("cql, mean of last 2", "3", "32.5 ± 15.4")
+    assert grid.rows[1][:3] == ("cql, last 2 mean", "3", "32.5 ± 15.4")
     assert grid.rows[2][:3] == ("cql, best (oracle)", "3", "48.3 ± 7.6")
-    assert grid.rows[3] == ("behaviour policy", "–", "44.3", "–", "1,422.1")
+    assert grid.rows[3] == ("dataset episodes", "–", "44.3", "–", "1,422.1")
 
 
 def test_everything_a_number_depends_on_is_said(summary):
     for text in (markdown(summary), " ".join(_printed(summary).split())):
         for part in (
             "cql on d4rl/hopper-medium-v2, budget quick: 3,000 steps, 3 of 3 seeds finished",
-            "Budget quick: not comparable with published scores.",
+            "Not comparable with published scores: the budget is quick.",
+            "Compared with dataset episodes, mean of 2,186 whole ones: return 1,422.1, score 44.3.",
             "0 at return -20.272305, 100 at return 3234.3. Source: D4RL infos.py",
             "Hopper-v4 on envpool 1.2.5; 2 episodes per seed and evaluation, deterministic actions, ",
             "at most 1,000 steps.",
@@ -56,6 +58,33 @@ def test_terminal_output_is_at_most_100_columns_wide(summary, width):
     assert not any(line.startswith("evaluations") for line in lines)
 
 
+@pytest.mark.parametrize("soft_wrap", [True, False])
+def test_80_columns_hold_the_longest_rows_on_one_line_each(make_record, soft_wrap):
+    batch = (0, 1, 2**32 - 1)
+    records = []
+    for seed in batch:
+        record = make_record(seed, [float(90 + n + seed % 7) for n in range(12)], batch)
+        protocol = replace(record.protocol, score_max=12135.0)
+        spread = 12135.0 + 20.272305
+        evaluations = tuple(
+            Evaluation.of(
+                e.step * 1000, [-20.272305 + s * spread / 100 for s in e.scores], [1000] * 2, e.scores, 1
+            )
+            for e in record.evaluations
+        )
+        budget = replace(record.budget, steps=3_000_000)
+        records.append(replace(record, protocol=protocol, evaluations=evaluations, budget=budget))
+    summary = summarise(records)
+    console = Console(file=io.StringIO(), width=80, soft_wrap=soft_wrap)
+    show(summary, console)
+    lines = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+    for grid in report(summary).grids:
+        for row in (grid.columns, *grid.rows):
+            assert " ".join(" ".join(row).split()) in lines
+    grids = console.file.getvalue().split("\n\n")[1:3]
+    assert max(len(line) for grid in grids for line in grid.splitlines()) <= 80
+
+
 def test_a_narrow_terminal_still_shows_every_number(summary):
     text = _printed(summary, 60)
     assert max(map(len, text.splitlines())) <= 60
@@ -70,12 +99,34 @@ def test_markdown_columns_line_up_and_pipes_are_escaped(summary, make_record):
     assert "| a\\|b, last" in markdown(odd)
 
 
-def test_paper_budget_has_no_warning_and_embedded_data_always_has(make_record):
+def test_the_warning_follows_from_the_records_own_reason_and_nothing_else(make_record):
     record = make_record(0, [1.0], batch=(0,))
-    paper = replace(record, budget=replace(record.budget, name="paper", comparable=True))
-    assert report(summarise([paper])).warnings == ()
-    embedded = replace(paper, dataset=replace(record.dataset, id="embedded/hopper-medium-v0"))
-    assert report(summarise([embedded])).warnings == ("Embedded data: never comparable with D4RL.",)
+    published = replace(record, comparable=True, comparable_reason="")
+    assert report(summarise([published])).warnings == ()
+    renamed = replace(published, dataset=replace(record.dataset, id="embedded/hopper-medium-v0"))
+    assert report(summarise([renamed])).warnings == ()
+    embedded = replace(record, comparable_reason="the data are embedded.")
+    warnings = report(summarise([embedded])).warnings
+    assert warnings == ("Not comparable with published scores: the data are embedded.",)
+
+
+def test_one_seed_that_may_not_be_compared_is_enough(make_record):
+    published = replace(make_record(0, [1.0]), comparable=True, comparable_reason="")
+    for pair in ([published, make_record(1, [1.0])], [make_record(1, [1.0]), published]):
+        assert report(summarise(pair)).warnings[0] == (
+            "Not comparable with published scores: the budget is quick."
+        )
+
+
+def test_the_row_of_the_data_is_called_what_its_source_says(make_record):
+    record = make_record(0, [1.0], batch=(0,))
+    facts = replace(record.dataset, behaviour_source="behaviour policy, 200 evaluated episodes")
+    summary = summarise([replace(record, dataset=facts)])
+    assert report(summary).grids[0].rows[-1][0] == "behaviour policy"
+    assert "Compared with behaviour policy, 200 evaluated episodes: return 1,422.1" in markdown(summary)
+    facts = replace(facts, behaviour_source=None, behaviour_return_mean=None, behaviour_score=None)
+    rows = report(summarise([replace(record, dataset=facts)])).grids[0].rows
+    assert rows[-1] == ("dataset episodes", "–", "–", "–", "–")
 
 
 def test_failed_skipped_and_missing_seeds_are_shown(make_record):

@@ -12,8 +12,8 @@ from cqlbench.training.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def work():
-    for _ in range(20):
-        tensors = [torch.ones(1 << 20) for _ in range(4)]
+    for _ in range(5):
+        tensors = [torch.ones(12 << 20) for _ in range(2)]  # 48 MiB each, a layer of ten seeds' critics
 work()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 work()
@@ -28,5 +28,4 @@ def test_freed_memory_is_used_again_without_page_faults() -> None:
         return int(done.stdout)
 
     kept, given_back = faults("keep"), faults("default")
-    assert kept < 200
-    assert kept < given_back
+    assert kept < given_back / 2

@@ -80,6 +80,69 @@ def test_bad_recipes_are_refused(tmp_path: Path, text: str, sentence: str) -> No
         Recipe.read(path)
 
 
+WHOLE = {
+    "environment": '"A-v0"', "max_episode_steps": "5", "seed": "0", "max_steps": "10",
+    "score_min": "0", "score_max": "1.5", "score_low": "2", "score_high": "3",
+}  # fmt: skip
+
+
+def write_recipe(path: Path, **values: str) -> Path:
+    path.write_text("".join(f"{key} = {value}\n" for key, value in (WHOLE | values).items()))
+    return path
+
+
+def test_a_recipe_is_read_value_by_value(tmp_path: Path) -> None:
+    recipe = Recipe.read(write_recipe(tmp_path / "x.toml", hidden="[8, 4]", learning_rate="1e-3"))
+    assert (recipe.environment, recipe.seed, recipe.score_max) == ("A-v0", 0, 1.5)
+    assert (recipe.hidden, recipe.learning_rate, recipe.batch_size) == ((8, 4), 1e-3, 256)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "needed"),
+    [
+        ("environment", "3", "the id of an environment"),
+        ("environment", '""', "the id of an environment"),
+        ("seed", '"x"', "a whole number from 0 on"),
+        ("seed", "-1", "a whole number from 0 on"),
+        ("seed", "true", "a whole number from 0 on"),
+        ("random_steps", "-5", "a whole number from 0 on"),
+        ("max_steps", "1.5", "a positive whole number"),
+        ("environments", "0", "a positive whole number"),
+        ("evaluation_interval", "-500", "a positive whole number"),
+        ("max_episode_steps", "0", "a positive whole number"),
+        ("batch_size", '"many"', "a positive whole number"),
+        ("hidden", '"a"', "a list of positive whole numbers"),
+        ("hidden", "8", "a list of positive whole numbers"),
+        ("hidden", "[]", "a list of positive whole numbers"),
+        ("hidden", '[8, "a"]', "a list of positive whole numbers"),
+        ("hidden", "[8, -8]", "a list of positive whole numbers"),
+        ("learning_rate", '"b"', "a finite number"),
+        ("learning_rate", "-0.1", "a positive number"),
+        ("reward_scale", "0", "a positive number"),
+        ("score_min", "nan", "a finite number"),
+        ("score_high", "inf", "a finite number"),
+        ("discount", "1.1", "a number from 0 to 1"),
+        ("polyak_rate", "0.0", "a number above 0 and up to 1"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused(tmp_path: Path, key: str, value: str, needed: str) -> None:
+    with pytest.raises(ConfigError, match=f"has {key} = .*, but {needed} is needed") as caught:
+        Recipe.read(write_recipe(tmp_path / "x.toml", **{key: value}))
+    assert "x.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(("low", "high"), [("score_min", "score_max"), ("score_low", "score_high")])
+def test_ranges_that_hold_nothing_are_refused(tmp_path: Path, low: str, high: str) -> None:
+    with pytest.raises(ConfigError, match=f"{low} = 9, not below {high}"):
+        Recipe.read(write_recipe(tmp_path / "x.toml", **{low: "9"}))
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Recipe.read(tmp_path / "x.toml")
+
+
 def test_shipped_policies_carry_the_recipe_beside_them() -> None:
     recipes = sorted(policies_dir().glob("*.toml"))
     assert recipes

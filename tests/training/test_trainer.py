@@ -1,13 +1,10 @@
 """CQLTrainer trains offline by gradient steps, in torchrl's loop."""
 
-import io
-import sys
-
 import pytest
 from torchrl.trainers import Trainer
 
 from cqlbench.errors import ConfigError
-from cqlbench.training.trainer import CQLTrainer, Progress
+from cqlbench.training.trainer import CQLTrainer
 
 
 class ListLogger:
@@ -30,9 +27,9 @@ def test_it_is_a_torchrl_trainer_without_a_collector(make_engine) -> None:
 
 def test_training_fits_the_data(make_engine) -> None:
     engine = make_engine(
-        critic_hidden=[64, 64], conservative_weight=0.01, discount=0.0, critic_learning_rate=3e-3
+        critic_hidden=[64, 64], conservative_weight=0.01, discount=0.0, critic_learning_rate=5e-3
     )
-    trainer = CQLTrainer(engine=engine, offline_steps=600, optim_steps_per_batch=100, progress_bar=False)
+    trainer = CQLTrainer(engine=engine, offline_steps=1500, optim_steps_per_batch=250, progress_bar=False)
     losses = []
     trainer.register_op("post_steps", lambda: losses.append(engine.drain_diagnostics()["td_loss"]))
     trainer.train()
@@ -69,17 +66,3 @@ def test_a_logger_gets_gradient_steps(make_engine) -> None:
 def test_step_counts_must_be_positive(make_engine, name: str) -> None:
     with pytest.raises(ConfigError, match=f"'{name}' is 0"):
         CQLTrainer(engine=make_engine(), **({"offline_steps": 5} | {name: 0}))
-
-
-def test_progress_prints_ten_plain_lines_off_a_terminal(monkeypatch) -> None:
-    out = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", out)
-    ticks = iter(range(1000))
-    with Progress(95, shown=True, clock=lambda: next(ticks)) as progress:
-        progress.note("score 41.0")
-        for done in range(1, 96):
-            progress.update(done)
-    lines = out.getvalue().splitlines()
-    assert len(lines) == 10 or len(lines) == 9
-    assert "95/95 steps" not in lines[0]
-    assert "s left, score 41.0" in lines[0]

@@ -1,0 +1,27 @@
+"""Where to compute."""
+
+import torch
+
+from cqlbench.errors import ConfigError
+
+
+def device_of(name: str) -> torch.device:
+    """The device called `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"'{name}' is no device; say auto, cpu, cuda or cuda:<n>.") from error
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
+        raise ConfigError(f"'{name}' is no device that cqlbench trains on; say auto, cpu, cuda or cuda:<n>.")
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise ConfigError(f"There is no device '{name}' here (CUDA devices: {count}); say device=cpu.")
+        return torch.device("cuda", device.index or 0)
+    return torch.device("cpu")

@@ -1,0 +1,94 @@
+"""Words on the command line -> everything that is decided before the data are touched."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+import cqlbench
+from cqlbench.compose import as_dict, compose_bench, word
+from cqlbench.config import BenchConfig
+from cqlbench.data.resolve import Resolution, resolve
+from cqlbench.devices import device_of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One bench run, decided.
+
+    Attributes:
+        config: the checked config, the dataset's preset included.
+        resolution: how the dataset's name was understood.
+        device: where it trains.
+        budget_note: why this budget, if it was not named.
+        incomparable_because: why its scores may not stand beside published ones; empty if they may.
+        arguments: words that make the same run again, whatever the machine's network and devices.
+    """
+
+    config: BenchConfig
+    resolution: Resolution
+    device: torch.device
+    budget_note: str
+    incomparable_because: str
+    arguments: tuple[str, ...]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a config hash is made of: all that can change a score and that a rerun would share."""
+        everything = as_dict(self.config)
+        budget = {key: value for key, value in everything["budget"].items() if key != "comparable"}
+        return {
+            "algorithm": everything["algorithm"],
+            "budget": budget,
+            "scores_version": cqlbench.SCORES_VERSION,
+        }
+
+
+def make_plan(words: Sequence[str]) -> Plan:
+    """Decide a bench run.
+
+    Raises:
+        ConfigError: a word or value that makes no sense.
+        DatasetError: no such dataset, or none that can be had.
+    """
+    device = device_of(word(words, "device", "auto"))
+    budget, note = ("paper", "a GPU trains") if device.type == "cuda" else ("quick", "a CPU trains")
+    named = compose_bench(words, budget).config
+    resolution = resolve(named.dataset, named.source)
+    preset = word(words, "preset", resolution.card.preset)
+    composed = compose_bench(words, budget, preset)
+    config = composed.config
+    arguments = [
+        "bench",
+        f"dataset={named.dataset if resolution.card.source == 'path' else resolution.dataset_id}",
+        f"budget={config.budget.name}",
+        f"seeds={list(config.seeds)}".replace(" ", ""),
+        f"device={device}",
+        *([f"preset={preset}"] if word(words, "preset", "") else []),
+        *composed.changes,
+    ]
+    return Plan(
+        config=config,
+        resolution=resolution,
+        device=device,
+        budget_note="" if word(words, "budget", "") else f" (none was named, and {note})",
+        incomparable_because=_incomparable(config, resolution, composed.changes, preset),
+        arguments=tuple(arguments),
+    )
+
+
+def _incomparable(config: BenchConfig, resolution: Resolution, changes: Sequence[str], preset: str) -> str:
+    reasons = []
+    source = resolution.card.source
+    if source != "d4rl":
+        reasons.append(
+            "a dataset of your own" if source == "path" else f"{source} data, which are not D4RL's"
+        )
+    if not config.budget.comparable:
+        reasons.append(f"budget {config.budget.name}")
+    if changes:
+        reasons.append(f"changed settings ({', '.join(changes)})")
+    if source == "d4rl" and preset != resolution.card.preset:
+        reasons.append(f"preset {preset}")
+    return "; ".join(reasons)

@@ -1,0 +1,89 @@
+"""Progress of long work: a bar with rate and time left on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Never, Self
+
+from tqdm import tqdm
+
+_LINES = 10
+
+
+class Progress:
+    """How far some work has come, on standard error.
+
+    On a terminal it is a bar. Elsewhere (a file, CI) it is a plain line at every tenth of the work, the last
+    of them when all is done.
+
+    Args:
+        total: how much there is to do, at least 1.
+        title: what is being done.
+        unit: what is counted, in the singular.
+        shown: whether to say anything at all.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        *,
+        title: str,
+        unit: str,
+        shown: bool = True,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._total = total
+        self._title = title
+        self._unit = f"{unit}s"
+        self._shown = shown
+        self._clock = clock
+        self._bar: tqdm[Never] | None = None
+        self._note = ""
+        self._lines = 0
+        self._started = 0.0
+
+    def __enter__(self) -> Self:
+        self._started = self._clock()
+        self._lines = 0
+        if self._shown and sys.stderr.isatty():
+            self._bar = tqdm(
+                total=self._total,
+                desc=self._title,
+                unit=f" {self._unit}",
+                unit_scale=True,
+                dynamic_ncols=True,
+                postfix=self._note or None,
+                file=sys.stderr,
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def note(self, text: str) -> None:
+        """Show `text` (the latest score) with the progress from now on."""
+        self._note = text
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+
+    def update(self, done: int) -> None:
+        """Report that `done` of the total are done; saying the same again is harmless."""
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+        elif self._shown and done * _LINES >= (self._lines + 1) * self._total:
+            self._lines = done * _LINES // self._total
+            sys.stderr.write(f"{self._title}: {self._line(done)}\n")
+            sys.stderr.flush()
+
+    def _line(self, done: int) -> str:
+        elapsed = max(self._clock() - self._started, 1e-9)
+        left = elapsed / done * (self._total - done)
+        note = f", {self._note}" if self._note else ""
+        rate = f"{done / elapsed:.0f} {self._unit}/s, {left:.0f} s left"
+        return f"{done:,}/{self._total:,} {self._unit}, {rate}{note}"

@@ -1,0 +1,30 @@
+"""From a dataset's buffer to what the gradient step reads."""
+
+import numpy as np
+
+from cqlbench.data.buffer import buffer_for
+from cqlbench.data.transitions import Transitions
+from cqlbench.runner import columns
+
+
+def three_kinds_of_end() -> Transitions:
+    generator = np.random.default_rng(0)
+    states = generator.normal(size=(7, 3)).astype(np.float32)
+    return Transitions(
+        observations=states[:-1],
+        actions=generator.uniform(-1, 1, (6, 2)).astype(np.float32),
+        rewards=np.arange(6, dtype=np.float32),
+        next_observations=states[1:],
+        terminated=np.array([0, 1, 0, 0, 0, 0], bool),
+        truncated=np.array([0, 0, 0, 1, 0, 0], bool),
+        episode_starts=np.array([0, 2, 4]),
+    )
+
+
+def test_training_reads_the_buffers_rows_and_only_terminations_end_a_value(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("CQLBENCH_CACHE", str(tmp_path))
+    source = three_kinds_of_end()
+    read = columns(buffer_for("test/ends-v0", "key", lambda: source).replay_buffer(4))
+    for name in ("observations", "actions", "rewards", "next_observations"):
+        np.testing.assert_array_equal(getattr(read, name).numpy(), getattr(source, name))
+    assert read.terminated.tolist() == [False, True, False, False, False, False]
