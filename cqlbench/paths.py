@@ -5,6 +5,8 @@ from pathlib import Path
 
 import platformdirs
 
+from cqlbench.errors import UserError
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -33,6 +35,15 @@ def policies_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """`CQLBENCH_CACHE`, or the user's cache folder."""
+    """`CQLBENCH_CACHE`, or the user's cache folder.
+
+    Raises:
+        UserError: it names a user who is not known here.
+    """
     chosen = os.environ.get("CQLBENCH_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("cqlbench"))
+    if not chosen:
+        return Path(platformdirs.user_cache_dir("cqlbench"))
+    try:
+        return Path(chosen).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"CQLBENCH_CACHE={chosen} names a user who has no home folder here.") from error

@@ -16,7 +16,7 @@ import cqlbench
 from cqlbench.paths import data_root
 from cqlbench.records.schema import Git, Machine
 
-PACKAGES = ("torch", "torchrl", "tensordict", "numpy", "envpool", "gymnasium", "mujoco", "minari", "h5py")
+PACKAGES = ("torch", "torchrl", "tensordict", "numpy", "envpool", "gymnasium", "mujoco", "h5py")
 # Uncommitted files elsewhere (notes, results) cannot change a number.
 _CODE = ("cqlbench", "benchmarks", "datasets", "pyproject.toml")
 
