@@ -1,0 +1,163 @@
+"""`CQLLoss`: the project's losses as a torchrl `LossModule`, for people's own torchrl loops."""
+
+from collections.abc import Sequence
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor, nn
+from torchrl.objectives.common import LossModule
+
+from cqlbench.algorithms.cql import Batch, Networks, Noise, losses
+from cqlbench.algorithms.networks import ActionBox, Params, actor_distribution
+from cqlbench.algorithms.update import initial_state
+from cqlbench.config import CQLConfig
+
+
+class Actor(TensorDictModuleBase):  # type: ignore[misc]  # tensordict has no types
+    """The policy as a tensordict module: reads `observation`, writes `action`.
+
+    Stochastic unless `deterministic` is set; draws from `generator`.
+    """
+
+    in_keys = ("observation",)
+    out_keys = ("action",)
+
+    def __init__(self, params: Params, box: ActionBox, generator: torch.Generator) -> None:
+        super().__init__()
+        self.params = nn.ParameterDict({_safe(name): nn.Parameter(p) for name, p in params.items()})
+        self.box = box
+        self.generator = generator
+        self.deterministic = False
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Write actions `[…, A]` for observations `[…, O]`."""
+        observations = tensordict.get("observation")
+        rows = observations.reshape(1, -1, observations.shape[-1])
+        policy = actor_distribution(_params(self.params), rows, self.box)
+        if self.deterministic:
+            actions = policy.mode()
+        else:
+            normals = torch.empty_like(policy.mean).normal_(generator=self.generator)
+            actions, _ = policy.sample(normals)
+        tensordict.set("action", actions.view(*observations.shape[:-1], -1))
+        return tensordict
+
+
+class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
+    """CQL's losses for one seed, on torchrl's batches; every option of `CQLConfig` works.
+
+    Components: `loss_qvalue` (critics, penalty included), `loss_actor`, `loss_alpha` (entropy temperature) and
+    `loss_alpha_prime` (Lagrange multiplier; 0 without it). Each depends on its own parameters alone, so their
+    sum may be differentiated at once, with any optimiser. `actor_network` is a policy for collectors.
+    `update_targets` moves the target critics; call it after the optimiser's step.
+
+    Args:
+        config: the algorithm.
+        observation_size: O.
+        low: `[A]`, the action box's lower corner.
+        high: `[A]`, its upper corner.
+        seed: of the initial parameters and of all noise.
+    """
+
+    def __init__(
+        self, config: CQLConfig, observation_size: int, low: Tensor, high: Tensor, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self._in_keys = ["observation", "action", ("next", "observation"), ("next", "reward")]
+        self._in_keys.append(("next", "terminated"))
+        self.config = config
+        self._generator = torch.Generator().manual_seed(seed)
+        self._box = ActionBox.from_bounds(low, high)
+        state = initial_state(config, observation_size, low.numel(), [seed])
+        self.actor_network = Actor(state.parameters["actor"], self._box, self._generator)
+        self.critics = nn.ParameterDict(
+            {_safe(name): nn.Parameter(p) for name, p in state.parameters["critics"].items()}
+        )
+        self.log_temperature = nn.Parameter(
+            state.parameters["temperature"]["log"], requires_grad=config.learn_entropy_temperature
+        )
+        self.log_multiplier = nn.Parameter(
+            state.parameters["multiplier"]["log"], requires_grad=config.lagrange
+        )
+        for name, target in state.target_critics.items():
+            self.register_buffer(f"target_{_safe(name)}", target)
+        self.register_buffer("steps", state.steps)
+
+    @property
+    def in_keys(self) -> Sequence[str | tuple[str, ...]]:
+        """What a batch must hold."""
+        return self._in_keys
+
+    @property
+    def out_keys(self) -> Sequence[str]:
+        """The losses; diagnostics come beside them."""
+        return ["loss_qvalue", "loss_actor", "loss_alpha", "loss_alpha_prime"]
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDict:
+        """The losses of a batch `[B]`, scalars, and detached diagnostics."""
+        batch = Batch(
+            observations=tensordict.get("observation").unsqueeze(0),
+            actions=tensordict.get("action").unsqueeze(0),
+            rewards=tensordict.get(("next", "reward")).reshape(1, -1),
+            next_observations=tensordict.get(("next", "observation")).unsqueeze(0),
+            terminated=tensordict.get(("next", "terminated")).reshape(1, -1).float(),
+        )
+        result = losses(
+            Networks(
+                _params(self.actor_network.params),
+                _params(self.critics),
+                self._targets(),
+                self.log_temperature,
+                self.log_multiplier,
+                self.steps,
+            ),
+            batch,
+            self._noise(batch),
+            self.config,
+            self._box,
+        )
+        values = {
+            "loss_qvalue": result.critic,
+            "loss_actor": result.actor,
+            "loss_alpha": result.temperature,
+            "loss_alpha_prime": result.multiplier,
+            **result.diagnostics,
+        }
+        return TensorDict({name: value.squeeze(0) for name, value in values.items()}, batch_size=[])
+
+    @torch.no_grad()
+    def update_targets(self) -> None:
+        """Count a gradient step, and move the target critics towards the critics when it is their turn."""
+        self.steps += 1
+        if int(self.steps) % self.config.target_update_period == 0:
+            for name, source in _params(self.critics).items():
+                self.get_buffer(f"target_{_safe(name)}").lerp_(source, self.config.polyak_rate)
+
+    def _targets(self) -> Params:
+        return {name: self.get_buffer(f"target_{_safe(name)}") for name in _params(self.critics)}
+
+    def _noise(self, batch: Batch) -> Noise:
+        S, B, A = batch.actions.shape
+        N = self.config.proposals
+        M = N if self.config.max_q_backup else 1
+
+        def normal(*shape: int) -> Tensor:
+            return torch.empty(shape, dtype=batch.actions.dtype).normal_(generator=self._generator)
+
+        return Noise(
+            random=torch.empty(S, B, N, A).uniform_(-1, 1, generator=self._generator),
+            current=normal(S, B, N, A),
+            next=normal(S, B, N, A),
+            actor=normal(S, B, A),
+            target=normal(S, B, M, A),
+        )
+
+
+def _safe(name: str) -> str:
+    # Parameter names may not hold dots.
+    return name.replace(".", "_")
+
+
+def _params(parameters: nn.ParameterDict) -> Params:
+    return {name.replace("_", "."): parameter for name, parameter in parameters.items()}

@@ -1,0 +1,108 @@
+"""`CQLLoss` is the project's loss, in a plain torchrl loop."""
+
+import pytest
+import torch
+from tensordict import TensorDict
+from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
+from torchrl.objectives import LossModule
+
+from cqlbench.algorithms.cql import Batch
+from cqlbench.algorithms.loss_module import CQLLoss
+from cqlbench.algorithms.networks import ActionBox
+from cqlbench.algorithms.update import initial_state, loss_gradients
+from cqlbench.config import CQLConfig
+
+O, A, B = 4, 2, 32  # noqa: E741
+LOW, HIGH = torch.tensor([-1.0, -2.0]), torch.tensor([1.0, 0.5])
+CONFIG = CQLConfig(actor_hidden=[16], critic_hidden=[16, 16], batch_size=B, proposals=3, lagrange=True)
+
+
+def rows(count: int) -> TensorDict:
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    observation = normal(count, O)
+    return TensorDict(
+        {
+            "observation": observation,
+            "action": ActionBox.from_bounds(LOW, HIGH).from_unit(normal(count, A).tanh()),
+            "next": {
+                "observation": observation + 0.1 * normal(count, O),
+                "reward": observation[:, :1],
+                "terminated": torch.rand(count, 1, generator=generator) < 0.1,
+            },
+        },
+        [count],
+    )
+
+
+def test_its_gradients_are_the_fused_steps() -> None:
+    loss = CQLLoss(CONFIG, O, LOW, HIGH, seed=3)
+    batch = rows(B)
+    state = loss._generator.get_state()
+    values = loss(batch)
+    sum(values[name] for name in loss.out_keys).backward()
+    loss._generator.set_state(state)
+    as_batch = Batch(
+        batch["observation"][None],
+        batch["action"][None],
+        batch["next", "reward"].view(1, -1),
+        batch["next", "observation"][None],
+        batch["next", "terminated"].view(1, -1).float(),
+    )
+    gradients, diagnostics = loss_gradients(
+        initial_state(CONFIG, O, A, [3]),
+        as_batch,
+        loss._noise(as_batch),
+        CONFIG,
+        ActionBox.from_bounds(LOW, HIGH),
+    )
+    for name, gradient in gradients["critics"].items():
+        assert torch.allclose(loss.critics[name.replace(".", "_")].grad, gradient, atol=1e-6), name
+    for name, gradient in gradients["actor"].items():
+        ours = loss.actor_network.params[name.replace(".", "_")].grad
+        assert torch.allclose(ours, gradient, atol=1e-6), name
+    assert torch.allclose(loss.log_multiplier.grad, gradients["multiplier"]["log"])
+    assert torch.allclose(values["td_loss"], diagnostics["td_loss"][0])
+
+
+def test_it_trains_in_a_plain_torchrl_loop() -> None:
+    loss = CQLLoss(CONFIG, O, LOW, HIGH)
+    assert isinstance(loss, LossModule)
+    data = rows(256)
+    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(256), batch_size=B)
+    buffer.extend(data)
+    optimizer = torch.optim.Adam(loss.parameters(), lr=3e-3)
+    seen = []
+    for _ in range(150):
+        values = loss(buffer.sample())
+        sum(values[name] for name in loss.out_keys).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        loss.update_targets()
+        seen.append(values["td_loss"].item())
+    assert sum(seen[-20:]) < 0.6 * sum(seen[:20])
+    assert int(loss.steps) == 150
+
+
+def test_its_actor_is_a_policy_for_collectors() -> None:
+    actor = CQLLoss(CONFIG, O, LOW, HIGH).actor_network
+    states = TensorDict({"observation": torch.zeros(3, 5, O)}, [3, 5])
+    actions = actor(states.clone())["action"]
+    assert actions.shape == (3, 5, A)
+    assert (actions >= LOW).all()
+    assert (actions <= HIGH).all()
+    assert not torch.equal(actions[0, 0], actions[0, 1])
+    actor.deterministic = True
+    mean = actor(states.clone())["action"]
+    assert torch.equal(mean[0, 0], mean[0, 1])
+
+
+@pytest.mark.parametrize("learn", [True, False])
+def test_only_what_is_learned_needs_a_gradient(learn: bool) -> None:
+    config = CQLConfig(**(vars(CONFIG) | {"learn_entropy_temperature": learn, "lagrange": learn}))
+    loss = CQLLoss(config, O, LOW, HIGH)
+    assert loss.log_temperature.requires_grad is learn
+    assert loss.log_multiplier.requires_grad is learn
