@@ -17,7 +17,7 @@ BENCH = $(call quote,dataset=$(DATASET)) $(call setting,SOURCE,source) $(call se
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check fix test bench lock clean named
+.PHONY: help setup check fix test bench speed lock clean named
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ named:
 
 bench: named $(READY) ## Train, evaluate and tabulate: make bench DATASET=hopper-medium
 	@$(BIN)/cqlbench bench $(BENCH) $(ARGS)
+
+speed: $(READY) ## Time the gradient step against this machine's matrix products and torchrl
+	@$(BIN)/cqlbench speed $(call setting,DEVICE,device) $(call setting,RESULTS,results) $(ARGS)
 
 lock: $(READY) ## Write requirements.lock anew from what .venv holds
 	@$(BIN)/python scripts/lock.py

@@ -1,6 +1,22 @@
 """Conservative Q-Learning and its baselines on D4RL and Minari datasets, all seeds at once."""
 
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
 
 SCORES_VERSION = 1
 """Raised by every change that changes scores, so that scores from before and after never share a cell."""
+
+_PUBLIC = {
+    "CQLConfig": "cqlbench.config",
+    "CQLLoss": "cqlbench.algorithms.loss_module",
+    "CQLTrainer": "cqlbench.training.trainer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: importing torchrl takes seconds, which `cqlbench --help` need not wait for.
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'cqlbench' has no attribute '{name}'")

@@ -17,6 +17,7 @@ usage: cqlbench VERB [key=value ...]
 verbs:
   bench          train CQL on a dataset, evaluate, record and report it
   train-policy   train the behaviour policy of an embedded dataset from its recipe
+  speed          measure the gradient step against this machine's matrix products and torchrl
 
 bench keys (defaults in brackets):
   dataset=       dataset id, short name (hopper-medium), HDF5 file or local Minari folder
@@ -25,6 +26,7 @@ bench keys (defaults in brackets):
   seeds=         a count (3) or a list (0,1,2) [the budget's]
   steps=         gradient steps [the budget's]
   device=        auto, cpu, cuda, cuda:N [auto]
+  tf32=          on CUDA, whether matrix products may round to TF32 [true]
   results=       folder for records and reports [results]
   preset=        the dataset's settings from benchmarks/preset [the dataset card's]
   algorithm.*=, budget.*=   any field of cqlbench/config.py, e.g. algorithm.conservative_weight=5
@@ -32,6 +34,12 @@ bench keys (defaults in brackets):
 train-policy keys:
   recipe=        name of a recipe in datasets/policies, or the path of one
   output=        folder for the policy [datasets/policies]
+
+speed keys:
+  device=, results=   as above
+  rounds=        times that everything is timed, in turns [9]
+  memory_steps=  length of the run whose memory is watched; 0 skips it [20000]
+  tf32=          on CUDA, whether products may round to TF32 [true]
 """
 
 
@@ -44,7 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         sys.stdout.write(f"cqlbench {cqlbench.__version__}\n")
         return 0
-    verbs: dict[str, Callable[[list[str]], None]] = {"bench": _bench, "train-policy": _train_policy}
+    verbs: dict[str, Callable[[list[str]], None]] = {
+        "bench": _bench,
+        "train-policy": _train_policy,
+        "speed": _speed,
+    }
     if words[0] not in verbs:
         sys.stderr.write(f"cqlbench: There is no command '{words[0]}'; there is {', '.join(verbs)}.\n")
         return 2
@@ -70,6 +82,14 @@ def _bench(words: list[str]) -> None:
     from cqlbench.runner import bench
 
     bench(make_plan(words), Console(soft_wrap=True, highlight=False))
+
+
+def _speed(words: list[str]) -> None:
+    from rich.console import Console
+
+    from cqlbench.speed.command import speed
+
+    speed(words, Console(soft_wrap=True, highlight=False))
 
 
 def _train_policy(words: list[str]) -> None:

@@ -126,6 +126,7 @@ class BenchConfig:
         source: `auto`, `d4rl`, `minari` or `embedded`: where a short name is looked up.
         seeds: the seed batch.
         device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
+        tf32: on CUDA, let matrix products round their factors to TF32 (10 bits of mantissa).
         results: folder for records, tables and plots.
     """
 
@@ -133,6 +134,7 @@ class BenchConfig:
     source: str = "auto"
     seeds: list[int] = MISSING
     device: str = "auto"
+    tf32: bool = True
     results: str = "results"
     algorithm: CQLConfig = field(default_factory=CQLConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)

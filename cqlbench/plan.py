@@ -42,6 +42,7 @@ class Plan:
             "algorithm": everything["algorithm"],
             "budget": budget,
             "scores_version": cqlbench.SCORES_VERSION,
+            "tf32": self.device.type == "cuda" and self.config.tf32,
         }
 
 
@@ -66,6 +67,7 @@ def make_plan(words: Sequence[str]) -> Plan:
         f"seeds={list(config.seeds)}".replace(" ", ""),
         f"device={device}",
         *([f"preset={preset}"] if word(words, "preset", "") else []),
+        *([] if config.tf32 else ["tf32=false"]),
         *composed.changes,
     ]
     return Plan(

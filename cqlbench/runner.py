@@ -38,6 +38,8 @@ def bench(plan: Plan, console: Console) -> list[Record]:
     """
     began = time.perf_counter()
     keep_freed_memory()
+    if plan.device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if plan.config.tf32 else "highest")
     config, card, results = plan.config, plan.resolution.card, Path(plan.config.results)
     console.print(f"Dataset  {plan.resolution.dataset_id}: {plan.resolution.reason}")
     origin = provenance.collect(str(plan.device), plan.arguments)

@@ -47,9 +47,9 @@ class Actor(TensorDictModuleBase):  # type: ignore[misc]  # tensordict has no ty
 class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
     """CQL's losses for one seed, on torchrl's batches; every option of `CQLConfig` works.
 
-    Components: `loss_qvalue` (critics, penalty included), `loss_actor`, `loss_alpha` (entropy temperature) and
-    `loss_alpha_prime` (Lagrange multiplier; 0 without it). Each depends on its own parameters alone, so their
-    sum may be differentiated at once, with any optimiser. `actor_network` is a policy for collectors.
+    Components: `loss_qvalue` (critics, penalty included), `loss_actor`, `loss_alpha` (entropy temperature)
+    and `loss_alpha_prime` (Lagrange multiplier; 0 without it). Each depends on its own parameters alone, so
+    their sum may be differentiated at once, with any optimiser. `actor_network` is a policy for collectors.
     `update_targets` moves the target critics; call it after the optimiser's step.
 
     Args:
@@ -64,8 +64,13 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
         self, config: CQLConfig, observation_size: int, low: Tensor, high: Tensor, seed: int = 0
     ) -> None:
         super().__init__()
-        self._in_keys = ["observation", "action", ("next", "observation"), ("next", "reward")]
-        self._in_keys.append(("next", "terminated"))
+        self._in_keys: list[str | tuple[str, ...]] = [
+            "observation",
+            "action",
+            ("next", "observation"),
+            ("next", "reward"),
+            ("next", "terminated"),
+        ]
         self.config = config
         self._generator = torch.Generator().manual_seed(seed)
         self._box = ActionBox.from_bounds(low, high)

@@ -48,6 +48,15 @@ class TrainState:
         """This state on `device`."""
         return TrainState(**_map(self.state_dict(), lambda tensor: tensor.to(device)))
 
+    def copy_(self, other: "TrainState") -> None:
+        """Take the values of `other`, keeping this state's memory."""
+        for mine, theirs in zip(self.tensors(), other.tensors(), strict=True):
+            mine.copy_(theirs)
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor of this state, in a fixed order."""
+        return _flatten(self.state_dict())
+
     def finite(self) -> Tensor:
         """`[S]` bool: the seeds whose parameters are all finite."""
         flags = [torch.isfinite(t).reshape(len(t), -1).all(1) for _, t in _leaves(self.parameters)]
@@ -194,6 +203,12 @@ def _map(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(tree, dict):
         return {name: _map(branch, function) for name, branch in tree.items()}
     return function(tree)
+
+
+def _flatten(tree: Any) -> list[Tensor]:
+    if isinstance(tree, dict):
+        return [tensor for branch in tree.values() for tensor in _flatten(branch)]
+    return [tree]
 
 
 def _leaves(groups: dict[str, Params]) -> Iterator[tuple[tuple[str, str], Tensor]]:

@@ -15,6 +15,7 @@ from rich.table import Table
 from cqlbench.errors import ConfigError
 from cqlbench.records import atomic, provenance
 from cqlbench.speed import baselines
+from cqlbench.speed.memory import Growth
 from cqlbench.speed.workload import Workload, products
 from cqlbench.training.memory import keep_freed_memory
 
@@ -157,7 +158,7 @@ def table(rows: list[Row]) -> Table:
     return made
 
 
-def write(rows: list[Row], folder: Path, device: torch.device) -> Path:
+def write(rows: list[Row], growth: Growth | None, folder: Path, device: torch.device) -> Path:
     """File the rows with what they were measured on.
 
     Raises:
@@ -167,7 +168,7 @@ def write(rows: list[Row], folder: Path, device: torch.device) -> Path:
     content: dict[str, Any] = {
         "schema_version": 1,
         "rows": [asdict(row) for row in rows],
-        "threads": torch.get_num_threads(),
+        "memory": None if growth is None else asdict(growth),
         "created_at": origin.created_at,
         "versions": origin.versions,
         "git": asdict(origin.git),

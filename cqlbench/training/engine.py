@@ -12,7 +12,8 @@ from cqlbench.algorithms.networks import ActionBox, actor_distribution
 from cqlbench.algorithms.update import initial_state, make_update
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
-from cqlbench.training.streams import IndexStream, NoiseShape, NoiseStream
+from cqlbench.training.graph import capture
+from cqlbench.training.streams import CHUNK, IndexStream, NoiseShape, NoiseStream
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,14 @@ class Columns:
     def to(self, device: torch.device) -> "Columns":
         """The columns on `device`; nothing is copied where they are there already."""
         return Columns(*(column.to(device) for column in vars(self).values()))
+
+    def fits(self, device: torch.device) -> bool:
+        """Whether `device` has room for the columns, with as much left over for training."""
+        if device.type != "cuda":
+            return True
+        size = sum(column.numel() * column.element_size() for column in vars(self).values())
+        free, _ = torch.cuda.mem_get_info(device)
+        return bool(2 * size < free)
 
 
 class Engine:
@@ -66,20 +75,24 @@ class Engine:
         self.config = config
         self.seeds = tuple(seeds)
         self.device = device
-        self._columns = columns.to(device)
         rows, observation_size = columns.observations.shape
         action_size = columns.actions.shape[1]
+        self._resident = columns.fits(device)
+        self._columns = columns.to(device) if self._resident else columns
         self._box = ActionBox.from_bounds(low, high).to(device)
         self._mean = torch.as_tensor(normalizer.mean, dtype=torch.float32, device=device)
         self._inverse_std = 1 / torch.as_tensor(normalizer.std, dtype=torch.float32, device=device)
         self._reward_transform = reward_transform
-        self._indices = IndexStream(seeds, config.batch_size, rows, device)
+        where = device if self._resident else torch.device("cpu")
+        self._indices = IndexStream(seeds, config.batch_size, rows, where)
         self._noise = NoiseStream(seeds, NoiseShape.of(config, action_size), device)
         self._update = make_update(config, self._box)
         self.state = initial_state(config, observation_size, action_size, seeds).to(device)
         self._sums: Tensor | None = None
         self._names: tuple[str, ...] = ()
         self._summed_steps = 0
+        self._latest: Tensor | None = None
+        self._graph: torch.cuda.CUDAGraph | None = None
 
     def batch(self, step: int) -> Batch:
         """The preprocessed batch of gradient step `step`, `[S, B, …]`."""
@@ -88,7 +101,10 @@ class Engine:
         rows = indices.reshape(-1)
 
         def gather(column: Tensor) -> Tensor:
-            return column.index_select(0, rows).view(*shape, *column.shape[1:])
+            found = column.index_select(0, rows)
+            if not self._resident:
+                found = found.pin_memory().to(self.device, non_blocking=True)
+            return found.view(*shape, *column.shape[1:])
 
         return Batch(
             observations=self._normalize(gather(self._columns.observations)),
@@ -98,23 +114,60 @@ class Engine:
             terminated=gather(self._columns.terminated).float(),
         )
 
+    def advance(self, step: int, at_most: int) -> int:
+        """Take gradient steps from `step` (counted from 0) on, as many as one launch takes.
+
+        On CUDA, with the dataset resident, that is a whole chunk replayed as one graph; otherwise one step.
+
+        Returns:
+            How many steps were taken, `at_most` at most.
+        """
+        graphed = self.device.type == "cuda" and self._resident
+        if not graphed or step % CHUNK or at_most < CHUNK:
+            self.step(step)
+            return 1
+        self._noise.prepare(step)
+        self._indices.prepare(step)
+        if self._graph is None:
+            self.step(step)  # makes the sums, so that the graph finds them at their place
+            assert self._sums is not None
+            summed = self._summed_steps
+            self._graph = capture(lambda: self._chunk(step), [*self.state.tensors(), self._sums])
+            self._summed_steps = summed
+            for offset in range(1, CHUNK):
+                self.step(step + offset)
+            return CHUNK
+        self._graph.replay()
+        self._summed_steps += CHUNK
+        return CHUNK
+
+    def _chunk(self, first: int) -> None:
+        for offset in range(CHUNK):
+            self.step(first + offset)
+
     def step(self, step: int) -> dict[str, Tensor]:
         """Take gradient step `step` (counted from 0); returns its diagnostics, `[S]` each, on the device."""
         self.state, diagnostics = self._update(self.state, self.batch(step), self._noise(step))
         values = torch.stack(list(diagnostics.values()))
-        if self._sums is None:
-            self._names, self._sums = tuple(diagnostics), values
+        if self._sums is None or self._latest is None:
+            self._names, self._sums, self._latest = tuple(diagnostics), values, values.clone()
         else:
             self._sums += values
+            self._latest.copy_(values)
         self._summed_steps += 1
         return diagnostics
 
+    def latest_diagnostics(self) -> dict[str, Tensor]:
+        """The last step's diagnostics, `[S]` each, on the device."""
+        return {} if self._latest is None else dict(zip(self._names, self._latest.clone(), strict=True))
+
     def drain_diagnostics(self) -> dict[str, list[float]]:
         """Each diagnostic's mean over the steps since the last call, one number per seed. Synchronises."""
-        if self._sums is None:
+        if self._sums is None or not self._summed_steps:
             return {}
         means = (self._sums / self._summed_steps).tolist()
-        self._sums, self._summed_steps = None, 0
+        self._sums.zero_()
+        self._summed_steps = 0
         return dict(zip(self._names, means, strict=True))
 
     def finite_seeds(self) -> list[bool]:
@@ -129,9 +182,8 @@ class Engine:
         return actor_distribution(self.state.parameters["actor"], normalized, self._box).mode()
 
     def seconds_per_step(self, steps: int = 8) -> float:
-        """The time of a gradient step, measured on a copy of the state: training is not advanced."""
-        kept = self.state
-        self.state = kept.clone()
+        """The time of a gradient step. Afterwards training is where it was."""
+        kept = self.state.clone()
         for step in range(2):
             self.step(step)
         self.synchronize()
@@ -141,7 +193,7 @@ class Engine:
         self.synchronize()
         seconds = (time.perf_counter() - start) / steps
         self.drain_diagnostics()
-        self.state = kept
+        self.state.copy_(kept)
         return seconds
 
     def _normalize(self, observations: Tensor) -> Tensor:

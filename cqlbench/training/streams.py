@@ -52,9 +52,7 @@ class NoiseStream:
 
     def __call__(self, step: int) -> Noise:
         """The noise of gradient step `step`, counted from 0. Valid until the next chunk is drawn."""
-        chunk, offset = divmod(step, CHUNK)
-        if chunk != self._chunk:
-            self._draw(chunk)
+        offset = self.prepare(step)
         B, N, A = self._shape.batch_size, self._shape.proposals, self._shape.action_size
         S = len(self._seeds)
         current, following, actor, target = torch.split(self._normals[offset], self._parts, dim=1)
@@ -66,13 +64,20 @@ class NoiseStream:
             target=target.view(S, B, self._shape.target_actions, A),
         )
 
+    def prepare(self, step: int) -> int:
+        """Draw the chunk of `step`, unless it is drawn; returns the step's place in it."""
+        chunk, offset = divmod(step, CHUNK)
+        if chunk != self._chunk:
+            self._draw(chunk)
+            self._chunk = chunk
+        return offset
+
     def _draw(self, chunk: int) -> None:
         for position, seed in enumerate(self._seeds):
             generator = torch_generator(seed, Purpose.NOISE, chunk, device=self._device)
             shape = self._normals[:, position].shape
             self._normals[:, position] = torch.randn(shape, generator=generator, device=self._device)
             self._uniforms[:, position].uniform_(-1, 1, generator=generator)
-        self._chunk = chunk
 
 
 class IndexStream:
@@ -84,16 +89,18 @@ class IndexStream:
         self._rows = rows
         self._device = device
         self._chunk = -1
-        self._indices = torch.empty(0)
+        self._indices = torch.empty(CHUNK, len(seeds), batch_size, dtype=torch.int64, device=device)
 
     def __call__(self, step: int) -> Tensor:
-        """Indices of gradient step `step`, counted from 0."""
+        """Indices of gradient step `step`, counted from 0. Valid until the next chunk is drawn."""
+        return self._indices[self.prepare(step)]
+
+    def prepare(self, step: int) -> int:
+        """Draw the chunk of `step`, unless it is drawn; returns the step's place in it."""
         chunk, offset = divmod(step, CHUNK)
         if chunk != self._chunk:
-            self._indices = torch.stack([self._draw(seed, chunk) for seed in self._seeds], dim=1)
+            for position, seed in enumerate(self._seeds):
+                generator = torch_generator(seed, Purpose.BATCHES, chunk, device=self._device)
+                self._indices[:, position].random_(0, self._rows, generator=generator)
             self._chunk = chunk
-        return self._indices[offset]
-
-    def _draw(self, seed: int, chunk: int) -> Tensor:
-        generator = torch_generator(seed, Purpose.BATCHES, chunk, device=self._device)
-        return torch.randint(self._rows, (CHUNK, self._batch_size), generator=generator, device=self._device)
+        return offset

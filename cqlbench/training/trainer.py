@@ -12,19 +12,27 @@ from cqlbench.training.engine import Engine
 
 
 class FusedStepper(OptimizationStepper):  # type: ignore[misc]  # torchrl has no types
-    """One gradient step of every seed: losses, Adam and target update in one function."""
+    """Gradient steps of every seed: losses, Adam and target update in one function.
+
+    Attributes:
+        taken: how many the last call took: one, or a whole chunk where they are one CUDA graph.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.taken = 0
 
-    def step(self, trainer: "CQLTrainer", sub_batch: TensorDictBase | None = None) -> TensorDict:  # noqa: ARG002
-        """Take the trainer's next gradient step; the engine draws the batch itself.
+    def step(
+        self, trainer: "CQLTrainer", sub_batch: TensorDictBase | None = None, at_most: int = 1
+    ) -> TensorDict:
+        """Take the trainer's next gradient steps, `at_most` so many; the engine draws the batches itself.
 
         Returns:
-            Detached diagnostics, one `[S]` tensor each.
+            The last step's diagnostics, detached, one `[S]` tensor each.
         """
-        diagnostics = self.engine.step(trainer.gradient_steps)
-        return TensorDict(diagnostics, batch_size=[len(self.engine.seeds)])
+        del sub_batch  # torchrl's signature
+        self.taken = self.engine.advance(trainer.gradient_steps, at_most)
+        return TensorDict(self.engine.latest_diagnostics(), batch_size=[len(self.engine.seeds)])
 
 
 class CQLTrainer(Trainer):  # type: ignore[misc]
@@ -100,14 +108,20 @@ class CQLTrainer(Trainer):  # type: ignore[misc]
                 self._progress.update(self.gradient_steps)
         self._shutdown_hook()
 
-    def optim_steps(self, batch: TensorDictBase | None) -> None:  # noqa: ARG002
+    def optim_steps(self, batch: TensorDictBase | None) -> None:
         """One outer iteration: `optim_steps_per_batch` gradient steps, fewer before the last."""
+        del batch  # there is no collector
         self._pre_optim_hook()
-        for _ in range(min(self.optim_steps_per_batch, self.offline_steps - self.gradient_steps)):
-            diagnostics = self.optimization_stepper.step(self, None)
-            self._optim_count += 1
+        end = min(self.gradient_steps + self.optim_steps_per_batch, self.offline_steps)
+        while self.gradient_steps < end:
+            before = self.gradient_steps
+            diagnostics = self.optimization_stepper.step(self, None, end - before)
+            self._optim_count += self.optimization_stepper.taken
             self._post_optim_hook()
-            if self.logger is not None and self.gradient_steps % self._log_interval == 0:
+            if (
+                self.logger is not None
+                and self.gradient_steps // self._log_interval > before // self._log_interval
+            ):
                 self._log_scalars(diagnostics)
             self._progress.update(self.gradient_steps)
         self.engine.synchronize()

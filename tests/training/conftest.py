@@ -11,6 +11,7 @@ from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.training.engine import Columns, Engine
 
 T, O, A = 200, 4, 2  # noqa: E741
+CPU = torch.device("cpu")
 
 
 def _columns() -> Columns:
@@ -26,7 +27,9 @@ def _columns() -> Columns:
 
 @pytest.fixture
 def make_engine() -> Callable[..., Engine]:
-    def make(*seeds: int, columns: Columns | None = None, **changes: object) -> Engine:
+    def make(
+        *seeds: int, columns: Columns | None = None, device: torch.device = CPU, **changes: object
+    ) -> Engine:
         small = {"actor_hidden": [8], "critic_hidden": [8], "batch_size": 8, "proposals": 2}
         normalizer = ObservationNormalizer(np.full(O, 3, np.float32), np.full(O, 2, np.float32))
         return Engine(
@@ -37,7 +40,7 @@ def make_engine() -> Callable[..., Engine]:
             -torch.ones(A),
             torch.ones(A),
             seeds or (0, 1),
-            torch.device("cpu"),
+            device,
         )
 
     return make

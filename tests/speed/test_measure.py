@@ -1,0 +1,83 @@
+"""The speed table's parts: the floor's arithmetic, fair timing, contestants that do what they say."""
+
+import itertools
+import json
+
+import pytest
+import torch
+from rich.console import Console
+
+from cqlbench.errors import ConfigError
+from cqlbench.speed import baselines, measure
+from cqlbench.speed.command import speed
+from cqlbench.speed.memory import memory_growth
+from cqlbench.speed.workload import Product, Workload, products
+
+CPU = torch.device("cpu")
+TINY = Workload(seeds=2, hidden=(8, 8), batch_size=4, proposals=3)
+
+
+def test_the_floors_products_are_those_of_the_step() -> None:
+    # Counted by torch itself: every batched product of a step, forward and backward.
+    from torch.utils.flop_counter import FlopCounterMode
+
+    wide = Workload(seeds=2, hidden=(128, 128), batch_size=8, proposals=3)
+    step = baselines.ours(wide, CPU)
+    step()
+    with FlopCounterMode(display=False) as counter:
+        step()
+    ours = counter.get_total_flops()
+    floor = sum(product.flops for product in products(wide))
+    # The step computes the observation's share of the first layer per action and pads it with the bias.
+    assert floor <= ours <= 1.15 * floor
+
+
+def test_a_products_operations() -> None:
+    assert Product(groups=2, rows=3, inner=5, columns=7, count=2).flops == 2 * 2 * 3 * 5 * 7 * 2
+
+
+def test_contestants_are_timed_in_turns() -> None:
+    calls: list[str] = []
+    contestants = {name: (lambda name=name: calls.append(name)) for name in "ab"}
+    timings = measure.time_in_turns(contestants, 4, CPU)
+    assert "".join(calls).endswith("ab" * 4)
+    assert timings["a"].best <= timings["a"].median
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_every_contestant_takes_steps_and_the_ratios_are_theirs() -> None:
+    row = measure.measure_one(TINY, CPU, rounds=2)
+    seconds = {name: timing.median for name, timing in row.seconds.items()}
+    assert row.over_floor == pytest.approx(seconds["ours"] / (2 * seconds["floor"]))
+    assert row.over_torchrl == pytest.approx(2 * seconds["torchrl"] / seconds["ours"])
+    assert row.over_plain == pytest.approx(2 * seconds["plain"] / seconds["ours"])
+    assert row.seed_steps_per_second == pytest.approx(2 / seconds["ours"])
+
+
+def test_the_plain_step_computes_the_projects_critic_loss() -> None:
+    alone = Workload(1, (8, 8), 4, 3)
+    plain = baselines._Plain(alone, CPU)
+    before = [parameter.clone() for parameter in plain.critics.parameters()]
+    plain.step()
+    moved = itertools.starmap(torch.equal, zip(before, plain.critics.parameters(), strict=True))
+    assert not any(moved)
+
+
+def test_memory_stays_flat() -> None:
+    growth = memory_growth(2_000, CPU)
+    assert growth.steps == 2_000
+    assert growth.percent < 2
+
+
+@pytest.mark.parametrize("word", ["rounds=0", "rounds=x", "colour=red", "tf32=maybe", "device=toaster"])
+def test_mistakes_are_one_sentence(word: str) -> None:
+    with pytest.raises(ConfigError):
+        speed([word], Console())
+
+
+def test_the_record_says_where_it_was_measured(tmp_path) -> None:
+    timing = measure.Timing(0.1, 0.09)
+    row = measure.Row("8x2", 1, 10, 10, 1.2, 1.1, 2, 2, 5, {"ours": timing})
+    content = json.loads(measure.write([row], None, tmp_path, CPU).read_text())
+    assert content["machine"]["device"] == "cpu"
+    assert content["rows"][0]["over_floor"] == 1.2
