@@ -2,9 +2,9 @@
 
 import json
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from cqlbench.errors import ConfigError
 from cqlbench.records import atomic, provenance
 from cqlbench.speed import baselines
 from cqlbench.speed.memory import Growth
+from cqlbench.speed.remote import Remote, timed
 from cqlbench.speed.workload import Workload, products
 from cqlbench.training.memory import keep_freed_memory
 
@@ -43,7 +44,8 @@ class Row:
         seed_steps_per_second: the same, times S.
         over_floor: our step's time over S times the floor at one seed.
         over_batched_floor: our step's time over the time of its own products, all seeds in each product.
-        over_torchrl: torchrl's time per seed over ours per seed: how many times faster we are.
+        over_torchrl: torchrl's time per seed over ours per seed: how many times faster we are. torchrl's and
+            the plain step run in processes of their own, with the C allocator as it comes.
         over_plain: the plain step's time per seed over ours per seed.
         gflops: of the matrix products in our step, per second of it.
         seconds: contestant -> timing.
@@ -80,14 +82,20 @@ def measure(device: torch.device, rounds: int, console: Console) -> list[Row]:
 def measure_one(workload: Workload, device: torch.device, rounds: int) -> Row:
     """Time one workload against the floor, torchrl's step and the plain step, in turns."""
     alone = Workload(1, workload.hidden, workload.batch_size, workload.proposals, workload.critics)
-    contestants = {
+    here = {
         "ours": baselines.ours(workload, device),
         "batched_floor": baselines.floor(workload, device),
         "floor": baselines.floor(alone, device),
-        "torchrl": baselines.torchrl(alone, device),
-        "plain": baselines.plain(alone, device),
     }
-    seconds = time_in_turns(contestants, rounds, device)
+    threads = torch.get_num_threads()
+    with (
+        Remote("torchrl", alone, device, threads) as torchrl,
+        Remote("plain", alone, device, threads) as plain,
+    ):
+        contestants = {name: partial(timed, step, device=device) for name, step in here.items()}
+        seconds = time_in_turns(
+            contestants | {"torchrl": torchrl.steps, "plain": plain.steps}, rounds, device
+        )
     step, seeds = seconds["ours"].median, workload.seeds
     flops = sum(product.flops for product in products(workload))
     return Row(
@@ -105,45 +113,35 @@ def measure_one(workload: Workload, device: torch.device, rounds: int) -> Row:
 
 
 def time_in_turns(
-    contestants: dict[str, Callable[[], None]], rounds: int, device: torch.device
+    contestants: dict[str, Callable[[int], float]], rounds: int, device: torch.device
 ) -> dict[str, Timing]:
-    """One step of each contestant per round, so that a slow minute of the machine slows all alike."""
-    repeats = 10 if device.type == "cuda" else 1
-    for step in contestants.values():
-        for _ in range(_WARMUP):
-            step()
+    """Time each contestant once per round, so that a slow minute of the machine slows all alike.
+
+    Args:
+        contestants: each takes so many steps and returns the seconds they took.
+        rounds: how many times.
+        device: where; on CUDA a turn is many steps.
+    """
+    count = 10 if device.type == "cuda" else 1
+    for steps in contestants.values():
+        steps(_WARMUP)
     samples: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
-        for name, step in contestants.items():
-            _synchronize(device)
-            start = time.perf_counter()
-            for _ in range(repeats):
-                step()
-            _synchronize(device)
-            samples[name].append((time.perf_counter() - start) / repeats)
+        for name, steps in contestants.items():
+            samples[name].append(steps(count) / count)
     return {name: Timing(statistics.median(times), min(times)) for name, times in samples.items()}
 
 
 def table(rows: list[Row]) -> Table:
     """The rows as a terminal table."""
     made = Table(title="One gradient step: batch 256, N = 10, Hopper's dimensions")
-    for column in (
-        "Size",
-        "S",
-        "ms/step",
-        "seed-steps/s",
-        "x floor",
-        "x own products",
-        "x torchrl",
-        "x plain eager",
-        "GFLOP/s",
-    ):
-        made.add_column(column, justify="right")
+    for column in ("Size", "S", "ms", "seed-steps/s", "x floor", "x own", "x torchrl", "x plain", "GFLOP/s"):
+        made.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         made.add_row(
             row.size,
             str(row.seeds),
-            f"{row.seconds['ours'].median * 1e3:.2f}",
+            f"{row.seconds['ours'].median * 1e3:.1f}",
             f"{row.seed_steps_per_second:.1f}",
             f"{row.over_floor:.2f}",
             f"{row.over_batched_floor:.2f}",
@@ -152,8 +150,8 @@ def table(rows: list[Row]) -> Table:
             f"{row.gflops:.0f}",
         )
     made.caption = (
-        "x floor: time over S times the matrix products alone at one seed; lower is better, 1 is the limit.\n"
-        "x torchrl, x plain eager: how many times faster per seed; higher is better."
+        "x floor: time over S times one seed's matrix products alone; x own: over all seeds' own.\n"
+        "x torchrl, x plain: how many times faster per seed; both in processes of their own."
     )
     return made
 
@@ -180,8 +178,3 @@ def write(rows: list[Row], growth: Growth | None, folder: Path, device: torch.de
     except OSError as error:
         raise ConfigError(f"The results folder {folder} cannot be written: {error.strerror}.") from error
     return path
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

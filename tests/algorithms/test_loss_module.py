@@ -69,22 +69,24 @@ def test_its_gradients_are_the_fused_steps() -> None:
 
 
 def test_it_trains_in_a_plain_torchrl_loop() -> None:
-    loss = CQLLoss(CONFIG, O, LOW, HIGH)
+    config = CQLConfig(**(vars(CONFIG) | {"lagrange": False, "conservative_weight": 0.1}))
+    loss = CQLLoss(config, O, LOW, HIGH)
     assert isinstance(loss, LossModule)
     data = rows(256)
-    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(256), batch_size=B)
+    draws = torch.Generator().manual_seed(0)
+    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(256), batch_size=B, generator=draws)
     buffer.extend(data)
     optimizer = torch.optim.Adam(loss.parameters(), lr=3e-3)
     seen = []
-    for _ in range(150):
+    for _ in range(300):
         values = loss(buffer.sample())
         sum(values[name] for name in loss.out_keys).backward()
         optimizer.step()
         optimizer.zero_grad()
         loss.update_targets()
         seen.append(values["td_loss"].item())
-    assert sum(seen[-20:]) < 0.6 * sum(seen[:20])
-    assert int(loss.steps) == 150
+    assert sum(seen[-20:]) < 0.5 * sum(seen[:20])
+    assert int(loss.steps) == 300
 
 
 def test_its_actor_is_a_policy_for_collectors() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -38,7 +39,12 @@ def test_a_products_operations() -> None:
 
 def test_contestants_are_timed_in_turns() -> None:
     calls: list[str] = []
-    contestants = {name: (lambda name=name: calls.append(name)) for name in "ab"}
+
+    def contestant(name: str, count: int) -> float:
+        calls.extend(name * count)
+        return 0.5
+
+    contestants = {name: partial(contestant, name) for name in "ab"}
     timings = measure.time_in_turns(contestants, 4, CPU)
     assert "".join(calls).endswith("ab" * 4)
     assert timings["a"].best <= timings["a"].median

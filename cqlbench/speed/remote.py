@@ -1,0 +1,83 @@
+"""A contestant in a process of its own, with the C allocator as other people's programs have it.
+
+The allocator's settings are the process's; ours would speed up what ours is compared with.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from cqlbench.speed import baselines
+from cqlbench.speed.workload import Workload
+
+
+class Remote:
+    """`steps(n)` takes n steps over there and says how many seconds they took.
+
+    Args:
+        name: a function of `cqlbench.speed.baselines`.
+        workload: what it trains.
+        device: where.
+        threads: torch's threads, the same for all contestants.
+    """
+
+    def __init__(self, name: str, workload: Workload, device: torch.device, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._here, there = context.Pipe()
+        arguments = (there, name, workload, str(device), threads)
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        self._process.start()
+        there.close()
+
+    def steps(self, count: int) -> float:
+        """Take `count` steps.
+
+        Raises:
+            RuntimeError: the process has died; its own error is on standard error.
+        """
+        try:
+            self._here.send(count)
+            return float(self._here.recv())
+        except (EOFError, BrokenPipeError) as error:
+            raise RuntimeError("The process of a compared step has died.") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._here.close()
+        self._process.join()
+
+
+def timed(step: Callable[[], None], count: int, device: torch.device) -> float:
+    """Seconds that `count` steps take, the device's work included."""
+    _synchronize(device)
+    start = time.perf_counter()
+    for _ in range(count):
+        step()
+    _synchronize(device)
+    return time.perf_counter() - start
+
+
+def _serve(there: Connection, name: str, workload: Workload, device_name: str, threads: int) -> None:
+    torch.set_num_threads(threads)
+    device = torch.device(device_name)
+    step: Callable[[], None] = getattr(baselines, name)(workload, device)
+    while True:
+        try:
+            count = there.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        there.send(timed(step, count, device))
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
