@@ -13,31 +13,24 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cqlbench.algorithms.networks import ActionBox
-from cqlbench.algorithms.update import initial_state, make_update
 from cqlbench.seeding import Purpose, torch_generator
 from cqlbench.speed.workload import ACTION_SIZE, OBSERVATION_SIZE, Workload, products
-from cqlbench.training.streams import NoiseShape, NoiseStream
 
 Step = Callable[[], None]
 
 
-def ours(workload: Workload, device: torch.device) -> Step:
-    """The project's step: noise, losses, Adam and target update of all seeds."""
-    config = workload.config()
-    seeds = list(range(workload.seeds))
-    noise = NoiseStream(seeds, NoiseShape.of(config, ACTION_SIZE), device)
-    update = make_update(config, _box(device))
-    batch = workload.batch(device)
-    state = initial_state(config, OBSERVATION_SIZE, ACTION_SIZE, seeds).to(device)
+def ours(workload: Workload, device: torch.device) -> Callable[[int], None]:
+    """The project's own steps, so many at a call: indices, gather, noise, losses, Adam and target update."""
+    engine = workload.engine(device)
     taken = 0
 
-    def step() -> None:
-        nonlocal state, taken
-        state, _ = update(state, batch, noise(taken))
-        taken += 1
+    def steps(count: int) -> None:
+        nonlocal taken
+        end = taken + count
+        while taken < end:
+            taken += engine.advance(taken, end - taken)
 
-    return step
+    return steps
 
 
 def floor(workload: Workload, device: torch.device) -> Step:
@@ -218,7 +211,3 @@ def _modules(sizes: list[int]) -> nn.Sequential:
     for fan_in, fan_out in itertools.pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
-
-
-def _box(device: torch.device) -> ActionBox:
-    return ActionBox.from_bounds(-torch.ones(ACTION_SIZE), torch.ones(ACTION_SIZE)).to(device)

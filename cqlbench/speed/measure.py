@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,12 +17,19 @@ from cqlbench.records import atomic, provenance
 from cqlbench.speed import baselines
 from cqlbench.speed.memory import Growth
 from cqlbench.speed.remote import Remote, timed
+from cqlbench.speed.roofline import Peaks, measure_peaks, roofline_seconds
 from cqlbench.speed.workload import Workload, products
 from cqlbench.training.memory import keep_freed_memory
+from cqlbench.training.streams import CHUNK
 
 SIZES = ((256, 256), (256, 256, 256))
 SEED_BATCHES = (1, 4, 10)
+Contestant = Callable[[int], float]
+"""Takes so many steps and returns the seconds they took."""
+
 _WARMUP = 3
+_STEPS_PER_TURN = 3
+"""On a CPU: enough that what the turn before left in the caches does not count."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class Row:
             the plain step run in processes of their own, with the C allocator as it comes.
         over_plain: the plain step's time per seed over ours per seed.
         gflops: of the matrix products in our step, per second of it.
+        roofline_share: on CUDA, the least time that the products can take on this device, by its own measured
+            product rate and bandwidth, over our step's time.
         seconds: contestant -> timing.
     """
 
@@ -60,6 +69,7 @@ class Row:
     over_torchrl: float
     over_plain: float
     gflops: float
+    roofline_share: float | None
     seconds: dict[str, Timing]
 
 
@@ -67,10 +77,13 @@ def measure(device: torch.device, rounds: int, console: Console) -> list[Row]:
     """Time every workload; prints a line as each is done."""
     if device.type == "cpu":
         keep_freed_memory()
+    peaks = measure_peaks(device) if device.type == "cuda" else None
+    if peaks is not None:
+        console.print(f"Peaks: {peaks.flops / 1e12:.0f} TFLOP/s, {peaks.bandwidth / 1e9:.0f} GB/s")
     rows = []
     for hidden in SIZES:
         for seeds in SEED_BATCHES:
-            row = measure_one(Workload(seeds, hidden), device, rounds)
+            row = measure_one(Workload(seeds, hidden), device, rounds, peaks)
             console.print(
                 f"{row.size}  S={seeds:<2}  {row.seconds['ours'].median * 1e3:8.2f} ms/step"
                 f"  {row.over_floor:5.2f} x floor  {row.over_torchrl:5.2f} x torchrl's speed"
@@ -79,41 +92,46 @@ def measure(device: torch.device, rounds: int, console: Console) -> list[Row]:
     return rows
 
 
-def measure_one(workload: Workload, device: torch.device, rounds: int) -> Row:
+def measure_one(workload: Workload, device: torch.device, rounds: int, peaks: Peaks | None = None) -> Row:
     """Time one workload against the floor, torchrl's step and the plain step, in turns."""
     alone = Workload(1, workload.hidden, workload.batch_size, workload.proposals, workload.critics)
     here = {
-        "ours": baselines.ours(workload, device),
         "batched_floor": baselines.floor(workload, device),
         "floor": baselines.floor(alone, device),
     }
+    run = baselines.ours(workload, device)
+
+    def ours(count: int) -> float:
+        return timed(partial(run, count), 1, device)
+
     threads = torch.get_num_threads()
     with (
         Remote("torchrl", alone, device, threads) as torchrl,
         Remote("plain", alone, device, threads) as plain,
     ):
-        contestants = {name: partial(timed, step, device=device) for name, step in here.items()}
-        seconds = time_in_turns(
-            contestants | {"torchrl": torchrl.steps, "plain": plain.steps}, rounds, device
-        )
-    step, seeds = seconds["ours"].median, workload.seeds
+        contestants: dict[str, Contestant] = {"ours": ours, "torchrl": torchrl.steps, "plain": plain.steps}
+        for name, step in here.items():
+            contestants[name] = partial(timed, step, device=device)
+        seconds = time_in_turns(contestants, rounds, device)
+    duration, seeds = seconds["ours"].median, workload.seeds
     flops = sum(product.flops for product in products(workload))
     return Row(
         size=workload.name,
         seeds=seeds,
-        steps_per_second=1 / step,
-        seed_steps_per_second=seeds / step,
-        over_floor=step / (seeds * seconds["floor"].median),
-        over_batched_floor=step / seconds["batched_floor"].median,
-        over_torchrl=seconds["torchrl"].median * seeds / step,
-        over_plain=seconds["plain"].median * seeds / step,
-        gflops=flops / step / 1e9,
+        steps_per_second=1 / duration,
+        seed_steps_per_second=seeds / duration,
+        over_floor=duration / (seeds * seconds["floor"].median),
+        over_batched_floor=duration / seconds["batched_floor"].median,
+        over_torchrl=seconds["torchrl"].median * seeds / duration,
+        over_plain=seconds["plain"].median * seeds / duration,
+        gflops=flops / duration / 1e9,
+        roofline_share=None if peaks is None else roofline_seconds(products(workload), peaks) / duration,
         seconds=seconds,
     )
 
 
 def time_in_turns(
-    contestants: dict[str, Callable[[int], float]], rounds: int, device: torch.device
+    contestants: Mapping[str, Contestant], rounds: int, device: torch.device
 ) -> dict[str, Timing]:
     """Time each contestant once per round, so that a slow minute of the machine slows all alike.
 
@@ -122,7 +140,7 @@ def time_in_turns(
         rounds: how many times.
         device: where; on CUDA a turn is many steps.
     """
-    count = 10 if device.type == "cuda" else 1
+    count = 4 * CHUNK if device.type == "cuda" else _STEPS_PER_TURN
     for steps in contestants.values():
         steps(_WARMUP)
     samples: dict[str, list[float]] = {name: [] for name in contestants}
@@ -135,7 +153,8 @@ def time_in_turns(
 def table(rows: list[Row]) -> Table:
     """The rows as a terminal table."""
     made = Table(title="One gradient step: batch 256, N = 10, Hopper's dimensions")
-    for column in ("Size", "S", "ms", "seed-steps/s", "x floor", "x own", "x torchrl", "x plain", "GFLOP/s"):
+    columns = ("Size", "S", "ms", "steps/s", "x floor", "x own", "x torchrl", "x plain", "GFLOP/s", "roof")
+    for column in columns:
         made.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         made.add_row(
@@ -148,9 +167,10 @@ def table(rows: list[Row]) -> Table:
             f"{row.over_torchrl:.2f}",
             f"{row.over_plain:.2f}",
             f"{row.gflops:.0f}",
+            "" if row.roofline_share is None else f"{row.roofline_share:.0%}",
         )
     made.caption = (
-        "x floor: time over S times one seed's matrix products alone; x own: over all seeds' own.\n"
+        "steps/s: every seed's. x floor: time over S times one seed's products; x own: over all seeds'.\n"
         "x torchrl, x plain: how many times faster per seed; both in processes of their own."
     )
     return made

@@ -3,16 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.progress import Progress
-from cqlbench.speed.workload import ACTION_SIZE, OBSERVATION_SIZE, Workload
-from cqlbench.training.engine import Columns, Engine
+from cqlbench.speed.workload import Workload
 from cqlbench.training.trainer import CQLTrainer
 
-_ROWS = 100_000
 _WARMUP_STEPS = 1_000
 
 
@@ -35,25 +31,7 @@ class Growth:
 
 def memory_growth(steps: int, device: torch.device) -> Growth:
     """Train small networks for `steps` steps with the real trainer, diagnostics read every thousand."""
-    config = Workload(seeds=2, hidden=(64, 64), batch_size=64, proposals=4).config()
-    generator = torch.Generator().manual_seed(0)
-    columns = Columns(
-        observations=torch.randn(_ROWS, OBSERVATION_SIZE, generator=generator),
-        actions=torch.randn(_ROWS, ACTION_SIZE, generator=generator).tanh(),
-        rewards=torch.randn(_ROWS, generator=generator),
-        next_observations=torch.randn(_ROWS, OBSERVATION_SIZE, generator=generator),
-        terminated=torch.zeros(_ROWS, dtype=torch.bool),
-    )
-    engine = Engine(
-        config,
-        columns,
-        ObservationNormalizer(np.zeros(OBSERVATION_SIZE, np.float32), np.ones(OBSERVATION_SIZE, np.float32)),
-        RewardTransform(),
-        -torch.ones(ACTION_SIZE),
-        torch.ones(ACTION_SIZE),
-        (0, 1),
-        device,
-    )
+    engine = Workload(seeds=2, hidden=(64, 64), batch_size=64, proposals=4).engine(device)
     total = _WARMUP_STEPS + steps
     trainer = CQLTrainer(engine=engine, offline_steps=total, optim_steps_per_batch=1_000, progress_bar=False)
     readings = []

@@ -56,7 +56,7 @@ class Remote:
         self._process.join()
 
 
-def timed(step: Callable[[], None], count: int, device: torch.device) -> float:
+def timed(step: Callable[[], object], count: int, device: torch.device) -> float:
     """Seconds that `count` steps take, the device's work included."""
     _synchronize(device)
     start = time.perf_counter()

@@ -7,6 +7,8 @@ import torch
 
 from cqlbench.algorithms.cql import Batch
 from cqlbench.config import CQLConfig
+from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
+from cqlbench.training.engine import Columns, Engine
 
 OBSERVATION_SIZE, ACTION_SIZE = 11, 3
 """Hopper's."""
@@ -43,6 +45,27 @@ class Workload:
             batch_size=self.batch_size,
             proposals=self.proposals,
             critics=self.critics,
+        )
+
+    def engine(self, device: torch.device, rows: int = 100_000) -> Engine:
+        """The project's training on made-up data."""
+        generator = torch.Generator().manual_seed(0)
+        columns = Columns(
+            observations=torch.randn(rows, OBSERVATION_SIZE, generator=generator),
+            actions=torch.randn(rows, ACTION_SIZE, generator=generator).tanh(),
+            rewards=torch.randn(rows, generator=generator),
+            next_observations=torch.randn(rows, OBSERVATION_SIZE, generator=generator),
+            terminated=torch.rand(rows, generator=generator) < 0.01,
+        )
+        return Engine(
+            self.config(),
+            columns,
+            ObservationNormalizer.identity(OBSERVATION_SIZE),
+            RewardTransform(),
+            -torch.ones(ACTION_SIZE),
+            torch.ones(ACTION_SIZE),
+            range(self.seeds),
+            device,
         )
 
     def batch(self, device: torch.device, seed: int = 0) -> Batch:
