@@ -32,7 +32,8 @@ class CQLConfig:
         entropy_temperature: SAC's α: its starting value.
         learn_entropy_temperature: tune it automatically (SAC section 5); otherwise it stays where it starts.
         entropy_multiplier: factor of the entropy temperature wherever it is used (CORL `alpha_multiplier`).
-        target_entropy: `None` means −A, SAC appendix D.
+        target_entropy: `None` means −A (SAC appendix D), plus the log of the action box's scale where it is
+            not [-1, 1].
         backup_entropy: subtract the entropy term in the target (SAC eq. 3); CORL and the paper's code do not.
         max_q_backup: the target is the largest of N next actions' min over critics (CQL appendix F,
             "max Q backup"; CORL `cql_max_target_backup`).

@@ -166,14 +166,22 @@ def test_interrupting_leaves_no_record_and_exits_with_130(tmp_path: Path) -> Non
     words = [f"dataset={path}", "budget=smoke", "steps=1000000", f"results={tmp_path / 'results'}"]
     command = [sys.executable, "-m", "cqlbench.cli", "bench", *words]
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A test run that was started in the background ignores SIGINT, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         for line in iter(process.stdout.readline, b""):
             if line.startswith(b"Time"):
                 break
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert b"interrupted" in err
     assert b"Traceback" not in err

@@ -160,7 +160,7 @@ def cloning_loss(policy: TanhGaussian, actions: Tensor, log_density: Tensor, tem
     return (temperature.unsqueeze(1) * log_density - policy.log_density(actions)).mean(1)
 
 
-def temperature_loss(log_temperature: Tensor, log_density: Tensor, target_entropy: float) -> Tensor:
+def temperature_loss(log_temperature: Tensor, log_density: Tensor, target_entropy: Tensor) -> Tensor:
     """−log α · E[log π(a|s) + target entropy]: SAC eq. 18 with log α for α (SAC's code, CORL)."""
     return -log_temperature * (log_density.detach() + target_entropy).mean(1)
 
@@ -311,5 +311,8 @@ def multiplier_loss(log_multiplier: Tensor, gap: Tensor, config: CQLConfig) -> T
     return -multiplier_of(log_multiplier) * config.conservative_weight * distance
 
 
-def _target_entropy(config: CQLConfig, box: ActionBox) -> float:
-    return float(-box.centre.numel()) if config.target_entropy is None else config.target_entropy
+def _target_entropy(config: CQLConfig, box: ActionBox) -> Tensor:
+    if config.target_entropy is not None:
+        return torch.full_like(box.log_volume, config.target_entropy)
+    # −A is meant for [-1, 1]: the entropy of a narrower box's policies is lower by the log of its scale.
+    return box.half_range.log().sum() - box.half_range.numel()

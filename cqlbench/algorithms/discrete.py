@@ -3,6 +3,9 @@
 Kumar et al. 2020, section 6 (Atari) and appendix F: with few actions the logsumexp needs no samples. There is
 no actor; a critic gives the values of all A actions at once, and the greedy one is the policy.
 
+These are functions for one's own loop: no reader gives discrete actions yet, so no command uses them. Of the
+settings they read the discount, the conservative weight, the softmax temperature and the gap's bounds.
+
 Shape letters: S seeds, B batch, K critics, O observation, A number of actions.
 """
 

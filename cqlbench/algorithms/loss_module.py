@@ -23,10 +23,11 @@ class Actor(TensorDictModuleBase):  # type: ignore[misc]  # tensordict has no ty
     in_keys = ("observation",)
     out_keys = ("action",)
 
-    def __init__(self, params: Params, box: ActionBox, generator: torch.Generator) -> None:
+    def __init__(self, params: Params, low: Tensor, high: Tensor, generator: torch.Generator) -> None:
         super().__init__()
         self.params = nn.ParameterDict({_safe(name): nn.Parameter(p) for name, p in params.items()})
-        self.box = box
+        self.register_buffer("low", low)
+        self.register_buffer("high", high)
         self.generator = generator
         self.deterministic = False
 
@@ -34,11 +35,13 @@ class Actor(TensorDictModuleBase):  # type: ignore[misc]  # tensordict has no ty
         """Write actions `[…, A]` for observations `[…, O]`."""
         observations = tensordict.get("observation")
         rows = observations.reshape(1, -1, observations.shape[-1])
-        policy = actor_distribution(_params(self.params), rows, self.box)
+        box = ActionBox.from_bounds(self.low, self.high)
+        policy = actor_distribution(_params(self.params), rows, box)
         if self.deterministic:
             actions = policy.mode()
         else:
-            normals = torch.empty_like(policy.mean).normal_(generator=self.generator)
+            # Drawn on the CPU, so that the module may move while its stream stays the same.
+            normals = torch.empty(policy.mean.shape).normal_(generator=self.generator).to(policy.mean)
             actions, _ = policy.sample(normals)
         tensordict.set("action", actions.view(*observations.shape[:-1], -1))
         return tensordict
@@ -50,7 +53,8 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
     Components: `loss_qvalue` (critics, penalty included), `loss_actor`, `loss_alpha` (entropy temperature)
     and `loss_alpha_prime` (Lagrange multiplier; 0 without it). Each depends on its own parameters alone, so
     their sum may be differentiated at once, with any optimiser. `actor_network` is a policy for collectors.
-    `update_targets` moves the target critics; call it after the optimiser's step.
+    `update_targets` moves the target critics; call it after the optimiser's step, in place of torchrl's
+    `SoftUpdate`. The module may be moved to a device or a dtype like any other.
 
     Args:
         config: the algorithm.
@@ -73,9 +77,10 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
         ]
         self.config = config
         self._generator = torch.Generator().manual_seed(seed)
-        self._box = ActionBox.from_bounds(low, high)
+        self.register_buffer("low", low)
+        self.register_buffer("high", high)
         state = initial_state(config, observation_size, low.numel(), [seed])
-        self.actor_network = Actor(state.parameters["actor"], self._box, self._generator)
+        self.actor_network = Actor(state.parameters["actor"], low, high, self._generator)
         self.critics = nn.ParameterDict(
             {_safe(name): nn.Parameter(p) for name, p in state.parameters["critics"].items()}
         )
@@ -120,7 +125,7 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
             batch,
             self._noise(batch),
             self.config,
-            self._box,
+            ActionBox.from_bounds(self.low, self.high),
         )
         values = {
             "loss_qvalue": result.critic,
@@ -148,10 +153,10 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
         M = N if self.config.max_q_backup else 1
 
         def normal(*shape: int) -> Tensor:
-            return torch.empty(shape, dtype=batch.actions.dtype).normal_(generator=self._generator)
+            return torch.empty(shape).normal_(generator=self._generator).to(batch.actions)
 
         return Noise(
-            random=torch.empty(S, B, N, A).uniform_(-1, 1, generator=self._generator),
+            random=torch.empty(S, B, N, A).uniform_(-1, 1, generator=self._generator).to(batch.actions),
             current=normal(S, B, N, A),
             next=normal(S, B, N, A),
             actor=normal(S, B, A),

@@ -58,8 +58,8 @@ class TrainState:
         return _flatten(self.state_dict())
 
     def finite(self) -> Tensor:
-        """`[S]` bool: the seeds whose parameters are all finite."""
-        flags = [torch.isfinite(t).reshape(len(t), -1).all(1) for _, t in _leaves(self.parameters)]
+        """`[S]` bool: the seeds whose parameters, targets and moments are all finite."""
+        flags = [torch.isfinite(t).reshape(len(t), -1).all(1) for t in self.tensors() if t.dim()]
         return torch.stack(flags).all(0)
 
 

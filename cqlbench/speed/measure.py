@@ -104,11 +104,7 @@ def measure_one(workload: Workload, device: torch.device, rounds: int, peaks: Pe
     def ours(count: int) -> float:
         return timed(partial(run, count), 1, device)
 
-    threads = torch.get_num_threads()
-    with (
-        Remote("torchrl", alone, device, threads) as torchrl,
-        Remote("plain", alone, device, threads) as plain,
-    ):
+    with Remote("torchrl", alone, device) as torchrl, Remote("plain", alone, device) as plain:
         contestants: dict[str, Contestant] = {"ours": ours, "torchrl": torchrl.steps, "plain": plain.steps}
         for name, step in here.items():
             contestants[name] = partial(timed, step, device=device)
@@ -142,7 +138,8 @@ def time_in_turns(
     """
     count = 4 * CHUNK if device.type == "cuda" else _STEPS_PER_TURN
     for steps in contestants.values():
-        steps(_WARMUP)
+        # Whole chunks on CUDA, so that every timed turn replays graphs and takes no step outside them.
+        steps(count if device.type == "cuda" else _WARMUP)
     samples: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, steps in contestants.items():
@@ -187,6 +184,7 @@ def write(rows: list[Row], growth: Growth | None, folder: Path, device: torch.de
         "schema_version": 1,
         "rows": [asdict(row) for row in rows],
         "memory": None if growth is None else asdict(growth),
+        "matmul_precision": torch.get_float32_matmul_precision(),
         "created_at": origin.created_at,
         "versions": origin.versions,
         "git": asdict(origin.git),

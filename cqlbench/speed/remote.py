@@ -22,14 +22,14 @@ class Remote:
     Args:
         name: a function of `cqlbench.speed.baselines`.
         workload: what it trains.
-        device: where.
-        threads: torch's threads, the same for all contestants.
+        device: where. Threads and the precision of products are this process's own.
     """
 
-    def __init__(self, name: str, workload: Workload, device: torch.device, threads: int) -> None:
+    def __init__(self, name: str, workload: Workload, device: torch.device) -> None:
         context = multiprocessing.get_context("spawn")
         self._here, there = context.Pipe()
-        arguments = (there, name, workload, str(device), threads)
+        settings = (torch.get_num_threads(), torch.get_float32_matmul_precision())
+        arguments = (there, name, workload, str(device), *settings)
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         there.close()
@@ -66,8 +66,11 @@ def timed(step: Callable[[], object], count: int, device: torch.device) -> float
     return time.perf_counter() - start
 
 
-def _serve(there: Connection, name: str, workload: Workload, device_name: str, threads: int) -> None:
+def _serve(
+    there: Connection, name: str, workload: Workload, device_name: str, threads: int, precision: str
+) -> None:
     torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision(precision)
     device = torch.device(device_name)
     step: Callable[[], None] = getattr(baselines, name)(workload, device)
     while True:

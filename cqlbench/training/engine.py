@@ -72,6 +72,8 @@ class Engine:
         seeds: Sequence[int],
         device: torch.device,
     ) -> None:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # streams and graphs belong to the current device
         self.config = config
         self.seeds = tuple(seeds)
         self.device = device

@@ -85,7 +85,6 @@ class IndexStream:
 
     def __init__(self, seeds: Sequence[int], batch_size: int, rows: int, device: torch.device) -> None:
         self._seeds = tuple(seeds)
-        self._batch_size = batch_size
         self._rows = rows
         self._device = device
         self._chunk = -1
@@ -100,7 +99,9 @@ class IndexStream:
         chunk, offset = divmod(step, CHUNK)
         if chunk != self._chunk:
             for position, seed in enumerate(self._seeds):
-                generator = torch_generator(seed, Purpose.BATCHES, chunk, device=self._device)
-                self._indices[:, position].random_(0, self._rows, generator=generator)
+                # Drawn on the CPU everywhere: which rows a seed sees does not depend on where it trains.
+                generator = torch_generator(seed, Purpose.BATCHES, chunk)
+                drawn = torch.randint(self._rows, (CHUNK, self._indices.shape[2]), generator=generator)
+                self._indices[:, position] = drawn.to(self._device)
             self._chunk = chunk
         return offset

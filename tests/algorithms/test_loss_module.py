@@ -108,3 +108,12 @@ def test_only_what_is_learned_needs_a_gradient(learn: bool) -> None:
     loss = CQLLoss(config, O, LOW, HIGH)
     assert loss.log_temperature.requires_grad is learn
     assert loss.log_multiplier.requires_grad is learn
+
+
+def test_it_moves_to_another_dtype() -> None:
+    loss = CQLLoss(CONFIG, O, LOW, HIGH).double()
+    values = loss(rows(B).double())
+    assert values["loss_qvalue"].dtype == torch.float64
+    assert loss.actor_network(TensorDict({"observation": torch.zeros(2, O).double()}, [2]))[
+        "action"
+    ].dtype == (torch.float64)

@@ -229,7 +229,8 @@ def temperature_loss(problem, log_temperature):
     size, total = len(problem.rewards), 0.0
     target_entropy = problem.settings.target_entropy
     if target_entropy is None:
-        target_entropy = -float(len(problem.low))
+        # SAC's -A on the box [-1, 1]; stretching the box by c adds log c per dimension.
+        target_entropy = -float(len(problem.low)) + float(np.sum(np.log((problem.high - problem.low) / 2)))
     for b in range(size):
         _, log_density = policy_sample(
             problem.actor, problem.observations[b], problem.actor_noise[b], problem.low, problem.high
