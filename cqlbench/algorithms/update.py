@@ -28,6 +28,7 @@ class TrainState:
         first_moments: Adam's, shaped as `parameters`.
         second_moments: Adam's, shaped as `parameters`.
         steps: scalar float: gradient steps taken.
+        alive: `[S]` bool: the seeds whose gradients have been finite so far. The others are frozen.
     """
 
     parameters: dict[str, Params]
@@ -35,6 +36,7 @@ class TrainState:
     first_moments: dict[str, Params]
     second_moments: dict[str, Params]
     steps: Tensor
+    alive: Tensor
 
     def state_dict(self) -> dict[str, Any]:
         """Nested dictionaries of tensors, sharing memory with this state."""
@@ -58,9 +60,9 @@ class TrainState:
         return _flatten(self.state_dict())
 
     def finite(self) -> Tensor:
-        """`[S]` bool: the seeds whose parameters, targets and moments are all finite."""
+        """`[S]` bool: the seeds that are alive, and whose parameters, targets and moments are all finite."""
         flags = [torch.isfinite(t).reshape(len(t), -1).all(1) for t in self.tensors() if t.dim()]
-        return torch.stack(flags).all(0)
+        return torch.stack([self.alive, *flags]).all(0)
 
 
 Update = Callable[[TrainState, Batch, Noise], tuple[TrainState, dict[str, Tensor]]]
@@ -100,6 +102,7 @@ def initial_state(
         first_moments=_map(parameters, torch.zeros_like),
         second_moments=_map(parameters, torch.zeros_like),
         steps=torch.zeros(()),
+        alive=torch.ones(len(seeds), dtype=torch.bool),
     )
 
 
@@ -122,9 +125,12 @@ def make_update(config: CQLConfig, box: ActionBox) -> Update:
         gradients, diagnostics = loss_gradients(state, batch, noise, config, box)
         with torch.no_grad():
             state.steps.add_(1)
+            norms = {group: norms_by_seed(gradients[group]) for group in rates}
+            _freeze_diverged(state, gradients, norms)
             for group, rate in rates.items():
                 if config.max_gradient_norm is not None:
-                    clip_by_seed(gradients[group], config.max_gradient_norm)
+                    clip_by_seed(gradients[group], norms[group], config.max_gradient_norm)
+                diagnostics[f"{group}_gradient_norm"] = norms[group]
                 _adam(state, group, gradients[group], rate)
             _polyak(state, config.polyak_rate, config.target_update_period)
         return state, diagnostics
@@ -179,13 +185,28 @@ def _adam(state: TrainState, group: str, gradients: Params, rate: float) -> None
     )
 
 
-def clip_by_seed(gradients: Params, max_norm: float) -> None:
-    """Scale one network's gradients of each seed, in place, to a joint norm of at most `max_norm`."""
+def norms_by_seed(gradients: Params) -> Tensor:
+    """The joint norm of one network's gradients, `[S]`."""
     squares = [gradient.reshape(len(gradient), -1).square().sum(1) for gradient in gradients.values()]
-    norms = torch.stack(squares).sum(0).sqrt()  # [S]
+    return torch.stack(squares).sum(0).sqrt()
+
+
+def clip_by_seed(gradients: Params, norms: Tensor, max_norm: float) -> None:
+    """Scale each seed's gradients in place to a joint norm (now `norms`, `[S]`) of at most `max_norm`."""
     factors = (max_norm / norms.clamp(min=1e-12)).clamp(max=1.0)
     for gradient in gradients.values():
         gradient.mul_(factors.view(-1, *[1] * (gradient.dim() - 1)))
+
+
+def _freeze_diverged(state: TrainState, gradients: dict[str, Params], norms: dict[str, Tensor]) -> None:
+    """Stop the seeds whose gradients are not finite where they are, without asking the host."""
+    state.alive.logical_and_(torch.stack(list(norms.values())).isfinite().all(0))
+    dead = ~state.alive
+    for group in norms:
+        for name, gradient in gradients[group].items():
+            mask = dead.view(-1, *[1] * (gradient.dim() - 1))
+            gradient.masked_fill_(mask, 0.0)
+            state.first_moments[group][name].masked_fill_(mask, 0.0)  # or Adam's momentum would carry on
 
 
 def _polyak(state: TrainState, rate: float, period: int) -> None:

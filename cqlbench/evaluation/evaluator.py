@@ -23,7 +23,7 @@ class Checkpointed:
         rollout: the episodes; `None` where the dataset has no environment.
         scores: `[S, E]` normalised, or `None` where the dataset has no endpoints.
         diagnostics: means over the gradient steps since the one before, one number per seed.
-        finite: `[S]`: whether the seed's parameters are finite.
+        finite: `[S]`: whether the seed trains on: one that has diverged is frozen.
         seconds: since the run began.
     """
 

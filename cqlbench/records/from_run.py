@@ -107,7 +107,7 @@ def failure(history: Sequence[Checkpointed], position: int) -> str | None:
             known = {k: v[position] for k, v in point.diagnostics.items()}
             broken = [name for name, value in known.items() if value != value or abs(value) == float("inf")]
             hint = f" Not finite before it: {', '.join(broken)}." if broken else ""
-            return f"Diverged: its parameters were not finite at gradient step {point.step}.{hint}"
+            return f"Diverged, and was frozen, by gradient step {point.step}.{hint}"
         if point.rollout is not None and point.rollout.failed[position]:
             return (
                 f"In the evaluation at gradient step {point.step}, its policy's actions or the simulator's "

@@ -13,6 +13,7 @@ from cqlbench.algorithms.update import (
     initial_state,
     loss_gradients,
     make_update,
+    norms_by_seed,
 )
 from cqlbench.config import CQLConfig
 from cqlbench.training.streams import NoiseShape, NoiseStream
@@ -118,7 +119,9 @@ def test_a_fixed_entropy_temperature_stays() -> None:
 
 def test_gradients_are_clipped_seed_by_seed() -> None:
     gradients = {"a": torch.tensor([[3.0, 0.0], [0.3, 0.0]]), "b": torch.tensor([[[4.0]], [[0.4]]])}
-    clip_by_seed(gradients, 1.0)
+    norms = norms_by_seed(gradients)
+    assert torch.allclose(norms, torch.tensor([5.0, 0.5]))
+    clip_by_seed(gradients, norms, 1.0)
     assert torch.allclose(gradients["a"], torch.tensor([[0.6, 0.0], [0.3, 0.0]]))
     assert torch.allclose(gradients["b"], torch.tensor([[[0.8]], [[0.4]]]))
 
@@ -142,3 +145,22 @@ def test_the_multiplier_grows_while_the_gap_is_above_its_target() -> None:
     assert (state.parameters["multiplier"]["log"] > config.initial_log_multiplier).all()
     fixed, _ = train([0, 1], steps=5)
     assert torch.equal(fixed.parameters["multiplier"]["log"], torch.ones(2))
+
+
+def test_a_seed_whose_gradients_are_not_finite_is_frozen_where_it_was() -> None:
+    state = initial_state(CONFIG, O, A, [0, 1])
+    update = make_update(CONFIG, BOX)
+    noise = NoiseStream([0, 1], NoiseShape.of(CONFIG, A), torch.device("cpu"))
+    for step in range(6):
+        batch = batch_for([0, 1], step)
+        if step == 3:
+            batch.rewards[0, 0] = float("inf")
+            before = state.clone()
+        state, _ = update(state, batch, noise(step))
+    assert state.finite().tolist() == [False, True]
+    for group, params in before.parameters.items():
+        for name, tensor in params.items():
+            assert torch.equal(state.parameters[group][name][0], tensor[0]), (group, name)
+    healthy, _ = train([1], steps=6)
+    for name, tensor in healthy.parameters["critics"].items():
+        assert torch.allclose(state.parameters["critics"][name][1], tensor[0], rtol=1e-4, atol=1e-6), name
