@@ -81,12 +81,19 @@ def _draw_points(axes: Axes, curve: Curve, places: Floats, colour: str) -> None:
 
 
 def _set_heights(axes: Axes, curve: Curve, behaviour: float | None) -> None:
-    """Room for every seed and for what made the data; a wide interval of few seeds may leave the frame."""
-    values = np.append(curve.values, [curve.low, curve.high]) if len(curve.steps) == 1 else curve.values
-    shown = [*values[np.isfinite(values)], 0.0]
+    """Room for every seed, their intervals and what made the data.
+
+    An interval of few seeds that is more than twice as high as all the rest leaves the frame.
+    """
+    shown = [*curve.values[np.isfinite(curve.values)], 0.0]
     if behaviour is not None:
         shown.append(behaviour)
     low, high = min(shown), max(shown)
+    band = np.concatenate([curve.low, curve.high])
+    band = band[np.isfinite(band)]
+    if band.size:
+        span = (high - low) or 1.0
+        low, high = min(low, max(band.min(), low - span / 2)), max(high, min(band.max(), high + span / 2))
     margin = 0.12 * ((high - low) or 1.0)
     axes.set_ylim(low - margin if low < 0 else 0.0, high + margin)
 
