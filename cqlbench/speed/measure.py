@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -149,7 +150,8 @@ def time_in_turns(
 
 def table(rows: list[Row]) -> Table:
     """The rows as a terminal table."""
-    made = Table(title="One gradient step: batch 256, N = 10, Hopper's dimensions")
+    title = "One gradient step: batch 256, N = 10, Hopper's dimensions"
+    made = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
     columns = ("Size", "S", "ms", "steps/s", "x floor", "x own", "x torchrl", "x plain", "GFLOP/s", "roof")
     for column in columns:
         made.add_column(column, justify="right", no_wrap=True)
