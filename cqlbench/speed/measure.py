@@ -151,7 +151,7 @@ def time_in_turns(
 def table(rows: list[Row]) -> Table:
     """The rows as a terminal table."""
     title = "One gradient step: batch 256, N = 10, Hopper's dimensions"
-    made = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
+    made = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     columns = ("Size", "S", "ms", "steps/s", "x floor", "x own", "x torchrl", "x plain", "GFLOP/s", "roof")
     for column in columns:
         made.add_column(column, justify="right", no_wrap=True)
