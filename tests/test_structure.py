@@ -15,7 +15,18 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "cqlbench"
 
 ORDER = ("data", "algorithms", "training", "evaluation", "records", "reporting")
-LEAVES = ("", "compose", "devices", "environments", "config", "seeding", "paths", "progress", "errors")
+LEAVES = (
+    "",
+    "atomic",
+    "compose",
+    "devices",
+    "environments",
+    "config",
+    "seeding",
+    "paths",
+    "progress",
+    "errors",
+)
 WIRING = ("plan", "speed", "cli", "runner", "behaviour_recipe")
 
 MODULE_LINES = 400

@@ -12,8 +12,6 @@ A policy is two files. `<name>.npz` holds float32 arrays, in the order of the la
 
 import io
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cqlbench import atomic
 from cqlbench.errors import DatasetError
 from cqlbench.paths import policies_dir
 
@@ -142,8 +141,8 @@ class BehaviourPolicy:
             buffer, allow_pickle=False, **arrays, action_low=self.action_low, action_high=self.action_high
         )
         notes = {"recipe": dict(self.recipe), "evaluation": dict(self.evaluation)}
-        _write_whole(path.with_suffix(".json"), (json.dumps(notes, indent=2) + "\n").encode())
-        _write_whole(path.with_suffix(".npz"), buffer.getvalue())
+        atomic.replace(path.with_suffix(".json"), (json.dumps(notes, indent=2) + "\n").encode())
+        atomic.replace(path.with_suffix(".npz"), buffer.getvalue())
 
     def sample(self, observations: NDArray[np.float64], normals: NDArray[np.float64]) -> Floats:
         """Stochastic actions, `[n, A]`, inside the action box.
@@ -213,18 +212,3 @@ def _problem(weights: Sequence[Floats], biases: Sequence[Floats], low: Floats, h
             f"its last layer has {weights[-1].shape[1]} outputs, and {len(low)} actions need {2 * len(low)}"
         )
     return None
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(unfinished).chmod(0o644)
-        Path(unfinished).replace(path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise

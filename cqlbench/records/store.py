@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from cqlbench.records import atomic
+from cqlbench import atomic
 from cqlbench.records.codec import from_json, to_json
 from cqlbench.records.schema import Record, RecordError, RecordKey
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from cqlbench.records import atomic
+from cqlbench import atomic
 from cqlbench.records.schema import Record, RecordError
 from cqlbench.records.store import run_folder
 from cqlbench.reporting.aggregate import summarise

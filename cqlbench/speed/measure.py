@@ -13,8 +13,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from cqlbench import atomic
 from cqlbench.errors import ConfigError
-from cqlbench.records import atomic, provenance
+from cqlbench.records import provenance
 from cqlbench.speed import baselines
 from cqlbench.speed.memory import Growth
 from cqlbench.speed.remote import Remote, timed

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from cqlbench import atomic
 from cqlbench.data import behaviour
 from cqlbench.data.behaviour import BehaviourPolicy, policy_path
 from cqlbench.errors import DatasetError
@@ -108,7 +109,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(behaviour.os, "fsync", interrupted)
+    monkeypatch.setattr(atomic.os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         make_policy(seed=1).save(path)
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
