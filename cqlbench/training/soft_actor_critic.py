@@ -188,7 +188,7 @@ class _Replay:
 
 
 def train(recipe: Recipe) -> Iterator[Snapshot]:
-    """Train one policy; yields a snapshot every `evaluation_interval` environment steps.
+    """Train one policy; yields a snapshot every `evaluation_interval` environment steps, the untrained one first.
 
     The caller decides when to stop reading; at most `max_steps` environment steps are taken.
     """
@@ -215,7 +215,7 @@ def _train(recipe: Recipe, environments: VectorEnvironment) -> Iterator[Snapshot
     ended = np.zeros(recipe.environments, np.bool_)
     gradient_steps = 0
     for steps in range(0, recipe.max_steps, recipe.environments):
-        if steps and steps % recipe.evaluation_interval < recipe.environments:
+        if steps % recipe.evaluation_interval < recipe.environments:
             yield _snapshot(steps, state, low, high)
         if steps < recipe.random_steps:
             actions = exploration.uniform(low, high, (recipe.environments, len(low))).astype(np.float32)
