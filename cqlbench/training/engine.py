@@ -1,17 +1,19 @@
 """The gradient steps of a seed batch on a fixed dataset: indices, gather, noise, update, diagnostics."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cqlbench.algorithms.cql import Batch
 from cqlbench.algorithms.networks import ActionBox, actor_distribution
-from cqlbench.algorithms.update import initial_state, make_update
+from cqlbench.algorithms.update import TrainState, initial_state, make_update
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
+from cqlbench.errors import ConfigError
 from cqlbench.training.graph import capture
 from cqlbench.training.streams import CHUNK, IndexStream, NoiseShape, NoiseStream
 
@@ -171,6 +173,40 @@ class Engine:
         self._sums.zero_()
         self._summed_steps = 0
         return dict(zip(self._names, means, strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the following steps and diagnostics depend on, sharing memory with the engine.
+
+        The streams of indices and noise are functions of (seed, step) and have no state.
+        """
+        summed = {"steps": self._summed_steps, "names": list(self._names)}
+        if self._sums is not None and self._latest is not None:
+            summed |= {"sums": self._sums, "latest": self._latest}
+        return {"train_state": self.state.state_dict(), "diagnostics": summed}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`, what `state_dict` gave on any device.
+
+        Raises:
+            ConfigError: it is of other networks or another number of seeds.
+        """
+        try:
+            theirs = TrainState(**state["train_state"])
+            if [t.shape for t in theirs.tensors()] != [t.shape for t in self.state.tensors()]:
+                raise ValueError("its tensors have other shapes")
+            self.state.copy_(theirs)
+            summed = state["diagnostics"]
+            self._names, self._summed_steps = tuple(summed["names"]), summed["steps"]
+            for mine in ("sums", "latest"):
+                kept = getattr(self, f"_{mine}")
+                if mine not in summed:
+                    setattr(self, f"_{mine}", None)
+                elif kept is None:
+                    setattr(self, f"_{mine}", summed[mine].to(self.device, copy=True))
+                else:
+                    kept.copy_(summed[mine])  # a captured graph adds to it where it lies
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"This training state does not fit the engine: {error}.") from error
 
     def finite_seeds(self) -> list[bool]:
         """Whether each seed's parameters are all finite. Synchronises."""

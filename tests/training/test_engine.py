@@ -1,6 +1,11 @@
 """Batches are the dataset's rows, preprocessed; nothing but steps moves the state."""
 
+import copy
+
+import pytest
 import torch
+
+from cqlbench.errors import ConfigError
 
 
 def test_a_batch_holds_whole_rows_preprocessed(make_engine, columns) -> None:
@@ -35,6 +40,25 @@ def test_diagnostics_are_means_since_the_last_call(make_engine) -> None:
     expected = torch.stack([d["td_loss"] for d in seen]).mean(0)
     assert torch.allclose(torch.tensor(means["td_loss"]), expected)
     assert engine.drain_diagnostics() == {}
+
+
+def test_a_loaded_state_goes_on_exactly(make_engine) -> None:
+    engine, other = make_engine(), make_engine()
+    for step in range(3):
+        engine.step(step)
+    other.load_state_dict(copy.deepcopy(engine.state_dict()))
+    for step in range(3, 6):
+        engine.step(step)
+        other.step(step)
+    for mine, theirs in zip(engine.state.tensors(), other.state.tensors(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert engine.drain_diagnostics() == other.drain_diagnostics()
+
+
+def test_the_state_of_other_networks_is_refused(make_engine) -> None:
+    for seeds in ((0,), (0, 1, 2)):
+        with pytest.raises(ConfigError, match="does not fit"):
+            make_engine(0, 1).load_state_dict(make_engine(*seeds).state_dict())
 
 
 def test_acting_is_deterministic_bounded_and_normalises_as_training_does(make_engine) -> None:
