@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from cqlbench.algorithms.networks import ActionBox
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.training.engine import Columns, Engine
@@ -37,8 +38,7 @@ def make_engine() -> Callable[..., Engine]:
             columns or _columns(),
             normalizer,
             RewardTransform(scale=2.0, bias=1.0),
-            -torch.ones(A),
-            torch.ones(A),
+            ActionBox.from_bounds(-torch.ones(A), torch.ones(A)),
             seeds or (0, 1),
             device,
         )
