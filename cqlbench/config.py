@@ -13,6 +13,9 @@ from omegaconf import MISSING
 class CQLConfig:
     """One CQL(H) agent. Everything that changes a gradient is here.
 
+    With discrete actions there are critics only; what concerns the actor, the entropy and proposals is not read,
+    and options that would change the algorithm are refused (`cqlbench.algorithms.discrete`).
+
     Attributes:
         name: the name in tables and record keys.
         discount: γ.
