@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from cqlbench.algorithms.cql import Batch
 from cqlbench.algorithms.networks import Params, init_mlp, mlp
@@ -66,7 +65,7 @@ def all_values(critics: Params, observations: Tensor) -> Tensor:
 def greedy_actions(critics: Params, observations: Tensor) -> Tensor:
     """The action of the largest mean over critics, one-hot `[S, B, A]`; NaN where a value is not finite."""
     values = all_values(critics, observations).mean(1)  # [S, B, A]
-    chosen = functional.one_hot(values.argmax(-1), values.shape[-1])
+    chosen = torch.zeros_like(values).scatter_(-1, values.argmax(-1, keepdim=True), 1.0)
     return chosen + 0 * values  # or a critic that has diverged would look like one that has decided
 
 
