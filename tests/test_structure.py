@@ -27,7 +27,16 @@ LEAVES = (
     "progress",
     "errors",
 )
-WIRING = ("plan", "speed", "cli", "runner", "behaviour_recipe", "policy_evaluation", "policy_family")
+WIRING = (
+    "plan",
+    "speed",
+    "cli",
+    "runner",
+    "behaviour_recipe",
+    "policy_evaluation",
+    "policy_family",
+    "data_collect",
+)
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60
