@@ -15,16 +15,25 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cqlbench.config import BenchConfig
+from cqlbench.config import BenchConfig, CQLTrainerConfig
 from cqlbench.errors import ConfigError
 from cqlbench.paths import benchmarks_dir
 
-_SHORTHANDS = {"steps": "budget.steps"}
-_TEXT = ("dataset", "source", "device", "results")
+_SHORTHANDS = {"steps": "budget.steps", "logger": "trainer.logger"}
+TEXT = ("dataset", "source", "device", "results")
+"""Keys whose values are taken as they stand, whatever Hydra's grammar would make of them."""
 _GROUPS = ("algorithm", "budget", "preset")
 _HIGHEST_SEED = 2**32 - 1
 
+_SCORED = tuple(f"trainer.{f.name}" for f in dataclasses.fields(CQLTrainerConfig) if "scored" in f.metadata)
+_DECIDED = {
+    f"trainer.{f.name}": f.metadata["decided"]
+    for f in dataclasses.fields(CQLTrainerConfig)
+    if "decided" in f.metadata
+}
+
 ConfigStore.instance().store(name="bench_schema", node=BenchConfig)
+ConfigStore.instance().store(group="trainer", name="cqlbench", node=CQLTrainerConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +67,14 @@ def compose_bench(words: Sequence[str], default_budget: str, preset: str = "") -
         _check_key(override)
     if not any(override.startswith("dataset=") and override != "dataset=''" for override in overrides):
         raise ConfigError("No dataset was named; say for instance dataset=hopper-medium.")
-    changes = tuple(o for o in overrides if o.startswith(("algorithm", "budget.")))
+    changes = tuple(o for o in overrides if o.startswith(("algorithm", "budget.", *_SCORED)))
     if not any(override.startswith("budget=") for override in overrides):
         overrides.insert(0, f"budget={default_budget}")
     if preset and not any(override.startswith("preset=") for override in overrides):
         overrides.insert(0, f"preset={preset}")
     config = _compose(overrides)
     check(config)
+    check_trainer(config)
     return Composed(config, changes)
 
 
@@ -77,6 +87,17 @@ def word(words: Sequence[str], key: str, default: str) -> str:
 def as_dict(config: Any) -> dict[str, Any]:
     """A config dataclass as plain dictionaries, lists and numbers."""
     return dataclasses.asdict(config)
+
+
+def scored_trainer_settings(config: BenchConfig) -> dict[str, Any]:
+    """The trainer's settings that can change a score, where they are not the defaults."""
+    defaults = CQLTrainerConfig()
+    names = [name.removeprefix("trainer.") for name in _SCORED]
+    return {
+        name: getattr(config.trainer, name)
+        for name in names
+        if getattr(config.trainer, name) != getattr(defaults, name)
+    }
 
 
 def check(config: BenchConfig) -> None:
@@ -126,6 +147,24 @@ def check(config: BenchConfig) -> None:
             )
 
 
+def check_trainer(config: BenchConfig) -> None:
+    """Refuse trainer settings that make no sense.
+
+    Raises:
+        ConfigError: naming the key, its value and what is allowed.
+    """
+    trainer, interval = config.trainer, config.budget.evaluation_interval
+    for key in ("optim_steps_per_batch", "log_interval", "save_trainer_interval"):
+        _at_least(f"trainer.{key}", getattr(trainer, key), 1)
+    if interval % trainer.optim_steps_per_batch:
+        raise ConfigError(
+            f"trainer.optim_steps_per_batch={trainer.optim_steps_per_batch} must divide "
+            f"budget.evaluation_interval={interval}: evaluation happens between batches of steps."
+        )
+    if trainer.clip_norm is not None and not trainer.clip_norm > 0:
+        raise ConfigError(f"trainer.clip_norm={trainer.clip_norm} must be positive.")
+
+
 def _at_least(key: str, value: float, least: float) -> None:
     if not (math.isfinite(value) and value >= least):
         raise ConfigError(f"{key}={value} must be a number of at least {least}.")
@@ -142,13 +181,15 @@ def _expand(word: str) -> str:
         elif not value.startswith("["):
             value = f"[{value}]" if value != "0" else "[]"
         value = value.replace(" ", "")
-    elif key in _TEXT:
+    elif key in TEXT:
         value = "'" + value.replace("'", "\\'") + "'"  # paths hold what Hydra's grammar would trip over
     return f"{_SHORTHANDS.get(key, key)}={value}"
 
 
 def _check_key(override: str) -> None:
     key = override.partition("=")[0]
+    if key in _DECIDED:
+        raise ConfigError(f"{key} cannot be set in a run from the command line: {_DECIDED[key]}.")
     valid = [*_flatten("", as_dict(BenchConfig())), *_GROUPS, *_SHORTHANDS]
     if key not in valid:
         nearest = difflib.get_close_matches(key, valid, n=1, cutoff=0.5) or difflib.get_close_matches(
@@ -168,7 +209,7 @@ def _flatten(prefix: str, tree: dict[str, Any]) -> list[str]:
     names = []
     for key, value in tree.items():
         names += _flatten(f"{prefix}{key}.", value) if isinstance(value, dict) else [prefix + key]
-    return names
+    return [name for name in names if not name.endswith("_target_")]
 
 
 def _compose(overrides: list[str]) -> BenchConfig:

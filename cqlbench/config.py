@@ -5,8 +5,19 @@ Defaults are those of CORL's gym-mujoco v2 configs (see `benchmarks/algorithm/cq
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from omegaconf import MISSING
+
+
+def _decided(by: str, default: Any = None) -> Any:
+    """A field that has its value from elsewhere in a run from the command line; `by` says from where."""
+    return field(default=default, metadata={"decided": by})
+
+
+def _scored(default: Any) -> Any:
+    """A field of the trainer that can change a score, and so belongs to a run's identity."""
+    return field(default=default, metadata={"scored": True})
 
 
 @dataclass
@@ -119,8 +130,76 @@ class BudgetConfig:
 
 
 @dataclass
+class CQLTrainerConfig:
+    """Hydra's counterpart of `CQLTrainer`: `trainer: cqlbench` in a defaults list, one field per argument.
+
+    What a run from the command line takes from its dataset, algorithm or budget cannot be set there twice.
+
+    Attributes:
+        engine: dataset, algorithm and seeds, as the fused step takes them.
+        collector: a torchrl collector, to collect and train; `None` trains offline.
+        total_frames: environment frames to collect; 0 offline.
+        offline_steps: gradient steps on the buffer, before or without collection.
+        frame_skip: factor of the frame count, as in torchrl.
+        optim_steps_per_batch: gradient steps per collected batch; offline, between hooks (evaluation is one).
+        loss_module: a torchrl `LossModule`, or any callable that returns loss components.
+        optimizer: `None` is one Adam with a parameter group per network.
+        logger: `csv`, `tensorboard`, `wandb`, `mlflow`, `trackio` or `none`; in Python any torchrl logger.
+        clip_grad_norm: clip gradient norms, by seed; `false` clamps each gradient's values instead.
+        clip_norm: to how much; `None` clips nothing, and logs the norms.
+        progress_bar: show steps/s, time left and the latest score.
+        seed: an integer or a list: the seed batch.
+        save_trainer_interval: gradient steps between checkpoints.
+        save_trainer_file: where checkpoints go.
+        checkpoint: a torchrl `Checkpoint` to save with.
+        checkpoint_rotation: how many checkpoints are kept.
+        checkpoint_metadata: saved with each checkpoint.
+        log_interval: gradient steps between logged values.
+        replay_buffer: the dataset, as any torchrl buffer; offline training never extends it.
+        enable_logging: log statistics of the batches trained on.
+        log_rewards: those of their rewards.
+        log_actions: those of their actions.
+        log_observations: those of their observations.
+        target_net_updater: `None` is polyak averaging; or a torchrl `SoftUpdate` or `HardUpdate`.
+        async_collection: collect while training.
+        log_timings: log the time that each part of the loop takes.
+        auto_log_optim_steps: log the number of gradient steps.
+    """
+
+    engine: Any = _decided("dataset and algorithm decide it")
+    collector: Any = _decided("a run trains offline")
+    total_frames: int = _decided("a run trains offline", 0)
+    offline_steps: int = _decided("budget.steps decides it", 0)
+    frame_skip: int = _decided("a run trains offline", 1)
+    optim_steps_per_batch: int = 1_000
+    loss_module: Any = _decided("algorithm decides it")
+    optimizer: Any = _decided("algorithm and its learning rates decide it")
+    logger: Any = None
+    clip_grad_norm: bool = _scored(True)
+    clip_norm: float | None = _scored(None)
+    progress_bar: bool = True
+    seed: Any = _decided("seeds decides it")
+    save_trainer_interval: int = 10_000
+    save_trainer_file: str | None = None
+    checkpoint: Any = _decided("an object that only Python can make")
+    checkpoint_rotation: Any = None
+    checkpoint_metadata: Any = None
+    log_interval: int = 1_000
+    replay_buffer: Any = _decided("dataset decides it")
+    enable_logging: bool = True
+    log_rewards: bool = True
+    log_actions: bool = True
+    log_observations: bool = False
+    target_net_updater: Any = _decided("algorithm.polyak_rate and algorithm.target_update_period decide it")
+    async_collection: bool = _decided("a run trains offline", False)
+    log_timings: bool = False
+    auto_log_optim_steps: bool = True
+    _target_: str = "cqlbench.training.trainer_config.make_cql_trainer"
+
+
+@dataclass
 class BenchConfig:
-    """One `cqlbench bench` run: one dataset, one algorithm, one budget, several seeds trained together.
+    """One run: one dataset, one algorithm, one budget, several seeds trained together.
 
     Attributes:
         dataset: a dataset id, a short name (`hopper-medium`), or the path of an HDF5 file or Minari folder.
@@ -128,7 +207,10 @@ class BenchConfig:
         seeds: the seed batch.
         device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
         tf32: on CUDA, let matrix products round their factors to TF32 (10 bits of mantissa).
-        results: folder for records, tables and plots.
+        results: folder for records, policies, logs, tables and plots.
+        algorithm: the agent, field by field.
+        budget: how much is computed, field by field.
+        trainer: logging and the like, field by field.
     """
 
     dataset: str = MISSING
@@ -139,3 +221,4 @@ class BenchConfig:
     results: str = "results"
     algorithm: CQLConfig = field(default_factory=CQLConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+    trainer: CQLTrainerConfig = field(default_factory=CQLTrainerConfig)
