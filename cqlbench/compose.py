@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cqlbench.config import BenchConfig, CQLTrainerConfig
+from cqlbench.config import TRAINER_DECIDED, TRAINER_SCORED, BenchConfig, CQLTrainerConfig
 from cqlbench.errors import ConfigError
 from cqlbench.paths import benchmarks_dir
 
@@ -23,14 +23,8 @@ _SHORTHANDS = {"steps": "budget.steps", "logger": "trainer.logger"}
 TEXT = ("dataset", "source", "device", "results")
 """Keys whose values are taken as they stand, whatever Hydra's grammar would make of them."""
 _GROUPS = ("algorithm", "budget", "preset")
+_CHANGING = ("algorithm", "budget.", *(f"trainer.{name}" for name in TRAINER_SCORED))
 _HIGHEST_SEED = 2**32 - 1
-
-_SCORED = tuple(f"trainer.{f.name}" for f in dataclasses.fields(CQLTrainerConfig) if "scored" in f.metadata)
-_DECIDED = {
-    f"trainer.{f.name}": f.metadata["decided"]
-    for f in dataclasses.fields(CQLTrainerConfig)
-    if "decided" in f.metadata
-}
 
 ConfigStore.instance().store(name="bench_schema", node=BenchConfig)
 ConfigStore.instance().store(group="trainer", name="cqlbench", node=CQLTrainerConfig)
@@ -67,7 +61,7 @@ def compose_bench(words: Sequence[str], default_budget: str, preset: str = "") -
         _check_key(override)
     if not any(override.startswith("dataset=") and override != "dataset=''" for override in overrides):
         raise ConfigError("No dataset was named; say for instance dataset=hopper-medium.")
-    changes = tuple(o for o in overrides if o.startswith(("algorithm", "budget.", *_SCORED)))
+    changes = tuple(o for o in overrides if o.startswith(_CHANGING))
     if not any(override.startswith("budget=") for override in overrides):
         overrides.insert(0, f"budget={default_budget}")
     if preset and not any(override.startswith("preset=") for override in overrides):
@@ -91,13 +85,8 @@ def as_dict(config: Any) -> dict[str, Any]:
 
 def scored_trainer_settings(config: BenchConfig) -> dict[str, Any]:
     """The trainer's settings that can change a score, where they are not the defaults."""
-    defaults = CQLTrainerConfig()
-    names = [name.removeprefix("trainer.") for name in _SCORED]
-    return {
-        name: getattr(config.trainer, name)
-        for name in names
-        if getattr(config.trainer, name) != getattr(defaults, name)
-    }
+    ours, defaults = vars(config.trainer), vars(CQLTrainerConfig())
+    return {name: ours[name] for name in TRAINER_SCORED if ours[name] != defaults[name]}
 
 
 def check(config: BenchConfig) -> None:
@@ -188,8 +177,9 @@ def _expand(word: str) -> str:
 
 def _check_key(override: str) -> None:
     key = override.partition("=")[0]
-    if key in _DECIDED:
-        raise ConfigError(f"{key} cannot be set in a run from the command line: {_DECIDED[key]}.")
+    group, _, name = key.partition(".")
+    if group == "trainer" and name in TRAINER_DECIDED:
+        raise ConfigError(f"{key} cannot be set in a run from the command line: {TRAINER_DECIDED[name]}.")
     valid = [*_flatten("", as_dict(BenchConfig())), *_GROUPS, *_SHORTHANDS]
     if key not in valid:
         nearest = difflib.get_close_matches(key, valid, n=1, cutoff=0.5) or difflib.get_close_matches(

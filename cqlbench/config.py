@@ -10,16 +10,6 @@ from typing import Any
 from omegaconf import MISSING
 
 
-def _decided(by: str, default: Any = None) -> Any:
-    """A field that has its value from elsewhere in a run from the command line; `by` says from where."""
-    return field(default=default, metadata={"decided": by})
-
-
-def _scored(default: Any) -> Any:
-    """A field of the trainer that can change a score, and so belongs to a run's identity."""
-    return field(default=default, metadata={"scored": True})
-
-
 @dataclass
 class CQLConfig:
     """One CQL(H) agent. Everything that changes a gradient is here.
@@ -145,6 +135,7 @@ class CQLTrainerConfig:
         loss_module: a torchrl `LossModule`, or any callable that returns loss components.
         optimizer: `None` is one Adam with a parameter group per network.
         logger: `csv`, `tensorboard`, `wandb`, `mlflow`, `trackio` or `none`; in Python any torchrl logger.
+            `cqlbench train` takes `csv` where none is named.
         clip_grad_norm: clip gradient norms, by seed; `false` clamps each gradient's values instead.
         clip_norm: to how much; `None` clips nothing, and logs the norms.
         progress_bar: show steps/s, time left and the latest score.
@@ -166,35 +157,55 @@ class CQLTrainerConfig:
         auto_log_optim_steps: log the number of gradient steps.
     """
 
-    engine: Any = _decided("dataset and algorithm decide it")
-    collector: Any = _decided("a run trains offline")
-    total_frames: int = _decided("a run trains offline", 0)
-    offline_steps: int = _decided("budget.steps decides it", 0)
-    frame_skip: int = _decided("a run trains offline", 1)
+    engine: Any = None
+    collector: Any = None
+    total_frames: int = 0
+    offline_steps: int = 0
+    frame_skip: int = 1
     optim_steps_per_batch: int = 1_000
-    loss_module: Any = _decided("algorithm decides it")
-    optimizer: Any = _decided("algorithm and its learning rates decide it")
+    loss_module: Any = None
+    optimizer: Any = None
     logger: Any = None
-    clip_grad_norm: bool = _scored(True)
-    clip_norm: float | None = _scored(None)
+    clip_grad_norm: bool = True
+    clip_norm: float | None = None
     progress_bar: bool = True
-    seed: Any = _decided("seeds decides it")
+    seed: Any = None
     save_trainer_interval: int = 10_000
     save_trainer_file: str | None = None
-    checkpoint: Any = _decided("an object that only Python can make")
+    checkpoint: Any = None
     checkpoint_rotation: Any = None
     checkpoint_metadata: Any = None
     log_interval: int = 1_000
-    replay_buffer: Any = _decided("dataset decides it")
+    replay_buffer: Any = None
     enable_logging: bool = True
     log_rewards: bool = True
     log_actions: bool = True
     log_observations: bool = False
-    target_net_updater: Any = _decided("algorithm.polyak_rate and algorithm.target_update_period decide it")
-    async_collection: bool = _decided("a run trains offline", False)
+    target_net_updater: Any = None
+    async_collection: bool = False
     log_timings: bool = False
     auto_log_optim_steps: bool = True
     _target_: str = "cqlbench.training.trainer_config.make_cql_trainer"
+
+
+TRAINER_DECIDED = {
+    "engine": "dataset and algorithm decide it",
+    "collector": "a run trains offline",
+    "total_frames": "a run trains offline",
+    "offline_steps": "budget.steps decides it",
+    "frame_skip": "a run trains offline",
+    "loss_module": "algorithm decides it",
+    "optimizer": "algorithm and its learning rates decide it",
+    "seed": "seeds decides it",
+    "checkpoint": "an object that only Python can make",
+    "replay_buffer": "dataset decides it",
+    "target_net_updater": "algorithm.polyak_rate and algorithm.target_update_period decide it",
+    "async_collection": "a run trains offline",
+}
+"""Fields of the trainer that a run from the command line has from elsewhere, and from where."""
+
+TRAINER_SCORED = ("clip_grad_norm", "clip_norm")
+"""Fields of the trainer that can change a score, and so belong to a run's identity."""
 
 
 @dataclass

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cqlbench.algorithms.cql import Batch
@@ -219,6 +221,24 @@ class Engine:
         """Deterministic actions of every seed at its own raw observations, `[S, E, O]` -> `[S, E, A]`."""
         normalized = self._normalize(observations.to(self.device, torch.float32))
         return actor_distribution(self.state.parameters["actor"], normalized, self._box).mode()
+
+    def policy(self, position: int) -> dict[str, NDArray[np.float32]]:
+        """What `act` computes with, for the seed at `position` of the batch: see `records/policy.py`."""
+        actor = self.state.parameters["actor"]
+        box = {
+            "action_low": self._box.centre - self._box.half_range,
+            "action_high": self._box.centre + self._box.half_range,
+        }
+        tensors = {
+            **{
+                name: each[position] if "weight" in name else each[position, 0]
+                for name, each in actor.items()
+            },
+            "observation_mean": self._mean,
+            "observation_scale": self._inverse_std,
+            **box,
+        }
+        return {name: tensor.numpy(force=True).copy() for name, tensor in tensors.items()}
 
     def seconds_per_step(self, steps: int = 8) -> float:
         """The time of a gradient step. Afterwards training is where it was."""
