@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -25,9 +24,6 @@ TEXT = ("dataset", "source", "device", "results")
 _GROUPS = ("algorithm", "budget", "preset")
 _CHANGING = ("algorithm", "budget.", *(f"trainer.{name}" for name in TRAINER_SCORED))
 _HIGHEST_SEED = 2**32 - 1
-
-ConfigStore.instance().store(name="bench_schema", node=BenchConfig)
-ConfigStore.instance().store(group="trainer", name="cqlbench", node=CQLTrainerConfig)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ Defaults are those of CORL's gym-mujoco v2 configs (see `benchmarks/algorithm/cq
 from dataclasses import dataclass, field
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 
@@ -199,7 +200,7 @@ TRAINER_DECIDED = {
     "seed": "seeds decides it",
     "checkpoint": "an object that only Python can make",
     "replay_buffer": "dataset decides it",
-    "target_net_updater": "algorithm.polyak_rate and algorithm.target_update_period decide it",
+    "target_net_updater": "algorithm.polyak_rate decides it",
     "async_collection": "a run trains offline",
 }
 """Fields of the trainer that a run from the command line has from elsewhere, and from where."""
@@ -233,3 +234,7 @@ class BenchConfig:
     algorithm: CQLConfig = field(default_factory=CQLConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     trainer: CQLTrainerConfig = field(default_factory=CQLTrainerConfig)
+
+
+ConfigStore.instance().store(name="bench_schema", node=BenchConfig)
+ConfigStore.instance().store(group="trainer", name="cqlbench", node=CQLTrainerConfig)

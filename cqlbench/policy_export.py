@@ -39,7 +39,7 @@ class Policy(nn.Module):
             weight, bias = arrays[f"{number}.weight"], arrays[f"{number}.bias"]
             if number == len(saved.layers) - 1:  # of [mean | log standard deviation], the mean
                 weight, bias = weight[:, : len(low)], bias[: len(low)]
-            linear = nn.Linear(*weight.shape, device="meta")  # nothing is drawn
+            linear = nn.Linear(weight.shape[0], weight.shape[1], device="meta")  # nothing is drawn
             linear.weight = nn.Parameter(weight.T.contiguous(), requires_grad=False)
             linear.bias = nn.Parameter(bias.clone(), requires_grad=False)
             layers += [nn.ReLU(), linear] if number else [linear]

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -80,11 +80,11 @@ def job_words(word: str) -> list[str]:
         override: Override = OverridesParser.create().parse_override(word)
         if not override.is_sweep_override():
             return [word]
-        values = [each.partition("=")[2] for each in override.sweep_string_iterator()]
+        if isinstance(override.value(), Glob):
+            raise ConfigError(f"{word} cannot be swept over; list the values: {key}=a,b.")
+        values = list(override.sweep_string_iterator())
     except HydraException:
         return [word]  # composition says what is wrong with it; and a path may hold anything
-    except (NotImplementedError, TypeError, ValueError) as error:
-        raise ConfigError(f"{word} cannot be swept over; list the values: {key}=a,b.") from error
     if key == "seeds":
         values = [f"[{value}]" if value.isdigit() else value for value in values]
     if key in TEXT:
