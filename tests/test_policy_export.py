@@ -1,0 +1,143 @@
+"""An exported policy needs torch (or an ONNX runtime) alone, and acts as the evaluated policy does."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cqlbench.cli import main
+from cqlbench.config import CQLConfig
+from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
+from cqlbench.policy_export import FORMATS, Policy, exported
+from cqlbench.records.policy import SavedPolicy
+from cqlbench.training.engine import Columns, Engine
+
+PROGRAM = """
+import sys
+sys.modules["cqlbench"] = None  # importing it would fail
+import numpy as np
+kind, policy, observations, actions = sys.argv[1:]
+x = np.load(observations)
+if kind == "onnx":
+    import onnxruntime
+    (y,) = onnxruntime.InferenceSession(policy).run(None, {"observation": x})
+else:
+    import torch
+    extra = {"cqlbench.json": ""}
+    if kind == "torchscript":
+        import warnings
+        warnings.simplefilter("ignore")
+        module = torch.jit.load(policy, _extra_files=extra)
+    else:
+        module = torch.export.load(policy, extra_files=extra).module()
+    y = module(torch.from_numpy(x)).detach().numpy()
+    assert b"dataset" in (extra["cqlbench.json"].encode() if isinstance(extra["cqlbench.json"], str)
+                          else extra["cqlbench.json"])
+np.save(actions, y)
+"""
+NEEDS_ONNX = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("onnx", "onnxscript", "onnxruntime"))), reason="no ONNX here"
+)
+
+
+@pytest.fixture
+def trained() -> Engine:
+    generator = torch.Generator().manual_seed(0)
+    observations = 3 + 2 * torch.randn(2, 100, 4, generator=generator)
+    actions, rewards = observations[0, :, :2].tanh(), observations[0, :, 2]
+    engine = Engine(
+        CQLConfig(
+            actor_hidden=[16, 16], critic_hidden=[8], batch_size=8, proposals=2, actor_learning_rate=0.05
+        ),
+        Columns(observations[0], actions, rewards, observations[1], rewards > 6),
+        ObservationNormalizer(np.full(4, 3, np.float32), np.full(4, 1.7, np.float32)),
+        RewardTransform(),
+        -torch.ones(2),
+        torch.ones(2),
+        (3, 5),
+        torch.device("cpu"),
+    )
+    for step in range(20):
+        engine.step(step)
+    return engine
+
+
+def saved(engine: Engine, position: int) -> SavedPolicy:
+    return SavedPolicy(engine.policy(position), {"run": "a/b-c", "seed": 5, "dataset": "a"})
+
+
+@pytest.mark.parametrize("kind", ["export", "torchscript", pytest.param("onnx", marks=NEEDS_ONNX)])
+def test_a_program_without_cqlbench_gets_the_evaluators_actions(trained, tmp_path: Path, kind: str) -> None:
+    observations = np.random.default_rng(0).normal(3, 2, (2, 7, 4)).astype(np.float32)
+    evaluated = trained.act(torch.from_numpy(observations)).numpy()
+    assert evaluated.std(axis=1).min() > 0.01, "a policy that looks at its observation"
+    for position in range(2):
+        path = tmp_path / f"policy{position}{FORMATS[kind]}"
+        path.write_bytes(exported(saved(trained, position), kind))
+        for rows in (7, 1) if position else (7,):
+            np.save(tmp_path / "observations.npy", observations[position, :rows])
+            names = [str(path), str(tmp_path / "observations.npy"), str(tmp_path / "actions.npy")]
+            subprocess.run([sys.executable, "-c", PROGRAM, kind, *names], check=True, cwd=tmp_path)
+            actions = np.load(tmp_path / "actions.npy")
+            np.testing.assert_allclose(actions, evaluated[position, :rows], rtol=1e-5, atol=1e-6)
+
+
+def test_a_box_that_is_not_the_unit_box(trained) -> None:
+    policy = saved(trained, 0)
+    low, high = np.array([-3.0, 1.0], np.float32), np.array([1.0, 2.0], np.float32)
+    wide = SavedPolicy({**policy.arrays, "action_low": low, "action_high": high}, policy.notes)
+    x = torch.linspace(0, 6, 20).view(5, 4)
+    unit = Policy(policy)(x).numpy()
+    np.testing.assert_allclose(
+        Policy(wide)(x).numpy(), low + (high - low) * (unit + 1) / 2, rtol=1e-5, atol=1e-6
+    )
+
+
+def export(world: Path, *words: str) -> int:
+    return main(["export", *words, "--results", str(world / "results")])
+
+
+def test_the_command_finds_a_run_by_what_bench_prints(world, bench, capfd, monkeypatch) -> None:
+    monkeypatch.chdir(world)
+    _, out, _ = bench("dataset=tiny-hopper", "seeds=[4,6]")
+    run = next(line.split()[1] for line in out.splitlines() if line.startswith("Run "))
+    assert export(world, "--run", run, "--seed", "6", "--output", "p.pt") == 0
+    assert "torchscript: 11 observations -> 3 actions" in capfd.readouterr().out
+    assert export(world, f"run={run.rpartition('/')[2]}") == 0
+    written = Path(capfd.readouterr().out.split()[1])
+    assert written.name == f"{run.replace('/', '-')}-seed4.pt2"
+    extra = {"cqlbench.json": ""}
+    torch.export.load(written, extra_files=extra)
+    notes = json.loads(extra["cqlbench.json"])
+    assert (notes["run"], notes["seed"], notes["step"]) == (run, 4, 6)
+    assert notes["config"]["algorithm"]["batch_size"] == 8
+    assert notes["environment"] == {"id": "Hopper-v4", "max_episode_steps": 50, "kwargs": {}}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "No run was named"),
+        (["run=x"], "There is no run 'x'"),
+        (["run=x", "format=tf"], "no format 'tf'; there is export, torchscript, onnx"),
+        (["run=x", "seed=a"], "seed=a must be a whole number"),
+        (["rum=x"], "'rum=x' is not understood"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path: Path, capsys, words: list[str], sentence: str) -> None:
+    assert export(tmp_path, *words) == 2
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_onnx_without_its_packages_is_one_sentence(trained, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    monkeypatch.setitem(sys.modules, "onnx", type(sys)("onnx"))
+    with pytest.raises(Exception, match=r"format=onnx needs onnxscript: pip install 'cqlbench\[onnx\]'"):
+        exported(saved(trained, 0), "onnx")
