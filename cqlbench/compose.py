@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cqlbench.config import TRAINER_DECIDED, TRAINER_SCORED, BenchConfig, CQLTrainerConfig
+from cqlbench.config import TRAINER_DECIDED, BenchConfig
 from cqlbench.errors import ConfigError
 from cqlbench.paths import benchmarks_dir
 
@@ -22,7 +22,6 @@ _SHORTHANDS = {"steps": "budget.steps", "logger": "trainer.logger"}
 TEXT = ("dataset", "source", "device", "results")
 """Keys whose values are taken as they stand, whatever Hydra's grammar would make of them."""
 _GROUPS = ("algorithm", "budget", "preset")
-_CHANGING = ("algorithm", "budget.", *(f"trainer.{name}" for name in TRAINER_SCORED))
 _HIGHEST_SEED = 2**32 - 1
 
 
@@ -57,7 +56,7 @@ def compose_bench(words: Sequence[str], default_budget: str, preset: str = "") -
         _check_key(override)
     if not any(override.startswith("dataset=") and override != "dataset=''" for override in overrides):
         raise ConfigError("No dataset was named; say for instance dataset=hopper-medium.")
-    changes = tuple(o for o in overrides if o.startswith(_CHANGING))
+    changes = tuple(o for o in overrides if o.startswith(("algorithm", "budget.")))
     if not any(override.startswith("budget=") for override in overrides):
         overrides.insert(0, f"budget={default_budget}")
     if preset and not any(override.startswith("preset=") for override in overrides):
@@ -77,12 +76,6 @@ def word(words: Sequence[str], key: str, default: str) -> str:
 def as_dict(config: Any) -> dict[str, Any]:
     """A config dataclass as plain dictionaries, lists and numbers."""
     return dataclasses.asdict(config)
-
-
-def scored_trainer_settings(config: BenchConfig) -> dict[str, Any]:
-    """The trainer's settings that can change a score, where they are not the defaults."""
-    ours, defaults = vars(config.trainer), vars(CQLTrainerConfig())
-    return {name: ours[name] for name in TRAINER_SCORED if ours[name] != defaults[name]}
 
 
 def check(config: BenchConfig) -> None:
@@ -146,8 +139,6 @@ def check_trainer(config: BenchConfig) -> None:
             f"trainer.optim_steps_per_batch={trainer.optim_steps_per_batch} must divide "
             f"budget.evaluation_interval={interval}: evaluation happens between batches of steps."
         )
-    if trainer.clip_norm is not None and not trainer.clip_norm > 0:
-        raise ConfigError(f"trainer.clip_norm={trainer.clip_norm} must be positive.")
 
 
 def _at_least(key: str, value: float, least: float) -> None:

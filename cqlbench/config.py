@@ -137,15 +137,15 @@ class CQLTrainerConfig:
         optimizer: `None` is one Adam with a parameter group per network.
         logger: `csv`, `tensorboard`, `wandb`, `mlflow`, `trackio` or `none`; in Python any torchrl logger.
             `cqlbench train` takes `csv` where none is named.
-        clip_grad_norm: clip gradient norms, by seed; `false` clamps each gradient's values instead.
-        clip_norm: to how much; `None` clips nothing, and logs the norms.
+        clip_grad_norm: `clip_norm` bounds gradient norms, by seed; `false`: it bounds each derivative.
+        clip_norm: the bound; `None` clips nothing, and norms are logged.
         progress_bar: show steps/s, time left and the latest score.
         seed: an integer or a list: the seed batch.
         save_trainer_interval: gradient steps between checkpoints.
         save_trainer_file: where checkpoints go.
         checkpoint: a torchrl `Checkpoint` to save with.
-        checkpoint_rotation: how many checkpoints are kept.
-        checkpoint_metadata: saved with each checkpoint.
+        checkpoint_rotation: a torchrl `CheckpointRotation`, which keeps the last few.
+        checkpoint_metadata: called with the trainer, gives what is saved beside a rotated checkpoint.
         log_interval: gradient steps between logged values.
         replay_buffer: the dataset, as any torchrl buffer; offline training never extends it.
         enable_logging: log statistics of the batches trained on.
@@ -176,7 +176,7 @@ class CQLTrainerConfig:
     checkpoint: Any = None
     checkpoint_rotation: Any = None
     checkpoint_metadata: Any = None
-    log_interval: int = 1_000
+    log_interval: int = 10_000
     replay_buffer: Any = None
     enable_logging: bool = True
     log_rewards: bool = True
@@ -198,15 +198,17 @@ TRAINER_DECIDED = {
     "loss_module": "algorithm decides it",
     "optimizer": "algorithm and its learning rates decide it",
     "seed": "seeds decides it",
-    "checkpoint": "an object that only Python can make",
+    "clip_grad_norm": "algorithm.max_gradient_norm decides it",
+    "clip_norm": "algorithm.max_gradient_norm decides it",
+    "checkpoint": "only Python can make it",
+    "checkpoint_rotation": "only Python can make it",
+    "checkpoint_metadata": "only Python can make it",
     "replay_buffer": "dataset decides it",
     "target_net_updater": "algorithm.polyak_rate decides it",
     "async_collection": "a run trains offline",
 }
-"""Fields of the trainer that a run from the command line has from elsewhere, and from where."""
-
-TRAINER_SCORED = ("clip_grad_norm", "clip_norm")
-"""Fields of the trainer that can change a score, and so belong to a run's identity."""
+"""Fields of the trainer that a run from the command line has from elsewhere, and from where: all that
+can change a score is among them, so no setting of the trainer belongs to a run's identity."""
 
 
 @dataclass

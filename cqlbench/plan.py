@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 import cqlbench
-from cqlbench.compose import as_dict, compose_bench, scored_trainer_settings, word
+from cqlbench.compose import as_dict, compose_bench, word
 from cqlbench.config import BenchConfig
 from cqlbench.data.resolve import Resolution, resolve
 from cqlbench.devices import device_of
@@ -38,13 +38,11 @@ class Plan:
         """What a config hash is made of: all that can change a score and that a rerun would share."""
         everything = as_dict(self.config)
         budget = {key: value for key, value in everything["budget"].items() if key != "comparable"}
-        trainer = scored_trainer_settings(self.config)
         return {
             "algorithm": everything["algorithm"],
             "budget": budget,
             "scores_version": cqlbench.SCORES_VERSION,
             "tf32": self.device.type == "cuda" and self.config.tf32,
-            **({"trainer": trainer} if trainer else {}),
         }
 
 

@@ -111,15 +111,17 @@ def _onnx(module: Policy, example: tuple[Tensor], notes: str) -> bytes:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ConfigError(f"format=onnx needs {error.name}: pip install 'cqlbench[onnx]'.") from error
-    program = torch.onnx.export(
-        module,
-        example,
-        input_names=["observation"],
-        output_names=["action"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        dynamo=True,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's exporter uses what torch itself has deprecated
+        program = torch.onnx.export(
+            module,
+            example,
+            input_names=["observation"],
+            output_names=["action"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None
     model = program.model_proto
     model.metadata_props.add(key=_EXTRA, value=notes)

@@ -72,8 +72,9 @@ def bench(plan: Plan, console: Console) -> list[Record]:
         time.perf_counter() - began,
         incomparable_because=plan.incomparable_because,
     )
-    paths = [store.write(record) for record in records]
-    keep_policies(paths, records, evaluator, console)
+    for record in records:
+        store.write(record)
+    keep_policies(store, records, evaluator, console)
     report_run(records, results, console)
     return records
 

@@ -17,7 +17,7 @@ from cqlbench.plan import Plan
 from cqlbench.records.from_run import dataset_id
 from cqlbench.records.policy import SavedPolicy
 from cqlbench.records.schema import Record, RecordKey, config_hash
-from cqlbench.records.store import run_folder
+from cqlbench.records.store import RecordStore, run_folder
 from cqlbench.training.engine import Engine
 from cqlbench.training.trainer import CQLTrainer
 from cqlbench.training.trainer_config import make_cql_trainer
@@ -76,26 +76,32 @@ def open_logger(name: str | None, folder: Path) -> Logger | None:
 
 def log_evaluations(evaluator: Evaluator) -> None:
     """Have the trainer log each evaluation's mean return and score, over seeds and episodes."""
+    logged = 0
 
     def log() -> None:
-        trainer, point = evaluator.trainer, evaluator.history[-1] if evaluator.history else None
-        if trainer.logger is None or point is None or point.step != trainer.gradient_steps:
+        nonlocal logged
+        trainer = evaluator.trainer
+        if trainer.logger is None:
             return
-        returns = None if point.rollout is None else point.rollout.returns
-        for name, values in (("return", returns), ("score", point.scores)):
-            if values is not None and np.isfinite(values).any():
-                trainer.logger.log_scalar(f"evaluation/{name}", float(np.nanmean(values)), step=point.step)
+        for point in evaluator.history[logged:]:
+            returns = None if point.rollout is None else point.rollout.returns
+            for name, values in (("return", returns), ("score", point.scores)):
+                if values is not None and np.isfinite(values).any():
+                    trainer.logger.log_scalar(
+                        f"evaluation/{name}", float(np.nanmean(values)), step=point.step
+                    )
+        logged = len(evaluator.history)
 
     evaluator.trainer.register_op("post_steps", log)
 
 
 def keep_policies(
-    paths: Sequence[Path], records: Sequence[Record], evaluator: Evaluator, console: Console
+    store: RecordStore, records: Sequence[Record], evaluator: Evaluator, console: Console
 ) -> None:
     """Write the final policy of each finished seed beside its record, and say how the run is called.
 
     Args:
-        paths: where the records lie.
+        store: where the records are filed already.
         records: one per seed, in the order of the seed batch.
         evaluator: the run's.
         console: where the run's name goes.
@@ -104,7 +110,7 @@ def keep_policies(
         RecordError: a file cannot be written.
     """
     run, spec = run_folder(records[0].key), evaluator.spec
-    for position, (path, record) in enumerate(zip(paths, records, strict=True)):
+    for position, record in enumerate(records):
         if record.status != "finished":
             continue
         notes = {
@@ -117,5 +123,6 @@ def keep_policies(
             "score_min": evaluator.score_min,
             "score_max": evaluator.score_max,
         }
-        SavedPolicy(evaluator.trainer.engine.policy(position), notes).save(path.with_suffix(".npz"))
+        policy = SavedPolicy(evaluator.trainer.engine.policy(position), notes)
+        policy.save(store.path_of(record).with_suffix(".npz"))
     console.print(Text(f"Run      {run}"), soft_wrap=True)

@@ -69,7 +69,7 @@ def test_print_config_prints_what_would_run_and_runs_nothing(world, bench) -> No
         (["trainer.offline_steps=5"], ["trainer.offline_steps", "budget.steps"]),
         (["trainer.log_interval=0"], ["trainer.log_interval=0"]),
         (["trainer.optim_steps_per_batch=7"], ["must divide budget.evaluation_interval=100"]),
-        (["trainer.clip_norm=0"], ["positive"]),
+        (["trainer.clip_norm=1"], ["trainer.clip_norm", "algorithm.max_gradient_norm"]),
         (["logger=cvs"], ["no logger 'cvs'", "csv"]),
         (["algorithm.discount=0.9,0.99"], ["--multirun"]),
         (["--print-confg"], ["--print-confg"]),
