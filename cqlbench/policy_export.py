@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,7 +113,9 @@ def _onnx(module: Policy, example: tuple[Tensor], notes: str) -> bytes:
     except ImportError as error:
         raise ConfigError(f"format=onnx needs {error.name}: pip install 'cqlbench[onnx]'.") from error
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's exporter uses what torch itself has deprecated
+        # torch's exporter uses what torch itself has deprecated, and misses torchvision, which we do not need.
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             module,
             example,

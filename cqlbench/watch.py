@@ -1,6 +1,9 @@
 """`cqlbench watch`: an episode of a run's policy, as a video."""
 
+import os
+import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +86,16 @@ def _rendered(saved: SavedPolicy) -> gymnasium.Env[Any, Any]:
             f"Nothing can be watched: the card of '{saved.notes['dataset']}' names no environment."
         )
     limit = {} if spec["max_episode_steps"] is None else {"max_episode_steps": spec["max_episode_steps"]}
+    if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
+        os.environ.setdefault("MUJOCO_GL", "egl")  # gymnasium would open a window
     try:
-        environment = gymnasium.make(
-            spec["id"], render_mode="rgb_array", disable_env_checker=True, **limit, **spec["kwargs"]
-        )
-        environment.reset(seed=0)
-        environment.render()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # superseded ids are the published protocol's
+            environment = gymnasium.make(
+                spec["id"], render_mode="rgb_array", disable_env_checker=True, **limit, **spec["kwargs"]
+            )
+            environment.reset(seed=0)
+            environment.render()
     except Exception as error:  # every graphics library fails in a way of its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(

@@ -142,4 +142,4 @@ def _nearest(name: str, folders: set[str]) -> str:
     by_end = {end: folder for folder in sorted(folders) for end in (folder, folder.rpartition("/")[2])}
     near = difflib.get_close_matches(name, by_end, n=3, cutoff=0.4)
     names = list(dict.fromkeys(by_end[each] for each in near)) or sorted(folders)[:3]
-    return f"; the nearest are {', '.join(names)}" if names else "; no run has been recorded there"
+    return f"; the nearest: {', '.join(names)}" if names else "; no run has been recorded there"

@@ -94,7 +94,7 @@ def test_the_newest_policy_of_a_seed_counts(results: Path) -> None:
 @pytest.mark.parametrize(
     ("run", "seed", "sentence"),
     [
-        ("quick-0123456789ac", None, f"the nearest are {RUN}"),
+        ("quick-0123456789ac", None, f"the nearest: {RUN}"),
         ("", None, "There is no run ''"),
         ("..", None, "There is no run '..'"),
         (RUN, 2, "no policy of seed 2; it has those of 0, 1, 10"),
