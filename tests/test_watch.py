@@ -1,6 +1,7 @@
 """A policy's episode as a video where something renders, and one sentence where nothing does."""
 
 import importlib.util
+import itertools
 from pathlib import Path
 
 import gymnasium
@@ -77,6 +78,26 @@ def test_a_video_shows_the_policys_actions(tmp_path: Path, suffix: str) -> None:
         shades = [float(np.mean(frame)) for frame in reader]
     assert shades == pytest.approx([0, *(127.5 + 127.5 * actions)], abs=4)
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_real_environment_is_rendered(tmp_path: Path) -> None:
+    pytest.importorskip("pygame")
+    arrays = {
+        "0.weight": np.array([[0.0, 0.0], [5.0, 0.0], [1.0, 0.0]]), "0.bias": np.zeros(2),
+        "observation_mean": np.zeros(3), "observation_scale": np.ones(3),
+        "action_low": np.full(1, -2.0), "action_high": np.full(1, 2.0),
+    }  # fmt: skip
+    spec = {"id": "Pendulum-v1", "max_episode_steps": 8, "kwargs": {}}
+    pendulum = SavedPolicy(
+        {k: v.astype(np.float32) for k, v in arrays.items()}, NOTES | {"environment": spec}
+    )
+    steps, total = record_episode(pendulum, tmp_path / "out.gif")
+    assert steps == 8
+    assert total < 0
+    with imageio.get_reader(tmp_path / "out.gif") as reader:
+        frames = [np.asarray(frame, int) for frame in reader]
+    assert len(frames) == 9
+    assert all(np.abs(after - before).max() > 50 for before, after in itertools.pairwise(frames)), "it moves"
 
 
 def test_a_time_limit_ends_the_episode(tmp_path: Path) -> None:
