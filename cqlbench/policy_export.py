@@ -113,7 +113,7 @@ def _onnx(module: Policy, example: tuple[Tensor], notes: str) -> bytes:
     except ImportError as error:
         raise ConfigError(f"format=onnx needs {error.name}: pip install 'cqlbench[onnx]'.") from error
     with warnings.catch_warnings():
-        # torch's exporter uses what torch itself has deprecated, and misses torchvision, needed by nobody here.
+        # torch's exporter uses what torch itself has deprecated, and misses torchvision.
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(

@@ -68,6 +68,8 @@ NEEDS_FFMPEG = pytest.mark.skipif(not importlib.util.find_spec("imageio_ffmpeg")
 
 
 @pytest.mark.parametrize("suffix", [".gif", pytest.param(".mp4", marks=NEEDS_FFMPEG)])
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # pipes of imageio-ffmpeg's reader
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_video_shows_the_policys_actions(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"out{suffix}"
     steps, total = record_episode(policy(), path)
