@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cqlbench.config import TRAINER_DECIDED, BenchConfig
+from cqlbench.config import LOGGERS, TRAINER_DECIDED, BenchConfig
 from cqlbench.errors import ConfigError
 from cqlbench.paths import benchmarks_dir
 
@@ -134,6 +134,8 @@ def check_trainer(config: BenchConfig) -> None:
     trainer, interval = config.trainer, config.budget.evaluation_interval
     for key in ("optim_steps_per_batch", "log_interval", "save_trainer_interval"):
         _at_least(f"trainer.{key}", getattr(trainer, key), 1)
+    if trainer.logger not in (None, *LOGGERS):
+        raise ConfigError(f"There is no logger '{trainer.logger}'; there is {', '.join(LOGGERS)}.")
     if interval % trainer.optim_steps_per_batch:
         raise ConfigError(
             f"trainer.optim_steps_per_batch={trainer.optim_steps_per_batch} must divide "

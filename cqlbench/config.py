@@ -189,6 +189,9 @@ class CQLTrainerConfig:
     _target_: str = "cqlbench.training.trainer_config.make_cql_trainer"
 
 
+LOGGERS = ("none", "csv", "tensorboard", "wandb", "mlflow", "trackio")
+"""What a run from the command line can log to; torchrl's names."""
+
 TRAINER_DECIDED = {
     "engine": "dataset and algorithm decide it",
     "collector": "a run trains offline",

@@ -1,5 +1,6 @@
 """What a run leaves behind apart from its records: logs while it trains, policies when it has."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,8 +23,6 @@ from cqlbench.training.engine import Engine
 from cqlbench.training.trainer import CQLTrainer
 from cqlbench.training.trainer_config import make_cql_trainer
 
-LOGGERS = ("csv", "tensorboard", "wandb", "mlflow", "trackio")
-
 
 def make_trainer(plan: Plan, engine: Engine, dataset: Dataset, console: Console) -> CQLTrainer:
     """The trainer that the plan's `trainer` settings describe.
@@ -36,7 +35,10 @@ def make_trainer(plan: Plan, engine: Engine, dataset: Dataset, console: Console)
     if logger is not None:
         console.print(Text(f"Log      {settings['logger']}, in {logger.log_dir}"), soft_wrap=True)
     given = {"engine": engine, "offline_steps": plan.config.budget.steps, "logger": logger}
-    return make_cql_trainer(**settings | given)
+    trainer = make_cql_trainer(**settings | given)
+    if logger is not None and hasattr(logger.experiment, "flush"):
+        trainer.register_op("shutdown", logger.experiment.flush)  # TensorBoard writes every two minutes
+    return trainer
 
 
 def logs_folder(plan: Plan, dataset: Dataset) -> Path:
@@ -51,20 +53,16 @@ def logs_folder(plan: Plan, dataset: Dataset) -> Path:
 
 
 def open_logger(name: str | None, folder: Path) -> Logger | None:
-    """A torchrl logger that writes to a new folder `run-<n>` under `folder`.
+    """One of `LOGGERS`, or `None`; it writes to a new folder `run-<n>` under `folder`.
 
     Raises:
-        ConfigError: an unknown logger, or one whose package is missing, or a folder that cannot be written.
+        ConfigError: its package is missing, or the folder cannot be written.
     """
-    if name in (None, "", "none"):
+    if name in (None, "none"):
         return None
-    if name not in LOGGERS:
-        raise ConfigError(f"There is no logger '{name}'; there is {', '.join(LOGGERS)} and none.")
+    number = next(n for n in itertools.count(1) if not (folder / f"run-{n}").exists())
     try:
-        number = 1
-        while (folder / f"run-{number}").exists():
-            number += 1
-        (folder / f"run-{number}").mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         return get_logger(name, logger_name=str(folder), experiment_name=f"run-{number}")
     except ImportError as error:
         raise ConfigError(
