@@ -37,14 +37,15 @@ def train(words: Sequence[str], console: Console) -> None:
     overrides = [word for word in words if word not in flags]
     if "--multirun" not in flags:
         for word in overrides:
-            if len(job_words(word)) > 1 and not word.startswith("seeds="):
+            if word.partition("=")[0] not in ("seeds", *TEXT) and len(job_words(word)) > 1:
                 raise ConfigError(f"{word} names several values; add --multirun to run each of them.")
         _job(overrides, "--print-config" in flags, console)
         return
     jobs = list(multirun(overrides))
     failed = []
     for number, job in enumerate(jobs, start=1):
-        console.print(Text(f"Job      {number} of {len(jobs)}: {' '.join(job)}"), soft_wrap=True)
+        label = "---\n# job" if "--print-config" in flags else "Job     "
+        console.print(Text(f"{label} {number} of {len(jobs)}: {' '.join(job)}"), soft_wrap=True)
         try:
             _job(job, "--print-config" in flags, console)
         except UserError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
 from cqlbench.errors import ConfigError
@@ -92,6 +93,18 @@ def test_multirun_runs_every_job_and_names_those_that_failed(world, bench) -> No
     (sentence,) = (line for line in err.splitlines() if line.startswith("cqlbench: "))
     assert "2 of 4 jobs failed" in sentence
     assert {Path(name).name for name in runs(world)} == {"seed-0.json", "seed-1.json"}
+
+
+def test_the_configs_of_a_sweep_are_one_yaml_stream(world, bench) -> None:
+    status, out, _ = bench(TINY, "algorithm.discount=0.5,0.9", "--multirun", "--print-config", verb="train")
+    assert status == 0
+    assert [each["algorithm"]["discount"] for each in yaml.safe_load_all(out)] == [0.5, 0.9]
+
+
+def test_a_path_with_a_comma_is_no_sweep(world, bench) -> None:
+    _, _, err = bench("dataset=/a,b.hdf5", verb="train")
+    assert "multirun" not in err
+    assert "/a,b.hdf5" in err
 
 
 def test_jobs_are_all_combinations_the_last_word_fastest() -> None:
