@@ -15,6 +15,9 @@ from omegaconf import MISSING
 class CQLConfig:
     """One CQL(H) agent. Everything that changes a gradient is here.
 
+    With discrete actions there are critics only: what sizes or moves the actor, the entropy temperature and
+    the proposals is not read, and options that need them are refused (`cqlbench.algorithms.discrete`).
+
     Attributes:
         name: the name in tables and record keys.
         discount: γ.
@@ -215,6 +218,21 @@ can change a score is among them, so no setting of the trainer belongs to a run'
 
 
 @dataclass
+class ProtocolConfig:
+    """How a dataset family's published scores were evaluated: what budget `paper` does. Presets set it.
+
+    Attributes:
+        steps: gradient steps.
+        evaluation_interval: gradient steps between evaluations.
+        evaluation_episodes: episodes per seed at each evaluation.
+    """
+
+    steps: int = 1_000_000
+    evaluation_interval: int = 5_000
+    evaluation_episodes: int = 10
+
+
+@dataclass
 class BenchConfig:
     """One run: one dataset, one algorithm, one budget, several seeds trained together.
 
@@ -226,6 +244,7 @@ class BenchConfig:
         tf32: on CUDA, let matrix products round their factors to TF32 (10 bits of mantissa).
         results: folder for records, policies, logs, tables and plots.
         algorithm: the agent, field by field.
+        protocol: what budget `paper` computes, field by field.
         budget: how much is computed, field by field.
         trainer: logging and the like, field by field.
     """
@@ -237,6 +256,7 @@ class BenchConfig:
     tf32: bool = True
     results: str = "results"
     algorithm: CQLConfig = field(default_factory=CQLConfig)
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     trainer: CQLTrainerConfig = field(default_factory=CQLTrainerConfig)
 

@@ -20,7 +20,7 @@ _EXTRA = "cqlbench.json"
 
 
 class Policy(nn.Module):
-    """Deterministic actions, `[B, O]` raw observations -> `[B, A]` in the action box, float32."""
+    """Deterministic actions, `[B, O]` raw observations -> `[B, A]` float32: in the action box, or one-hot."""
 
     mean: Tensor
     scale: Tensor
@@ -30,27 +30,30 @@ class Policy(nn.Module):
     def __init__(self, saved: SavedPolicy) -> None:
         super().__init__()
         arrays = {name: torch.from_numpy(array.copy()) for name, array in saved.arrays.items()}
-        low, high = arrays["action_low"], arrays["action_high"]
+        self.discrete, self.actions = saved.discrete, saved.action_size
         self.register_buffer("mean", arrays["observation_mean"])
         self.register_buffer("scale", arrays["observation_scale"])
-        self.register_buffer("centre", (high + low) / 2)
-        self.register_buffer("half_range", (high - low) / 2)
-        layers: list[nn.Module] = []
-        for number in range(len(saved.layers)):
-            weight, bias = arrays[f"{number}.weight"], arrays[f"{number}.bias"]
-            if number == len(saved.layers) - 1:  # of [mean | log standard deviation], the mean
-                weight, bias = weight[:, : len(low)], bias[: len(low)]
-            linear = nn.Linear(weight.shape[0], weight.shape[1], device="meta")  # nothing is drawn
-            linear.weight = nn.Parameter(weight.T.contiguous(), requires_grad=False)
-            linear.bias = nn.Parameter(bias.clone(), requires_grad=False)
-            layers += [nn.ReLU(), linear] if number else [linear]
-        self.layers = nn.Sequential(*layers)
+        if not saved.discrete:
+            self.register_buffer("centre", (arrays["action_high"] + arrays["action_low"]) / 2)
+            self.register_buffer("half_range", (arrays["action_high"] - arrays["action_low"]) / 2)
+        # An actor is an ensemble of one.
+        weights = [arrays[f"{layer}.weight"] for layer in range(len(saved.layers))]
+        biases = [arrays[f"{layer}.bias"] for layer in range(len(saved.layers))]
+        self.weights = nn.ParameterList(w if saved.discrete else w.unsqueeze(0) for w in weights)
+        self.biases = nn.ParameterList(b.unsqueeze(-2) if saved.discrete else b[None, None] for b in biases)
+        self.members = int(self.weights[0].shape[0])
+        self.requires_grad_(False)
 
     def forward(self, observation: Tensor) -> Tensor:
         """`[B, O]` -> `[B, A]`."""
         normalized = (observation - self.mean) * self.scale
-        action: Tensor = self.centre + self.half_range * torch.tanh(self.layers(normalized))
-        return action
+        hidden = normalized.unsqueeze(0).expand(self.members, -1, -1)  # [K, B, O]
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = torch.baddbmm(bias, torch.relu(hidden) if layer else hidden, weight)
+        output = hidden.mean(0)
+        if self.discrete:
+            return nn.functional.one_hot(output.argmax(-1), self.actions).to(torch.float32)
+        return self.centre + self.half_range * torch.tanh(output[:, : self.actions])
 
 
 def from_words(words: list[str]) -> Path:
@@ -77,7 +80,7 @@ def from_words(words: list[str]) -> Path:
         raise UserError(
             f"'{path}' cannot be written ({error.strerror or error}); choose another output=."
         ) from error
-    print(f"Policy   {path} ({kind}: {saved.observation_size} observations -> {_actions(saved)} actions)")  # noqa: T201
+    print(f"Policy   {path} ({kind}: {saved.observation_size} observations -> {saved.action_size} actions)")  # noqa: T201
     return path
 
 
@@ -160,7 +163,3 @@ def keys_of(words: list[str], verb: str, known: tuple[str, ...]) -> dict[str, st
             raise ConfigError(f"'{word}' is not understood; {verb} takes {'=, '.join(known)}=.")
         values[key] = value
     return values
-
-
-def _actions(saved: SavedPolicy) -> int:
-    return len(saved.arrays["action_low"])

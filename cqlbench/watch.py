@@ -120,14 +120,19 @@ def _writer(path: Path, frames_per_second: int | None) -> Any:
 
 
 def _play(environment: gymnasium.Env[Any, Any], policy: Policy, seed: int, writer: Any) -> tuple[int, float]:
-    low, high = environment.action_space.low, environment.action_space.high  # type: ignore[attr-defined]
+    space = environment.action_space
     observation, _ = environment.reset(seed=seed)
     steps, total, ended = 0, 0.0, False
     writer.append_data(environment.render())
     while not ended:
         with torch.no_grad():
             action = policy(torch.as_tensor(np.asarray(observation, np.float32)[None]))[0].numpy()
-        observation, reward, terminated, truncated, _ = environment.step(np.clip(action, low, high))
+        taken = (
+            int(space.start) + int(action.argmax())
+            if isinstance(space, gymnasium.spaces.Discrete)
+            else np.clip(action, space.low, space.high)  # type: ignore[attr-defined]
+        )
+        observation, reward, terminated, truncated, _ = environment.step(taken)
         steps, total, ended = steps + 1, total + float(reward), terminated or truncated
         writer.append_data(environment.render())
     return steps, total

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.cli import main
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
@@ -44,34 +45,51 @@ HAS_ONNX = all(map(importlib.util.find_spec, ("onnx", "onnxscript", "onnxruntime
 KINDS = [kind for kind in FORMATS if kind != "onnx" or HAS_ONNX]
 
 
-@pytest.fixture
-def trained() -> Engine:
+def train(actions: ActionSpace) -> Engine:
+    """Two seeds after 60 steps; the policy of neither is constant."""
     generator = torch.Generator().manual_seed(0)
     observations = 3 + 2 * torch.randn(2, 100, 4, generator=generator)
-    actions, rewards = observations[0, :, :2].tanh(), observations[0, :, 2]
+    discrete = isinstance(actions, DiscreteActions)
+    taken = torch.eye(2)[(observations[0, :, 0] > 3).long()] if discrete else observations[0, :, :2].tanh()
+    rewards = observations[0, :, 2]
     engine = Engine(
         CQLConfig(
-            actor_hidden=[16, 16], critic_hidden=[8], batch_size=8, proposals=2, actor_learning_rate=0.05
+            actor_hidden=[16, 16],
+            critic_hidden=[8],
+            batch_size=8,
+            proposals=2,
+            actor_learning_rate=0.05,
+            critic_learning_rate=0.02,
         ),
-        Columns(observations[0], actions, rewards, observations[1], rewards > 6),
+        Columns(observations[0], taken, rewards, observations[1], rewards > 6),
         ObservationNormalizer(np.full(4, 3, np.float32), np.full(4, 1.7, np.float32)),
         RewardTransform(),
-        -torch.ones(2),
-        torch.ones(2),
+        actions,
         (3, 5),
         torch.device("cpu"),
     )
-    for step in range(20):
+    for step in range(60):
         engine.step(step)
     return engine
+
+
+@pytest.fixture
+def trained() -> Engine:
+    return train(ActionBox.from_bounds(-torch.ones(2), torch.ones(2)))
 
 
 def saved(engine: Engine, position: int) -> SavedPolicy:
     return SavedPolicy(engine.policy(position), {"run": "a/b-c", "seed": 5, "dataset": "a"})
 
 
-def test_a_program_without_cqlbench_gets_the_evaluators_actions(trained, tmp_path: Path) -> None:
-    observations = np.random.default_rng(0).normal(3, 2, (2, 7, 4)).astype(np.float32)
+@pytest.mark.parametrize(
+    "actions",
+    [ActionBox.from_bounds(-torch.ones(2), torch.ones(2)), DiscreteActions(2)],
+    ids=["box", "discrete"],
+)
+def test_a_program_without_cqlbench_gets_the_evaluators_actions(actions, tmp_path: Path) -> None:
+    trained = train(actions)
+    observations = np.random.default_rng(0).normal(3, 2, (2, 40, 4)).astype(np.float32)
     evaluated = trained.act(torch.from_numpy(observations)).numpy()
     assert evaluated.std(axis=1).min() > 0.01, "a policy that looks at its observation"
     np.save(tmp_path / "observations.npy", observations)
@@ -83,7 +101,7 @@ def test_a_program_without_cqlbench_gets_the_evaluators_actions(trained, tmp_pat
     for position in range(2):
         for kind in KINDS:
             actions = np.load(tmp_path / f"actions-policy{position}{FORMATS[kind]}.npz")
-            for name, rows in (("all", 7), ("one", 1)):
+            for name, rows in (("all", 40), ("one", 1)):
                 expected = evaluated[position, :rows]
                 np.testing.assert_allclose(actions[name], expected, rtol=1e-5, atol=1e-6, err_msg=kind)
 

@@ -102,6 +102,19 @@ def test_a_real_environment_is_rendered(tmp_path: Path) -> None:
     assert all(np.abs(after - before).max() > 50 for before, after in itertools.pairwise(frames)), "it moves"
 
 
+def test_discrete_actions_are_watched(tmp_path: Path) -> None:
+    pytest.importorskip("pygame")
+    arrays = {
+        "0.weight": np.array([[[0, 0], [0, 0], [-1, 1], [-0.5, 0.5]]]), "0.bias": np.zeros((1, 2)),
+        "observation_mean": np.zeros(4), "observation_scale": np.ones(4),
+    }  # fmt: skip
+    spec = {"id": "CartPole-v1", "max_episode_steps": 60, "kwargs": {}}
+    balancing = SavedPolicy(
+        {k: v.astype(np.float32) for k, v in arrays.items()}, NOTES | {"environment": spec}
+    )
+    assert record_episode(balancing, tmp_path / "out.gif") == (60, 60.0), "any constant action falls in 12"
+
+
 def test_a_time_limit_ends_the_episode(tmp_path: Path) -> None:
     assert record_episode(policy(max_episode_steps=3), tmp_path / "out.gif")[0] == 3
 

@@ -6,6 +6,10 @@ An npz file of float32 arrays and one text::
     n.weight [in, 2A]    n.bias [2A]          the outputs are [mean | log standard deviation] before tanh
     observation_mean [O]   observation_scale [O]   the first layer gets (observation − mean) · scale
     action_low [A]       action_high [A]      the action is the box's centre + half its width · tanh(mean)
+
+With discrete actions there is no box, and the network is K critics: weights `[K, in, out]`, biases `[K, out]`
+and outputs `[K, A]`. The action is that of the largest mean over K. In either case::
+
     notes                                     JSON: the run, its dataset, config and environment
 """
 
@@ -26,7 +30,7 @@ from cqlbench import atomic
 from cqlbench.records.schema import RecordError
 
 _FILE = re.compile(r"seed-(?P<seed>\d+)(?:\.run-(?P<run>\d+))?\.npz")
-_FIXED = ("observation_mean", "observation_scale", "action_low", "action_high")
+_BOX = ("action_low", "action_high")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +47,18 @@ class SavedPolicy:
     notes: Mapping[str, Any]
 
     @property
+    def discrete(self) -> bool:
+        """Whether its actions are one-hot vectors."""
+        return not set(_BOX) & set(self.arrays)
+
+    @property
+    def action_size(self) -> int:
+        """`A`."""
+        return int(self.layers[-1][0].shape[-1]) // (1 if self.discrete else 2)
+
+    @property
     def layers(self) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Weight `[in, out]` and bias `[out]` of each layer."""
+        """Weight `[(K,) in, out]` and bias `[(K,) out]` of each layer."""
         depth = sum(name.endswith(".weight") for name in self.arrays)
         return [(self.arrays[f"{layer}.weight"], self.arrays[f"{layer}.bias"]) for layer in range(depth)]
 
@@ -79,11 +93,12 @@ class SavedPolicy:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 arrays = dict(file)
             policy = cls(arrays, json.loads(str(arrays.pop("notes"))))
-            sizes = (policy.layers[0][0].shape[0], policy.layers[-1][0].shape[1])
-            fits = sizes == (policy.observation_size, 2 * len(arrays["action_low"]))
+            box = [arrays[name] for name in _BOX if not policy.discrete]
+            sizes = {policy.layers[0][0].shape[-2], len(arrays["observation_scale"])}
+            fits = sizes == {policy.observation_size} and {len(each) for each in box} <= {policy.action_size}
         except (OSError, EOFError, IndexError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise RecordError(f"'{path}' is no policy of a run: {error}.") from error
-        if not fits or set(_FIXED) - set(arrays):
+        if not fits:
             raise RecordError(f"'{path}' is no policy of a run: its arrays do not fit together.")
         return policy
 
