@@ -29,8 +29,8 @@ LEAVES = (
     "errors",
 )
 WIRING = (
-    "plan", "speed", "cli", "runner", "behaviour_recipe", "policy_evaluation", "policy_family", "data_collect",
-    "train_command", "train_outputs", "policy_export", "watch",
+    "plan", "speed", "cli", "runner", "behaviour_recipe", "policy_evaluation", "policy_family",
+    "data_collect", "train_command", "train_outputs", "policy_export", "watch",
 )  # fmt: skip
 
 MODULE_LINES = 400
