@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,21 @@ from cqlbench.errors import DatasetError
 from cqlbench.paths import cards_dir
 
 SOURCES = ("d4rl", "minari", "embedded")
+
+QUIRKS: Mapping[str, str] = MappingProxyType(
+    {
+        "action_clip": "actions outside their bounds are clipped to them",
+        "contact_forces_are_zero": "the contact forces it observes are all zero (D4RL issue 143)",
+        "one_reward_per_goal": "rewards and terminals are 1 once, when the goal is reached, where its siblings "
+        "have them at every step near the goal (D4RL issue 199)",
+        "rewards_of_the_state": "rewards[t] is for being in observations[t], not for the step from there "
+        "(D4RL issue 194)",
+        "timeouts_mark_goals": "timeouts say that a goal was reached and the next one set, not that a time limit "
+        "cut the episode (D4RL issue 85)",
+        "timeouts_out_of_step": "timeouts are not where episodes end (D4RL issues 77 and 146)",
+    }
+)
+"""What a card may say of its data that a reader must act on, and what it means."""
 
 
 @dataclass(frozen=True)
@@ -21,17 +37,25 @@ class Card:
         id: `<source>/<name>-v<k>`, or the path of a file or folder.
         source: `d4rl`, `minari`, `embedded`, or `path`.
         short_name: what users may type instead, without source and version.
+        family: the datasets it belongs to, such as `gym-mujoco`.
         environment: where its policies are evaluated; `None`: they are not.
+        environment_missing_because: why there is no environment; ends a sentence.
+        observation_keys: of observations that are dictionaries, the parts that are joined, in this order;
+            `None`: observations are flat.
         score_min: return that counts as 0 (D4RL: a random policy's).
         score_max: return that counts as 100 (D4RL: an expert's).
         endpoints_source: where the two come from.
-        urls: where the file can be had, tried in this order.
+        endpoints_missing_because: why there are none; ends a sentence.
+        file: of a published file or folder, its path below each of the addresses that have it.
+        urls: where it can be had, tried in this order.
         bytes: size of the published file.
         sha256: checksum of the published file.
         licence: of the data.
         notes: what a reader of its scores should know.
+        quirks: names from `QUIRKS`.
         policy: name of the behaviour policy in `datasets/policies`.
-        rows: how many transitions an embedded dataset has.
+        rows: how many transitions there are; an embedded dataset is collected with as many.
+        episodes: how many episodes there are.
         collection_seed: the seed it is regenerated with.
         action_low: lowest number in an action.
         action_high: highest number in an action.
@@ -41,17 +65,24 @@ class Card:
     id: str
     source: str
     short_name: str = ""
+    family: str = ""
     environment: EnvironmentSpec | None = None
+    environment_missing_because: str = ""
+    observation_keys: tuple[str, ...] | None = None
     score_min: float | None = None
     score_max: float | None = None
     endpoints_source: str = ""
+    endpoints_missing_because: str = ""
+    file: str = ""
     urls: tuple[str, ...] = ()
     bytes: int | None = None
     sha256: str | None = None
     licence: str = ""
     notes: tuple[str, ...] = ()
+    quirks: tuple[str, ...] = ()
     policy: str | None = None
     rows: int | None = None
+    episodes: int | None = None
     collection_seed: int | None = None
     action_low: float = -1.0
     action_high: float = 1.0
@@ -68,23 +99,32 @@ class Card:
         return self.id.partition("/")[2]
 
 
+_NUMBER = (int, float)
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "source": str,
     "short_name": str,
+    "family": str,
     "environment": dict,
-    "score_min": (int, float),
-    "score_max": (int, float),
+    "environment_missing_because": str,
+    "observation_keys": list,
+    "score_min": _NUMBER,
+    "score_max": _NUMBER,
     "endpoints_source": str,
+    "endpoints_missing_because": str,
+    "folders": list,
+    "file": str,
     "urls": list,
     "bytes": int,
     "sha256": str,
     "licence": str,
     "notes": list,
+    "quirks": list,
     "policy": str,
     "rows": int,
+    "episodes": int,
     "collection_seed": int,
-    "action_low": (int, float),
-    "action_high": (int, float),
+    "action_low": _NUMBER,
+    "action_high": _NUMBER,
     "preset": str,
 }
 
@@ -155,24 +195,35 @@ def _card(dataset_id: str, values: dict[str, Any], where: str) -> Card:
         dataset_id.startswith(f"{source}/") and bool(prefix) and version.isdecimal(),
         f"{where} must have an id of the form {source}/<name>-v<number>.",
     )
-    environment = values.pop("environment", None)
+    for quirk in values.get("quirks", []):
+        _require(
+            quirk in QUIRKS, f"{where} has the quirk '{quirk}', which is none of {', '.join(sorted(QUIRKS))}."
+        )
+    folders = values.pop("folders", [])
+    if values.get("file"):
+        values.setdefault("urls", [folder + values["file"] for folder in folders])
     lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    environment = values.pop("environment", None)
+    if environment is not None:
+        environment = _environment(environment, lists.get("observation_keys"), where)
     return Card(
         **{
             "short_name": prefix.partition("/")[2],
             **values,
             **lists,
             "id": dataset_id,
-            "environment": None if environment is None else _environment(environment, where),
+            "environment": environment,
         }
     )
 
 
-def _environment(values: dict[str, Any], where: str) -> EnvironmentSpec:
-    known = {field.name for field in fields(EnvironmentSpec)}
+def _environment(
+    values: dict[str, Any], observation_keys: tuple[str, ...] | None, where: str
+) -> EnvironmentSpec:
+    known = {field.name for field in fields(EnvironmentSpec)} - {"observation_keys"}
     _refuse_unknown(values, known, f"'environment' of {where[0].lower()}{where[1:]}")
     _require("id" in values, f"{where} has an environment without an id.")
-    return EnvironmentSpec(**values)
+    return EnvironmentSpec(**values, observation_keys=observation_keys)
 
 
 def _refuse_unknown(values: Mapping[str, Any], known: set[str], where: str) -> None:

@@ -1,11 +1,12 @@
 """A resolved name -> a dataset ready for training: fetched, read or made, checked, and put in its buffer."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from cqlbench.data import embedded, lint
 from cqlbench.data.buffer import Dataset, buffer_for
 from cqlbench.data.d4rl import read_d4rl
-from cqlbench.data.fetch import fetch
+from cqlbench.data.fetch import fetch, fetch_folder, known_sha256
 from cqlbench.data.minari import main_file, read_minari
 from cqlbench.data.places import kind
 from cqlbench.data.resolve import Resolution, published_key
@@ -23,6 +24,10 @@ def provide(resolution: Resolution, progress: bool = True) -> Dataset:
     Raises:
         DatasetError: it cannot be fetched, read, trusted or stored.
     """
+    if resolution.card.source == "minari" and resolution.path is None:
+        resolution = replace(resolution, path=fetch_folder(resolution.card, progress))
+    elif resolution.card.source == "d4rl" and known_sha256(resolution.card) is None:
+        fetch(resolution.card, progress)  # the first copy's checksum is the buffer's key
 
     def load() -> Transitions:
         transitions = _read(resolution, progress)

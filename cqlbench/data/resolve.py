@@ -1,7 +1,6 @@
 """What a user typed -> one dataset id with its card, and the reason in one line."""
 
 import difflib
-import os
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,15 +65,9 @@ def resolve(name: str, source: str = "auto") -> Resolution:
     return _automatic(name, matches)
 
 
-def minari_folder(card: Card) -> Path:
-    """Where Minari keeps the dataset: under `MINARI_DATASETS_PATH`, or `~/.minari/datasets`."""
-    root = os.environ.get("MINARI_DATASETS_PATH") or "~/.minari/datasets"
-    return expanded(root) / card.name
-
-
 def published_key(card: Card) -> str:
-    """The buffer's source key of a published file, known before the file is here."""
-    return f"sha256:{card.sha256}"
+    """The buffer's source key of a published file; known before the file is here if its checksum is."""
+    return f"sha256:{fetch.known_sha256(card)}"
 
 
 def _check_name(name: str) -> None:
@@ -101,7 +94,7 @@ def _automatic(name: str, matches: list[Card]) -> Resolution:
     if "embedded" in by_source:
         card = by_source["embedded"]
         return Resolution(card.id, card, f"'{name}' is {card.id}, because {why}")
-    if "minari" in by_source and kind(minari_folder(by_source["minari"])) == "folder":
+    if "minari" in by_source and fetch.minari_folder(by_source["minari"]) is not None:
         return _located(by_source["minari"], f"'{name}' is the local Minari dataset, because {why}")
     if published is None and "minari" in by_source:
         return _located(by_source["minari"], f"'{name}' is a Minari dataset")
@@ -115,13 +108,14 @@ def _automatic(name: str, matches: list[Card]) -> Resolution:
 def _located(card: Card, reason: str) -> Resolution:
     if card.source != "minari":
         return Resolution(card.id, card, reason)
-    folder = minari_folder(card)
-    if kind(folder) != "folder":
+    folder = fetch.minari_folder(card)
+    if folder is None and fetch.offline():
         raise DatasetError(
-            f"'{card.id}' is not on this machine (no folder {folder}); "
-            f"run `minari download {card.name}` (of the package minari)."
+            f"'{card.id}' is not on this machine and CQLBENCH_OFFLINE is set; unset it to download the dataset, "
+            f"or run `minari download {card.name}` (of the package minari) where there is a network and copy "
+            "the folder."
         )
-    return Resolution(card.id, card, reason, folder)
+    return Resolution(card.id, card, reason if folder else f"{reason}, to be downloaded", folder)
 
 
 def _path(path: Path, source: str) -> Resolution:
@@ -143,7 +137,10 @@ def _matches(name: str, cards: dict[str, Card], source: str) -> list[Card]:
     found = []
     for card in cards.values():
         versioned = name in (card.name, f"{card.short_name}-v{card.version}")
-        stands_in = source == "auto" and card.source == "embedded"
+        # Versions count within a source: on `auto`, a version is of D4RL or stands in a whole name.
+        stands_in = source == "auto" and (
+            card.source == "embedded" or (card.source == "minari" and name != card.name)
+        )
         wanted = name == card.short_name or (versioned and not stands_in)
         if wanted and source in ("auto", card.source):
             found.append(card)
@@ -153,7 +150,7 @@ def _matches(name: str, cards: dict[str, Card], source: str) -> list[Card]:
 def _unknown(name: str, cards: dict[str, Card], source: str) -> str:
     of_source = [card for card in cards.values() if source in ("auto", card.source)]
     names = {card.short_name for card in of_source} | {card.id for card in of_source}
-    names |= {f"{card.short_name}-v{card.version}" for card in of_source if card.source != "embedded"}
+    names |= {f"{card.short_name}-v{card.version}" for card in of_source if source != "auto" or card.source == "d4rl"}
     close = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.6)
     place = "" if source == "auto" else f" of the source '{source}'"
     advice = (

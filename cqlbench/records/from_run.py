@@ -92,8 +92,7 @@ def records_of(
                 ),
                 throughput=throughput,
                 status="failed" if reason else "finished",
-                reason=reason
-                or (None if protocol else "Not evaluated: the dataset's card names no environment."),
+                reason=reason or (None if protocol else evaluator.unplayed_because),
                 **origin,
             )
         )
