@@ -190,10 +190,11 @@ class Engine:
         Raises:
             ConfigError: it is of other networks or another number of seeds.
         """
+        misfit = "This training state does not fit the engine: "
         try:
             theirs = TrainState(**state["train_state"])
             if [t.shape for t in theirs.tensors()] != [t.shape for t in self.state.tensors()]:
-                raise ValueError("its tensors have other shapes")
+                raise ConfigError(misfit + "its tensors have other shapes.")
             self.state.copy_(theirs)
             summed = state["diagnostics"]
             self._names, self._summed_steps = tuple(summed["names"]), summed["steps"]
@@ -206,7 +207,7 @@ class Engine:
                 else:
                     kept.copy_(summed[mine])  # a captured graph adds to it where it lies
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"This training state does not fit the engine: {error}.") from error
+            raise ConfigError(f"{misfit}{error}.") from error
 
     def finite_seeds(self) -> list[bool]:
         """Whether each seed's parameters are all finite. Synchronises."""

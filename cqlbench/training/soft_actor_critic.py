@@ -188,7 +188,7 @@ class _Replay:
 
 
 def train(recipe: Recipe) -> Iterator[Snapshot]:
-    """Train one policy; yields the untrained one, then a snapshot every `evaluation_interval` environment steps.
+    """Train one policy; yields it untrained, then every `evaluation_interval` environment steps.
 
     The caller decides when to stop reading; at most `max_steps` environment steps are taken.
     """
