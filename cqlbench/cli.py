@@ -16,6 +16,7 @@ usage: cqlbench VERB [key=value ...]
 
 verbs:
   bench          train CQL on a dataset, evaluate, record and report it
+  data           list datasets and fetch them; `cqlbench data` says more
   train-policy   train the behaviour policy of an embedded dataset from its recipe
   speed          measure the gradient step against this machine's matrix products and torchrl
 
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     verbs: dict[str, Callable[[list[str]], None]] = {
         "bench": _bench,
+        "data": _data,
         "train-policy": _train_policy,
         "speed": _speed,
     }
@@ -82,6 +84,14 @@ def _bench(words: list[str]) -> None:
     from cqlbench.runner import bench
 
     bench(make_plan(words), Console(soft_wrap=True, highlight=False))
+
+
+def _data(words: list[str]) -> None:
+    from rich.console import Console
+
+    from cqlbench.data_command import data
+
+    data(words, Console(soft_wrap=True, highlight=False))
 
 
 def _speed(words: list[str]) -> None:

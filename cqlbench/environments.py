@@ -146,8 +146,8 @@ def why_unplayable(spec: EnvironmentSpec, observation_size: int, action_size: in
     environments.close()
     if sizes != (observation_size, action_size):
         return (
-            f"Environment '{spec.id}' gives {sizes[0]} observations and takes {sizes[1]} actions, but the data have "
-            f"{observation_size} and {action_size}."
+            f"Environment '{spec.id}' gives {sizes[0]} observations and takes {sizes[1]} actions, but the "
+            f"data have {observation_size} and {action_size}."
         )
     return ""
 
@@ -166,7 +166,9 @@ def environment_versions(spec: EnvironmentSpec, backend: str) -> dict[str, str]:
     if spec.kwargs:
         versions["kwargs"] = json.dumps(dict(spec.kwargs), sort_keys=True, default=str)
     if spec.module and backend == "gymnasium":
-        versions["module"] = f"{spec.module} {getattr(importlib.import_module(spec.module), '__version__', '')}".strip()
+        versions["module"] = (
+            f"{spec.module} {getattr(importlib.import_module(spec.module), '__version__', '')}".strip()
+        )
     if spec.observation_keys is not None:
         versions["observation_keys"] = ", ".join(spec.observation_keys)
     return versions
@@ -242,7 +244,7 @@ class _GymnasiumEnvironments:
                 self._vector = gymnasium.vector.SyncVectorEnv(
                     [make] * len(seeds), autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP
                 )
-        except Exception as error:  # noqa: BLE001 constructors are third parties' and fail in any way
+        except Exception as error:
             raise UserError(_unmade(spec, error)) from error
         self._unused_seeds: list[int | None] | None = list(seeds)
         try:
@@ -325,8 +327,8 @@ class _Flat:
             parts = {"": space}
             if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
                 raise UserError(
-                    f"Environment '{spec.id}' has the observation space {space}, and a flat Box is needed; of a "
-                    "dictionary, the card names the parts (observation_keys)."
+                    f"Environment '{spec.id}' has the observation space {space}, and a flat Box is needed; "
+                    "of a dictionary, the card names the parts (observation_keys)."
                 )
         else:
             parts = {key: _part(spec, space, key) for key in self._keys}
@@ -342,7 +344,9 @@ def _part(spec: EnvironmentSpec, space: Any, key: str) -> gymnasium.Space[Any]:
     there = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {}
     part = there.get(key)
     if not isinstance(part, gymnasium.spaces.Box | gymnasium.spaces.Discrete):
-        usable = [k for k, v in there.items() if isinstance(v, gymnasium.spaces.Box | gymnasium.spaces.Discrete)]
+        usable = [
+            k for k, v in there.items() if isinstance(v, gymnasium.spaces.Box | gymnasium.spaces.Discrete)
+        ]
         raise UserError(
             f"Environment '{spec.id}' observes no array '{key}', which the card's observation_keys name; it "
             f"observes {', '.join(usable) or space}."

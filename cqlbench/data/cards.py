@@ -3,8 +3,8 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from types import MappingProxyType
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cqlbench.environments import EnvironmentSpec
@@ -17,12 +17,12 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
     {
         "action_clip": "actions outside their bounds are clipped to them",
         "contact_forces_are_zero": "the contact forces it observes are all zero (D4RL issue 143)",
-        "one_reward_per_goal": "rewards and terminals are 1 once, when the goal is reached, where its siblings "
-        "have them at every step near the goal (D4RL issue 199)",
+        "one_reward_per_goal": "rewards and terminals are 1 once, on reaching the goal; its siblings have "
+        "them at every step near it (D4RL issue 199)",
         "rewards_of_the_state": "rewards[t] is for being in observations[t], not for the step from there "
         "(D4RL issue 194)",
-        "timeouts_mark_goals": "timeouts say that a goal was reached and the next one set, not that a time limit "
-        "cut the episode (D4RL issue 85)",
+        "timeouts_mark_goals": "timeouts say that a goal was reached and the next one set, not that a time "
+        "limit cut the episode (D4RL issue 85)",
         "timeouts_out_of_step": "timeouts are not where episodes end (D4RL issues 77 and 146)",
     }
 )
@@ -39,6 +39,7 @@ class Card:
         short_name: what users may type instead, without source and version.
         family: the datasets it belongs to, such as `gym-mujoco`.
         environment: where its policies are evaluated; `None`: they are not.
+        max_episode_steps: the time limit, in steps; the environment's, or that of the environment it lacks.
         environment_missing_because: why there is no environment; ends a sentence.
         observation_keys: of observations that are dictionaries, the parts that are joined, in this order;
             `None`: observations are flat.
@@ -67,6 +68,7 @@ class Card:
     short_name: str = ""
     family: str = ""
     environment: EnvironmentSpec | None = None
+    max_episode_steps: int | None = None
     environment_missing_because: str = ""
     observation_keys: tuple[str, ...] | None = None
     score_min: float | None = None
@@ -105,6 +107,7 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "short_name": str,
     "family": str,
     "environment": dict,
+    "max_episode_steps": int,
     "environment_missing_because": str,
     "observation_keys": list,
     "score_min": _NUMBER,
@@ -206,6 +209,7 @@ def _card(dataset_id: str, values: dict[str, Any], where: str) -> Card:
     environment = values.pop("environment", None)
     if environment is not None:
         environment = _environment(environment, lists.get("observation_keys"), where)
+        values["max_episode_steps"] = environment.max_episode_steps
     return Card(
         **{
             "short_name": prefix.partition("/")[2],

@@ -1,4 +1,4 @@
-"""One file from the first address that gives it: resumed when cut off, kept only when size and sha256 agree."""
+"""One file from the first address that gives it: resumed when cut off, kept when size and sha256 agree."""
 
 import contextlib
 import hashlib
@@ -61,8 +61,8 @@ def download(wanted: Wanted, target: Path, progress: bool = True) -> None:
         part.replace(target)
         return
     raise DatasetError(
-        f"'{wanted.title}' cannot be downloaded ({'; '.join(problems)}); check the network, or put the file at "
-        f"{target}."
+        f"'{wanted.title}' cannot be downloaded ({'; '.join(problems)}); check the network, or put the file "
+        f"at {target}."
     )
 
 
@@ -97,7 +97,9 @@ def _mismatch(wanted: Wanted, part: Path) -> str:
         return ""
     expected = [] if wanted.bytes is None else [f"{wanted.bytes}"]
     expected += [] if wanted.sha256 is None else [f"{wanted.sha256[:12]}…"]
-    return f"it has {size} bytes and sha256 {digest[:12]}…, not the {wanted.known_from} {' and '.join(expected)}"
+    return (
+        f"it has {size} bytes and sha256 {digest[:12]}…, not the {wanted.known_from} {' and '.join(expected)}"
+    )
 
 
 def _fill(wanted: Wanted, url: str, part: Path, progress: bool) -> None:
@@ -120,7 +122,8 @@ def _worth_another(error: requests.RequestException) -> bool:
     if error.response is not None:
         return error.response.status_code >= 500 or error.response.status_code in (408, 429)
     return isinstance(
-        error, (_CutOffError, requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+        error,
+        (_CutOffError, requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError),
     )
 
 

@@ -40,7 +40,7 @@ def reachable(card: Card) -> bool:
 
 
 def candidates(card: Card) -> list[Path]:
-    """Local files that may be the published one: our own download, D4RL's folder, a mirror that is a folder."""
+    """Local files that may be the published one: our download, D4RL's folder, a mirror that is a folder."""
     d4rl = expanded(os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets")
     places = [_download_path(card), *(d4rl / PurePosixPath(url).name for url in card.urls)]
     if isinstance(mirror := _mirror(), Path):
@@ -85,16 +85,20 @@ def fetch(card: Card, progress: bool = True) -> Path:
             if not _trusted(card, target):
                 target.unlink()
                 raise DatasetError(
-                    f"What {' and '.join(card.urls)} gives for '{card.id}' is not a whole HDF5 file; try again later."
+                    f"What was downloaded for '{card.id}' is not a whole HDF5 file; try again later."
                 )
     return target
 
 
 def minari_folder(card: Card) -> Path | None:
-    """The Minari dataset's folder in Minari's own place, in a mirror that is a folder, or among our downloads."""
+    """Where the Minari dataset lies: Minari's own place, a mirror that is a folder, or our downloads."""
     own = expanded(os.environ.get("MINARI_DATASETS_PATH") or "~/.minari/datasets")
     mirror = _mirror()
-    places = [own / card.name, *([mirror / card.name] if isinstance(mirror, Path) else []), _folder_path(card)]
+    places = [
+        own / card.name,
+        *([mirror / card.name] if isinstance(mirror, Path) else []),
+        _folder_path(card),
+    ]
     # An interrupted download of Minari's own leaves a folder without data (Minari issue 220).
     return next((place for place in places if kind(place / "data") == "folder"), None)
 
@@ -219,7 +223,9 @@ def _mirror() -> str | Path | None:
         return text.rstrip("/")
     folder = expanded(text)
     if kind(folder) != "folder":
-        raise DatasetError(f"CQLBENCH_MIRROR={text} is neither a folder nor an address like https://host/path.")
+        raise DatasetError(
+            f"CQLBENCH_MIRROR={text} is neither a folder nor an address like https://host/path."
+        )
     return folder
 
 

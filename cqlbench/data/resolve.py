@@ -1,13 +1,12 @@
 """What a user typed -> one dataset id with its card, and the reason in one line."""
 
-import difflib
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 from cqlbench.data import fetch
 from cqlbench.data.buffer import is_built
-from cqlbench.data.cards import SOURCES, Card, all_cards
+from cqlbench.data.cards import Card, all_cards
+from cqlbench.data.names import check_name, check_source, matching, unknown
 from cqlbench.data.places import expanded, kind
 from cqlbench.errors import DatasetError
 
@@ -44,9 +43,8 @@ def resolve(name: str, source: str = "auto") -> Resolution:
     Raises:
         DatasetError: nothing is called that, or it cannot be had here; the message says what to do.
     """
-    if source not in ("auto", *SOURCES):
-        raise DatasetError(f"There is no source '{source}'; it is auto, {', '.join(SOURCES)}.")
-    _check_name(name)
+    check_source(source)
+    check_name(name)
     cards = all_cards()
     if name in cards:
         if source not in ("auto", cards[name].source):
@@ -54,11 +52,11 @@ def resolve(name: str, source: str = "auto") -> Resolution:
         return _located(cards[name], f"'{name}' is a full dataset id")
     if name.endswith(_FILE_SUFFIXES) or name.startswith((".", "/", "~")):
         return _path(expanded(name), source)
-    matches = _matches(name, cards, source)
+    matches = matching(name, cards, source)
     if not matches:
         if kind(Path(name)) is not None:
             return _path(Path(name), source)
-        raise DatasetError(_unknown(name, cards, source))
+        raise DatasetError(unknown(name, cards, source))
     if source != "auto":
         newest = max(matches, key=lambda card: card.version)
         return _located(newest, f"'{name}' from the source '{source}'")
@@ -68,14 +66,6 @@ def resolve(name: str, source: str = "auto") -> Resolution:
 def published_key(card: Card) -> str:
     """The buffer's source key of a published file; known before the file is here if its checksum is."""
     return f"sha256:{fetch.known_sha256(card)}"
-
-
-def _check_name(name: str) -> None:
-    if not name.strip():
-        raise DatasetError("No dataset was named; say for instance dataset=hopper-medium.")
-    # Control characters (NUL among them) and bytes that are no text: no message and no record can hold them.
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        raise DatasetError(f"The dataset name {name!a} holds characters that no name has; type it again.")
 
 
 def _automatic(name: str, matches: list[Card]) -> Resolution:
@@ -111,8 +101,8 @@ def _located(card: Card, reason: str) -> Resolution:
     folder = fetch.minari_folder(card)
     if folder is None and fetch.offline():
         raise DatasetError(
-            f"'{card.id}' is not on this machine and CQLBENCH_OFFLINE is set; unset it to download the dataset, "
-            f"or run `minari download {card.name}` (of the package minari) where there is a network and copy "
+            f"'{card.id}' is not on this machine and CQLBENCH_OFFLINE is set; unset it to download the "
+            f"dataset, or run `minari download {card.name}` (of the package minari) where there is a network and copy "
             "the folder."
         )
     return Resolution(card.id, card, reason if folder else f"{reason}, to be downloaded", folder)
@@ -131,31 +121,3 @@ def _path(path: Path, source: str) -> Resolution:
     what = "a Minari folder" if found == "folder" else "a file with D4RL's keys"
     card = Card(id=str(path), source="path", notes=("Given by its path: no environment, so not evaluated.",))
     return Resolution(card.id, card, f"'{path.name}' is {what}; without a card it is not evaluated", path)
-
-
-def _matches(name: str, cards: dict[str, Card], source: str) -> list[Card]:
-    found = []
-    for card in cards.values():
-        versioned = name in (card.name, f"{card.short_name}-v{card.version}")
-        # Versions count within a source: on `auto`, a version is of D4RL or stands in a whole name.
-        stands_in = source == "auto" and (
-            card.source == "embedded" or (card.source == "minari" and name != card.name)
-        )
-        wanted = name == card.short_name or (versioned and not stands_in)
-        if wanted and source in ("auto", card.source):
-            found.append(card)
-    return found
-
-
-def _unknown(name: str, cards: dict[str, Card], source: str) -> str:
-    of_source = [card for card in cards.values() if source in ("auto", card.source)]
-    names = {card.short_name for card in of_source} | {card.id for card in of_source}
-    names |= {f"{card.short_name}-v{card.version}" for card in of_source if source != "auto" or card.source == "d4rl"}
-    close = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.6)
-    place = "" if source == "auto" else f" of the source '{source}'"
-    advice = (
-        f"did you mean {' or '.join(repr(option) for option in close)}?"
-        if close
-        else f"known names are {', '.join(sorted({card.short_name for card in of_source}))}."
-    )
-    return f"There is no dataset '{name}'{place}; {advice}"
