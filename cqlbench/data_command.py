@@ -75,8 +75,8 @@ def list_datasets(words: Sequence[str], console: Console) -> None:
         ]
         console.out(*cells, row[-1], sep="  ")
     console.out(
-        f"{len(rows)} datasets. Scores 0 and 100 are returns. Cached: 'file' is downloaded, 'ready' converted "
-        "as well; embedded ones are made here when needed."
+        f"{len(rows)} datasets. Scores 0 and 100 are returns. Cached: 'file' is downloaded, 'ready' "
+        "is converted as well; embedded ones are made here when needed."
     )
 
 

@@ -158,13 +158,14 @@ def _append(wanted: Wanted, url: str, part: Path, validator: list[str], progress
 def _write(
     response: requests.Response, part: Path, start: int, total: int | None, title: str, progress: bool
 ) -> None:
-    bar = Progress(total or 1, title=title, unit="byte", shown=progress and total is not None)
+    left = max(1, (total or 0) - start)
+    bar = Progress(left, title=title, unit="byte", shown=progress and total is not None)
     with part.open("r+b" if start else "wb") as file, bar:
         file.seek(start)
         try:
             for chunk in response.iter_content(_CHUNK):
                 file.write(chunk)
-                bar.update(file.tell())
+                bar.update(file.tell() - start)
                 if total is not None and file.tell() > total:
                     break
         finally:
@@ -202,7 +203,9 @@ def _size(path: Path) -> int:
 def _reason(error: Exception) -> str:
     if isinstance(error, _CutOffError | DatasetError):
         return str(error)
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, requests.Timeout) or "timed out" in str(
+        error
+    ):  # in mid-file it is a ConnectionError
         return "the host does not answer"
     if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
         return "the host cannot be reached or cut the connection"
