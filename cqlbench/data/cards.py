@@ -1,5 +1,6 @@
 """Dataset id -> the facts known before training, from the tables in `datasets/cards`."""
 
+import functools
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -140,7 +141,7 @@ def all_cards() -> dict[str, Card]:
     """
     cards: dict[str, Card] = {}
     for path in sorted(cards_dir().glob("*.toml")):
-        for card in _read(path):
+        for card in _cards_in(path):
             if card.id in cards:
                 raise DatasetError(f"{path} has a card '{card.id}', which another card file has as well.")
             cards[card.id] = card
@@ -161,11 +162,16 @@ def load_card(dataset_id: str) -> Card:
     return cards[dataset_id]
 
 
-def _read(path: Path) -> list[Card]:
+def _cards_in(path: Path) -> tuple[Card, ...]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _parsed(path, path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DatasetError(f"The card file {path} cannot be read: {error}.") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(path: Path, text: str) -> tuple[Card, ...]:
+    table = tomllib.loads(text)
     _refuse_unknown(table, {"defaults", "task", "card"}, f"The card file {path}")
     for section in ("defaults", "task", "card"):
         _require(isinstance(table.get(section, {}), dict), f"'{section}' of {path} must be a table.")
@@ -181,7 +187,7 @@ def _read(path: Path) -> list[Card]:
         merged = {**table.get("defaults", {}), **tasks.get(task, {}), **own}
         merged.pop("task", None)
         cards.append(_card(dataset_id, merged, where))
-    return cards
+    return tuple(cards)
 
 
 def _card(dataset_id: str, values: dict[str, Any], where: str) -> Card:
