@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in verbs:
         sys.stderr.write(f"cqlbench: There is no command '{words[0]}'; there is {', '.join(verbs)}.\n")
         return 2
-    if {"-h", "--help"} & set(words[1:]):
+    if {"-h", "--help"} & set(words[1:]) and words[0] != "data":  # which has a usage of its own
         sys.stdout.write(_USAGE)
         return 0
     try:

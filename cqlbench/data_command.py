@@ -35,7 +35,7 @@ def data(words: Sequence[str], console: Console) -> None:
         ConfigError: there is no such verb.
         UserError: as the verb says.
     """
-    if not words or words[0] == "help":
+    if not words or {"help", "-h", "--help"} & set(words):
         width = max(len(f"{name} {verb.words}") for name, verb in VERBS.items())
         lines = [f"  {f'{name} {verb.words}':<{width}}  {verb.purpose}" for name, verb in VERBS.items()]
         console.out("usage: cqlbench data VERB [words]\n\nverbs:", *lines, sep="\n")

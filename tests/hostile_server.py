@@ -10,7 +10,7 @@ class Server(http.server.ThreadingHTTPServer):
     """Serves `files` (path -> bytes).
 
     Attributes:
-        tricks: one dictionary per coming answer; then it behaves. Keys: `status` and `redirect` (instead of the
+        tricks: one dictionary per coming answer; then it behaves. Keys: `status`, `redirect` (instead of the
             file), `cut` (bytes after which the connection closes), `stall` (it goes silent there instead),
             `length` (Content-Length given; `None`: none), `start` (where a range really starts).
         asked: (path, Range, If-Range) of every request.

@@ -54,7 +54,7 @@ def test_a_preset_is_the_published_config(row):
     assert algorithm.critic_hidden == [int(width)] * int(depth)
     lowest = float(row["clip_diff_min"].replace(".inf", "inf"))
     assert algorithm.gap_clip_min == (None if math.isinf(lowest) else lowest)
-    # CORL's modify_reward runs with normalize_reward only, and divides by the returns' range on gym tasks only.
+    # CORL's modify_reward runs with normalize_reward only, and divides by the range on gym tasks only.
     modified = row["normalize_reward"].lower() == "true"
     assert algorithm.normalize_rewards == (modified and card.family == "gym-mujoco")
     assert algorithm.reward_scale == (float(row["reward_scale"]) if modified else 1.0)

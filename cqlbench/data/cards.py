@@ -48,6 +48,7 @@ class Card:
         score_max: return that counts as 100 (D4RL: an expert's).
         endpoints_source: where the two come from.
         endpoints_missing_because: why there are none; ends a sentence.
+        incomparable_because: why scores here may not stand beside published ones; ends a sentence.
         file: of a published file or folder, its path below each of the addresses that have it.
         urls: where it can be had, tried in this order.
         bytes: size of the published file.
@@ -76,6 +77,7 @@ class Card:
     score_max: float | None = None
     endpoints_source: str = ""
     endpoints_missing_because: str = ""
+    incomparable_because: str = ""
     file: str = ""
     urls: tuple[str, ...] = ()
     bytes: int | None = None
@@ -115,6 +117,7 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "score_max": _NUMBER,
     "endpoints_source": str,
     "endpoints_missing_because": str,
+    "incomparable_because": str,
     "folders": list,
     "file": str,
     "urls": list,
@@ -157,7 +160,7 @@ def load_card(dataset_id: str) -> Card:
     cards = all_cards()
     if dataset_id not in cards:
         raise DatasetError(
-            f"There is no card '{dataset_id}' in {cards_dir()}; the ids are {', '.join(cards)}."
+            f"There is no card '{dataset_id}' in {cards_dir()}; `cqlbench data list` prints all ids."
         )
     return cards[dataset_id]
 

@@ -102,7 +102,7 @@ def _located(card: Card, reason: str) -> Resolution:
     if folder is None and fetch.offline():
         raise DatasetError(
             f"'{card.id}' is not on this machine and CQLBENCH_OFFLINE is set; unset it to download the "
-            f"dataset, or copy the folder from where `minari download {card.name}` (of the package minari) put it."
+            f"dataset, or copy the folder from a machine where `minari download {card.name}` has run."
         )
     return Resolution(card.id, card, reason if folder else f"{reason}, to be downloaded", folder)
 

@@ -173,7 +173,7 @@ def _protocol(evaluator: Evaluator, resolution: Resolution) -> EvaluationProtoco
         max_episode_steps=spec.max_episode_steps,
         score_min=evaluator.score_min,
         score_max=evaluator.score_max,
-        endpoints_source=resolution.card.endpoints_source,
+        endpoints_source=resolution.card.endpoints_source or resolution.card.endpoints_missing_because,
     )
 
 

@@ -92,7 +92,7 @@ def test_a_new_card_needs_no_code(tmp_path, monkeypatch):
         '[defaults]\nsource = "d4rl"\nfamily = "robots"\nfolders = ["https://one/", "https://two/"]\n'
         '[task.arm]\nenvironment = { id = "Arm-v0", max_episode_steps = 9, module = "arms", extra = "arm" }\n'
         'observation_keys = ["joints", "goal"]\n'
-        '[card]\n"d4rl/arm-lift-v7" = { task = "arm", file = "v7/lift.hdf5", quirks = ["action_clip"], rows = 3 }\n'
+        '[card]\n"d4rl/arm-lift-v7" = { task = "arm", file = "v7/lift.hdf5", quirks = ["action_clip"] }\n'
     )
     card = find_card("arm-lift")
     assert card == load_card("d4rl/arm-lift-v7") == find_card("arm-lift-v7")
@@ -100,7 +100,7 @@ def test_a_new_card_needs_no_code(tmp_path, monkeypatch):
     assert card.environment == EnvironmentSpec(
         "Arm-v0", 9, module="arms", extra="arm", observation_keys=("joints", "goal")
     )
-    assert (card.max_episode_steps, card.rows, card.quirks) == (9, 3, ("action_clip",))
+    assert (card.max_episode_steps, card.quirks) == (9, ("action_clip",))
 
 
 def test_hopper_medium_value_by_value():
@@ -143,14 +143,24 @@ def test_families_are_complete():
         assert {f"minari/mujoco/{task}/{kind}-v0" for kind in ("simple", "medium", "expert")} <= set(CARDS)
     for hand in ("pen", "door", "hammer", "relocate"):
         for kind in ("human", "cloned", "expert"):
-            assert {f"d4rl/{hand}-{kind}-v0", f"d4rl/{hand}-{kind}-v1", f"minari/D4RL/{hand}/{kind}-v2"} <= set(CARDS)
+            assert {
+                f"d4rl/{hand}-{kind}-v0",
+                f"d4rl/{hand}-{kind}-v1",
+                f"minari/D4RL/{hand}/{kind}-v2",
+            } <= set(CARDS)
     for maze in ("umaze", "umaze-diverse", "medium-play", "medium-diverse", "large-play", "large-diverse"):
-        assert {f"d4rl/antmaze-{maze}-v0", f"d4rl/antmaze-{maze}-v2", f"minari/D4RL/antmaze/{maze}-v1"} <= set(CARDS)
+        assert {
+            f"d4rl/antmaze-{maze}-v0",
+            f"d4rl/antmaze-{maze}-v2",
+            f"minari/D4RL/antmaze/{maze}-v1",
+        } <= set(CARDS)
     for kind in ("complete", "partial", "mixed"):
         assert {f"d4rl/kitchen-{kind}-v0", f"minari/D4RL/kitchen/{kind}-v2"} <= set(CARDS)
     for maze in ("open", "umaze", "medium", "large"):
         for reward in ("", "-dense"):
-            assert {f"d4rl/maze2d-{maze}{reward}-v0", f"minari/D4RL/pointmaze/{maze}{reward}-v2"} <= set(CARDS)
+            assert {f"d4rl/maze2d-{maze}{reward}-v0", f"minari/D4RL/pointmaze/{maze}{reward}-v2"} <= set(
+                CARDS
+            )
 
 
 def test_unknown_id():
@@ -168,7 +178,10 @@ BAD = {
     "bool": (GOOD + "bytes = true", "bytes = True, which is not of the right type"),
     "preset": (GOOD + "preset = 3", "preset = 3, which is not of the right type"),
     "quirk": (GOOD + 'quirks = ["odd"]', "has the quirk 'odd', which is none of action_clip, contact"),
-    "keys in the environment": (GOOD + 'environment = { id = "A-v0", observation_keys = [] }', "unknown keys: obs"),
+    "keys in the environment": (
+        GOOD + 'environment = { id = "A-v0", observation_keys = [] }',
+        "unknown keys: obs",
+    ),
     "list": (GOOD + "urls = [3]", "urls = .* not of the right type"),
     "task": (GOOD + 'task = "b"', "names the task 'b'"),
     "no source": ('[card."d4rl/a-v0"]', "has the source 'None'"),

@@ -66,7 +66,7 @@ def test_many_cuts_are_no_failure_as_long_as_it_gets_on(wanted, server, target):
 
 def test_it_gives_up_without_progress_and_a_later_call_goes_on(wanted, server, target):
     server.tricks = [{"cut": 500_000}, *[{"cut": 0}] * 4]
-    with pytest.raises(DatasetError, match="cannot be downloaded .* cut the connection"):
+    with pytest.raises(DatasetError, match=r"cannot be downloaded .* cut the connection"):
         download(wanted, target)
     assert not target.exists()
     assert len(server.asked) == 5

@@ -177,7 +177,7 @@ def test_a_cache_that_cannot_be_written(card, tmp_path, monkeypatch):
 def test_two_processes_make_one_download(card, server, tmp_path):
     program = (
         "import sys; from cqlbench.data.cards import Card; from cqlbench.data.fetch import fetch\n"
-        f"card = Card(id={card.id!r}, source='d4rl', urls={card.urls!r}, bytes={card.bytes}, sha256={card.sha256!r})\n"
+        f"card = Card({card.id!r}, 'd4rl', urls={card.urls!r}, bytes={card.bytes}, sha256={card.sha256!r})\n"
         "print('ready', flush=True); sys.stdin.readline(); print(fetch(card))"
     )
     processes = [
