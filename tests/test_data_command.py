@@ -14,7 +14,7 @@ endpoints_source = "made up"
 folders = ["http://127.0.0.1:PORT/"]
 
 [card]
-"d4rl/arm-lift-v0" = { file = "lift.hdf5", bytes = 5, sha256 = "SHA", score_min = -1.5, score_max = 1234, }
+"d4rl/arm-lift-v0" = { file = "lift.hdf5", bytes = 5, sha256 = "SHA", score_min = -1.5, score_max = 1234 }
 "d4rl/arm-drop-v0" = { file = "drop.hdf5", endpoints_missing_because = "nobody knows" }
 """
 SHA = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"  # of b"hello"
