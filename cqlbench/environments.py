@@ -160,17 +160,14 @@ def environment_versions(spec: EnvironmentSpec, backend: str) -> dict[str, str]:
     """
     versions = {"id": spec.id, "backend": backend, "backend_version": importlib.metadata.version(backend)}
     if backend == "gymnasium":
+        if spec.module:
+            version = getattr(importlib.import_module(spec.module), "__version__", "of unknown version")
+            versions["backend_version"] += f", {spec.module} {version}"
         versions["mujoco_version"] = importlib.metadata.version("mujoco")
     if spec.max_episode_steps is not None:
         versions["max_episode_steps"] = str(spec.max_episode_steps)
     if spec.kwargs:
         versions["kwargs"] = json.dumps(dict(spec.kwargs), sort_keys=True, default=str)
-    if spec.module and backend == "gymnasium":
-        versions["module"] = (
-            f"{spec.module} {getattr(importlib.import_module(spec.module), '__version__', '')}".strip()
-        )
-    if spec.observation_keys is not None:
-        versions["observation_keys"] = ", ".join(spec.observation_keys)
     return versions
 
 

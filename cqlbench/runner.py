@@ -61,7 +61,7 @@ def bench(plan: Plan, console: Console) -> list[Record]:
         config.budget.evaluation_interval,
         card.score_min,
         card.score_max,
-        unplayed_because=unplayed_because or Evaluator.unplayed_because,
+        unplayed_because=unplayed_because,
         began=began,
     )
     trainer.register_op("post_steps", evaluator)

@@ -60,10 +60,10 @@ def test_list_is_a_table(data):
     status, out, _ = data("list")
     assert status == 0
     assert out.splitlines() == [
-        "dataset                   rows    size  score 0  score 100  cached",
-        "d4rl/arm-lift-v0             -  0.0 MB     -1.5    1,234.0  -",
-        "d4rl/arm-drop-v0             -       -        -          -  -",
-        "embedded/tiny-hopper-v0    600       -    -20.3    3,234.3  -",
+        "dataset                  rows    size  score 0  score 100  cached",
+        "d4rl/arm-lift-v0            -  0.0 MB     -1.5    1,234.0  -",
+        "d4rl/arm-drop-v0            -       -        -          -  -",
+        "embedded/tiny-hopper-v0   600       -    -20.3    3,234.3  -",
         "3 datasets. Scores 0 and 100 are returns. Cached: 'file' is downloaded, 'ready' is converted as "
         "well; embedded ones are made here when needed.",
     ]

@@ -335,10 +335,9 @@ def test_why_a_policy_cannot_be_evaluated(toy):
     assert why_unplayable(failing, 9, 2).startswith("Environment 'Toy-v0' cannot be made here (")
 
 
-def test_versions_name_the_module_and_the_parts(toy):
-    versions = environment_versions(toy, "gymnasium")
-    assert versions["module"] == "toy_of_this_test 1.2"
-    assert versions["observation_keys"] == "image, goal, door"
+def test_versions_name_the_module_that_brings_the_environment(toy):
+    version = environment_versions(toy, "gymnasium")["backend_version"]
+    assert version == f"{gymnasium.__version__}, toy_of_this_test 1.2"
 
 
 @pytest.mark.parametrize(
