@@ -18,12 +18,14 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
     {
         "action_clip": "actions outside their bounds are clipped to them",
         "contact_forces_are_zero": "the contact forces it observes are all zero (D4RL issue 143)",
-        "one_reward_per_goal": "rewards and terminals are 1 once, on reaching the goal; its siblings have "
-        "them at every step near it (D4RL issue 199)",
+        "one_reward_per_goal": "rewards and terminals are 1 once, when the goal is reached, where its "
+        "siblings have them at every step near it (D4RL issue 199)",
         "rewards_of_the_state": "rewards[t] is for being in observations[t], not for the step from there "
         "(D4RL issue 194)",
-        "timeouts_mark_goals": "timeouts say that a goal was reached and the next one set, not that a time "
-        "limit cut the episode (D4RL issue 85)",
+        "terminals_mark_goals": "terminals say that the goal is near, and the recording goes on up to a time "
+        "limit",
+        "timeouts_mark_goals": "timeouts say that a goal was reached and the next one set, not that a "
+        "time limit cut the episode (D4RL issue 85)",
         "timeouts_out_of_step": "timeouts are not where episodes end (D4RL issues 77 and 146)",
     }
 )

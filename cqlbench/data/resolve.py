@@ -1,16 +1,19 @@
 """What a user typed -> one dataset id with its card, and the reason in one line."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cqlbench.data import fetch
 from cqlbench.data.buffer import is_built
 from cqlbench.data.cards import Card, all_cards
+from cqlbench.data.minari import discrete_actions
 from cqlbench.data.names import check_name, check_source, matching, unknown
 from cqlbench.data.places import expanded, kind
 from cqlbench.errors import DatasetError
 
 _FILE_SUFFIXES = (".hdf5", ".h5")
+_DISCRETE = "discrete"
+"""The preset in `benchmarks/preset` for discrete actions."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,14 @@ def _located(card: Card, reason: str) -> Resolution:
             f"'{card.id}' is not on this machine and CQLBENCH_OFFLINE is set; unset it to download the "
             f"dataset, or copy the folder from a machine where `minari download {card.name}` has run."
         )
-    return Resolution(card.id, card, reason if folder else f"{reason}, to be downloaded", folder)
+    if folder is None:
+        return Resolution(card.id, card, f"{reason}, to be downloaded")
+    return Resolution(card.id, _with_preset(card, folder), reason, folder)
+
+
+def _with_preset(card: Card, folder: Path) -> Card:
+    """Discrete actions need settings of their own, unless the card names some."""
+    return card if card.preset or discrete_actions(folder) is None else replace(card, preset=_DISCRETE)
 
 
 def _path(path: Path, source: str) -> Resolution:
@@ -119,4 +129,6 @@ def _path(path: Path, source: str) -> Resolution:
         raise DatasetError(f"{path} is read as {schema}, not as '{source}'; leave the source out.")
     what = "a Minari folder" if found == "folder" else "a file with D4RL's keys"
     card = Card(id=str(path), source="path", notes=("Given by its path: no environment, so not evaluated.",))
+    if found == "folder":
+        card = _with_preset(card, path)
     return Resolution(card.id, card, f"'{path.name}' is {what}; without a card it is not evaluated", path)

@@ -23,7 +23,8 @@ def playable(card: Card, dataset: Dataset) -> tuple[EnvironmentSpec | None, str]
         return None, f"Not evaluated: {because}."
     if card.source == "minari" and (folder := minari_folder(card)) is not None:
         spec = recorded_environment(folder, spec)
-    because = why_unplayable(spec, dataset.observation_size, dataset.action_size)
+    sizes = dataset.observation_size, dataset.action_size
+    because = why_unplayable(spec, *sizes, discrete=dataset.discrete_actions)
     return (None, f"Not evaluated: {because}") if because else (spec, "")
 
 

@@ -8,7 +8,7 @@ from cqlbench.data.cards import Card
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.evaluation.playable import playable, recorded_environment
 
-DATA = SimpleNamespace(observation_size=11, action_size=3)
+DATA = SimpleNamespace(observation_size=11, action_size=3, discrete_actions=False)
 CARD = Card(id="minari/a/b-v0", source="minari", environment=EnvironmentSpec("Hopper-v5", 100))
 
 
@@ -46,7 +46,7 @@ def test_one_that_cannot_be_made_names_the_extra_that_brings_it():
 
 
 def test_one_of_other_sizes_is_not_played():
-    _, because = playable(CARD, SimpleNamespace(observation_size=111, action_size=8))
+    _, because = playable(CARD, SimpleNamespace(observation_size=111, action_size=8, discrete_actions=False))
     assert because == (
         "Not evaluated: Environment 'Hopper-v5' gives 11 observations and takes 3 actions, but the data have "
         "111 and 8."
