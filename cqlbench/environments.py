@@ -310,6 +310,8 @@ def _unmade(spec: EnvironmentSpec, error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     reason = lines[0].split(". ")[0].rstrip(".")
     advice = "correct its id or arguments, or install the package that registers it"
+    if spec.module and not isinstance(error, ImportError | gymnasium.error.Error | TypeError):
+        advice = f"try other versions of {spec.module} and MuJoCo"
     if spec.extra and isinstance(error, ImportError):
         advice = f"install what it needs with `pip install 'cqlbench[{spec.extra}]'`"
     return f"Environment '{spec.id}' cannot be made here ({reason}); {advice}."

@@ -369,13 +369,18 @@ def test_padding_is_zeros_after_what_is_observed(backend):
     padded.close()
 
 
-def test_why_a_policy_cannot_be_evaluated(toy):
+def test_why_a_policy_cannot_be_evaluated(toy, tmp_path):
     assert why_unplayable(toy, 9, 2) == ""
     assert "gives 9 observations and takes 2 actions, but the data have 8 and 2." in why_unplayable(toy, 8, 2)
     assert "but the data have 9 and 1." in why_unplayable(toy, 9, 1)
     assert "No module named 'none_such'" in why_unplayable(replace(toy, module="none_such"), 9, 2)
     failing = replace(toy, kwargs={"size": None})
     assert why_unplayable(failing, 9, 2).startswith("Environment 'Toy-v0' cannot be made here (")
+    (tmp_path / "broken_toy.py").write_text("assert 1 == 2")
+    broken = why_unplayable(replace(toy, module="broken_toy"), 9, 2)
+    assert broken.endswith(
+        "cannot be made here (AssertionError); try other versions of broken_toy and MuJoCo."
+    )
 
 
 def test_versions_name_the_module_that_brings_the_environment(toy):

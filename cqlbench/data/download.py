@@ -56,7 +56,7 @@ def download(wanted: Wanted, target: Path, progress: bool = True) -> None:
         try:
             _complete(wanted, url, part, progress)
         except (requests.RequestException, DatasetError) as error:
-            problems.append(f"{url}: {_reason(error)}")
+            problems.append(f"{url}: {reason(error)}")
             continue
         part.replace(target)
         return
@@ -74,6 +74,19 @@ def sha256_of(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def reason(error: Exception) -> str:
+    """What went wrong with a request, in a few words."""
+    if isinstance(error, _CutOffError | DatasetError):
+        return str(error)
+    if isinstance(error, requests.Timeout) or "timed out" in str(
+        error
+    ):  # in mid-file it is a ConnectionError
+        return "the host does not answer"
+    if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
+        return "the host cannot be reached or cut the connection"
+    return str(error)
 
 
 def _complete(wanted: Wanted, url: str, part: Path, progress: bool) -> None:
@@ -198,15 +211,3 @@ def _size(path: Path) -> int:
     with contextlib.suppress(FileNotFoundError):
         return path.stat().st_size
     return 0
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, _CutOffError | DatasetError):
-        return str(error)
-    if isinstance(error, requests.Timeout) or "timed out" in str(
-        error
-    ):  # in mid-file it is a ConnectionError
-        return "the host does not answer"
-    if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
-        return "the host cannot be reached or cut the connection"
-    return str(error)

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from cqlbench import atomic
 from cqlbench.data.cards import Card
-from cqlbench.data.download import Wanted, download, sha256_of
+from cqlbench.data.download import Wanted, download, reason, sha256_of
 from cqlbench.data.places import expanded, kind
 from cqlbench.errors import DatasetError
 from cqlbench.paths import cache_dir
@@ -152,8 +152,12 @@ def _listing(card: Card) -> list[tuple[Wanted, str]]:
     for url in card.urls:
         try:
             return _hub_listing(card, url.replace(_HUB, os.environ.get("HF_ENDPOINT") or _HUB))
-        except (requests.RequestException, ValueError, TypeError, KeyError) as error:
-            problems.append(f"{url}: {type(error).__name__}")
+        except requests.JSONDecodeError:
+            problems.append(f"{url}: the answer is no listing")
+        except requests.RequestException as error:
+            problems.append(f"{url}: {reason(error)}")
+        except (ValueError, TypeError, KeyError):
+            problems.append(f"{url}: the answer is no listing")
     raise DatasetError(
         f"The files of '{card.id}' cannot be listed ({'; '.join(problems)}); check the network, or run "
         f"`minari download {card.name}` (of the package minari) where there is one."

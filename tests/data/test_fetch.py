@@ -291,10 +291,20 @@ def test_a_folder_from_a_mirror_that_is_an_address(minari_card, server, monkeypa
 def test_a_listing_that_is_none_is_one_sentence(minari_card, hub, listing):
     hub.files[API] = listing
     with pytest.raises(
-        DatasetError, match=r"files of 'minari/set/a/b-v0' cannot be listed .*check the network"
+        DatasetError, match=r"files of 'minari/set/a/b-v0' cannot be listed .* the answer is no listing"
     ) as e:
         fetch_folder(minari_card)
     assert "\n" not in str(e.value)
+
+
+def test_a_hub_that_does_not_answer_is_one_sentence(minari_card, hub, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(DatasetError, match=r"cannot be listed \(https://.*: the host cannot be reached"):
+        fetch_folder(minari_card)
+    hub.files.clear()
+    monkeypatch.setenv("HF_ENDPOINT", hub.url(""))
+    with pytest.raises(DatasetError, match=r"cannot be listed .*404 Client Error"):
+        fetch_folder(minari_card)
 
 
 def test_a_listing_does_not_lead_out_of_the_folder(minari_card, hub):
