@@ -21,6 +21,7 @@ verbs:
   train          the same, and log it; 'cqlbench train --help' explains every setting
   export         write a run's policy as one file that runs without cqlbench
   watch          write a video of an episode of a run's policy
+  data           list, fetch and collect datasets; 'cqlbench data' says more
   train-policy   train the behaviour policy of an embedded dataset from its recipe
   speed          measure the gradient step against this machine's matrix products and torchrl
 
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in _VERBS:
         sys.stderr.write(f"cqlbench: There is no command '{words[0]}'; there is {', '.join(_VERBS)}.\n")
         return 2
-    if {"-h", "--help"} & set(words[1:]):
+    if {"-h", "--help"} & set(words[1:]) and words[0] != "data":  # which has a usage of its own
         sys.stdout.write(_train_help() if words[0] == "train" else _USAGE)
         return 0
     try:
@@ -149,6 +150,14 @@ def _watch(words: list[str]) -> None:
     from_words(words)
 
 
+def _data(words: list[str]) -> None:
+    from rich.console import Console
+
+    from cqlbench.data_command import data
+
+    data(words, Console(soft_wrap=True, highlight=False))
+
+
 def _speed(words: list[str]) -> None:
     from rich.console import Console
 
@@ -168,10 +177,11 @@ _VERBS: dict[str, Callable[[list[str]], None]] = {
     "train": _train,
     "export": _export,
     "watch": _watch,
+    "data": _data,
     "train-policy": _train_policy,
     "speed": _speed,
 }
-_FLAGS = ("--print-config", "--multirun")
+_FLAGS = ("--print-config", "--multirun", "--help")
 _SHORT = {"-m": "--multirun"}
 
 
