@@ -85,7 +85,7 @@ def _incomparable(config: BenchConfig, resolution: Resolution, changes: Sequence
     source = resolution.card.source
     if source != "d4rl":
         reasons.append(
-            "a dataset of your own" if source == "path" else f"{source} data, which are not D4RL's"
+            "a dataset of your own" if source in ("path", "imported") else f"{source} data, which are not D4RL's"
         )
     if not config.budget.comparable:
         reasons.append(f"budget {config.budget.name}")

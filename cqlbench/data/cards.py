@@ -4,13 +4,31 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.errors import DatasetError
-from cqlbench.paths import cards_dir
+from cqlbench.paths import cache_dir, cards_dir
 
-SOURCES = ("d4rl", "minari", "embedded")
+SOURCES = ("d4rl", "minari", "embedded", "imported")
+
+QUIRKS: Mapping[str, str] = MappingProxyType(
+    {
+        "action_clip": "actions outside their bounds are clipped to them",
+        "contact_forces_are_zero": "the contact forces it observes are all zero (D4RL issue 143)",
+        "one_reward_per_goal": "rewards and terminals are 1 once, when the goal is reached, where its "
+        "siblings have them at every step near it (D4RL issue 199)",
+        "rewards_of_the_state": "rewards[t] is for being in observations[t], not for the step from there "
+        "(D4RL issue 194)",
+        "terminals_mark_goals": "terminals say that the goal is near, and the recording goes on up to a time "
+        "limit",
+        "timeouts_mark_goals": "timeouts say that a goal was reached and the next one set, not that a "
+        "time limit cut the episode (D4RL issue 85)",
+        "timeouts_out_of_step": "timeouts are not where episodes end (D4RL issues 77 and 146)",
+    }
+)
+"""What a card may say of its data that a reader must act on, and what it means."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +48,18 @@ class Card:
         sha256: checksum of the published file.
         licence: of the data.
         notes: what a reader of its scores should know.
+        quirks: names from `QUIRKS`.
+        observation_keys: of observations that are dictionaries, the parts that are joined, in this order;
+            `None`: all, in the order of the observation space.
         policy: name of the behaviour policy in `datasets/policies`.
-        rows: how many transitions an embedded dataset has.
+        rows: how many transitions there are; an embedded dataset is collected with as many.
+        episodes: how many episodes there are.
+        mean_return: mean undiscounted return of its whole episodes.
         collection_seed: the seed it is regenerated with.
         action_low: lowest number in an action.
         action_high: highest number in an action.
         preset: the settings published for it: the name of a file in `benchmarks/preset`; empty: none.
+        imported_from: the file or folder that an imported dataset was read from.
     """
 
     id: str
@@ -50,12 +74,17 @@ class Card:
     sha256: str | None = None
     licence: str = ""
     notes: tuple[str, ...] = ()
+    quirks: tuple[str, ...] = ()
+    observation_keys: tuple[str, ...] | None = None
     policy: str | None = None
     rows: int | None = None
+    episodes: int | None = None
+    mean_return: float | None = None
     collection_seed: int | None = None
     action_low: float = -1.0
     action_high: float = 1.0
     preset: str = ""
+    imported_from: str = ""
 
     @property
     def version(self) -> int:
@@ -80,28 +109,38 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "sha256": str,
     "licence": str,
     "notes": list,
+    "quirks": list,
+    "observation_keys": list,
     "policy": str,
     "rows": int,
+    "episodes": int,
+    "mean_return": (int, float),
     "collection_seed": int,
     "action_low": (int, float),
     "action_high": (int, float),
     "preset": str,
+    "imported_from": str,
 }
 
 
 def all_cards() -> dict[str, Card]:
-    """Every card by its id, in the order of files and of cards inside a file.
+    """Every card by its id, in the order of files and of cards inside a file; imported datasets' cards last.
 
     Raises:
         DatasetError: a card file is not readable or says something that a card does not have.
     """
     cards: dict[str, Card] = {}
-    for path in sorted(cards_dir().glob("*.toml")):
+    for path in (*sorted(cards_dir().glob("*.toml")), *sorted(imported_cards_dir().glob("*.toml"))):
         for card in _read(path):
             if card.id in cards:
                 raise DatasetError(f"{path} has a card '{card.id}', which another card file has as well.")
             cards[card.id] = card
     return cards
+
+
+def imported_cards_dir() -> Path:
+    """Where the cards of imported datasets lie."""
+    return cache_dir() / "cards"
 
 
 def load_card(dataset_id: str) -> Card:
@@ -150,22 +189,35 @@ def _card(dataset_id: str, values: dict[str, Any], where: str) -> Card:
         _require(of_type, f"{where} has {key} = {value!r}, which is not of the right type.")
     source = values.get("source")
     _require(source in SOURCES, f"{where} has the source '{source}'; it must be one of {', '.join(SOURCES)}.")
-    prefix, _, version = dataset_id.rpartition("-v")
-    _require(
-        dataset_id.startswith(f"{source}/") and bool(prefix) and version.isdecimal(),
-        f"{where} must have an id of the form {source}/<name>-v<number>.",
-    )
+    problem = id_problem(dataset_id, str(source))
+    _require(not problem, f"{where} {problem}")
+    for quirk in values.get("quirks", []):
+        _require(quirk in QUIRKS, f"{where} has the quirk '{quirk}', which is none of {', '.join(QUIRKS)}.")
     environment = values.pop("environment", None)
     lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
     return Card(
         **{
-            "short_name": prefix.partition("/")[2],
+            "short_name": dataset_id.rpartition("-v")[0].partition("/")[2],
             **values,
             **lists,
             "id": dataset_id,
             "environment": None if environment is None else _environment(environment, where),
         }
     )
+
+
+def id_problem(dataset_id: str, source: str) -> str:
+    """What is wrong with an id, to stand behind its card's name; empty if nothing is.
+
+    An imported dataset's id starts with a name of the user's own, any other's with its source.
+    """
+    name, _, version = dataset_id.rpartition("-v")
+    first, _, rest = name.partition("/")
+    own = source == "imported" and first not in SOURCES and bool(first)
+    if (own or first == source) and rest and version.isdecimal():
+        return ""
+    first = "<a name of your own>" if source == "imported" else source
+    return f"must have an id of the form {first}/<name>-v<number>."
 
 
 def _environment(values: dict[str, Any], where: str) -> EnvironmentSpec:

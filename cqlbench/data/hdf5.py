@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from cqlbench.data import columns
 from cqlbench.data.places import kind
 from cqlbench.data.transitions import Flags, Floats
 from cqlbench.errors import DatasetError
@@ -35,7 +36,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
         file = h5py.File(path, "r")
     except _H5PY_ERRORS as error:
         raise DatasetError(
-            f"{path} cannot be opened: it is cut short, damaged or unreadable ({_first_line(error)}); "
+            f"{path} cannot be opened: it is cut short, damaged or unreadable ({columns.first_line(error)}); "
             "fetch or export it again."
         ) from error
     with file:
@@ -97,10 +98,8 @@ def shape(group: h5py.Group, key: str, path: Path) -> tuple[int, ...] | None:
         raise _damaged(_name(group, key), path, error) from error
 
 
-def dataset(group: h5py.Group, key: str, path: Path, dimensions: int) -> h5py.Dataset:
-    """The numeric dataset `key`, with `dimensions` axes; for one axis, `[T, 1]` will do as well.
-
-    D4RL's replay files keep rewards and flags as `[T, 1]`.
+def dataset(group: h5py.Group, key: str, path: Path, dimensions: int | None) -> h5py.Dataset:
+    """The numeric dataset `key`, with `dimensions` axes (see `columns.check_shape`).
 
     Raises:
         DatasetError: it is a group, a scalar, empty, not numeric, or has another number of axes.
@@ -113,20 +112,11 @@ def dataset(group: h5py.Group, key: str, path: Path, dimensions: int) -> h5py.Da
         shape, dtype = member.shape, member.dtype
     except _H5PY_ERRORS as error:
         raise _damaged(name, path, error) from error
-    if shape is None or shape == ():
-        raise DatasetError(
-            f"'{name}' of {path} is a single value, and an array with one row per step is needed."
-        )
-    if dtype.kind not in "fiub":
-        raise DatasetError(f"'{name}' of {path} has the type {dtype}, and numbers were expected.")
-    column = dimensions == 1 and len(shape) == 2 and shape[1] == 1
-    if len(shape) != dimensions and not column:
-        wanted = "[rows, size]" if dimensions == 2 else "[rows]"
-        raise DatasetError(f"'{name}' of {path} has the shape {list(shape)}, and {wanted} was expected.")
+    columns.check_shape(shape, dtype, dimensions, name, path)
     return member
 
 
-def floats(group: h5py.Group, key: str, path: Path, dimensions: int) -> Floats:
+def floats(group: h5py.Group, key: str, path: Path, dimensions: int | None) -> Floats:
     """The dataset `key` as float32, converted by HDF5 on the way into one new array.
 
     Raises:
@@ -134,16 +124,9 @@ def floats(group: h5py.Group, key: str, path: Path, dimensions: int) -> Floats:
     """
     source = dataset(group, key, path, dimensions)
     name = _name(group, key)
-    if source.dtype.kind == "b":
-        raise DatasetError(f"'{name}' of {path} holds true/false values, and numbers were expected.")
+    columns.refuse_truth_values(source.dtype, name, path)
     values = _read(source, np.dtype(np.float32), name, path)
-    finite = np.isfinite(values)
-    if not finite.all():
-        row = int(np.argwhere(~finite)[0, 0])
-        raise DatasetError(
-            f"'{name}' of {path} holds NaN, infinity or a value too large for float32, first at row {row}; "
-            "repair or leave out that row."
-        )
+    columns.check_floats(values, name, path)
     return values.reshape(len(values)) if dimensions == 1 else values
 
 
@@ -155,14 +138,7 @@ def flags(group: h5py.Group, key: str, path: Path) -> Flags:
     """
     source = dataset(group, key, path, dimensions=1)
     name = _name(group, key)
-    values = _read(source, source.dtype, name, path).reshape(source.shape[0])
-    result = values.astype(np.bool_)
-    odd = np.flatnonzero(values != result)
-    if len(odd):
-        raise DatasetError(
-            f"'{name}' of {path} must hold only 0 and 1, and row {odd[0]} is {values[odd[0]]}."
-        )
-    return result
+    return columns.as_flags(_read(source, source.dtype, name, path), name, path)
 
 
 def _read(source: h5py.Dataset, dtype: np.dtype[Any], name: str, path: Path) -> NDArray[Any]:
@@ -186,10 +162,6 @@ def _name(group: h5py.Group, key: str) -> str:
 
 def _damaged(name: str, path: Path, error: BaseException) -> DatasetError:
     return DatasetError(
-        f"'{name}' of {path} cannot be read ({_first_line(error)}): the file is damaged; "
+        f"'{name}' of {path} cannot be read ({columns.first_line(error)}): the file is damaged; "
         "fetch or export it again."
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip("'\"").splitlines() or [type(error).__name__])[0].rstrip(".")

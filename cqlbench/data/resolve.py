@@ -10,9 +10,8 @@ from cqlbench.data import fetch
 from cqlbench.data.buffer import is_built
 from cqlbench.data.cards import SOURCES, Card, all_cards
 from cqlbench.data.places import expanded, kind
+from cqlbench.data.tables import SUFFIXES
 from cqlbench.errors import DatasetError
-
-_FILE_SUFFIXES = (".hdf5", ".h5")
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def resolve(name: str, source: str = "auto") -> Resolution:
         if source not in ("auto", cards[name].source):
             raise DatasetError(f"'{name}' is not of the source '{source}'; leave the source out.")
         return _located(cards[name], f"'{name}' is a full dataset id")
-    if name.endswith(_FILE_SUFFIXES) or name.startswith((".", "/", "~")):
+    if name.endswith(SUFFIXES) or name.startswith((".", "/", "~")):
         return _path(expanded(name), source)
     matches = _matches(name, cards, source)
     if not matches:
@@ -73,8 +72,9 @@ def minari_folder(card: Card) -> Path:
 
 
 def published_key(card: Card) -> str:
-    """The buffer's source key of a published file, known before the file is here."""
-    return f"sha256:{card.sha256}"
+    """The buffer's source key of a published file, known before it is here: its hash, and how it is read."""
+    reading = [*card.quirks, *(card.observation_keys or ())]
+    return "+".join([f"sha256:{card.sha256}", *reading])
 
 
 def _check_name(name: str) -> None:
@@ -113,6 +113,8 @@ def _automatic(name: str, matches: list[Card]) -> Resolution:
 
 
 def _located(card: Card, reason: str) -> Resolution:
+    if card.source == "imported":
+        return Resolution(card.id, card, reason, Path(card.imported_from))
     if card.source != "minari":
         return Resolution(card.id, card, reason)
     folder = minari_folder(card)
@@ -130,8 +132,8 @@ def _path(path: Path, source: str) -> Resolution:
         raise DatasetError(f"There is no file or folder {path}; check the path.")
     path = path.resolve()
     schema = "minari" if found == "folder" else "d4rl"
-    if schema == "d4rl" and path.suffix not in _FILE_SUFFIXES:
-        raise DatasetError(f"{path} is neither an .hdf5 file nor the folder of a Minari dataset.")
+    if schema == "d4rl" and path.suffix not in SUFFIXES:
+        raise DatasetError(f"{path} is neither an .hdf5 or .npz file nor the folder of a Minari dataset.")
     if source not in ("auto", schema):
         raise DatasetError(f"{path} is read as {schema}, not as '{source}'; leave the source out.")
     what = "a Minari folder" if found == "folder" else "a file with D4RL's keys"

@@ -5,6 +5,7 @@ import pytest
 
 from cqlbench.data import lint
 from cqlbench.data.d4rl import read_d4rl
+from cqlbench.data.lint import Expected
 from cqlbench.errors import DatasetError
 
 
@@ -22,12 +23,12 @@ def test_action_outside(transitions, value):
     transitions.actions[4, 1] = value
     with pytest.raises(DatasetError, match=r"action of row 4 .* outside the bounds .* \(1 rows in all\)"):
         lint.check(transitions)
-    lint.check(transitions, -2.0, [2.0, 2.0])
+    lint.check(transitions, Expected(-2.0, [2.0, 2.0]))
 
 
 def test_action_bounds_of_the_environment(transitions):
     with pytest.raises(DatasetError, match="outside the bounds"):
-        lint.check(transitions, [-1.0, -1e-3], [1.0, 1e-3])
+        lint.check(transitions, Expected([-1.0, -1e-3], [1.0, 1e-3]))
 
 
 def test_bound_reached_with_rounding_passes(transitions):

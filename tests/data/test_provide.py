@@ -1,5 +1,6 @@
 import hashlib
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,6 +73,7 @@ def test_embedded_is_collected_once(path, monkeypatch):
     monkeypatch.setattr(provide_module.embedded, "collect", collect)
     monkeypatch.setattr(provide_module.embedded, "source_key", lambda card: f"{card.policy}:1")
     resolution = resolve("hopper-medium", "embedded")
+    resolution = replace(resolution, card=replace(resolution.card, rows=12))
     first = provide(resolution, progress=False)
     assert torch.equal(provide(resolution, progress=False).storage["action"], first.storage["action"])
     assert calls == [("embedded/hopper-medium-v0", False)]
