@@ -16,6 +16,7 @@ usage: cqlbench VERB [key=value ...]
 
 verbs:
   bench          train CQL on a dataset, evaluate, record and report it
+  data           check, show or import a dataset
   train-policy   train the behaviour policy of an embedded dataset from its recipe
   speed          measure the gradient step against this machine's matrix products and torchrl
 
@@ -27,9 +28,16 @@ bench keys (defaults in brackets):
   steps=         gradient steps [the budget's]
   device=        auto, cpu, cuda, cuda:N [auto]
   tf32=          on CUDA, whether matrix products may round to TF32 [true]
+  clip_actions=  true consents to clipping a dataset's actions to their bounds [false]
   results=       folder for records and reports [results]
   preset=        the dataset's settings from benchmarks/preset [the dataset card's]
   algorithm.*=, budget.*=   any field of cqlbench/config.py, e.g. algorithm.conservative_weight=5
+
+data check ID, data show ID: clip_actions=, source=, results= as above
+data import FILE:
+  id=            the name it gets, such as my/robot-v0
+  env=           the gymnasium environment it was recorded in [a Minari dataset's own, or none]
+  max_episode_steps=, score_min=, score_max=, observation_keys=a,b, clip_actions=, licence=
 
 train-policy keys:
   recipe=        name of a recipe in datasets/policies, or the path of one
@@ -54,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     verbs: dict[str, Callable[[list[str]], None]] = {
         "bench": _bench,
+        "data": _data,
         "train-policy": _train_policy,
         "speed": _speed,
     }
@@ -82,6 +91,14 @@ def _bench(words: list[str]) -> None:
     from cqlbench.runner import bench
 
     bench(make_plan(words), Console(soft_wrap=True, highlight=False))
+
+
+def _data(words: list[str]) -> None:
+    from rich.console import Console
+
+    from cqlbench.data_check import data
+
+    data(words, Console(soft_wrap=True, highlight=False))
 
 
 def _speed(words: list[str]) -> None:

@@ -128,6 +128,7 @@ class BenchConfig:
         seeds: the seed batch.
         device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
         tf32: on CUDA, let matrix products round their factors to TF32 (10 bits of mantissa).
+        clip_actions: consent to clipping the dataset's actions to their bounds; without it they are refused.
         results: folder for records, tables and plots.
     """
 
@@ -136,6 +137,7 @@ class BenchConfig:
     seeds: list[int] = MISSING
     device: str = "auto"
     tf32: bool = True
+    clip_actions: bool = False
     results: str = "results"
     algorithm: CQLConfig = field(default_factory=CQLConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)

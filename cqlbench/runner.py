@@ -46,7 +46,7 @@ def bench(plan: Plan, console: Console) -> list[Record]:
     store = RecordStore(results)
     store.check_writable()
 
-    dataset = provide(plan.resolution)
+    dataset = provide(plan.resolution, clip_actions=config.clip_actions)
     trainer = CQLTrainer(
         engine=make_engine(plan, dataset),
         offline_steps=config.budget.steps,

@@ -29,6 +29,14 @@ _MANIFEST = "manifest.json"
 _STARTS = "episode_starts.npy"
 _WHOLE = "whole_episodes.npy"
 _BLOCK = 1 << 16
+_FIELDS = {
+    "observations": "observation",
+    "actions": "action",
+    "rewards": ("next", "reward"),
+    "next_observations": ("next", "observation"),
+    "terminated": ("next", "terminated"),
+    "truncated": ("next", "truncated"),
+}
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,17 @@ class Dataset:
     def action_size(self) -> int:
         """`A`."""
         return len(self.action_lowest)
+
+    def transitions(self) -> Transitions:
+        """The rows as they were read, without a copy; what the source had besides them is not known any more."""
+        columns = {name: self.storage[key].numpy() for name, key in _FIELDS.items()}
+        columns |= {name: columns[name][:, 0] for name in ("rewards", "terminated", "truncated")}
+        return Transitions(
+            **columns,
+            episode_starts=self.episode_starts,
+            dropped_rows=self.dropped_rows,
+            notes=self.notes,
+        )
 
     def replay_buffer(
         self, batch_size: int, generator: torch.Generator | None = None

@@ -40,6 +40,7 @@ class Card:
         source: `d4rl`, `minari`, `embedded`, or `path`.
         short_name: what users may type instead, without source and version.
         environment: where its policies are evaluated; `None`: they are not.
+        max_episode_steps: the time limit, in steps; the environment's, or that of the environment it lacks.
         score_min: return that counts as 0 (D4RL: a random policy's).
         score_max: return that counts as 100 (D4RL: an expert's).
         endpoints_source: where the two come from.
@@ -66,6 +67,7 @@ class Card:
     source: str
     short_name: str = ""
     environment: EnvironmentSpec | None = None
+    max_episode_steps: int | None = None
     score_min: float | None = None
     score_max: float | None = None
     endpoints_source: str = ""
@@ -101,6 +103,7 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "source": str,
     "short_name": str,
     "environment": dict,
+    "max_episode_steps": int,
     "score_min": (int, float),
     "score_max": (int, float),
     "endpoints_source": str,
@@ -194,6 +197,9 @@ def _card(dataset_id: str, values: dict[str, Any], where: str) -> Card:
     for quirk in values.get("quirks", []):
         _require(quirk in QUIRKS, f"{where} has the quirk '{quirk}', which is none of {', '.join(QUIRKS)}.")
     environment = values.pop("environment", None)
+    if environment is not None:
+        environment = _environment(environment, where)
+        values["max_episode_steps"] = environment.max_episode_steps
     lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
     return Card(
         **{
@@ -201,7 +207,7 @@ def _card(dataset_id: str, values: dict[str, Any], where: str) -> Card:
             **values,
             **lists,
             "id": dataset_id,
-            "environment": None if environment is None else _environment(environment, where),
+            "environment": environment,
         }
     )
 

@@ -51,7 +51,7 @@ def read(resolution: Resolution, progress: bool = True, clip_actions: bool = Fal
         clipped = lint.clip_actions(transitions, expected(card))
         note = f"The actions of {clipped} rows were clipped to their bounds."
         transitions = replace(transitions, notes=(*transitions.notes, *([note] if clipped else [])))
-    if card.source == "imported" and content_hash(transitions) != card.sha256:
+    if card.source == "imported" and card.sha256 and content_hash(transitions) != card.sha256:
         raise DatasetError(
             f"{card.imported_from} is not what was imported as '{card.id}' any more; import it again under "
             "another version."
@@ -64,7 +64,7 @@ def expected(card: Card) -> lint.Expected:
     return lint.Expected(
         card.action_low,
         card.action_high,
-        card.environment.max_episode_steps if card.environment else None,
+        card.max_episode_steps,
         card.rows,
         card.episodes,
         card.mean_return,
@@ -92,8 +92,7 @@ def _from_source(resolution: Resolution, progress: bool) -> Transitions:
     if card.source == "embedded":
         return embedded.collect(card, progress=progress)
     path = resolution.path or fetch(card, progress)
-    limit = card.environment.max_episode_steps if card.environment else None
-    return read_path(path, card.quirks, card.observation_keys, limit)
+    return read_path(path, card.quirks, card.observation_keys, card.max_episode_steps)
 
 
 def _source_key(resolution: Resolution) -> str:

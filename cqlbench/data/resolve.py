@@ -105,6 +105,8 @@ def _automatic(name: str, matches: list[Card]) -> Resolution:
         return _located(by_source["minari"], f"'{name}' is the local Minari dataset, because {why}")
     if published is None and "minari" in by_source:
         return _located(by_source["minari"], f"'{name}' is a Minari dataset")
+    if "imported" in by_source:
+        return _located(by_source["imported"], f"'{name}' is the dataset that you imported")
     put = published.urls[0] if published else "its file"
     raise DatasetError(
         f"'{name}' cannot be had here: {why}, and no embedded or local Minari dataset stands in for it; "
