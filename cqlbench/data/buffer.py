@@ -117,7 +117,7 @@ class Dataset:
         return len(self.action_lowest)
 
     def transitions(self) -> Transitions:
-        """The rows as they were read, without a copy; what the source had besides them is not known any more."""
+        """The rows as they were read, without a copy; what else the source had is not known any more."""
         columns = {name: self.storage[key].numpy() for name, key in _FIELDS.items()}
         columns |= {name: columns[name][:, 0] for name in ("rewards", "terminated", "truncated")}
         return Transitions(

@@ -14,6 +14,10 @@ from cqlbench.data.places import kind
 from cqlbench.data.transitions import Flags, Floats
 from cqlbench.errors import DatasetError
 
+_LARGE = 1 << 28
+# Deflate cannot do better than 1032:1. A damaged shape would otherwise be filled with terabytes of zeros.
+_MOST_COMPRESSED = 1032
+
 # What h5py raises for damaged chunks, missing filters, dangling links and impossible conversions.
 _H5PY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, NotImplementedError)
 
@@ -143,6 +147,12 @@ def flags(group: h5py.Group, key: str, path: Path) -> Flags:
 
 def _read(source: h5py.Dataset, dtype: np.dtype[Any], name: str, path: Path) -> NDArray[Any]:
     try:
+        stored, claimed = source.id.get_storage_size(), source.size * source.dtype.itemsize
+        if claimed > _LARGE and claimed > _MOST_COMPRESSED * stored:
+            raise DatasetError(
+                f"'{name}' of {path} says its shape is {list(source.shape)}, but only {stored} bytes are "
+                "there: the file is damaged; fetch or export it again."
+            )
         out = np.empty(source.shape, dtype)
         if out.size:  # HDF5 refuses to read an empty selection
             source.read_direct(out)
