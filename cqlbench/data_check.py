@@ -32,11 +32,12 @@ def check(words: Sequence[str], console: Console) -> None:
         DatasetError: the dataset cannot be had or read, or a check failed.
     """
     resolution, settings = _resolved(words, ("source", "clip_actions"))
+    clip = _truth(settings, "clip_actions")
     console.out(f"{resolution.dataset_id}: {resolution.reason}")
     if resolution.card.source == "embedded":  # collecting takes long, and would give the same rows
         transitions = provide(resolution).transitions()
     else:
-        transitions = read(resolution, clip_actions=_truth(settings, "clip_actions"))
+        transitions = read(resolution, clip_actions=clip)
     findings = lint.examine(transitions, expected(resolution.card))
     for line in table(findings):
         console.out(line)

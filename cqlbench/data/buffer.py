@@ -28,7 +28,7 @@ BUFFER_VERSION = 2
 _MANIFEST = "manifest.json"
 _STARTS = "episode_starts.npy"
 _WHOLE = "whole_episodes.npy"
-_BLOCK = 1 << 16
+_BLOCK = 1 << 13
 _FIELDS = {
     "observations": "observation",
     "actions": "action",

@@ -11,7 +11,7 @@ from cqlbench.errors import DatasetError
 
 Array = TypeVar("Array", bound=NDArray[Any])
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 14
 """Rows looked at together, so that no check needs memory in proportion to the dataset."""
 
 

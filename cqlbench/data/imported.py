@@ -60,8 +60,8 @@ def import_dataset(path: Path, card: Card) -> Dataset:
     sizes = transitions.observation_size, transitions.action_size
     if played is not None and (played.observations, played.actions) != sizes:
         raise UserError(
-            f"'{played.spec.id}' gives {played.observations} observations, takes {played.actions} actions, "
-            f"but the data have {sizes[0]} and {sizes[1]}; name the environment that they were recorded in."
+            f"'{played.spec.id}' gives {played.observations} observations and takes {played.actions} "
+            f"actions, but the data have {sizes[0]} and {sizes[1]}; name the environment of the recording."
         )
     warnings = lint.check(transitions, expected(card))
     card = replace(

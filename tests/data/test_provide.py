@@ -1,5 +1,6 @@
 import hashlib
 import os
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from cqlbench.data import provide as provide_module
+from cqlbench.data.buffer import content_hash
 from cqlbench.data.cards import Card, load_card
 from cqlbench.data.d4rl import read_d4rl
 from cqlbench.data.provide import provide
@@ -102,3 +104,40 @@ def test_file_that_went_away(path):
 
 def test_embedded_card_can_be_loaded():
     assert load_card("embedded/hopper-medium-v0").source == "embedded"
+
+
+def test_warnings_become_notes(tmp_path, make_episodes, write_d4rl, d4rl_arrays):
+    actions = np.zeros_like(d4rl_arrays(make_episodes())["actions"])
+    path = write_d4rl(tmp_path / "a.hdf5", make_episodes(), actions=actions)
+    dataset = provide(resolve(str(path)), progress=False)
+    assert dataset.notes == ("Dimensions never change: actions 0, 1.",)
+
+
+def test_rows_of_a_buffer_are_those_that_were_read(path):
+    dataset = provide(resolve(str(path)), progress=False)
+    assert content_hash(dataset.transitions()) == dataset.content_hash
+
+
+@pytest.mark.parametrize("source", ["whole", "derived", "minari"])
+def test_conversion_needs_little_more_memory_than_the_dataset(
+    tmp_path, make_episodes, write_d4rl, write_minari, source
+):
+    episodes = make_episodes(
+        ["terminated", "truncated"] * 50, [1000] * 100, observation_size=11, action_size=3
+    )
+    if source == "minari":
+        path = write_minari(tmp_path / "m", episodes)
+    else:
+        path = write_d4rl(
+            tmp_path / "a.hdf5", episodes, without=() if source == "whole" else ("next_observations",)
+        )
+    size = 100_000 * 4 * (11 + 11 + 3 + 1)
+    resolution = resolve(str(path))
+    del episodes
+    tracemalloc.start()
+    try:
+        provide(resolution, progress=False)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert size < peak < 1.5 * size
