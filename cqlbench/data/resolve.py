@@ -135,7 +135,7 @@ def _path(path: Path, source: str) -> Resolution:
     path = path.resolve()
     schema = "minari" if found == "folder" else "d4rl"
     if schema == "d4rl" and path.suffix not in SUFFIXES:
-        raise DatasetError(f"{path} is neither an .hdf5 or .npz file nor the folder of a Minari dataset.")
+        raise DatasetError(f"{path} is neither an .hdf5 file, an .npz file, nor the folder of a Minari dataset.")
     if source not in ("auto", schema):
         raise DatasetError(f"{path} is read as {schema}, not as '{source}'; leave the source out.")
     what = "a Minari folder" if found == "folder" else "a file with D4RL's keys"

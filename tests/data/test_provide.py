@@ -1,5 +1,6 @@
 import hashlib
 import os
+import time
 import tracemalloc
 from dataclasses import replace
 
@@ -141,3 +142,14 @@ def test_conversion_needs_little_more_memory_than_the_dataset(
     finally:
         tracemalloc.stop()
     assert size < peak < 1.5 * size
+
+
+def test_conversion_is_fast(tmp_path, make_episodes, write_d4rl):
+    """A million rows of this size take 1 to 2 s; of processor time, since the machine may be busy."""
+    episodes = make_episodes(
+        ["terminated", "truncated"] * 125, [1000] * 250, observation_size=11, action_size=3
+    )
+    resolution = resolve(str(write_d4rl(tmp_path / "a.hdf5", episodes)))
+    began = time.process_time()
+    assert provide(resolution, progress=False).rows == 250_000
+    assert time.process_time() - began < 2.0
