@@ -90,16 +90,21 @@ def require_keys(group: h5py.Group, keys: Sequence[str], path: Path, hint: str =
 
 
 def shape(group: h5py.Group, key: str, path: Path) -> tuple[int, ...] | None:
-    """The shape of `key`: `None` for a group, `()` for a scalar or an empty dataset.
+    """The shape of the array `key`; `None`: it is a group.
 
     Raises:
-        DatasetError: it cannot be read.
+        DatasetError: it cannot be read, or is no array of numbers.
     """
+    name = _name(group, key)
     try:
         member = group[key]
-        return None if isinstance(member, h5py.Group) else tuple(member.shape or ())
+        if isinstance(member, h5py.Group):
+            return None
+        found, dtype = member.shape, member.dtype
     except _H5PY_ERRORS as error:
-        raise _damaged(_name(group, key), path, error) from error
+        raise _damaged(name, path, error) from error
+    columns.check_shape(found, dtype, None, name, path)
+    return tuple(found)
 
 
 def dataset(group: h5py.Group, key: str, path: Path, dimensions: int | None) -> h5py.Dataset:

@@ -256,10 +256,7 @@ class _Hdf5Episode:
         self.name, self._group, self._path = name, group, path
 
     def shape(self, key: str, path: flatten.Where = ()) -> tuple[int, ...] | None:
-        name = _hdf5_name(key, path)
-        if hdf5.shape(self._group, name, self._path) is None:
-            return None
-        return tuple(hdf5.dataset(self._group, name, self._path, None).shape)
+        return hdf5.shape(self._group, _hdf5_name(key, path), self._path)
 
     def members(self, key: str, path: flatten.Where = ()) -> list[str]:
         return hdf5.members(hdf5.subgroup(self._group, _hdf5_name(key, path), self._path), self._path)
