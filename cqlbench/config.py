@@ -13,6 +13,9 @@ from omegaconf import MISSING
 class CQLConfig:
     """One CQL(H) agent. Everything that changes a gradient is here.
 
+    With discrete actions there are critics only: what sizes or moves the actor, the entropy temperature and
+    the proposals is not read, and options that need them are refused (`cqlbench.algorithms.discrete`).
+
     Attributes:
         name: the name in tables and record keys.
         discount: γ.

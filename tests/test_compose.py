@@ -48,6 +48,14 @@ def test_a_preset_wins_over_defaults_and_loses_against_words() -> None:
     assert not chosen.algorithm.normalize_rewards
 
 
+def test_discrete_actions_presets() -> None:
+    ours = compose_bench(["dataset=x"], "paper", "discrete").config.algorithm
+    assert (ours.critics, ours.conservative_weight, ours.target_update_period) == (2, 2.0, 1)
+    theirs = compose_bench(["dataset=x"], "paper", "discrete-d3rlpy").config.algorithm
+    assert (theirs.critics, theirs.batch_size, theirs.critic_learning_rate) == (1, 32, 6.25e-5)
+    assert (theirs.polyak_rate, theirs.target_update_period) == (1.0, 8000)
+
+
 def test_paths_may_hold_anything() -> None:
     config = compose_bench(["dataset=/a b/it's=(odd).hdf5", "results=C:/x,y"], "smoke").config
     assert (config.dataset, config.results) == ("/a b/it's=(odd).hdf5", "C:/x,y")

@@ -57,7 +57,8 @@ class Part:
             odd = np.flatnonzero((chosen < 0) | (chosen >= count) | (chosen != np.floor(chosen)))
             if len(odd):
                 raise DatasetError(
-                    f"is {flat[odd[0], column]:g} at row {odd[0]}, not one of {count} categories"
+                    f"is {flat[odd[0], column]:g} at row {odd[0]}, but must be one of {start} to "
+                    f"{start + count - 1}"
                 )
             result[np.arange(len(flat)), first + chosen.astype(np.int64)] = 1.0
             first += count
@@ -69,8 +70,9 @@ def parts_of(space: Mapping[str, Any], keys: Sequence[str] | None = None) -> lis
 
     Args:
         space: a space as Minari writes it, such as `{"type": "Box", "shape": [3]}`.
-        keys: which parts of a dictionary, and in which order; a key may be a path (`"goal/position"`).
-            `None`: all of them, in the space's own order.
+        keys: which parts of a dictionary, and in which order; a key may be a path (`"goal/position"`). A
+            discrete number that is named stays a number, as in evaluation, and an image becomes its pixels.
+            `None`: all of them, in the space's own order, discrete numbers as one-hot vectors.
 
     Raises:
         DatasetError: the space has no part of that name, or cannot be flattened. The sentence has no subject.
@@ -78,7 +80,7 @@ def parts_of(space: Mapping[str, Any], keys: Sequence[str] | None = None) -> lis
     try:
         if not keys:
             return _parts(space, ())
-        return [part for key in keys for part in _parts(*_below(space, key))]
+        return [part for key in keys for part in _parts(*_below(space, key), named=True)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(f"is described by a space that makes no sense ({error!r})") from error
 
@@ -102,15 +104,19 @@ def _below(space: Mapping[str, Any], key: str) -> tuple[Mapping[str, Any], Where
     return space, path
 
 
-def _parts(space: Mapping[str, Any], path: Where) -> list[Part]:
+def _parts(space: Mapping[str, Any], path: Where, named: bool = False) -> list[Part]:
     kind = space["type"]
-    if kind == "Dict":
-        return [part for key, inside in space["subspaces"].items() for part in _parts(inside, (*path, key))]
-    if kind == "Tuple":
-        return [part for i, inside in enumerate(space["subspaces"]) for part in _parts(inside, (*path, i))]
+    if kind in ("Dict", "Tuple"):
+        inside = space["subspaces"]
+        steps = list(inside) if kind == "Dict" else range(len(inside))
+        return [part for step in steps for part in _parts(inside[step], (*path, step), named)]
+    if kind == "Discrete" and named:
+        return [Part(path, 1)]
     if kind == "Box":
-        if len(space["shape"]) == _IMAGE_AXES and space.get("dtype") == "uint8":
-            raise DatasetError(f"holds images{_at(path)}, which are not supported")
+        if not named and len(space["shape"]) == _IMAGE_AXES and space.get("dtype") == "uint8":
+            raise DatasetError(
+                f"holds images{_at(path)}, which are used only where observation_keys names them"
+            )
         return [Part(path, math.prod(space["shape"]))]
     if kind == "MultiBinary":
         return [Part(path, int(np.prod(space["n"])))]

@@ -15,7 +15,7 @@ from cqlbench.data.buffer import Dataset, buffer_for, content_hash
 from cqlbench.data.cards import Card, all_cards, id_problem, imported_cards_dir
 from cqlbench.data.places import kind
 from cqlbench.data.provide import expected, read
-from cqlbench.data.resolve import Resolution, published_key
+from cqlbench.data.resolve import DISCRETE, Resolution, published_key
 from cqlbench.environments import EnvironmentSpec, make_environments
 from cqlbench.errors import DatasetError, UserError
 
@@ -69,6 +69,7 @@ def import_dataset(path: Path, card: Card) -> Dataset:
         sha256=content_hash(transitions),
         rows=len(transitions) + transitions.dropped_rows,
         episodes=len(transitions.episode_starts) - len(transitions.continuations),
+        preset=DISCRETE if transitions.discrete_actions else "",
         mean_return=float(transitions.episode_returns[transitions.whole_episodes].mean()),
     )
     if taken is not None and taken.sha256 != card.sha256:

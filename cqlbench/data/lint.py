@@ -75,7 +75,7 @@ def examine(transitions: Transitions, expected: Expected | None = None) -> list[
         expected: what it is held against.
     """
     expected = expected or Expected()
-    findings = [_finite(transitions), _actions(transitions.actions, expected), _starts(transitions)]
+    findings = [_finite(transitions), _actions(transitions, expected), _starts(transitions)]
     if findings[-1].severity == "error":
         return findings
     findings += [_end_flags(transitions), _continuity(transitions)]
@@ -113,6 +113,8 @@ def clip_actions(transitions: Transitions, expected: Expected) -> int:
     Returns:
         How many rows were changed.
     """
+    if transitions.discrete_actions:
+        return 0
     low, high = _bounds(transitions.actions, expected)
     outside = int(_outside(transitions.actions, low, high, 0.0).sum())
     if outside:
@@ -161,7 +163,10 @@ def _outside(actions: Floats, low: Floats, high: Floats, rounding: float) -> NDA
     return np.asarray(outside.any(axis=1))
 
 
-def _actions(actions: Floats, expected: Expected) -> Finding:
+def _actions(transitions: Transitions, expected: Expected) -> Finding:
+    actions = transitions.actions
+    if transitions.discrete_actions:
+        return _one_hot(actions)
     low, high = _bounds(actions, expected)
     rows = np.flatnonzero(_outside(actions, low, high, _ROUNDING))
     if not len(rows):
@@ -175,6 +180,17 @@ def _actions(actions: Floats, expected: Expected) -> Finding:
         f"({len(rows)} rows in all); scale the file's actions to the bounds, or agree to clipping with "
         "clip_actions=true.",
     )
+
+
+def _one_hot(actions: Floats) -> Finding:
+    rows = np.flatnonzero((actions.max(1) != 1) | (np.abs(actions).sum(1) != 1))
+    if not len(rows):
+        return Finding("one-hot actions")
+    message = (
+        f"The action of row {rows[0]} is {actions[rows[0]].tolist()}, but a discrete action is a row of "
+        f"zeros with one 1 ({len(rows)} rows in all)."
+    )
+    return _found("one-hot actions", "error", rows, message)
 
 
 def _starts(transitions: Transitions) -> Finding:

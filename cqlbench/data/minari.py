@@ -66,8 +66,9 @@ def read_minari(folder: str | Path, observation_keys: Sequence[str] | None = Non
     """Read a local Minari dataset, episodes in the order of their numbers.
 
     Each episode holds `observations [T+1, O]`, `actions [T, A]`, `rewards [T]`, `terminations [T]` and
-    `truncations [T]`; the last observation is the state really reached, so no row is dropped. Observations
-    that are dictionaries or tuples are flattened, and a note says in which order.
+    `truncations [T]`. The last observation is the state really reached, so no row is dropped. Discrete
+    actions, stored as `[T]`, become one-hot rows. Observations that are dictionaries or tuples are flattened,
+    and a note says in which order.
 
     Args:
         folder: the folder of the dataset, or its `data` folder.
@@ -95,6 +96,18 @@ def read_minari(folder: str | Path, observation_keys: Sequence[str] | None = Non
         acted = _parts(first, "actions", metadata, None, storage.path)
         _check_actions(first, acted, storage.path)
         return _read(storage, names, observed, acted)
+
+
+def discrete_actions(folder: Path) -> bool:
+    """Whether the actions of the Minari dataset in `folder`, or of its `data` folder, are discrete.
+
+    Raises:
+        DatasetError: its metadata cannot be read.
+    """
+    space = (_metadata(folder / "data") or _metadata(folder)).get("action_space")
+    with contextlib.suppress(ValueError, TypeError, AttributeError):
+        return bool(json.loads(space or "{}").get("type") == "Discrete")
+    return False
 
 
 def _read(storage: Storage, names: list[str], observed: list[Part], acted: list[Part]) -> Transitions:
@@ -136,6 +149,7 @@ def _read(storage: Storage, names: list[str], observed: list[Part], acted: list[
         episode_starts=np.concatenate([[0], ends[:-1]]).astype(np.int64),
         reward_mass=mass,
         notes=tuple(notes),
+        discrete_actions=bool(acted[0].categories),
     )
 
 
@@ -219,9 +233,16 @@ def _stored_space(first: Episode, key: str, path: flatten.Where) -> dict[str, An
 
 
 def _check_actions(first: Episode, acted: list[Part], path: Path) -> None:
-    stored = first.shape("actions", acted[0].path)
-    if any(part.categories for part in acted) or (stored and len(stored) == 1):
-        raise DatasetError(f"The actions of {path} are discrete, which is not supported yet.")
+    if len(acted) != 1 or acted[0].path or len(acted[0].categories) > 1:
+        raise DatasetError(
+            f"{path} has an action space that is neither a Box nor Discrete, which is not supported."
+        )
+    stored = first.shape("actions")
+    if stored and len(stored) == 1 and not acted[0].categories:
+        raise DatasetError(
+            f"'{first.name}/actions' of {path} are single numbers, but its metadata.json does not say that "
+            "its action space is 'Discrete', nor how many there are; write it with Minari 0.5 or newer."
+        )
 
 
 @contextlib.contextmanager

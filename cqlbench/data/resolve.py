@@ -3,15 +3,19 @@
 import difflib
 import os
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cqlbench.data import fetch
 from cqlbench.data.buffer import is_built
 from cqlbench.data.cards import SOURCES, Card, all_cards
+from cqlbench.data.minari import discrete_actions
 from cqlbench.data.places import expanded, kind
 from cqlbench.data.tables import SUFFIXES
 from cqlbench.errors import DatasetError
+
+DISCRETE = "discrete"
+"""The preset in `benchmarks/preset` for discrete actions."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,12 @@ def _located(card: Card, reason: str) -> Resolution:
             f"'{card.id}' is not on this machine (no folder {folder}); "
             f"run `minari download {card.name}` (of the package minari)."
         )
-    return Resolution(card.id, card, reason, folder)
+    return Resolution(card.id, _with_preset(card, folder), reason, folder)
+
+
+def _with_preset(card: Card, folder: Path) -> Card:
+    """Discrete actions need settings of their own, unless the card names some."""
+    return replace(card, preset=DISCRETE) if not card.preset and discrete_actions(folder) else card
 
 
 def _path(path: Path, source: str) -> Resolution:
@@ -135,11 +144,15 @@ def _path(path: Path, source: str) -> Resolution:
     path = path.resolve()
     schema = "minari" if found == "folder" else "d4rl"
     if schema == "d4rl" and path.suffix not in SUFFIXES:
-        raise DatasetError(f"{path} is neither an .hdf5 file, an .npz file, nor the folder of a Minari dataset.")
+        raise DatasetError(
+            f"{path} is neither an .hdf5 file, an .npz file, nor the folder of a Minari dataset."
+        )
     if source not in ("auto", schema):
         raise DatasetError(f"{path} is read as {schema}, not as '{source}'; leave the source out.")
     what = "a Minari folder" if found == "folder" else "a file with D4RL's keys"
     card = Card(id=str(path), source="path", notes=("Given by its path: no environment, so not evaluated.",))
+    if found == "folder":
+        card = _with_preset(card, path)
     return Resolution(card.id, card, f"'{path.name}' is {what}; without a card it is not evaluated", path)
 
 

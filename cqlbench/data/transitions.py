@@ -33,7 +33,7 @@ class Transitions:
 
     Attributes:
         observations: `[T, O]` float32.
-        actions: `[T, A]` float32.
+        actions: `[T, A]` float32; discrete ones as one-hot rows.
         rewards: `[T]` float32, the reward of `actions[t]`.
         next_observations: `[T, O]` float32.
         terminated: `[T]` bool.
@@ -44,6 +44,7 @@ class Transitions:
         continuations: `[C]` int64, those of `episode_starts` where the recording merely went on after a row
             that counts as terminal (D4RL's antmaze at its goal): rows to train on, but no episode's return.
         notes: what a reader did that its caller should tell the user, one sentence each.
+        discrete_actions: whether an action is one of A to choose from, and not A numbers.
     """
 
     observations: Floats
@@ -57,6 +58,7 @@ class Transitions:
     reward_mass: float | None = None
     continuations: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     notes: tuple[str, ...] = field(default=())
+    discrete_actions: bool = False
 
     def __post_init__(self) -> None:
         rows = len(self.observations)

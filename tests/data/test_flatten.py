@@ -17,7 +17,14 @@ SPACE = {
 def test_order_is_the_space_s_own_unless_keys_are_given():
     assert order(parts_of(SPACE)) == "b [2], a/0 [3], a/1 [2]"
     assert order(parts_of(SPACE, ("a/1", "b"))) == "a/1 [2], b [2]"
-    assert order(parts_of(SPACE, ("a",))) == "a/0 [3], a/1 [2]"
+
+
+def test_parts_that_are_named_stay_as_evaluation_sees_them():
+    assert order(parts_of(SPACE, ("a",))) == "a/0 [1], a/1 [2]"
+    image = {"type": "Dict", "subspaces": {"image": {"type": "Box", "shape": [7, 7, 3], "dtype": "uint8"}}}
+    assert order(parts_of(image, ("image",))) == "image [147]"
+    with pytest.raises(DatasetError, match="holds images at 'image'"):
+        parts_of(image)
 
 
 def test_categories_become_one_hot():
@@ -27,7 +34,7 @@ def test_categories_become_one_hot():
 
 @pytest.mark.parametrize("value", [4, 8, 5.5])
 def test_no_such_category(value):
-    with pytest.raises(DatasetError, match="at row 1, not one of 3 categories"):
+    with pytest.raises(DatasetError, match="at row 1, but must be one of 5 to 7"):
         Part((), 3, (5,), (3,)).encode(np.array([5, value]))
 
 
