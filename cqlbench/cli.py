@@ -16,7 +16,7 @@ usage: cqlbench VERB [key=value ...]
 
 verbs:
   bench          train CQL on a dataset, evaluate, record and report it
-  data           check, show or import a dataset
+  data           list, fetch, check, show and import datasets; `cqlbench data` says more
   train-policy   train the behaviour policy of an embedded dataset from its recipe
   speed          measure the gradient step against this machine's matrix products and torchrl
 
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in verbs:
         sys.stderr.write(f"cqlbench: There is no command '{words[0]}'; there is {', '.join(verbs)}.\n")
         return 2
-    if {"-h", "--help"} & set(words[1:]):
+    if {"-h", "--help"} & set(words[1:]) and words[0] != "data":  # which has a usage of its own
         sys.stdout.write(_USAGE)
         return 0
     try:
@@ -96,7 +96,7 @@ def _bench(words: list[str]) -> None:
 def _data(words: list[str]) -> None:
     from rich.console import Console
 
-    from cqlbench.data_check import data
+    from cqlbench.data_command import data
 
     data(words, Console(soft_wrap=True, highlight=False))
 

@@ -101,9 +101,13 @@ def import_(words: Sequence[str], console: Console) -> None:
         raise ConfigError("No id was given; say for instance id=my/robot-v0.")
     path = expanded(name)
     limit = _number(settings, "max_episode_steps")
-    environment = recorded_environment(path)
+    keys = tuple(settings["observation_keys"].split(",")) if "observation_keys" in settings else None
     if "env" in settings:
-        environment = EnvironmentSpec(settings["env"], None if limit is None else int(limit))
+        environment: EnvironmentSpec | None = EnvironmentSpec(
+            settings["env"], None if limit is None else int(limit), observation_keys=keys
+        )
+    else:
+        environment = recorded_environment(path, keys)
     low, high = _number(settings, "score_min"), _number(settings, "score_max")
     if (low is None) != (high is None) or (low is not None and high is not None and low >= high):
         raise ConfigError(
@@ -117,9 +121,7 @@ def import_(words: Sequence[str], console: Console) -> None:
         score_min=low,
         score_max=high,
         endpoints_source="given by whoever imported it" if low is not None else "",
-        observation_keys=tuple(settings["observation_keys"].split(","))
-        if "observation_keys" in settings
-        else None,
+        observation_keys=keys,
         quirks=("action_clip",) if _truth(settings, "clip_actions") else (),
         licence=settings.get("licence", ""),
     )
@@ -186,19 +188,3 @@ def _number(settings: Mapping[str, str], key: str) -> float | None:
 def _choices(typed: str, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(typed, sorted(names), n=1)
     return f"did you mean '{close[0]}'?" if close else f"there is {', '.join(sorted(names))}."
-
-
-VERBS = {"check": check, "show": show, "import": import_}
-
-
-def data(words: Sequence[str], console: Console) -> None:
-    """Run `cqlbench data VERB WORDS...`.
-
-    Raises:
-        ConfigError: there is no such verb.
-        UserError: as the verb says.
-    """
-    if not words or words[0] not in VERBS:
-        typed = f"There is no command 'data {words[0]}'" if words else "data needs a command"
-        raise ConfigError(f"{typed}; there is {', '.join(VERBS)}.")
-    VERBS[words[0]](words[1:], console)

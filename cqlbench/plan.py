@@ -99,4 +99,8 @@ def _incomparable(config: BenchConfig, resolution: Resolution, changes: Sequence
         reasons.append(f"changed settings ({', '.join(changes)})")
     if source == "d4rl" and preset != resolution.card.preset:
         reasons.append(f"preset {preset}")
+    elif source == "d4rl" and not preset:
+        reasons.append("no settings were published for it")
+    if resolution.card.incomparable_because:
+        reasons.append(resolution.card.incomparable_because)
     return "; ".join(reasons)

@@ -13,6 +13,7 @@ from cqlbench.data.buffer import Dataset
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.data.provide import provide
 from cqlbench.evaluation.evaluator import Evaluator
+from cqlbench.evaluation.playable import playable
 from cqlbench.plan import Plan
 from cqlbench.records import provenance
 from cqlbench.records.from_run import records_of
@@ -53,13 +54,15 @@ def bench(plan: Plan, console: Console) -> list[Record]:
         offline_steps=config.budget.steps,
         optim_steps_per_batch=config.budget.evaluation_interval,
     )
+    environment, unplayed_because = playable(card, dataset)
     evaluator = Evaluator(
         trainer,
-        card.environment,
+        environment,
         config.budget.evaluation_episodes,
         config.budget.evaluation_interval,
         card.score_min,
         card.score_max,
+        unplayed_because=unplayed_because,
         began=began,
     )
     trainer.register_op("post_steps", evaluator)
@@ -137,6 +140,8 @@ def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Consol
         f" {len(engine.seeds)} seeds on {engine.device}, {evaluations} evaluations of"
         f" {budget.evaluation_episodes} episodes per seed"
     )
+    if evaluator.spec is None:
+        console.print(f"Scores   {evaluator.unplayed_because}")
     console.print(f"Time     about {_duration(seconds)} of training{played}")
 
 

@@ -88,6 +88,30 @@ def test_a_dataset_without_an_environment_trains_and_says_so(world, bench) -> No
     assert "ot evaluated" in out
 
 
+def test_a_dataset_whose_environment_cannot_be_had_trains_and_its_record_says_why(
+    world, bench, monkeypatch
+) -> None:
+    missing = 'id = "Arm-v0", module = "no_such_arms", extra = "robotics"'
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(world))
+    write_d4rl(world / "robot.hdf5")
+    (world / "cards" / "mine.toml").write_text(
+        '[card."d4rl/robot-v0"]\nsource = "d4rl"\nendpoints_missing_because = "nobody knows"\n'
+        f'urls = ["http://127.0.0.1:9/robot.hdf5"]\nenvironment = {{ {missing} }}\n'
+    )
+    status, out, _ = bench("dataset=d4rl/robot-v0", "seeds=2")
+    assert status == 0
+    assert (
+        "Scores   Not evaluated: Environment 'Arm-v0' cannot be made here (No module named 'no_such_arms')"
+        in out
+    )
+    first, second = records(world)
+    assert first["status"] == second["status"] == "finished"
+    assert first["protocol"] is None
+    assert first["evaluations"] == []
+    assert first["reason"] == second["reason"]
+    assert first["reason"].endswith("install what it needs with `pip install 'cqlbench[robotics]'`.")
+
+
 def write_d4rl(path: Path, **changes: np.ndarray | None) -> Path:
     rows = 40
     generator = np.random.default_rng(0)

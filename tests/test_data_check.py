@@ -149,8 +149,6 @@ def test_a_file_that_changed_after_its_import(run, file, episodes):
 
 
 MISTAKES = {
-    "no verb": ((), "data needs a command"),
-    "verb": (("inspect", "x"), "There is no command 'data inspect'"),
     "no name": (("check",), "One ID is needed, and 0 were given"),
     "two names": (("check", "a", "b"), "One ID is needed, and 2 were given"),
     "unknown": (("show", "robbot"), "There is no dataset 'robbot'"),

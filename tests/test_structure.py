@@ -27,7 +27,7 @@ LEAVES = (
     "progress",
     "errors",
 )
-WIRING = ("plan", "speed", "cli", "runner", "behaviour_recipe", "data_check")
+WIRING = ("plan", "speed", "cli", "data_command", "data_check", "runner", "behaviour_recipe")
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60

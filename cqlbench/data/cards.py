@@ -1,5 +1,6 @@
 """Dataset id -> the facts known before training, from the tables in `datasets/cards`."""
 
+import functools
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -39,19 +40,24 @@ class Card:
         id: `<source>/<name>-v<k>`, or the path of a file or folder.
         source: `d4rl`, `minari`, `embedded`, or `path`.
         short_name: what users may type instead, without source and version.
+        family: the datasets it belongs to, such as `gym-mujoco`.
         environment: where its policies are evaluated; `None`: they are not.
         max_episode_steps: the time limit, in steps; the environment's, or that of the environment it lacks.
+        environment_missing_because: why there is no environment; ends a sentence.
+        observation_keys: of observations that are dictionaries, the parts that are joined, in this order;
+            `None`: observations are flat.
         score_min: return that counts as 0 (D4RL: a random policy's).
         score_max: return that counts as 100 (D4RL: an expert's).
         endpoints_source: where the two come from.
-        urls: where the file can be had, tried in this order.
+        endpoints_missing_because: why there are none; ends a sentence.
+        incomparable_because: why scores here may not stand beside published ones; ends a sentence.
+        file: of a published file or folder, its path below each of the addresses that have it.
+        urls: where it can be had, tried in this order.
         bytes: size of the published file.
         sha256: checksum of the published file.
         licence: of the data.
         notes: what a reader of its scores should know.
         quirks: names from `QUIRKS`.
-        observation_keys: of observations that are dictionaries, the parts that are joined, in this order;
-            `None`: all, in the order of the observation space.
         policy: name of the behaviour policy in `datasets/policies`.
         rows: how many transitions there are; an embedded dataset is collected with as many.
         episodes: how many episodes there are.
@@ -66,18 +72,23 @@ class Card:
     id: str
     source: str
     short_name: str = ""
+    family: str = ""
     environment: EnvironmentSpec | None = None
     max_episode_steps: int | None = None
+    environment_missing_because: str = ""
+    observation_keys: tuple[str, ...] | None = None
     score_min: float | None = None
     score_max: float | None = None
     endpoints_source: str = ""
+    endpoints_missing_because: str = ""
+    incomparable_because: str = ""
+    file: str = ""
     urls: tuple[str, ...] = ()
     bytes: int | None = None
     sha256: str | None = None
     licence: str = ""
     notes: tuple[str, ...] = ()
     quirks: tuple[str, ...] = ()
-    observation_keys: tuple[str, ...] | None = None
     policy: str | None = None
     rows: int | None = None
     episodes: int | None = None
@@ -99,28 +110,35 @@ class Card:
         return self.id.partition("/")[2]
 
 
+_NUMBER = (int, float)
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "source": str,
     "short_name": str,
+    "family": str,
     "environment": dict,
     "max_episode_steps": int,
-    "score_min": (int, float),
-    "score_max": (int, float),
+    "environment_missing_because": str,
+    "observation_keys": list,
+    "score_min": _NUMBER,
+    "score_max": _NUMBER,
     "endpoints_source": str,
+    "endpoints_missing_because": str,
+    "incomparable_because": str,
+    "folders": list,
+    "file": str,
     "urls": list,
     "bytes": int,
     "sha256": str,
     "licence": str,
     "notes": list,
     "quirks": list,
-    "observation_keys": list,
     "policy": str,
     "rows": int,
     "episodes": int,
     "mean_return": (int, float),
     "collection_seed": int,
-    "action_low": (int, float),
-    "action_high": (int, float),
+    "action_low": _NUMBER,
+    "action_high": _NUMBER,
     "preset": str,
     "imported_from": str,
 }
@@ -134,7 +152,7 @@ def all_cards() -> dict[str, Card]:
     """
     cards: dict[str, Card] = {}
     for path in (*sorted(cards_dir().glob("*.toml")), *sorted(imported_cards_dir().glob("*.toml"))):
-        for card in _read(path):
+        for card in _cards_in(path):
             if card.id in cards:
                 raise DatasetError(f"{path} has a card '{card.id}', which another card file has as well.")
             cards[card.id] = card
@@ -155,16 +173,21 @@ def load_card(dataset_id: str) -> Card:
     cards = all_cards()
     if dataset_id not in cards:
         raise DatasetError(
-            f"There is no card '{dataset_id}' in {cards_dir()}; the ids are {', '.join(cards)}."
+            f"There is no card '{dataset_id}' in {cards_dir()}; `cqlbench data list` prints all ids."
         )
     return cards[dataset_id]
 
 
-def _read(path: Path) -> list[Card]:
+def _cards_in(path: Path) -> tuple[Card, ...]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _parsed(path, path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DatasetError(f"The card file {path} cannot be read: {error}.") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(path: Path, text: str) -> tuple[Card, ...]:
+    table = tomllib.loads(text)
     _refuse_unknown(table, {"defaults", "task", "card"}, f"The card file {path}")
     for section in ("defaults", "task", "card"):
         _require(isinstance(table.get(section, {}), dict), f"'{section}' of {path} must be a table.")
@@ -180,7 +203,7 @@ def _read(path: Path) -> list[Card]:
         merged = {**table.get("defaults", {}), **tasks.get(task, {}), **own}
         merged.pop("task", None)
         cards.append(_card(dataset_id, merged, where))
-    return cards
+    return tuple(cards)
 
 
 def _card(dataset_id: str, values: dict[str, Any], where: str) -> Card:
@@ -196,11 +219,14 @@ def _card(dataset_id: str, values: dict[str, Any], where: str) -> Card:
     _require(not problem, f"{where} {problem}")
     for quirk in values.get("quirks", []):
         _require(quirk in QUIRKS, f"{where} has the quirk '{quirk}', which is none of {', '.join(QUIRKS)}.")
+    folders = values.pop("folders", [])
+    if values.get("file"):
+        values.setdefault("urls", [folder + values["file"] for folder in folders])
+    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
     environment = values.pop("environment", None)
     if environment is not None:
-        environment = _environment(environment, where)
+        environment = _environment(environment, lists.get("observation_keys"), where)
         values["max_episode_steps"] = environment.max_episode_steps
-    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
     return Card(
         **{
             "short_name": dataset_id.rpartition("-v")[0].partition("/")[2],
@@ -226,11 +252,13 @@ def id_problem(dataset_id: str, source: str) -> str:
     return f"must have an id of the form {first}/<name>-v<number>."
 
 
-def _environment(values: dict[str, Any], where: str) -> EnvironmentSpec:
-    known = {field.name for field in fields(EnvironmentSpec)}
+def _environment(
+    values: dict[str, Any], observation_keys: tuple[str, ...] | None, where: str
+) -> EnvironmentSpec:
+    known = {field.name for field in fields(EnvironmentSpec)} - {"observation_keys"}
     _refuse_unknown(values, known, f"'environment' of {where[0].lower()}{where[1:]}")
     _require("id" in values, f"{where} has an environment without an id.")
-    return EnvironmentSpec(**values)
+    return EnvironmentSpec(**values, observation_keys=observation_keys)
 
 
 def _refuse_unknown(values: Mapping[str, Any], known: set[str], where: str) -> None:

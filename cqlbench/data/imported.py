@@ -83,14 +83,26 @@ def import_dataset(path: Path, card: Card) -> Dataset:
     return dataset
 
 
-def recorded_environment(folder: Path) -> EnvironmentSpec | None:
-    """The environment that a Minari folder says it was recorded in, if it says so in a form that we know."""
+def recorded_environment(
+    folder: Path, observation_keys: tuple[str, ...] | None = None
+) -> EnvironmentSpec | None:
+    """The environment that a Minari folder was recorded in; `None`: it names none that can be had here.
+
+    Args:
+        folder: the dataset's.
+        observation_keys: parts of the environment's dictionary observations that are joined.
+    """
     try:
         metadata = json.loads((folder / "data" / "metadata.json").read_text(encoding="utf-8"))
         spec = json.loads(metadata["env_spec"])
-        return EnvironmentSpec(spec["id"], spec.get("max_episode_steps"), spec.get("kwargs") or {})
+        kwargs = spec.get("kwargs") or {}
+        found = EnvironmentSpec(
+            spec["id"], spec.get("max_episode_steps"), kwargs, observation_keys=observation_keys
+        )
+        make_environments(found, [0]).close()
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return None
+    return found
 
 
 def card_text(card: Card) -> str:
@@ -106,8 +118,8 @@ def card_text(card: Card) -> str:
 
 def _toml(value: Any) -> str:
     if isinstance(value, EnvironmentSpec):
-        known = {key: part for key, part in vars(value).items() if part not in (None, "", {})}
-        return _toml(known)
+        unlike = {key: part for key, part in vars(value).items() if part and key != "observation_keys"}
+        return _toml(unlike)
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(part)}" for key, part in value.items()) + " }"
     # JSON's numbers, strings and lists are TOML's as well.

@@ -1,13 +1,15 @@
 """A resolved name -> a dataset ready for training: fetched, read or made, checked, and put in its buffer."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from cqlbench.data import embedded, lint, minari
-from cqlbench.data.buffer import Dataset, buffer_for, content_hash
+from cqlbench.data.buffer import Dataset, buffer_for, content_hash, is_built
 from cqlbench.data.cards import Card
 from cqlbench.data.d4rl import read_d4rl
-from cqlbench.data.fetch import fetch
+from cqlbench.data.fetch import candidates, fetch, fetch_folder, known_sha256, minari_folder
 from cqlbench.data.minari import read_minari
 from cqlbench.data.places import kind
 from cqlbench.data.resolve import Resolution, published_key
@@ -26,6 +28,10 @@ def provide(resolution: Resolution, progress: bool = True, clip_actions: bool = 
     Raises:
         DatasetError: it cannot be fetched, read, trusted or stored.
     """
+    if resolution.card.source == "minari" and resolution.path is None:
+        resolution = replace(resolution, path=fetch_folder(resolution.card, progress))
+    elif resolution.card.source == "d4rl" and known_sha256(resolution.card) is None:
+        fetch(resolution.card, progress)  # the first copy's checksum is the buffer's key
 
     def load() -> Transitions:
         transitions = read(resolution, progress, clip_actions)
@@ -59,6 +65,21 @@ def read(resolution: Resolution, progress: bool = True, clip_actions: bool = Fal
     return transitions
 
 
+def where(card: Card) -> Literal["ready", "file", ""]:
+    """What this machine has of a dataset: its buffer (`ready`), its files (`file`), or nothing."""
+    if card.source == "minari":
+        folder = minari_folder(card)
+        found = folder is not None
+    else:
+        folder, found = None, card.source == "d4rl" and bool(candidates(card))
+    with contextlib.suppress(DatasetError):
+        if (found or card.source != "minari") and is_built(
+            card.id, _source_key(Resolution(card.id, card, "", folder))
+        ):
+            return "ready"
+    return "file" if found else ""
+
+
 def expected(card: Card) -> lint.Expected:
     """What the card lets the lint expect."""
     return lint.Expected(
@@ -71,28 +92,14 @@ def expected(card: Card) -> lint.Expected:
     )
 
 
-def read_path(
-    path: Path,
-    quirks: tuple[str, ...] = (),
-    observation_keys: tuple[str, ...] | None = None,
-    episode_limit: int | None = None,
-) -> Transitions:
-    """The rows of a Minari folder, or of a file in D4RL's schema.
-
-    Raises:
-        DatasetError: it cannot be read.
-    """
-    if kind(path) == "folder":
-        return read_minari(path, observation_keys)
-    return read_d4rl(path, quirks, episode_limit)
-
-
 def _from_source(resolution: Resolution, progress: bool) -> Transitions:
     card = resolution.card
     if card.source == "embedded":
         return embedded.collect(card, progress=progress)
-    path = resolution.path or fetch(card, progress)
-    return read_path(path, card.quirks, card.observation_keys, card.max_episode_steps)
+    path = resolution.path or (fetch_folder if card.source == "minari" else fetch)(card, progress)
+    if kind(path) == "folder":
+        return read_minari(path, card.observation_keys)
+    return read_d4rl(path, card.quirks, card.max_episode_steps)
 
 
 def _source_key(resolution: Resolution) -> str:
@@ -101,7 +108,7 @@ def _source_key(resolution: Resolution) -> str:
         return embedded.source_key(card)
     if resolution.path is None or card.source == "imported":
         return published_key(card)
-    return _fingerprint(resolution.path)
+    return "+".join([_fingerprint(resolution.path), *(card.observation_keys or ())])
 
 
 def _fingerprint(path: Path) -> str:

@@ -48,6 +48,7 @@ class Evaluator:
         score_max: return that counts as 100.
         history: one entry per evaluation.
         seconds: spent in evaluation.
+        unplayed_because: why `spec` is `None`, one sentence.
         began: when the run began, on the clock of `time.perf_counter`; by default, now.
     """
 
@@ -59,6 +60,7 @@ class Evaluator:
     score_max: float | None
     history: list[Checkpointed] = field(default_factory=list)
     seconds: float = 0.0
+    unplayed_because: str = "Not evaluated: the dataset's card names no environment."
     began: float = field(default_factory=time.perf_counter)
 
     def __call__(self) -> None:

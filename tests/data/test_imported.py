@@ -14,7 +14,10 @@ CARD = Card(
     source="imported",
     short_name="arm/reach",
     environment=EnvironmentSpec(
-        "Hopper-v4", 40, {"name": 'a "b" \\ é', "deep": {"x": [1, 2.5]}, "flag": True}
+        "Hopper-v4",
+        40,
+        {"name": 'a "b" \\ é', "deep": {"x": [1, 2.5]}, "flag": True},
+        observation_keys=("a", "b/c"),
     ),
     max_episode_steps=40,
     score_min=-1.5,
@@ -60,3 +63,5 @@ def test_the_environment_that_minari_recorded(tmp_path, make_episodes, write_min
     (folder / "data" / "metadata.json").write_text(json.dumps({"env_spec": json.dumps(spec)}))
     assert recorded_environment(folder) == EnvironmentSpec("Hopper-v5", 1000, {"ctrl_cost_weight": 1.0})
     assert recorded_environment(tmp_path / "none") is None
+    (folder / "data" / "metadata.json").write_text(json.dumps({"env_spec": json.dumps({"id": "Robot-v9"})}))
+    assert recorded_environment(folder) is None

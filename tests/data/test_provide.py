@@ -12,7 +12,7 @@ from cqlbench.data import provide as provide_module
 from cqlbench.data.buffer import content_hash
 from cqlbench.data.cards import Card, load_card
 from cqlbench.data.d4rl import read_d4rl
-from cqlbench.data.provide import provide
+from cqlbench.data.provide import provide, where
 from cqlbench.data.resolve import Resolution, resolve
 from cqlbench.errors import DatasetError
 
@@ -105,6 +105,38 @@ def test_file_that_went_away(path):
 
 def test_embedded_card_can_be_loaded():
     assert load_card("embedded/hopper-medium-v0").source == "embedded"
+
+
+def test_a_file_without_a_published_checksum_is_known_by_its_own(path, tmp_path, monkeypatch):
+    card = Card(id="d4rl/tiny-v0", source="d4rl", urls=("http://example.invalid/tiny.hdf5",))
+    assert where(card) == ""
+    (tmp_path / "d4rl").mkdir()
+    theirs = tmp_path / "d4rl" / "tiny.hdf5"
+    theirs.write_bytes(path.read_bytes())
+    assert where(card) == "file"
+    dataset = provide(Resolution(card.id, card, ""), progress=False)
+    assert where(card) == "ready"
+    theirs.unlink()
+    monkeypatch.setattr(provide_module, "read_d4rl", no_reading)
+    assert provide(Resolution(card.id, card, ""), progress=False).content_hash == dataset.content_hash
+
+
+def test_a_minari_dataset_is_fetched_when_it_is_not_here(tmp_path, make_episodes, write_minari, monkeypatch):
+    card = Card(id="minari/a/b-v0", source="minari")
+    folder = write_minari(tmp_path / "elsewhere", make_episodes())
+    asked = []
+
+    def fetch_folder(card, progress):
+        asked.append((card.id, progress))
+        return folder
+
+    monkeypatch.setattr(provide_module, "fetch_folder", fetch_folder)
+    assert where(card) == ""
+    assert provide(Resolution(card.id, card, ""), progress=False).rows == 12
+    assert asked == [("minari/a/b-v0", False)]
+    (tmp_path / "minari" / "a").mkdir(parents=True)
+    folder.rename(tmp_path / "minari" / "a" / "b-v0")
+    assert where(card) == "file"
 
 
 def test_warnings_become_notes(tmp_path, make_episodes, write_d4rl, d4rl_arrays):
