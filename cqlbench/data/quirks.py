@@ -62,6 +62,8 @@ def apply(recording: Recording, names: tuple[str, ...]) -> list[str]:
 
 def position_jumps(observations: Floats) -> NDArray[np.int64]:
     """Rows after which the position jumps farther than anything walks: an episode ended there."""
+    if len(observations) < 2:
+        return np.zeros(0, np.int64)
     moved = observations[1:, :_POSITION] - observations[:-1, :_POSITION]
     distance = np.sqrt(np.square(moved, out=moved).sum(axis=1))
     return np.flatnonzero(distance > _JUMP * distance.mean())

@@ -1,9 +1,11 @@
 import dataclasses
 import json
 
+import gymnasium
 import h5py
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple, flatten
 from minari import create_dataset_from_buffers
 from minari.data_collector import EpisodeBuffer
@@ -11,6 +13,7 @@ from minari.data_collector import EpisodeBuffer
 from cqlbench.data import lint
 from cqlbench.data.d4rl import read_d4rl
 from cqlbench.data.minari import discrete_actions, read_minari
+from cqlbench.environments import EnvironmentSpec, make_environments
 from cqlbench.errors import DatasetError
 
 FIELDS = (
@@ -374,3 +377,56 @@ def test_spaces_that_cannot_be_read(tmp_path, make_episodes, write_minari, space
     (folder / "data" / "metadata.json").write_text(json.dumps({"observation_space": json.dumps(space)}))
     with pytest.raises(DatasetError, match=sentence):
         read_minari(folder)
+
+
+class Wanderer(gymnasium.Env):
+    """Observes a dictionary, and goes where it is told."""
+
+    observation_space = Dict(
+        {"goal": Box(-9, 9, (2,), np.float64), "mood": Discrete(4), "view": Box(-9, 9, (2, 2), np.float32)}
+    )
+    action_space = ACTIONS
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = self.np_random.normal(size=2)
+        return self.observe(), {}
+
+    def step(self, action):
+        self.place = self.place + action
+        return self.observe(), float(action[0]), False, False, {}
+
+    def observe(self):
+        view = np.outer(self.place, [1, 2]).astype(np.float32)
+        return {"goal": self.place, "mood": np.int64(abs(self.place[0]) * 10 % 4), "view": view}
+
+
+@quiet
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow"])
+def test_parts_that_are_named_are_joined_as_in_evaluation(tmp_path, monkeypatch, data_format):
+    monkeypatch.setitem(
+        gymnasium.registry, "Wanderer-v0", EnvSpec("Wanderer-v0", Wanderer, max_episode_steps=6)
+    )
+    keys = ("view", "mood", "goal")
+    spec = EnvironmentSpec("Wanderer-v0", observation_keys=keys)
+    environments = make_environments(spec, [3], "gymnasium")
+    actions = np.random.default_rng(0).uniform(-1, 1, (6, 2)).astype(np.float32)
+    seen = [environments.reset()[0], *(environments.step(action[None]).observations[0] for action in actions)]
+    environments.close()
+
+    wanderer = Wanderer()
+    rows = [wanderer.reset(seed=3)[0], *(wanderer.step(action)[0] for action in actions)]
+    observed = {key: np.stack([row[key] for row in rows]) for key in keys}
+    ends = [False] * 5 + [True]
+    buffer = EpisodeBuffer(
+        id=0,
+        observations=observed,
+        actions=actions,
+        rewards=actions[:, 0].tolist(),
+        terminations=[False] * 6,
+        truncations=ends,
+    )
+    write_with_minari("test/wanderer-v0", [buffer], Wanderer.observation_space, data_format)
+    transitions = read_minari(tmp_path / "minari" / "test" / "wanderer-v0", keys)
+    np.testing.assert_array_equal(transitions.observations, np.float32(seen[:-1]))
+    np.testing.assert_array_equal(transitions.next_observations, np.float32(seen[1:]))
