@@ -122,6 +122,21 @@ class BudgetConfig:
 
 
 @dataclass
+class ProtocolConfig:
+    """How a dataset family's published scores were evaluated: what budget `paper` does. Presets set it.
+
+    Attributes:
+        steps: gradient steps.
+        evaluation_interval: gradient steps between evaluations.
+        evaluation_episodes: episodes per seed at each evaluation.
+    """
+
+    steps: int = 1_000_000
+    evaluation_interval: int = 5_000
+    evaluation_episodes: int = 10
+
+
+@dataclass
 class BenchConfig:
     """One `cqlbench bench` run: one dataset, one algorithm, one budget, several seeds trained together.
 
@@ -143,4 +158,5 @@ class BenchConfig:
     clip_actions: bool = False
     results: str = "results"
     algorithm: CQLConfig = field(default_factory=CQLConfig)
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)

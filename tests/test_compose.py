@@ -7,6 +7,20 @@ from cqlbench.config import BenchConfig, CQLConfig
 from cqlbench.errors import ConfigError
 
 
+@pytest.mark.parametrize(
+    ("preset", "protocol"),
+    [("d4rl-gym", (5_000, 10)), ("d4rl-antmaze", (50_000, 100)), ("d4rl-maze2d", (5_000, 100))],
+)
+def test_the_paper_budget_follows_the_familys_protocol(preset: str, protocol: tuple[int, int]) -> None:
+    budget = compose_bench(["dataset=x"], "paper", preset).config.budget
+    assert (budget.steps, budget.evaluation_interval, budget.evaluation_episodes) == (1_000_000, *protocol)
+    quick = compose_bench(["dataset=x", "budget=quick"], "paper", preset).config.budget
+    assert quick.evaluation_episodes == 20
+    composed = compose_bench(["dataset=x", "protocol.evaluation_episodes=3"], "paper", preset)
+    assert composed.config.budget.evaluation_episodes == 3
+    assert composed.changes == ("protocol.evaluation_episodes=3",)
+
+
 def test_defaults_are_those_of_the_dataclass() -> None:
     config = compose_bench(["dataset=hopper-medium"], "paper").config
     assert isinstance(config, BenchConfig)

@@ -37,19 +37,26 @@ SWITCHES = {
 
 @functools.cache
 def composed(preset):
-    return compose_bench(["dataset=any"], "paper", preset).config.algorithm
+    return compose_bench(["dataset=any"], "paper", preset).config
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["dataset"])
 def test_a_preset_is_the_published_config(row):
     card = load_card(f"d4rl/{row['dataset']}")
-    algorithm = composed(card.preset)
+    config = composed(card.preset)
+    algorithm = config.algorithm
     assert {ours: float(getattr(algorithm, ours)) for ours in SAME} == {
         ours: float(row[theirs]) for ours, theirs in SAME.items()
     }
     assert {ours: getattr(algorithm, ours) for ours in SWITCHES} == {
         ours: row[theirs].lower() == "true" for ours, theirs in SWITCHES.items()
     }
+    budget = config.budget
+    assert (budget.steps, budget.evaluation_interval, budget.evaluation_episodes) == (
+        int(row["steps"]),
+        int(row["eval_freq"]),
+        int(row["eval_episodes"]),
+    )
     width, _, depth = row["critic_hidden"].partition("x")
     assert algorithm.critic_hidden == [int(width)] * int(depth)
     lowest = float(row["clip_diff_min"].replace(".inf", "inf"))

@@ -27,7 +27,17 @@ LEAVES = (
     "progress",
     "errors",
 )
-WIRING = ("plan", "speed", "cli", "data_command", "data_check", "runner", "behaviour_recipe")
+WIRING = (
+    "plan",
+    "speed",
+    "cli",
+    "data_check",
+    "data_command",
+    "runner",
+    "behaviour_recipe",
+    "policy_evaluation",
+    "policy_family",
+)
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60

@@ -1,7 +1,7 @@
 """The gradient steps of a seed batch on a fixed dataset: indices, gather, noise, update, diagnostics."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.errors import ConfigError
 from cqlbench.training.graph import capture
+from cqlbench.training.prefetch import Prefetcher
 from cqlbench.training.streams import CHUNK, IndexStream, NoiseShape, NoiseStream
 
 
@@ -87,6 +88,10 @@ class Engine:
         self._reward_transform = reward_transform
         where = device if self._resident else torch.device("cpu")
         self._indices = IndexStream(seeds, config.batch_size, rows, where)
+        if self._resident:
+            self._rows: Callable[[int], list[Tensor]] = self._gather
+        else:
+            self._rows = Prefetcher(list(vars(columns).values()), self._flat_indices, device)
         noise = NoiseShape.of(config, 0 if self.discrete else actions.size)
         self._noise = NoiseStream(seeds, noise, device)
         self._update = make_update(config, self.actions)
@@ -100,22 +105,17 @@ class Engine:
 
     def batch(self, step: int) -> Batch:
         """The preprocessed batch of gradient step `step`, `[S, B, …]`."""
-        indices = self._indices(step)
-        shape = indices.shape
-        rows = indices.reshape(-1)
-
-        def gather(column: Tensor) -> Tensor:
-            found = column.index_select(0, rows)
-            if not self._resident:
-                found = found.pin_memory().to(self.device, non_blocking=True)
-            return found.view(*shape, *column.shape[1:])
-
+        rows = self._rows(step)
+        shape = (len(self.seeds), self.config.batch_size)
+        observations, actions, rewards, next_observations, terminated = (
+            column.view(*shape, *column.shape[1:]) for column in rows
+        )
         return Batch(
-            observations=self._normalize(gather(self._columns.observations)),
-            actions=gather(self._columns.actions),
-            rewards=self._reward_transform(gather(self._columns.rewards)),
-            next_observations=self._normalize(gather(self._columns.next_observations)),
-            terminated=gather(self._columns.terminated).float(),
+            observations=self._normalize(observations),
+            actions=actions,
+            rewards=self._reward_transform(rewards),
+            next_observations=self._normalize(next_observations),
+            terminated=terminated.float(),
         )
 
     def advance(self, step: int, at_most: int) -> int:
@@ -144,6 +144,13 @@ class Engine:
         self._graph.replay()
         self._summed_steps += CHUNK
         return CHUNK
+
+    def _gather(self, step: int) -> list[Tensor]:
+        indices = self._flat_indices(step)
+        return [column.index_select(0, indices) for column in vars(self._columns).values()]
+
+    def _flat_indices(self, step: int) -> Tensor:
+        return self._indices(step).reshape(-1)
 
     def _chunk(self, first: int) -> None:
         for offset in range(CHUNK):

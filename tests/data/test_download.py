@@ -219,3 +219,9 @@ def test_progress_is_told(wanted, target, capfd):
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 10
     assert lines[-1].startswith("tiny: 3,000,000/3,000,000 bytes, ")
+
+
+def test_without_a_checksum_an_earlier_calls_bytes_are_not_trusted(unpublished, server, target):
+    target.with_name("a.hdf5.part").write_bytes(b"?" * len(CONTENT))
+    get(Wanted("tiny", unpublished.urls, len(CONTENT)), target)
+    assert starts(server) == [0]
