@@ -140,23 +140,19 @@ def _resolved(words: Sequence[str], keys: Sequence[str]) -> tuple[Resolution, di
 
 
 def _words(words: Sequence[str], keys: Sequence[str], what: str) -> tuple[str, dict[str, str]]:
-    """The one word that is no `key=value`, and the others; `--key value` is `key=value`."""
+    """The one word that is no `key=value`, and the others."""
     names: list[str] = []
     settings: dict[str, str] = {}
-    rest = iter(words)
-    for word in rest:
-        key, equals, value = word.removeprefix("--").partition("=")
-        key = key.replace("-", "_")
-        if word.startswith("--") and not equals:
-            value, equals = next(rest, ""), "="
-        if equals and (word.startswith("--") or key in keys or "/" not in key):
-            if key not in keys:
-                raise ConfigError(f"There is no key '{key}' here; {_choices(key, keys)}")
-            if not value:
-                raise ConfigError(f"'{key}' has no value; say {key}=VALUE.")
-            settings[key] = value
-        else:
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or (key not in keys and "/" in key):  # a path may hold an equals sign
             names.append(word)
+            continue
+        if key not in keys:
+            raise ConfigError(f"There is no key '{key}' here; {_choices(key, keys)}")
+        if not value:
+            raise ConfigError(f"'{key}' has no value; say {key}=VALUE.")
+        settings[key] = value
     if len(names) != 1:
         raise ConfigError(
             f"One {what} is needed, and {len(names)} were given; the keys are {', '.join(keys)}."

@@ -20,9 +20,9 @@ from cqlbench.records.from_run import records_of
 from cqlbench.records.schema import Record
 from cqlbench.records.store import RecordStore
 from cqlbench.reporting.run import report_run
+from cqlbench.train_outputs import keep_policies, log_evaluations, make_trainer
 from cqlbench.training.engine import Columns, Engine
 from cqlbench.training.memory import keep_freed_memory
-from cqlbench.training.trainer import CQLTrainer
 
 
 def bench(plan: Plan, console: Console) -> list[Record]:
@@ -49,11 +49,7 @@ def bench(plan: Plan, console: Console) -> list[Record]:
     store.check_writable()
 
     dataset = provide(plan.resolution, clip_actions=config.clip_actions)
-    trainer = CQLTrainer(
-        engine=make_engine(plan, dataset),
-        offline_steps=config.budget.steps,
-        optim_steps_per_batch=config.budget.evaluation_interval,
-    )
+    trainer = make_trainer(plan, make_engine(plan, dataset), dataset, console)
     environment, unplayed_because = playable(card, dataset)
     evaluator = Evaluator(
         trainer,
@@ -66,6 +62,7 @@ def bench(plan: Plan, console: Console) -> list[Record]:
         began=began,
     )
     trainer.register_op("post_steps", evaluator)
+    log_evaluations(evaluator)
     announce(plan, evaluator, dataset, console)
     trainer.train()
 
@@ -81,6 +78,7 @@ def bench(plan: Plan, console: Console) -> list[Record]:
     )
     for record in records:
         store.write(record)
+    keep_policies(store, records, evaluator, console)
     report_run(records, results, console)
     return records
 

@@ -19,6 +19,7 @@ LEAVES = (
     "",
     "atomic",
     "compose",
+    "config_help",
     "devices",
     "environments",
     "config",
@@ -28,16 +29,9 @@ LEAVES = (
     "errors",
 )
 WIRING = (
-    "plan",
-    "speed",
-    "cli",
-    "data_check",
-    "data_command",
-    "runner",
-    "behaviour_recipe",
-    "policy_evaluation",
-    "policy_family",
-)
+    "plan", "speed", "cli", "runner", "behaviour_recipe", "policy_evaluation", "policy_family",
+    "data_collect", "data_check", "data_command", "train_command", "train_outputs", "policy_export", "watch",
+)  # fmt: skip
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60
