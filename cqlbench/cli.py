@@ -21,7 +21,7 @@ verbs:
   train          the same, and log it; 'cqlbench train --help' explains every setting
   export         write a run's policy as one file that runs without cqlbench
   watch          write a video of an episode of a run's policy
-  data           list, fetch and collect datasets; 'cqlbench data' says more
+  data           list, fetch, check, show, import and collect datasets; 'cqlbench data' says more
   train-policy   train the behaviour policy of an embedded dataset from its recipe
   speed          measure the gradient step against this machine's matrix products and torchrl
 
@@ -33,6 +33,7 @@ bench keys (defaults in brackets):
   steps=         gradient steps [the budget's]
   device=        auto, cpu, cuda, cuda:N [auto]
   tf32=          on CUDA, whether matrix products may round to TF32 [true]
+  clip_actions=  true consents to clipping a dataset's actions to their bounds [false]
   results=       folder for records and reports [results]
   preset=        the dataset's settings from benchmarks/preset [the dataset card's]
   algorithm.*=, budget.*=   any field of cqlbench/config.py, e.g. algorithm.conservative_weight=5
@@ -54,6 +55,12 @@ watch keys:
   run=, seed=, results=   as above
   video=         the file, .mp4 or .gif
   episode=       which of the first evaluation's episodes [0]
+
+data check ID, data show ID: clip_actions=, source=, results= as above
+data import FILE:
+  id=            the name it gets, such as my/robot-v0
+  env=           the gymnasium environment it was recorded in [a Minari dataset's own, or none]
+  max_episode_steps=, score_min=, score_max=, observation_keys=a,b, clip_actions=, licence=
 
 train-policy keys:
   recipe=        name of a recipe in datasets/policies, or the path of one

@@ -242,6 +242,7 @@ class BenchConfig:
         seeds: the seed batch.
         device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
         tf32: on CUDA, let matrix products round their factors to TF32 (10 bits of mantissa).
+        clip_actions: consent to clipping the dataset's actions to their bounds; without it they are refused.
         results: folder for records, policies, logs, tables and plots.
         algorithm: the agent, field by field.
         protocol: what budget `paper` computes, field by field.
@@ -254,6 +255,7 @@ class BenchConfig:
     seeds: list[int] = MISSING
     device: str = "auto"
     tf32: bool = True
+    clip_actions: bool = False
     results: str = "results"
     algorithm: CQLConfig = field(default_factory=CQLConfig)
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)

@@ -1,4 +1,4 @@
-"""`cqlbench data ...`: which datasets there are, and getting them."""
+"""`cqlbench data ...`: which datasets there are, getting them, and looking at them."""
 
 import difflib
 import sys
@@ -126,7 +126,27 @@ def filters(words: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
+def _check(words: Sequence[str], console: Console) -> None:
+    from cqlbench.data_check import check  # loads torch
+
+    check(words, console)
+
+
+def _show(words: Sequence[str], console: Console) -> None:
+    from cqlbench.data_check import show
+
+    show(words, console)
+
+
+def _import(words: Sequence[str], console: Console) -> None:
+    from cqlbench.data_check import import_
+
+    import_(words, console)
+
+
 def _fetched(card: Card) -> str:
+    if card.source == "imported":
+        return f"imported from {card.imported_from}; there is nothing to fetch"
     if card.source == "embedded":
         return "made on this machine when it is needed; there is nothing to fetch"
     return str(fetch_folder(card) if card.source == "minari" else fetch(card))
@@ -153,4 +173,7 @@ VERBS: Mapping[str, Verb] = {
         "record a behaviour policy, for any library to read",
         collect,
     ),
+    "check": Verb("ID [source=] [clip_actions=true]", "the checks before training, one by one", _check),
+    "show": Verb("ID [source=] [results=]", "a dataset's facts, and a figure of it", _show),
+    "import": Verb("FILE id=my/robot-v0 [env=] ...", "a file or Minari folder of your own", _import),
 }

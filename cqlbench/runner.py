@@ -48,7 +48,7 @@ def bench(plan: Plan, console: Console) -> list[Record]:
     store = RecordStore(results)
     store.check_writable()
 
-    dataset = provide(plan.resolution)
+    dataset = provide(plan.resolution, clip_actions=config.clip_actions)
     trainer = make_trainer(plan, make_engine(plan, dataset), dataset, console)
     environment, unplayed_because = playable(card, dataset)
     evaluator = Evaluator(

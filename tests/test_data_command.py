@@ -120,9 +120,9 @@ def test_a_failure_does_not_stop_the_rest(data, world):
         (["fetch", "arm-lift", "arm-lft"], "There is no dataset 'arm-lft'; did you mean 'arm-lift'"),
         (
             ["fetch", "arm-lift", "source=hub"],
-            "There is no source 'hub'; it is auto, d4rl, minari, embedded.",
+            "There is no source 'hub'; it is auto, d4rl, minari, embedded, imported.",
         ),
-        (["list", "source=hub"], "No dataset has source=hub; there is d4rl, embedded, minari."),
+        (["list", "source=hub"], "No dataset has source=hub; there is d4rl, embedded, imported, minari."),
         (["list", "family=arm"], "No dataset has family=arm; did you mean 'arms'?"),
         (["list", "cached=yes"], "cached=yes must be true or false."),
         (["list", "arms"], "'arms' is not of the form key=value; the keys are source, family, cached."),

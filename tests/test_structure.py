@@ -30,7 +30,7 @@ LEAVES = (
 )
 WIRING = (
     "plan", "speed", "cli", "runner", "behaviour_recipe", "policy_evaluation", "policy_family",
-    "data_collect", "data_command", "train_command", "train_outputs", "policy_export", "watch",
+    "data_collect", "data_check", "data_command", "train_command", "train_outputs", "policy_export", "watch",
 )  # fmt: skip
 
 MODULE_LINES = 400

@@ -10,9 +10,9 @@ from typing import Any
 
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.errors import DatasetError
-from cqlbench.paths import cards_dir
+from cqlbench.paths import cache_dir, cards_dir
 
-SOURCES = ("d4rl", "minari", "embedded")
+SOURCES = ("d4rl", "minari", "embedded", "imported")
 
 QUIRKS: Mapping[str, str] = MappingProxyType(
     {
@@ -61,10 +61,12 @@ class Card:
         policy: name of the behaviour policy in `datasets/policies`.
         rows: how many transitions there are; an embedded dataset is collected with as many.
         episodes: how many episodes there are.
+        mean_return: mean undiscounted return of its whole episodes.
         collection_seed: the seed it is regenerated with.
         action_low: lowest number in an action.
         action_high: highest number in an action.
         preset: the settings published for it: the name of a file in `benchmarks/preset`; empty: none.
+        imported_from: the file or folder that an imported dataset was read from.
     """
 
     id: str
@@ -90,10 +92,12 @@ class Card:
     policy: str | None = None
     rows: int | None = None
     episodes: int | None = None
+    mean_return: float | None = None
     collection_seed: int | None = None
     action_low: float = -1.0
     action_high: float = 1.0
     preset: str = ""
+    imported_from: str = ""
 
     @property
     def version(self) -> int:
@@ -131,26 +135,33 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "policy": str,
     "rows": int,
     "episodes": int,
+    "mean_return": (int, float),
     "collection_seed": int,
     "action_low": _NUMBER,
     "action_high": _NUMBER,
     "preset": str,
+    "imported_from": str,
 }
 
 
 def all_cards() -> dict[str, Card]:
-    """Every card by its id, in the order of files and of cards inside a file.
+    """Every card by its id, in the order of files and of cards inside a file; imported datasets' cards last.
 
     Raises:
         DatasetError: a card file is not readable or says something that a card does not have.
     """
     cards: dict[str, Card] = {}
-    for path in sorted(cards_dir().glob("*.toml")):
+    for path in (*sorted(cards_dir().glob("*.toml")), *sorted(imported_cards_dir().glob("*.toml"))):
         for card in _cards_in(path):
             if card.id in cards:
                 raise DatasetError(f"{path} has a card '{card.id}', which another card file has as well.")
             cards[card.id] = card
     return cards
+
+
+def imported_cards_dir() -> Path:
+    """Where the cards of imported datasets lie."""
+    return cache_dir() / "cards"
 
 
 def load_card(dataset_id: str) -> Card:
@@ -204,15 +215,10 @@ def _card(dataset_id: str, values: dict[str, Any], where: str) -> Card:
         _require(of_type, f"{where} has {key} = {value!r}, which is not of the right type.")
     source = values.get("source")
     _require(source in SOURCES, f"{where} has the source '{source}'; it must be one of {', '.join(SOURCES)}.")
-    prefix, _, version = dataset_id.rpartition("-v")
-    _require(
-        dataset_id.startswith(f"{source}/") and bool(prefix) and version.isdecimal(),
-        f"{where} must have an id of the form {source}/<name>-v<number>.",
-    )
+    problem = id_problem(dataset_id, str(source))
+    _require(not problem, f"{where} {problem}")
     for quirk in values.get("quirks", []):
-        _require(
-            quirk in QUIRKS, f"{where} has the quirk '{quirk}', which is none of {', '.join(sorted(QUIRKS))}."
-        )
+        _require(quirk in QUIRKS, f"{where} has the quirk '{quirk}', which is none of {', '.join(QUIRKS)}.")
     folders = values.pop("folders", [])
     if values.get("file"):
         values.setdefault("urls", [folder + values["file"] for folder in folders])
@@ -223,13 +229,27 @@ def _card(dataset_id: str, values: dict[str, Any], where: str) -> Card:
         values["max_episode_steps"] = environment.max_episode_steps
     return Card(
         **{
-            "short_name": prefix.partition("/")[2],
+            "short_name": dataset_id.rpartition("-v")[0].partition("/")[2],
             **values,
             **lists,
             "id": dataset_id,
             "environment": environment,
         }
     )
+
+
+def id_problem(dataset_id: str, source: str) -> str:
+    """What is wrong with an id, to stand behind its card's name; empty if nothing is.
+
+    An imported dataset's id starts with a name of the user's own, any other's with its source.
+    """
+    name, _, version = dataset_id.rpartition("-v")
+    first, _, rest = name.partition("/")
+    own = source == "imported" and first not in SOURCES and bool(first)
+    if (own or first == source) and rest and version.isdecimal():
+        return ""
+    first = "<a name of your own>" if source == "imported" else source
+    return f"must have an id of the form {first}/<name>-v<number>."
 
 
 def _environment(

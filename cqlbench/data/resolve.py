@@ -9,10 +9,10 @@ from cqlbench.data.cards import Card, all_cards
 from cqlbench.data.minari import discrete_actions
 from cqlbench.data.names import check_name, check_source, matching, unknown
 from cqlbench.data.places import expanded, kind
+from cqlbench.data.tables import SUFFIXES
 from cqlbench.errors import DatasetError
 
-_FILE_SUFFIXES = (".hdf5", ".h5")
-_DISCRETE = "discrete"
+DISCRETE = "discrete"
 """The preset in `benchmarks/preset` for discrete actions."""
 
 
@@ -53,7 +53,7 @@ def resolve(name: str, source: str = "auto") -> Resolution:
         if source not in ("auto", cards[name].source):
             raise DatasetError(f"'{name}' is not of the source '{source}'; leave the source out.")
         return _located(cards[name], f"'{name}' is a full dataset id")
-    if name.endswith(_FILE_SUFFIXES) or name.startswith((".", "/", "~")):
+    if name.endswith(SUFFIXES) or name.startswith((".", "/", "~")):
         return _path(expanded(name), source)
     matches = matching(name, cards, source)
     if not matches:
@@ -67,8 +67,9 @@ def resolve(name: str, source: str = "auto") -> Resolution:
 
 
 def published_key(card: Card) -> str:
-    """The buffer's source key of a published file; known before the file is here if its checksum is."""
-    return f"sha256:{fetch.known_sha256(card)}"
+    """The buffer's source key of a published file: its hash, if known, and how it is read."""
+    reading = [*card.quirks, *(card.observation_keys or ())]
+    return "+".join([f"sha256:{fetch.known_sha256(card)}", *reading])
 
 
 def _automatic(name: str, matches: list[Card]) -> Resolution:
@@ -91,6 +92,8 @@ def _automatic(name: str, matches: list[Card]) -> Resolution:
         return _located(by_source["minari"], f"'{name}' is the local Minari dataset, because {why}")
     if published is None and "minari" in by_source:
         return _located(by_source["minari"], f"'{name}' is a Minari dataset")
+    if "imported" in by_source:
+        return _located(by_source["imported"], f"'{name}' is the dataset that you imported")
     put = published.urls[0] if published else "its file"
     raise DatasetError(
         f"'{name}' cannot be had here: {why}, and no embedded or local Minari dataset stands in for it; "
@@ -99,6 +102,8 @@ def _automatic(name: str, matches: list[Card]) -> Resolution:
 
 
 def _located(card: Card, reason: str) -> Resolution:
+    if card.source == "imported":
+        return Resolution(card.id, card, reason, Path(card.imported_from))
     if card.source != "minari":
         return Resolution(card.id, card, reason)
     folder = fetch.minari_folder(card)
@@ -114,7 +119,7 @@ def _located(card: Card, reason: str) -> Resolution:
 
 def _with_preset(card: Card, folder: Path) -> Card:
     """Discrete actions need settings of their own, unless the card names some."""
-    return card if card.preset or discrete_actions(folder) is None else replace(card, preset=_DISCRETE)
+    return replace(card, preset=DISCRETE) if not card.preset and discrete_actions(folder) else card
 
 
 def _path(path: Path, source: str) -> Resolution:
@@ -123,8 +128,10 @@ def _path(path: Path, source: str) -> Resolution:
         raise DatasetError(f"There is no file or folder {path}; check the path.")
     path = path.resolve()
     schema = "minari" if found == "folder" else "d4rl"
-    if schema == "d4rl" and path.suffix not in _FILE_SUFFIXES:
-        raise DatasetError(f"{path} is neither an .hdf5 file nor the folder of a Minari dataset.")
+    if schema == "d4rl" and path.suffix not in SUFFIXES:
+        raise DatasetError(
+            f"{path} is neither an .hdf5 file, an .npz file, nor the folder of a Minari dataset."
+        )
     if source not in ("auto", schema):
         raise DatasetError(f"{path} is read as {schema}, not as '{source}'; leave the source out.")
     what = "a Minari folder" if found == "folder" else "a file with D4RL's keys"
