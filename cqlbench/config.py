@@ -129,6 +129,9 @@ class BenchConfig:
         device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
         tf32: on CUDA, let matrix products round their factors to TF32 (10 bits of mantissa).
         results: folder for records, tables and plots.
+        checkpoint_interval: seconds between saves of a run's state, to go on from after a kill; 0 saves none.
+        resume: `auto` goes on where a killed run of the same settings stands; `never` begins anew; the path
+            of a checkpoint, or of a folder of them, goes on from that.
     """
 
     dataset: str = MISSING
@@ -137,5 +140,7 @@ class BenchConfig:
     device: str = "auto"
     tf32: bool = True
     results: str = "results"
+    checkpoint_interval: float = 60.0
+    resume: str = "auto"
     algorithm: CQLConfig = field(default_factory=CQLConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)

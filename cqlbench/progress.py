@@ -43,13 +43,15 @@ class Progress:
         self._note = ""
         self._lines = 0
         self._started = 0.0
+        self._skipped = 0
 
     def __enter__(self) -> Self:
         self._started = self._clock()
-        self._lines = 0
+        self._lines = self._skipped * _LINES // self._total
         if self._shown and sys.stderr.isatty():
             self._bar = tqdm(
                 total=self._total,
+                initial=self._skipped,
                 desc=self._title,
                 unit=f" {self._unit}",
                 unit_scale=True,
@@ -65,6 +67,10 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def skip(self, done: int) -> None:
+        """Begin with `done` of the total; they were done some other time and do not count in the rate."""
+        self._skipped = done
 
     def note(self, text: str) -> None:
         """Show `text` (the latest score) with the progress from now on."""
@@ -83,7 +89,7 @@ class Progress:
 
     def _line(self, done: int) -> str:
         elapsed = max(self._clock() - self._started, 1e-9)
-        left = elapsed / done * (self._total - done)
+        rate = max(done - self._skipped, 0) / elapsed
+        left = f", {(self._total - done) / rate:.0f} s left" if rate else ""
         note = f", {self._note}" if self._note else ""
-        rate = f"{done / elapsed:.0f} {self._unit}/s, {left:.0f} s left"
-        return f"{done:,}/{self._total:,} {self._unit}, {rate}{note}"
+        return f"{done:,}/{self._total:,} {self._unit}, {rate:.0f} {self._unit}/s{left}{note}"

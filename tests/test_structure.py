@@ -26,8 +26,9 @@ LEAVES = (
     "paths",
     "progress",
     "errors",
+    "stopping",
 )
-WIRING = ("plan", "speed", "cli", "runner", "behaviour_recipe")
+WIRING = ("plan", "speed", "cli", "runner", "resume", "behaviour_recipe")
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60
