@@ -6,6 +6,7 @@ holds plain values and tensors only, so reading one runs no code of whoever wrot
 
 import hashlib
 import io
+import pickle
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -77,8 +78,11 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     digest, body = rest[:_DIGEST_BYTES], rest[_DIGEST_BYTES:]
     if digest != _digest(body):
         raise CheckpointError(f"Checkpoint '{path}' is damaged: its contents do not match its checksum.")
-    whole = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    return whole["state"], whole["facts"]
+    try:
+        whole = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+        return whole["state"], whole["facts"]
+    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"Checkpoint '{path}' holds what no checkpoint of cqlbench does.") from error
 
 
 def differences(facts: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
