@@ -29,7 +29,7 @@ from cqlbench.training.checkpoint import (
 
 _COST = 50
 """However slow the disk, a save is followed by so many times its duration of training: less than 2 %."""
-_CODE = ("algorithms", "data", "evaluation", "training", "environments.py", "seeding.py")
+_CODE = ("algorithms", "data", "evaluation", "training", "environments.py", "runner.py", "seeding.py")
 
 
 class ResumableRun:
@@ -123,7 +123,7 @@ class ResumableRun:
         """Train from where the run stands to its end, saving on the way and after it.
 
         Raises:
-            Stopped: a signal came, and what was done has been saved.
+            Paused: a signal came, and what was done has been saved.
             CheckpointError: a checkpoint cannot be written, for instance because the disk is full.
         """
         if self._found.path is not None:
@@ -136,8 +136,8 @@ class ResumableRun:
             try:
                 self._evaluator()  # the one that a kill came before
                 self._trainer.train()
-            except stopping.Stopped as stopped:
-                raise stopping.Stopped(stopped.number, self._last_words()) from None
+            except stopping.Paused as paused:
+                raise stopping.Paused(paused.number, self._last_words()) from None
             self._save()
 
     def finish(self) -> None:

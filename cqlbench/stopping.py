@@ -34,6 +34,10 @@ class Stopped(KeyboardInterrupt):
         return f"interrupted ({signal.Signals(self.number).name}); {self.note}."
 
 
+class Paused(Stopped):
+    """The signal has waited for a point where everything is in order: what was done can be saved."""
+
+
 @contextmanager
 def at_once() -> Iterator[None]:
     """Within it, a signal raises `Stopped` wherever the program stands."""
@@ -43,9 +47,9 @@ def at_once() -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[Callable[[], None]]:
-    """Within it, a signal waits for the next call of what this yields, which then raises `Stopped`.
+    """Within it, a signal waits for the next call of what this yields, which then raises `Paused`.
 
-    A second SIGINT does not wait: somebody pressed Ctrl-C twice. A second SIGTERM does, since `make` passes
+    A second SIGINT raises `Stopped` at once: somebody pressed Ctrl-C twice. A second SIGTERM does, since `make` passes
     on the one that its whole process group got.
     """
     received: list[int] = []
@@ -57,7 +61,7 @@ def deferred() -> Iterator[Callable[[], None]]:
 
     def check() -> None:
         if received:
-            raise Stopped(received[0])
+            raise Paused(received[0])
 
     with _handled_by(note):
         yield check

@@ -112,6 +112,18 @@ def test_the_same_command_goes_on_after_a_signal_and_says_so(world, bench, whole
     assert [path.name for path in (world / "results").rglob("checkpoints*")] == []
 
 
+def test_an_impatient_second_ctrl_c_saves_no_half_taken_step(world, bench, at_step) -> None:
+    def press_twice() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    at_step(5, press_twice)
+    status, _, err = bench(*RUN)
+    assert status == 130
+    assert "interrupted (SIGINT); nothing is left half-written." in err
+    assert checkpoints(world / "results") == []
+
+
 def test_a_signal_in_an_evaluation_does_not_wait_for_its_end(world, bench, whole, monkeypatch) -> None:
     act, calls = Evaluator._act, []
 

@@ -34,7 +34,7 @@ def test_a_deferred_signal_waits_for_the_next_check() -> None:
             check()
             done.append("too much")
 
-    with pytest.raises(stopping.Stopped) as raised:
+    with pytest.raises(stopping.Paused) as raised:
         work()
     assert raised.value.number == signal.SIGTERM
     assert done == ["work"]
@@ -49,7 +49,7 @@ def test_a_signal_that_was_never_checked_ends_the_program_afterwards() -> None:
             signal.raise_signal(signal.SIGINT)
             done.append("work")
 
-    with pytest.raises(stopping.Stopped):
+    with pytest.raises(stopping.Paused):
         work()
     assert done == ["work"]
 
@@ -64,8 +64,9 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
             signal.raise_signal(signal.SIGINT)
             done.append("too much")
 
-    with pytest.raises(stopping.Stopped):
+    with pytest.raises(stopping.Stopped) as raised:
         work()
+    assert not isinstance(raised.value, stopping.Paused)
     assert done == ["work"]
 
 

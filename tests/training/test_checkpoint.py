@@ -20,6 +20,7 @@ from cqlbench.training.checkpoint import (
     load_fitting,
     save,
 )
+from cqlbench.training.engine import Engine
 
 FACTS = {"algorithm": {"name": "cql", "weight": 5.0}, "seeds": [0, 1], "dataset": {"hash": "ab"}}
 
@@ -54,6 +55,24 @@ def test_a_trained_engine_goes_on_exactly(tmp_path: Path, make_engine) -> None:
     second.load_state_dict(load(tmp_path / "engine")[0])
     for step in range(4, 7):
         second.step(step)
+    assert all(map(torch.equal, whole.state.tensors(), second.state.tensors()))
+    assert whole.drain_diagnostics() == second.drain_diagnostics()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("stop", [16, 23, 64])
+def test_chunks_in_a_cuda_graph_go_on_exactly(tmp_path: Path, make_engine, stop: int) -> None:
+    def advance(engine: Engine, step: int, end: int) -> None:
+        while step < end:
+            step += engine.advance(step, end - step)
+
+    device = torch.device("cuda:0")
+    whole, first, second = (make_engine(device=device) for _ in range(3))
+    advance(whole, 0, 100)
+    advance(first, 0, stop)
+    save(tmp_path / "engine", first.state_dict(), {})
+    second.load_state_dict(load(tmp_path / "engine")[0])
+    advance(second, stop, 100)
     assert all(map(torch.equal, whole.state.tensors(), second.state.tensors()))
     assert whole.drain_diagnostics() == second.drain_diagnostics()
 
