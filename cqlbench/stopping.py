@@ -49,8 +49,8 @@ def at_once() -> Iterator[None]:
 def deferred() -> Iterator[Callable[[], None]]:
     """Within it, a signal waits for the next call of what this yields, which then raises `Paused`.
 
-    A second SIGINT raises `Stopped` at once: somebody pressed Ctrl-C twice. A second SIGTERM does, since `make` passes
-    on the one that its whole process group got.
+    A second SIGINT raises `Stopped` at once: somebody pressed Ctrl-C twice. A second SIGTERM does not, since
+    `make` passes on the one that its whole process group got.
     """
     received: list[int] = []
 
