@@ -268,13 +268,13 @@ Accept = Callable[[Snapshot], bool]
 
 
 def train_until(recipe: Recipe, accept: Accept) -> Snapshot:
-    """The first snapshot that `accept` takes.
+    """The first snapshot, after the untrained one, that `accept` takes.
 
     Raises:
         ConfigError: none was accepted within `max_steps`.
     """
     for snapshot in train(recipe):
-        if accept(snapshot):
+        if snapshot.steps and accept(snapshot):
             return snapshot
     raise ConfigError(
         f"No policy reached a score in [{recipe.score_low}, {recipe.score_high}] within"
