@@ -21,6 +21,7 @@ class Progress:
         total: how much there is to do, at least 1.
         title: what is being done.
         unit: what is counted, in the singular.
+        done: how much of it was done before, and does not count for the rate.
         shown: whether to say anything at all.
         clock: seconds.
     """
@@ -31,27 +32,28 @@ class Progress:
         *,
         title: str,
         unit: str,
+        done: int = 0,
         shown: bool = True,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._total = total
         self._title = title
         self._unit = f"{unit}s"
+        self._before = done
         self._shown = shown
         self._clock = clock
         self._bar: tqdm[Never] | None = None
         self._note = ""
         self._lines = 0
         self._started = 0.0
-        self._skipped = 0
 
     def __enter__(self) -> Self:
         self._started = self._clock()
-        self._lines = self._skipped * _LINES // self._total
+        self._lines = self._before * _LINES // self._total
         if self._shown and sys.stderr.isatty():
             self._bar = tqdm(
                 total=self._total,
-                initial=self._skipped,
+                initial=self._before,
                 desc=self._title,
                 unit=f" {self._unit}",
                 unit_scale=True,
@@ -67,10 +69,6 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-    def skip(self, done: int) -> None:
-        """Begin with `done` of the total; they were done some other time and do not count in the rate."""
-        self._skipped = done
 
     def note(self, text: str) -> None:
         """Show `text` (the latest score) with the progress from now on."""
@@ -89,7 +87,8 @@ class Progress:
 
     def _line(self, done: int) -> str:
         elapsed = max(self._clock() - self._started, 1e-9)
-        rate = max(done - self._skipped, 0) / elapsed
-        left = f", {(self._total - done) / rate:.0f} s left" if rate else ""
+        pace = max(done - self._before, 1) / elapsed
+        left = (self._total - done) / pace
         note = f", {self._note}" if self._note else ""
-        return f"{done:,}/{self._total:,} {self._unit}, {rate:.0f} {self._unit}/s{left}{note}"
+        rate = f"{pace:.0f} {self._unit}/s, {left:.0f} s left"
+        return f"{done:,}/{self._total:,} {self._unit}, {rate}{note}"

@@ -75,7 +75,7 @@ class ResumableRun:
     @property
     def steps_done(self) -> int:
         """Gradient steps that need not be taken again."""
-        steps: int = self._found.state["trainer"]["gradient_steps"] if self._found.path else 0
+        steps: int = self._found.state["gradient_steps"] if self._found.path else 0
         return steps
 
     @contextmanager
@@ -175,6 +175,7 @@ class ResumableRun:
             return
         start = time.perf_counter()
         state = {
+            "gradient_steps": self._trainer.gradient_steps,
             "trainer": self._trainer.state_dict(),
             "evaluator": self._evaluator.state_dict(),
             "resumed_at": list(self.origin.resumed_at),

@@ -71,9 +71,7 @@ def test_a_leap_over_several_tenths_is_one_line(stderr) -> None:
 def test_work_of_an_earlier_time_does_not_count_in_the_rate(stderr) -> None:
     shown = stderr(io.StringIO())
     clock = Clock()
-    progress = Progress(4_000, title="training", unit="step", clock=clock)
-    progress.skip(2_500)
-    with progress:
+    with Progress(4_000, title="training", unit="step", done=2_500, clock=clock) as progress:
         progress.update(2_500)
         clock.now += 4.0
         progress.update(3_000)

@@ -91,7 +91,8 @@ class CQLTrainer(Trainer):  # type: ignore[misc]
             progress_bar=False,
             seed=None,
         )
-        self._progress = Progress(offline_steps, title="training", unit="step", shown=progress_bar)
+        self._progress_bar = progress_bar
+        self._progress = self._new_progress()
 
     @property
     def gradient_steps(self) -> int:
@@ -148,7 +149,11 @@ class CQLTrainer(Trainer):  # type: ignore[misc]
         self.engine.load_state_dict(state_dict["engine"])
         self._optim_count = state_dict["gradient_steps"]
         self.train_seconds = state_dict["train_seconds"]
-        self._progress.skip(self._optim_count)
+        self._progress = self._new_progress()
+
+    def _new_progress(self) -> Progress:
+        done, shown = self._optim_count, self._progress_bar
+        return Progress(self.offline_steps, title="training", unit="step", done=done, shown=shown)
 
     def _seconds(self) -> float:
         """In gradient steps, those of an iteration that has not ended included."""
