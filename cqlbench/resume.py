@@ -115,8 +115,8 @@ class ResumableRun:
         before, now = self._found.state["machine"], asdict(self.origin.machine)
         if changed := [name for name in now if now[name] != before.get(name)]:
             console.print(
-                f"Note     the run began on another machine ({', '.join(changed)} differ): so may the last"
-                " digits of its numbers from those of a run on one."
+                f"Note     the run began on a machine with other {', '.join(changed)}: the last digits of its"
+                " numbers may differ from those of a run on one machine."
             )
 
     def train(self) -> None:
@@ -186,10 +186,12 @@ class ResumableRun:
             self.folder.save(self._trainer.gradient_steps, state, self.facts)
         except CheckpointError as error:
             kept = [path.name for path in self.folder.paths()]
-            last = f"The last good one, '{kept[-1]}', is kept: the" if kept else "None was saved before: the"
-            raise CheckpointError(
-                f"{error} {last} same command goes on from it." if kept else f"{error} {last} run is lost."
-            ) from error
+            advice = (
+                f"The last good one, '{kept[-1]}', is kept, and the same command goes on from it."
+                if kept
+                else "None was saved before it; make room, or choose another folder with results=<folder>."
+            )
+            raise CheckpointError(f"{error} {advice}") from error
         end = time.perf_counter()
         self._next_save = end + max(self._interval, _COST * (end - start))
 

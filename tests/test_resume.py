@@ -201,6 +201,18 @@ def test_a_full_disk_stops_with_a_sentence_and_keeps_the_last_good_checkpoint(
     assert outcome(world / "results") == whole
 
 
+def test_a_disk_that_was_full_from_the_start_is_said(world, bench, at_step) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    at_step(5, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1])))
+    try:
+        status, _, err = bench(*RUN)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert status == 2
+    assert "None was saved before it; make room" in err
+    assert outcome(world / "results") == []
+
+
 @pytest.fixture
 def stopped(world: Path, bench: Callable, at_step: Callable) -> Path:
     """The checkpoint of a run that was stopped after 5 steps."""
@@ -273,7 +285,7 @@ def test_another_machine_is_said(world, bench, stopped, monkeypatch) -> None:
     monkeypatch.setattr("cqlbench.records.provenance._cpu", lambda: "a faster one")
     status, out, _ = bench(*RUN)
     assert status == 0
-    assert "the run began on another machine (cpu differ)" in out
+    assert "the run began on a machine with other cpu: " in out
 
 
 def test_one_process_at_a_time_makes_a_run(world, bench, stopped) -> None:
