@@ -19,6 +19,7 @@ LEAVES = (
     "",
     "atomic",
     "compose",
+    "config_help",
     "devices",
     "environments",
     "config",
@@ -28,7 +29,10 @@ LEAVES = (
     "errors",
     "stopping",
 )
-WIRING = ("plan", "speed", "cli", "runner", "resume", "behaviour_recipe")
+WIRING = (
+    "plan", "speed", "cli", "runner", "resume", "behaviour_recipe", "policy_evaluation", "policy_family",
+    "data_collect", "train_command", "train_outputs", "policy_export", "watch",
+)  # fmt: skip
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60
