@@ -4,13 +4,15 @@
 
 `--key value` and `--key=value` mean the same as `key=value`.
 
-Exit status: 0 done, 2 the user can put it right (one sentence on standard error), 130 interrupted.
+Exit status: 0 done, 2 the user can put it right (one sentence on standard error), 130 interrupted,
+143 terminated.
 """
 
 import sys
 from collections.abc import Callable, Sequence
 
 import cqlbench
+from cqlbench import stopping
 from cqlbench.errors import ConfigError, UserError
 
 _USAGE = """\
@@ -35,6 +37,8 @@ bench keys (defaults in brackets):
   tf32=          on CUDA, whether matrix products may round to TF32 [true]
   clip_actions=  true consents to clipping a dataset's actions to their bounds [false]
   results=       folder for records and reports [results]
+  resume=        auto: go on where an interrupted run of the same settings stands; never; a checkpoint [auto]
+  checkpoint_interval=   seconds between saves of what is done; 0 saves nothing [60]
   preset=        the dataset's settings from benchmarks/preset [the dataset card's]
   algorithm.*=, budget.*=   any field of cqlbench/config.py, e.g. algorithm.conservative_weight=5
 
@@ -90,13 +94,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(_train_help() if words[0] == "train" else _USAGE)
         return 0
     try:
-        _VERBS[words[0]](key_value_words(words[1:]))
+        with stopping.at_once():
+            _VERBS[words[0]](key_value_words(words[1:]))
     except UserError as error:
         sys.stderr.write(f"cqlbench: {error}\n")
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\ncqlbench: interrupted; records appear only when a run has finished.\n")
-        return 130
+    except stopping.Stopped as stopped:
+        sys.stderr.write(f"\ncqlbench: {stopped}\n")
+        return stopped.status
     return 0
 
 

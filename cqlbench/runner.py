@@ -20,6 +20,7 @@ from cqlbench.records.from_run import records_of
 from cqlbench.records.schema import Record
 from cqlbench.records.store import RecordStore
 from cqlbench.reporting.run import report_run
+from cqlbench.resume import ResumableRun
 from cqlbench.train_outputs import keep_policies, log_evaluations, make_trainer
 from cqlbench.training.engine import Columns, Engine
 from cqlbench.training.memory import keep_freed_memory
@@ -63,23 +64,27 @@ def bench(plan: Plan, console: Console) -> list[Record]:
     )
     trainer.register_op("post_steps", evaluator)
     log_evaluations(evaluator)
-    announce(plan, evaluator, dataset, console)
-    trainer.train()
-
-    records = records_of(
-        evaluator,
-        dataset,
-        plan.resolution,
-        plan.identity,
-        config.budget,
-        origin,
-        time.perf_counter() - began,
-        incomparable_because=plan.incomparable_because,
-    )
-    for record in records:
-        store.write(record)
-    keep_policies(store, records, evaluator, console)
-    report_run(records, results, console)
+    run = ResumableRun(plan, dataset, origin, evaluator)
+    with run.alone():
+        run.find(console)
+        announce(plan, evaluator, dataset, console, run.steps_done)
+        run.train()
+        records = records_of(
+            evaluator,
+            dataset,
+            plan.resolution,
+            plan.identity,
+            config.budget,
+            run.origin,
+            time.perf_counter() - evaluator.began,
+            incomparable_because=plan.incomparable_because,
+        )
+        for record in records:
+            if not (record.resumed_at and store.holds(record)):  # it may have been killed between two records
+                store.write(record)
+        keep_policies(store, records, evaluator, console)
+        report_run(records, results, console)
+        run.finish()
     return records
 
 
@@ -122,12 +127,13 @@ def columns(buffer: TensorDictReplayBuffer) -> Columns:
     )
 
 
-def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Console) -> None:
-    """Say what will be computed and how long it will take, from a few measured steps."""
+def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Console, done: int = 0) -> None:
+    """Say what will be computed and how long the steps not yet `done` will take, from a few measured ones."""
     budget, engine = plan.config.budget, evaluator.trainer.engine
-    seconds = engine.seconds_per_step() * budget.steps
+    seconds = engine.seconds_per_step() * (budget.steps - done)
     evaluations = -(-budget.steps // budget.evaluation_interval)
-    longest = evaluations * evaluator.seconds_at_most()
+    left = evaluations - done // budget.evaluation_interval
+    longest = left * evaluator.seconds_at_most()
     played = f" and at most {_duration(longest)} of evaluation" if longest else ""
     console.print(
         f"Data     {dataset.rows:,} transitions, {dataset.returns.episodes:,} whole episodes,"

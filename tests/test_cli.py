@@ -184,7 +184,10 @@ def test_help_works_everywhere(capsys) -> None:
     assert main(["--version"]) == 0
 
 
-def test_interrupting_leaves_no_record_and_exits_with_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_leaves_no_record_and_has_its_exit_status(
+    tmp_path: Path, number: int, status: int
+) -> None:
     path = write_d4rl(tmp_path / "robot.hdf5")
     environment = os.environ | {"CQLBENCH_CACHE": str(tmp_path / "cache"), "CQLBENCH_OFFLINE": "1"}
     words = [f"dataset={path}", "budget=smoke", "steps=1000000", f"results={tmp_path / 'results'}"]
@@ -201,15 +204,17 @@ def test_interrupting_leaves_no_record_and_exits_with_130(tmp_path: Path) -> Non
             if line.startswith(b"Time"):
                 break
         time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         try:
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=10)
         finally:
             process.kill()
-    assert process.returncode == 130
+    assert process.returncode == status
     assert b"interrupted" in err
+    assert b"of 1,000,000 gradient steps, and the same command goes on from there" in err
     assert b"Traceback" not in err
     assert list((tmp_path / "results").rglob("*.json")) == []
+    assert len(list((tmp_path / "results").rglob("*.checkpoint"))) == 1
 
 
 def test_a_key_may_be_written_as_an_option() -> None:

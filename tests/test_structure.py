@@ -27,9 +27,10 @@ LEAVES = (
     "paths",
     "progress",
     "errors",
+    "stopping",
 )
 WIRING = (
-    "plan", "speed", "cli", "runner", "behaviour_recipe", "policy_evaluation", "policy_family",
+    "plan", "speed", "cli", "runner", "resume", "behaviour_recipe", "policy_evaluation", "policy_family",
     "data_collect", "data_check", "data_command", "train_command", "train_outputs", "policy_export", "watch",
 )  # fmt: skip
 

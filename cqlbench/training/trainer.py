@@ -1,6 +1,8 @@
 """`CQLTrainer`: torchrl's trainer, offline, with the fused gradient step in its optimisation seam."""
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from tensordict import TensorDict, TensorDictBase
 from torchrl.record.loggers import Logger
@@ -76,6 +78,7 @@ class CQLTrainer(Trainer):  # type: ignore[misc]
         self.engine = engine
         self.offline_steps = offline_steps
         self.train_seconds = 0.0
+        self._since: float | None = None
         super().__init__(
             collector=None,
             total_frames=0,
@@ -88,7 +91,8 @@ class CQLTrainer(Trainer):  # type: ignore[misc]
             progress_bar=False,
             seed=None,
         )
-        self._progress = Progress(offline_steps, title="training", unit="step", shown=progress_bar)
+        self._progress_bar = progress_bar
+        self._progress = self._new_progress()
 
     @property
     def gradient_steps(self) -> int:
@@ -100,9 +104,9 @@ class CQLTrainer(Trainer):  # type: ignore[misc]
         self._setup_hook()
         with self._progress:
             while self.gradient_steps < self.offline_steps and not self._stop_training:
-                start = time.perf_counter()
+                self._since = time.perf_counter()
                 self.optim_steps(None)
-                self.train_seconds += time.perf_counter() - start
+                self.train_seconds, self._since = self._seconds(), None
                 self._post_steps_hook()
                 self._post_steps_log_hook(None)
                 self._progress.update(self.gradient_steps)
@@ -112,7 +116,9 @@ class CQLTrainer(Trainer):  # type: ignore[misc]
         """One outer iteration: `optim_steps_per_batch` gradient steps, fewer before the last."""
         del batch  # there is no collector
         self._pre_optim_hook()
-        end = min(self.gradient_steps + self.optim_steps_per_batch, self.offline_steps)
+        # To the next multiple: after a resume in between, the hooks run at the same steps as ever.
+        iteration = self.gradient_steps // self.optim_steps_per_batch + 1
+        end = min(iteration * self.optim_steps_per_batch, self.offline_steps)
         while self.gradient_steps < end:
             before = self.gradient_steps
             diagnostics = self.optimization_stepper.step(self, None, end - before)
@@ -125,6 +131,34 @@ class CQLTrainer(Trainer):  # type: ignore[misc]
                 self._log_scalars(diagnostics)
             self._progress.update(self.gradient_steps)
         self.engine.synchronize()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the following gradient steps depend on, sharing memory with the engine."""
+        return {
+            "gradient_steps": self.gradient_steps,
+            "train_seconds": self._seconds(),
+            "engine": self.engine.state_dict(),
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave, maybe in the middle of an outer iteration.
+
+        Raises:
+            ConfigError: it is of other networks or another number of seeds.
+        """
+        self.engine.load_state_dict(state_dict["engine"])
+        self._optim_count = state_dict["gradient_steps"]
+        self.train_seconds = state_dict["train_seconds"]
+        self._progress = self._new_progress()
+
+    def _new_progress(self) -> Progress:
+        done, shown = self._optim_count, self._progress_bar
+        return Progress(self.offline_steps, title="training", unit="step", done=done, shown=shown)
+
+    def _seconds(self) -> float:
+        """In gradient steps, those of an iteration that has not ended included."""
+        running = 0.0 if self._since is None else time.perf_counter() - self._since
+        return self.train_seconds + running
 
     def show(self, text: str) -> None:
         """Put `text` (the latest score) beside the progress."""

@@ -1,6 +1,7 @@
 """CQLTrainer trains offline by gradient steps, in torchrl's loop."""
 
 import pytest
+import torch
 from torchrl.trainers import Trainer
 
 from cqlbench.errors import ConfigError
@@ -44,6 +45,36 @@ def test_request_stop_is_honoured_at_the_next_boundary(make_engine) -> None:
     trainer.register_op("post_steps", lambda: trainer.request_stop("enough"))
     trainer.train()
     assert trainer.gradient_steps == 10
+
+
+def test_a_trainer_goes_on_from_the_middle_of_an_iteration(make_engine) -> None:
+    boundaries: list[int] = []
+
+    def trainer() -> CQLTrainer:
+        made = CQLTrainer(
+            engine=make_engine(), offline_steps=25, optim_steps_per_batch=10, progress_bar=False
+        )
+        made.register_op("post_steps", lambda: boundaries.append(made.gradient_steps))
+        return made
+
+    def stop_at_13() -> None:
+        if first.gradient_steps == 13:
+            raise KeyboardInterrupt
+
+    whole, first, second = trainer(), trainer(), trainer()
+    whole.train()
+    boundaries.clear()
+    first.register_op("post_optim", stop_at_13)
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    state = first.state_dict()
+    assert state["train_seconds"] > first.train_seconds
+    second.load_state_dict(state)
+    second.train()
+    assert boundaries == [10, 20, 25]
+    assert second.gradient_steps == 25
+    assert second.train_seconds > state["train_seconds"]
+    assert all(map(torch.equal, whole.engine.state.tensors(), second.engine.state.tensors()))
 
 
 def test_two_trainers_do_not_disturb_each_other(make_engine) -> None:
