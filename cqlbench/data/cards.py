@@ -58,7 +58,7 @@ class Card:
         licence: of the data.
         notes: what a reader of its scores should know.
         quirks: names from `QUIRKS`.
-        policy: name of the behaviour policy in `datasets/policies`.
+        policies: names of the behaviour policies in `datasets/policies`, each for an equal share of the rows.
         rows: how many transitions there are; an embedded dataset is collected with as many.
         episodes: how many episodes there are.
         mean_return: mean undiscounted return of its whole episodes.
@@ -89,7 +89,7 @@ class Card:
     licence: str = ""
     notes: tuple[str, ...] = ()
     quirks: tuple[str, ...] = ()
-    policy: str | None = None
+    policies: tuple[str, ...] = ()
     rows: int | None = None
     episodes: int | None = None
     mean_return: float | None = None
@@ -132,7 +132,7 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "licence": str,
     "notes": list,
     "quirks": list,
-    "policy": str,
+    "policies": list,
     "rows": int,
     "episodes": int,
     "mean_return": (int, float),

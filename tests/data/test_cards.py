@@ -48,7 +48,7 @@ def test_schema(card):
     if card.source == "minari":
         assert card.urls == (f"{HUB}/{card.name.replace('/', '/tree/main/', 1)}",)
     if card.source == "embedded":
-        assert card.policy
+        assert card.policies
         assert card.rows > 0
         assert card.collection_seed >= 0
 
@@ -127,7 +127,7 @@ def test_presets_are_those_of_d4rl_s_gym_tasks_and_exist():
 
 def test_embedded_and_minari_say_whose_endpoints_they_use():
     embedded = load_card("embedded/hopper-medium-v0")
-    assert (embedded.rows, embedded.collection_seed, embedded.policy) == (200_000, 0, "hopper-medium-v0")
+    assert (embedded.rows, embedded.collection_seed, embedded.policies) == (200_000, 0, ("hopper-medium-v0",))
     assert "never comparable with D4RL" in embedded.notes[0]
     minari = load_card("minari/mujoco/walker2d/expert-v0")
     assert minari.environment == EnvironmentSpec("Walker2d-v5", 1000)
