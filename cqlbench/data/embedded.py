@@ -91,11 +91,15 @@ def collect(card: EmbeddedCard, progress: bool = True) -> Transitions:
 
 
 def _one_after_another(parts: Sequence[Transitions]) -> Transitions:
-    columns = ("observations", "actions", "rewards", "next_observations", "terminated", "truncated")
     firsts = np.cumsum([0, *(len(part) for part in parts)])
     starts = [part.episode_starts + first for part, first in zip(parts, firsts[:-1], strict=True)]
     return Transitions(
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
+        observations=np.concatenate([part.observations for part in parts]),
+        actions=np.concatenate([part.actions for part in parts]),
+        rewards=np.concatenate([part.rewards for part in parts]),
+        next_observations=np.concatenate([part.next_observations for part in parts]),
+        terminated=np.concatenate([part.terminated for part in parts]),
+        truncated=np.concatenate([part.truncated for part in parts]),
         episode_starts=np.concatenate(starts),
     )
 

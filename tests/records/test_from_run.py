@@ -180,9 +180,8 @@ def test_the_shipped_policies_were_evaluated():
         evaluations = [BehaviourPolicy.load(name).evaluation["stochastic"] for name in card.policies]
         mean, source = _behaviour(None, card)
         assert mean == pytest.approx(np.mean([evaluation["return_mean"] for evaluation in evaluations]))
-        whose = (
-            "behaviour policy" if len(evaluations) == 1 else f"mean of {len(evaluations)} behaviour policies"
-        )
+        many = len(evaluations) > 1
+        whose = f"mean of {len(evaluations)} behaviour policies" if many else "behaviour policy"
         assert source == f"{whose}, {200 * len(evaluations):,} evaluated episodes"
         score = 100 * (mean - card.score_min) / (card.score_max - card.score_min)
         assert score == pytest.approx(np.mean([each["score_mean"] for each in evaluations]), abs=0.01)
