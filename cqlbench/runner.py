@@ -5,8 +5,6 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from torch import Tensor
-from torchrl.data import TensorDictReplayBuffer
 
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
@@ -94,24 +92,8 @@ def make_engine(plan: Plan, dataset: Dataset) -> Engine:
     low = torch.full((dataset.action_size,), card.action_low)
     high = torch.full((dataset.action_size,), card.action_high)
     buffer = dataset.replay_buffer(algorithm.batch_size)
-    return Engine(algorithm, columns(buffer), normalizer, rewards, low, high, plan.config.seeds, plan.device)
-
-
-def columns(buffer: TensorDictReplayBuffer) -> Columns:
-    """All rows of a replay buffer, without a copy where its storage is memory-mapped."""
-    rows = buffer.storage[:]
-
-    def column(*key: str) -> Tensor:
-        # A plain view of the mapped pages: the tensor subclass costs microseconds at every operation.
-        mapped: Tensor = rows.get(key)
-        return mapped.as_subclass(Tensor)
-
-    return Columns(
-        observations=column("observation"),
-        actions=column("action"),
-        rewards=column("next", "reward").flatten(),
-        next_observations=column("next", "observation"),
-        terminated=column("next", "terminated").flatten(),
+    return Engine(
+        algorithm, Columns.of(buffer), normalizer, rewards, low, high, plan.config.seeds, plan.device
     )
 
 
