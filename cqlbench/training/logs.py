@@ -76,7 +76,8 @@ def batch_statistics(
     Args:
         batch: torchrl's keys, any shape; a column that is not there is left out.
         prefix: `batch` for what a gradient step sees, `collected` for what an environment gave.
-        rewards: also the largest, and the returns of episodes that end here where `reward_sum` is kept.
+        rewards: also the largest, and the mean return of the episodes that end here, where torchrl's
+            `RewardSum` keeps it.
         actions: over all components.
         observations: over all components.
     """
@@ -100,7 +101,8 @@ def batch_statistics(
         describe("reward", reward)
         if reward is not None and reward.numel():
             values[f"{prefix}/reward_max"] = reward.max().item()
-        returns, done = column("next", "reward_sum"), column("next", "done")
+        sums = (column("next", name) for name in ("episode_reward", "reward_sum"))
+        returns, done = next((found for found in sums if found is not None), None), column("next", "done")
         if returns is not None and done is not None and bool(done.any()):
             values[f"{prefix}/episode_return_mean"] = returns[done].float().mean().item()
     if actions:
@@ -188,9 +190,15 @@ class Reporter:
             trainer.logger.log_scalar(name, value, step=trainer.clock)
 
     def collected(self, batch: TensorDictBase | None) -> None:
-        """Log statistics of a collected batch, and show them beside the progress."""
-        if batch is not None and self._columns is not None:
-            self.log(batch_statistics(batch, "collected", **self._columns), note=True)
+        """Log statistics of a collected batch, and show how it went beside the progress."""
+        if batch is None or self._columns is None:
+            return
+        values = batch_statistics(batch, "collected", **self._columns)
+        self.log(values)
+        for name, told in (("episode_return_mean", "return"), ("reward_mean", "reward")):
+            if f"collected/{name}" in values:
+                self._notes[told] = f"{told} {values[f'collected/{name}']:.1f}"
+        self._show()
 
     def log(self, values: Mapping[str, Any], *, note: bool = False) -> None:
         """Log hooks' values, each as often as `log_interval` says; what is no number is left out."""

@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torchrl.checkpoint import Checkpoint, CheckpointError
 from torchrl.data import ReplayBuffer
-from torchrl.trainers import Trainer
+from torchrl.trainers import Trainer, UpdateWeights
 
 from cqlbench.errors import ConfigError
 from cqlbench.training.engine import Engine
@@ -20,7 +20,6 @@ _COUNTERS = (
     "collected_frames",
     "_optim_count",
     "_last_save",
-    "_last_report",
     "train_seconds",
     "_stop_reason",
 )
@@ -35,6 +34,7 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
 
     _engine: Engine | None
     _stream: GlobalStream
+    _update_policy: UpdateWeights
     _reporter: Reporter
     _last_save: int
     _stop_training: bool
@@ -55,7 +55,7 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
         """
         _load_trainer_state(self, state)
         if self.collector is not None:
-            self.collector.update_policy_weights_()
+            self._update_policy()
 
     def save_trainer(self, force_save: bool = False) -> None:
         """Save if `save_trainer_interval` has passed on the clock since the last time, or if told to.
@@ -102,7 +102,7 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
         except CheckpointError as error:
             raise ConfigError(f"{file} does not fit this trainer: {error}") from error
         if self.collector is not None:
-            self.collector.update_policy_weights_()
+            self._update_policy()
         return self
 
     def _sync_checkpoint_components(self, checkpoint: Checkpoint | None = None) -> Checkpoint:

@@ -123,6 +123,7 @@ class CQLTrainer(ResumableTrainer):
         check_arguments(given)
         if collector is not None and seed is not None:
             seed = given["seed"] = collector.set_seed(seed, static_seed=False)  # torchrl's next seed
+            collector.reset()  # it has begun an episode with whatever seed it had before
         self._stream = GlobalStream(seed if isinstance(seed, int) else None)
         pass_action_spec(collector, loss_module)
         stepper, given["optimizer"] = make_stepper(given)
@@ -148,7 +149,8 @@ class CQLTrainer(ResumableTrainer):
         if collector is not None:
             actor = getattr(loss_module, "actor_network", None)
             weights = None if actor is None else partial(TensorDict.from_module, actor)
-            self.register_op("post_steps", UpdateWeights(collector, 1, policy_weights_getter=weights))
+            self._update_policy = UpdateWeights(collector, 1, policy_weights_getter=weights)
+            self.register_op("post_steps", self._update_policy)
 
     def _reset_counters(self) -> None:
         # torchrl keeps these on the class, where two trainers would share them.
@@ -239,7 +241,7 @@ class CQLTrainer(ResumableTrainer):
         self._reporter.report(None, at_once=True)
 
     def _train_online(self) -> None:
-        self.collector.update_policy_weights_()
+        self._update_policy()
         with self._show_progress("collecting", "frame", self.total_frames, self.collected_frames) as progress:
             for batch in self._collected():
                 self._pre_steps_log_hook(batch)
