@@ -32,6 +32,15 @@ class Actor(TensorDictModuleBase):  # type: ignore[misc]  # tensordict has no ty
         self.generator = generator
         self.deterministic = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        # As bytes: torch's multiprocessing, which sends policies to collectors' workers, fails on generators.
+        return self.__dict__ | {"generator": self.generator.get_state().numpy().tobytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        generator = torch.Generator()
+        generator.set_state(torch.frombuffer(bytearray(state["generator"]), dtype=torch.uint8))
+        super().__setstate__(state | {"generator": generator})
+
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Write actions `[…, A]` for observations `[…, O]`."""
         observations = tensordict.get("observation")

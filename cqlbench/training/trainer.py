@@ -238,7 +238,8 @@ class CQLTrainer(ResumableTrainer):
                 self._post_steps_hook()
                 self._post_steps_log_hook(batch)
                 progress.update(self._optim_count)
-        self._reporter.report(None, at_once=True)
+        if not self._stop_training:  # whoever goes on from the saved state reports it
+            self._reporter.report(None, at_once=True)
 
     def _train_online(self) -> None:
         self._update_policy()
@@ -256,7 +257,8 @@ class CQLTrainer(ResumableTrainer):
                 if self._stop_training or self.collected_frames >= self.total_frames:
                     break
                 self.save_trainer()
-        self._reporter.report(None, at_once=True)
+        if not self._stop_training:  # whoever goes on from the saved state reports it
+            self._reporter.report(None, at_once=True)
 
     def _collected(self) -> Iterator[TensorDictBase | None]:
         """Collected batches, their frames counted; `None` where the collector fills the buffer itself."""
