@@ -62,7 +62,7 @@ class CQLTrainer(ResumableTrainer):
         seed: an int seeds the environments, torch's global stream while this trainer trains, and a
             `CQLLoss`'s noise; parameters exist before the trainer and stay as they are. A sequence is a seed
             batch: each seed trains a `CQLLoss`'s algorithm in the fused step, from parameters of its own
-            (see `engine`; the loss module given is left as it is).
+            (see `engine`; the loss module given is left as it is), and the first seeds torch's stream.
         save_trainer_interval: on the clock, between saves at loop boundaries; the end is saved too.
         log_interval: on the clock, between logged values; means of losses are over the time between.
         save_trainer_file: where to save; `load_from_file` reads it. `None` does not save.
@@ -124,10 +124,11 @@ class CQLTrainer(ResumableTrainer):
         if collector is not None and seed is not None:
             seed = given["seed"] = collector.set_seed(seed, static_seed=False)  # torchrl's next seed
             collector.reset()  # it has begun an episode with whatever seed it had before
-        self._stream = GlobalStream(seed if isinstance(seed, int) else None)
         pass_action_spec(collector, loss_module)
         stepper, given["optimizer"] = make_stepper(given)
         self._engine = stepper.engine if isinstance(stepper, FusedStepper) else None
+        first = seed if self._engine is None else self._engine.seeds[0]
+        self._stream = GlobalStream(first)
         if self._engine is not None:
             given["loss_module"] = None  # or checkpoints would hold parameters that are never trained
         self._reset_counters()

@@ -241,7 +241,7 @@ def test_load_from_file_is_weights_only_unless_told(make_loss, make_buffer, tmp_
 
     make(save_trainer_file=tmp_path / "t.pt")[0].save_trainer(force_save=True)
     trainer, odd = make()
-    with pytest.raises(ConfigError, match="[Ww]eights"):
+    with pytest.raises(ConfigError, match=r"[Ww]eights"):
         trainer.load_from_file(tmp_path / "t.pt")
     assert trainer.load_from_file(tmp_path / "t.pt", weights_only=False) is trainer
     assert odd.loaded["what"] == {1, 2}
@@ -251,5 +251,5 @@ def test_another_trainers_file_is_one_sentence(make_loss, make_buffer, tmp_path)
     trainer_of(make_loss(), make_buffer(), save_trainer_file=tmp_path / "t.pt").save_trainer(force_save=True)
     with pytest.raises(ConfigError, match="does not fit this one"):
         trainer_of(make_loss(critic_hidden=[9]), make_buffer()).load_from_file(tmp_path / "t.pt")
-    with pytest.raises(ConfigError, match="other parts.*engine"):
+    with pytest.raises(ConfigError, match=r"other parts.*engine"):
         trainer_of(make_loss(), make_buffer(), seed=[0]).load_from_file(tmp_path / "t.pt")
