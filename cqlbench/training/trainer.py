@@ -127,10 +127,10 @@ class CQLTrainer(ResumableTrainer):
         pass_action_spec(collector, loss_module)
         stepper, given["optimizer"] = make_stepper(given)
         self._engine = stepper.engine if isinstance(stepper, FusedStepper) else None
-        first = seed if self._engine is None else self._engine.seeds[0]
-        self._stream = GlobalStream(first)
         if self._engine is not None:
             given["loss_module"] = None  # or checkpoints would hold parameters that are never trained
+            seed = self._engine.seeds[0]
+        self._stream = GlobalStream(seed)  # type: ignore[arg-type]  # a sequence makes an engine
         self._reset_counters()
         self.offline_steps = offline_steps
         self._shown = progress_bar
@@ -139,25 +139,28 @@ class CQLTrainer(ResumableTrainer):
         super().__init__(
             **{name: given[name] for name in _PASSED_ON}, optimization_stepper=stepper, progress_bar=False
         )
-        if replay_buffer is not None and self._engine is None:
-            self.batch_size = batch_size(loss_module, replay_buffer)
-            device = next((p.device for p in getattr(loss_module, "parameters", list)()), None)
-            self._buffer_hook = ReplayBufferTrainer(
-                replay_buffer, self.batch_size, device=device, flatten_tensordicts=True
-            )
-            self.register_op("process_optim_batch", self._buffer_hook.sample)
-            self.register_op("post_loss", self._buffer_hook.update_priority)
-        if collector is not None:
-            actor = getattr(loss_module, "actor_network", None)
-            weights = None if actor is None else partial(TensorDict.from_module, actor)
-            self._update_policy = UpdateWeights(collector, 1, policy_weights_getter=weights)
-            self.register_op("post_steps", self._update_policy)
+        self._register_own_hooks(loss_module)
 
     def _reset_counters(self) -> None:
         # torchrl keeps these on the class, where two trainers would share them.
         self._last_log: dict[str, int] = {}
         self._optim_count = self.collected_frames = self._last_save = 0
         self.train_seconds = 0.0
+
+    def _register_own_hooks(self, loss: Loss | None) -> None:
+        if self.replay_buffer is not None and self._engine is None:
+            self.batch_size = batch_size(loss, self.replay_buffer)
+            device = next((p.device for p in getattr(loss, "parameters", list)()), None)
+            self._buffer_hook = ReplayBufferTrainer(
+                self.replay_buffer, self.batch_size, device=device, flatten_tensordicts=True
+            )
+            self.register_op("process_optim_batch", self._buffer_hook.sample)
+            self.register_op("post_loss", self._buffer_hook.update_priority)
+        if self.collector is not None:
+            actor = getattr(loss, "actor_network", None)
+            weights = None if actor is None else partial(TensorDict.from_module, actor)
+            self._update_policy = UpdateWeights(self.collector, 1, policy_weights_getter=weights)
+            self.register_op("post_steps", self._update_policy)
 
     @property
     def gradient_steps(self) -> int:

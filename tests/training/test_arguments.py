@@ -1,5 +1,9 @@
 """Arguments that make no sense together are one sentence each."""
 
+import inspect
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from tensordict import TensorDict
@@ -118,3 +122,16 @@ def test_a_buffer_without_a_column_is_one_sentence(make_loss) -> None:
     buffer.extend(TensorDict({"observation": torch.zeros(5, 4)}, [5]))
     with pytest.raises(ConfigError, match="lack a column"):
         CQLTrainer(loss_module=make_loss(), replay_buffer=buffer, offline_steps=1, seed=[0])
+
+
+def test_every_argument_is_mapped_to_its_tests_and_they_exist() -> None:
+    folder = Path(__file__).parent
+    table = (folder.parent / "README.md").read_text(encoding="utf-8").partition("## Every argument of")[2]
+    rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| `")]
+    mapped = {name for first, _ in rows for name in re.findall(r"`(\w+)`", first)}
+    assert set(inspect.signature(CQLTrainer).parameters) <= mapped
+    tests = "".join(path.read_text(encoding="utf-8") for path in folder.glob("test_*.py"))
+    for first, named in rows:
+        found = re.findall(r"`(test_\w+)`", named)
+        assert found, first
+        assert [name for name in found if f"def {name}(" not in tests] == [], first
