@@ -33,7 +33,7 @@ class Composed:
 
     Attributes:
         config: the checked config.
-        changes: the words that changed the algorithm or the budget.
+        changes: the words that changed the algorithm, the budget or the protocol.
     """
 
     config: BenchConfig
@@ -58,7 +58,7 @@ def compose_bench(words: Sequence[str], default_budget: str, preset: str = "") -
         _check_key(override)
     if not any(override.startswith("dataset=") and override != "dataset=''" for override in overrides):
         raise ConfigError("No dataset was named; say for instance dataset=hopper-medium.")
-    changes = tuple(o for o in overrides if o.startswith(("algorithm", "budget.")))
+    changes = tuple(o for o in overrides if o.startswith(("algorithm", "budget.", "protocol.")))
     if not any(override.startswith("budget=") for override in overrides):
         overrides.insert(0, f"budget={default_budget}")
     if preset and not any(override.startswith("preset=") for override in overrides):

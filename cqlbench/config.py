@@ -13,6 +13,9 @@ from omegaconf import MISSING
 class CQLConfig:
     """One CQL(H) agent. Everything that changes a gradient is here.
 
+    With discrete actions there are critics only: what sizes or moves the actor, the entropy temperature and
+    the proposals is not read, and options that need them are refused (`cqlbench.algorithms.discrete`).
+
     Attributes:
         name: the name in tables and record keys.
         discount: γ.
@@ -119,6 +122,21 @@ class BudgetConfig:
 
 
 @dataclass
+class ProtocolConfig:
+    """How a dataset family's published scores were evaluated: what budget `paper` does. Presets set it.
+
+    Attributes:
+        steps: gradient steps.
+        evaluation_interval: gradient steps between evaluations.
+        evaluation_episodes: episodes per seed at each evaluation.
+    """
+
+    steps: int = 1_000_000
+    evaluation_interval: int = 5_000
+    evaluation_episodes: int = 10
+
+
+@dataclass
 class BenchConfig:
     """One `cqlbench bench` run: one dataset, one algorithm, one budget, several seeds trained together.
 
@@ -138,4 +156,5 @@ class BenchConfig:
     tf32: bool = True
     results: str = "results"
     algorithm: CQLConfig = field(default_factory=CQLConfig)
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)

@@ -75,9 +75,9 @@ class VectorEnvironment(Protocol):
     backend: str
     """`envpool` or `gymnasium`."""
     action_low: NDArray[np.float32]
-    """`[A]`"""
+    """`[A]`; with discrete actions zeros"""
     action_high: NDArray[np.float32]
-    """`[A]`"""
+    """`[A]`; with discrete actions ones"""
     observation_size: int
     """`O`"""
 
@@ -85,14 +85,19 @@ class VectorEnvironment(Protocol):
         """First observations, `[n, O]`: of the seeds' first episodes, then of the episodes after those."""
 
     def step(self, actions: NDArray[np.float32]) -> Step:
-        """Apply `actions`, `[n, A]`."""
+        """Apply `actions`, `[n, A]`; of discrete ones the largest entry counts."""
 
     def close(self) -> None:
         """Free threads and simulators. May be called twice."""
 
 
 def make_environments(
-    spec: EnvironmentSpec, seeds: Sequence[int], backend: str = "auto", threads: int = 0
+    spec: EnvironmentSpec,
+    seeds: Sequence[int],
+    backend: str = "auto",
+    threads: int = 0,
+    *,
+    discrete: bool = False,
 ) -> VectorEnvironment:
     """One environment per seed; which seeds stand beside it changes nothing for an environment.
 
@@ -101,13 +106,14 @@ def make_environments(
         seeds: one 31-bit seed per environment, at least one.
         backend: `auto` prefers envpool; `envpool` and `gymnasium` insist.
         threads: envpool's worker threads; 0 takes one per usable core. They change no number.
+        discrete: whether its actions must be discrete or a box.
 
     Raises:
-        UserError: no backend has the environment, or its spaces are not boxes.
+        UserError: no backend has the environment, or its spaces are others.
     """
     if choose_backend(spec, backend) == "envpool":
-        return _EnvpoolEnvironments(spec, seeds, threads)
-    return _GymnasiumEnvironments(spec, seeds)
+        return _EnvpoolEnvironments(spec, seeds, threads, discrete)
+    return _GymnasiumEnvironments(spec, seeds, discrete)
 
 
 def choose_backend(spec: EnvironmentSpec, backend: str = "auto") -> str:
@@ -162,7 +168,7 @@ def _usable_cores() -> int:
 class _EnvpoolEnvironments:
     backend = "envpool"
 
-    def __init__(self, spec: EnvironmentSpec, seeds: Sequence[int], threads: int) -> None:
+    def __init__(self, spec: EnvironmentSpec, seeds: Sequence[int], threads: int, discrete: bool) -> None:
         import envpool
 
         with _quiet_construction():
@@ -174,9 +180,10 @@ class _EnvpoolEnvironments:
                 seed=list(seeds),
                 **_time_limit(spec),
             )
-            spaces = self._pool.action_space, self._pool.observation_space
+            self._space, observations = self._pool.action_space, self._pool.observation_space
         try:
-            self.action_low, self.action_high, self.observation_size = _boxes(spec, *spaces)
+            self.action_low, self.action_high = _action_bounds(spec, self._space, discrete)
+            self.observation_size = _observation_size(spec, observations)
         except UserError:
             self._pool.close()
             raise
@@ -186,7 +193,8 @@ class _EnvpoolEnvironments:
         return np.array(observations, np.float64)
 
     def step(self, actions: NDArray[np.float32]) -> Step:
-        observations, rewards, terminated, truncated, _ = self._pool.step(actions.astype(np.float64))
+        native = _native(actions.astype(np.float64), self._space)
+        observations, rewards, terminated, truncated, _ = self._pool.step(native)
         return Step(
             np.array(observations, np.float64),
             np.array(rewards, np.float64),
@@ -201,7 +209,7 @@ class _EnvpoolEnvironments:
 class _GymnasiumEnvironments:
     backend = "gymnasium"
 
-    def __init__(self, spec: EnvironmentSpec, seeds: Sequence[int]) -> None:
+    def __init__(self, spec: EnvironmentSpec, seeds: Sequence[int], discrete: bool) -> None:
         def make() -> gymnasium.Env[Any, Any]:
             return gymnasium.make(spec.id, disable_env_checker=True, **_time_limit(spec), **spec.kwargs)
 
@@ -221,9 +229,9 @@ class _GymnasiumEnvironments:
             ) from error
         self._unused_seeds: list[int | None] | None = list(seeds)
         try:
-            self.action_low, self.action_high, self.observation_size = _boxes(
-                spec, self._vector.single_action_space, self._vector.single_observation_space
-            )
+            self._space = self._vector.single_action_space
+            self.action_low, self.action_high = _action_bounds(spec, self._space, discrete)
+            self.observation_size = _observation_size(spec, self._vector.single_observation_space)
         except UserError:
             self._vector.close()
             raise
@@ -235,7 +243,7 @@ class _GymnasiumEnvironments:
         return np.array(observations, np.float64)
 
     def step(self, actions: NDArray[np.float32]) -> Step:
-        observations, rewards, terminated, truncated, _ = self._vector.step(actions)
+        observations, rewards, terminated, truncated, _ = self._vector.step(_native(actions, self._space))
         return Step(
             np.array(observations, np.float64),
             np.array(rewards, np.float64),
@@ -272,16 +280,31 @@ def _quiet_construction() -> Iterator[None]:
         mujoco.set_mju_user_warning(before)
 
 
-def _boxes(
-    spec: EnvironmentSpec, action_space: Any, observation_space: Any
-) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
-    for what, space in (("action", action_space), ("observation", observation_space)):
-        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-            raise UserError(
-                f"Environment '{spec.id}' has the {what} space {space}, and a flat Box is needed."
-            )
-    return (
-        np.asarray(action_space.low, np.float32),
-        np.asarray(action_space.high, np.float32),
-        int(observation_space.shape[0]),
-    )
+def _action_bounds(
+    spec: EnvironmentSpec, space: Any, discrete: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    if discrete and isinstance(space, gymnasium.spaces.Discrete):
+        return np.zeros(int(space.n), np.float32), np.ones(int(space.n), np.float32)
+    if discrete:
+        raise UserError(
+            f"Environment '{spec.id}' has the action space {space}, and a Discrete one is needed."
+        )
+    _require_flat(spec, "action", space)
+    return np.asarray(space.low, np.float32), np.asarray(space.high, np.float32)
+
+
+def _observation_size(spec: EnvironmentSpec, space: Any) -> int:
+    _require_flat(spec, "observation", space)
+    return int(space.shape[0])
+
+
+def _require_flat(spec: EnvironmentSpec, what: str, space: Any) -> None:
+    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+        raise UserError(f"Environment '{spec.id}' has the {what} space {space}, and a flat Box is needed.")
+
+
+def _native(actions: NDArray[Any], space: Any) -> NDArray[Any]:
+    """`actions`, `[n, A]`, as the simulator takes them: discrete ones by their numbers."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        actions = actions.argmax(axis=1) + int(space.start)
+    return actions

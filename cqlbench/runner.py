@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.data.provide import provide
@@ -89,12 +90,15 @@ def make_engine(plan: Plan, dataset: Dataset) -> Engine:
     )
     rewards = RewardTransform.from_dataset(dataset, algorithm.normalize_rewards)
     rewards = rewards.then(algorithm.reward_scale, algorithm.reward_bias)
-    low = torch.full((dataset.action_size,), card.action_low)
-    high = torch.full((dataset.action_size,), card.action_high)
+    actions: ActionSpace
+    if dataset.discrete_actions:
+        actions = DiscreteActions(dataset.action_size)
+    else:
+        sizes = (dataset.action_size,)
+        low, high = torch.full(sizes, card.action_low), torch.full(sizes, card.action_high)
+        actions = ActionBox.from_bounds(low, high)
     buffer = dataset.replay_buffer(algorithm.batch_size)
-    return Engine(
-        algorithm, Columns.of(buffer), normalizer, rewards, low, high, plan.config.seeds, plan.device
-    )
+    return Engine(algorithm, Columns.of(buffer), normalizer, rewards, actions, plan.config.seeds, plan.device)
 
 
 def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Console) -> None:

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from cqlbench import behaviour_recipe
-from cqlbench.behaviour_recipe import evaluate, from_words
+from cqlbench import behaviour_recipe, policy_evaluation
+from cqlbench.behaviour_recipe import from_words
 from cqlbench.data.behaviour import BehaviourPolicy
 from cqlbench.errors import ConfigError
 from cqlbench.evaluation.rollout import rollout
-from cqlbench.paths import policies_dir
-from cqlbench.training.soft_actor_critic import Recipe
 
 RECIPE = """
 environment = "InvertedPendulum-v4"
@@ -49,9 +47,9 @@ def test_the_report_is_of_other_episodes_than_the_choice(
         played.append((episodes, evaluation_index))
         return rollout(act, spec, seeds, episodes, evaluation_index)
 
-    monkeypatch.setattr(behaviour_recipe, "rollout", watched)
+    monkeypatch.setattr(policy_evaluation, "rollout", watched)
     (tmp_path / "pole.toml").write_text(RECIPE)
-    policy = from_words([f"recipe={tmp_path / 'pole.toml'}", f"output={tmp_path}"])
+    policy = from_words([f"recipe={tmp_path / 'pole.toml'}", f"output={tmp_path}"])["pole"]
     stochastic, deterministic = played[-2:]
     assert [episodes for episodes, _ in played] == [40, 200, 200, 200]
     assert len({index for _, index in played}) == len(played)
@@ -59,20 +57,17 @@ def test_the_report_is_of_other_episodes_than_the_choice(
     assert policy.evaluation["deterministic"]["evaluation_index"] == deterministic[1]
 
 
-def test_evaluations_of_another_index_play_other_episodes() -> None:
-    policy = BehaviourPolicy.load("hopper-medium-v0")
-    recipe = Recipe.read(policies_dir() / "hopper-medium-v0.toml")
-    first, again, other = (evaluate(policy, recipe, 4, index, stochastic=True) for index in (1, 1, 2))
-    assert first == again
-    assert first["return_mean"] != other["return_mean"]
-
-
-def test_shipped_reports_are_not_of_the_episodes_the_policy_was_chosen_by() -> None:
-    for path in policies_dir().glob("*.npz"):
-        evaluation = BehaviourPolicy.load(path).evaluation
-        indices = {evaluation[kind]["evaluation_index"] for kind in ("stochastic", "deterministic")}
-        assert len(indices) == 2
-        assert not indices & {behaviour_recipe._GLANCE, behaviour_recipe._CHOICE}
+def test_a_recipe_without_a_score_gives_a_family(tmp_path: Path) -> None:
+    kept = [line for line in RECIPE.splitlines() if not line.startswith(("score_low", "score_high"))]
+    text = "\n".join([*kept, "learning_rate = 3e-3"]).replace("[8]", "[32, 32]").replace("= 16", "= 64")
+    text = text.replace("max_steps = 300", "max_steps = 2400").replace("interval = 200", "interval = 300")
+    (tmp_path / "pole-v3.toml").write_text(text)
+    policies = from_words([f"recipe={tmp_path / 'pole-v3.toml'}", f"output={tmp_path}"])
+    assert {"pole-random-v3", "pole-medium-v3", "pole-expert-v3", "pole-replay1-v3"} <= set(policies)
+    assert {path.stem for path in tmp_path.glob("*.npz")} == set(policies)
+    assert policies["pole-random-v3"].evaluation["environment_steps"] == 0
+    score = {name: policy.evaluation["stochastic"]["score_mean"] for name, policy in policies.items()}
+    assert score["pole-random-v3"] < score["pole-expert-v3"]
 
 
 @pytest.mark.parametrize("output", ["taken/below", "taken", "x" * 300, "/proc/none"])

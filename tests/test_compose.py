@@ -7,6 +7,20 @@ from cqlbench.config import BenchConfig, CQLConfig
 from cqlbench.errors import ConfigError
 
 
+@pytest.mark.parametrize(
+    ("preset", "protocol"),
+    [("d4rl-gym", (5_000, 10)), ("d4rl-antmaze", (50_000, 100)), ("d4rl-maze2d", (5_000, 100))],
+)
+def test_the_paper_budget_follows_the_familys_protocol(preset: str, protocol: tuple[int, int]) -> None:
+    budget = compose_bench(["dataset=x"], "paper", preset).config.budget
+    assert (budget.steps, budget.evaluation_interval, budget.evaluation_episodes) == (1_000_000, *protocol)
+    quick = compose_bench(["dataset=x", "budget=quick"], "paper", preset).config.budget
+    assert quick.evaluation_episodes == 20
+    composed = compose_bench(["dataset=x", "protocol.evaluation_episodes=3"], "paper", preset)
+    assert composed.config.budget.evaluation_episodes == 3
+    assert composed.changes == ("protocol.evaluation_episodes=3",)
+
+
 def test_defaults_are_those_of_the_dataclass() -> None:
     config = compose_bench(["dataset=hopper-medium"], "paper").config
     assert isinstance(config, BenchConfig)
@@ -46,6 +60,14 @@ def test_a_preset_wins_over_defaults_and_loses_against_words() -> None:
     assert (changed.algorithm.reward_scale, changed.algorithm.reward_bias) == (2.0, -1.0)
     chosen = compose_bench(["dataset=x", "preset=none"], "paper", "d4rl-hopper-medium").config
     assert not chosen.algorithm.normalize_rewards
+
+
+def test_discrete_actions_presets() -> None:
+    ours = compose_bench(["dataset=x"], "paper", "discrete").config.algorithm
+    assert (ours.critics, ours.conservative_weight, ours.target_update_period) == (2, 2.0, 1)
+    theirs = compose_bench(["dataset=x"], "paper", "discrete-d3rlpy").config.algorithm
+    assert (theirs.critics, theirs.batch_size, theirs.critic_learning_rate) == (1, 32, 6.25e-5)
+    assert (theirs.polyak_rate, theirs.target_update_period) == (1.0, 8000)
 
 
 def test_paths_may_hold_anything() -> None:

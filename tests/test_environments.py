@@ -158,6 +158,49 @@ def test_spaces_are_read(backend):
     environments.close()
 
 
+def test_discrete_actions_are_one_hot(backend):
+    environments = make_environments(EnvironmentSpec("CartPole-v1"), [5, 6], backend, discrete=True)
+    np.testing.assert_array_equal(environments.action_low, np.zeros(2, np.float32))
+    np.testing.assert_array_equal(environments.action_high, np.ones(2, np.float32))
+    assert environments.observation_size == 4
+    before = environments.reset()
+    step = environments.step(np.array([[1, 0], [0, 1]], np.float32))
+    environments.close()
+    assert ((step.observations - before)[:, 1] > 0).tolist() == [False, True]  # pushed left, right
+    np.testing.assert_array_equal(step.rewards, 1.0)
+
+
+class Echo(gymnasium.Env):
+    """Observes the last action."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float64)
+    action_space = gymnasium.spaces.Discrete(3, start=5)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        return np.array([float(action)]), 0.0, False, False, {}
+
+
+def test_discrete_actions_need_not_start_at_0():
+    gymnasium.register("CqlbenchEcho-v0", Echo)
+    try:
+        environments = make_environments(EnvironmentSpec("CqlbenchEcho-v0"), [0] * 3, discrete=True)
+        environments.reset()
+        step = environments.step(np.eye(3, dtype=np.float32)[[2, 0, 1]])
+        assert step.observations.tolist() == [[7.0], [5.0], [6.0]]
+    finally:
+        gymnasium.registry.pop("CqlbenchEcho-v0")
+
+
+def test_a_box_where_discrete_actions_are_needed(backend):
+    with pytest.raises(UserError, match=r"'Hopper-v4' has the action space Box.*, and a Discrete one"):
+        make_environments(EnvironmentSpec("Hopper-v4"), [0], backend, discrete=True)
+
+
 def test_gymnasium_takes_what_envpool_has_not():
     with_arguments = EnvironmentSpec("Hopper-v4", kwargs={"reset_noise_scale": 0.0})
     assert choose_backend(with_arguments) == "gymnasium"

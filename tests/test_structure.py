@@ -27,7 +27,7 @@ LEAVES = (
     "progress",
     "errors",
 )
-WIRING = ("plan", "speed", "cli", "runner", "behaviour_recipe")
+WIRING = ("plan", "speed", "cli", "runner", "behaviour_recipe", "policy_evaluation", "policy_family")
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60

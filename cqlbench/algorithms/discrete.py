@@ -1,40 +1,59 @@
 """CQL for discrete actions: double Q-learning with the penalty summed exactly over all actions.
 
-Kumar et al. 2020, section 6 (Atari) and appendix F: with few actions the logsumexp needs no samples. There is
-no actor; a critic gives the values of all A actions at once, and the greedy one is the policy.
+Kumar et al. 2020, section 6 (Atari) and appendix F: with few actions the logsumexp of eq. 4 needs no samples.
+There is no actor; a critic gives the values of all A actions at once, and the greedy one is the policy.
 
-These are functions for one's own loop: no reader gives discrete actions yet, so no command uses them. Of the
-settings they read the discount, the conservative weight, the softmax temperature and the gap's bounds.
-
-Shape letters: S seeds, B batch, K critics, O observation, A number of actions.
+Shape letters: S seeds, B batch, K critics, O observation, A number of actions. Actions are one-hot.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from cqlbench.algorithms.networks import Params, mlp
+from cqlbench.algorithms.cql import Batch
+from cqlbench.algorithms.networks import Params, init_mlp, mlp
 from cqlbench.config import CQLConfig
+from cqlbench.errors import ConfigError
+
+_CONTINUOUS_ONLY = (
+    "variant",
+    "importance_sampled",
+    "max_q_backup",
+    "backup_entropy",
+    "bc_steps",
+    "lagrange",
+)
 
 
-@dataclass(frozen=True)
-class DiscreteBatch:
-    """Transitions of one gradient step.
+def refuse_continuous_options(config: CQLConfig) -> None:
+    """Refuse the settings that change the algorithm, but not this one.
 
-    Attributes:
-        observations: `[S, B, O]`.
-        actions: `[S, B]` int64.
-        rewards: `[S, B]`.
-        next_observations: `[S, B, O]`.
-        terminated: `[S, B]` float.
+    Sizes and rates of networks that are not here (`actor_hidden`, `proposals`) are left unread: budgets and
+    presets set them for every dataset alike.
+
+    Raises:
+        ConfigError: naming the first such setting.
     """
+    for name in _CONTINUOUS_ONLY:
+        value = getattr(config, name)
+        if value != getattr(CQLConfig, name):
+            raise ConfigError(
+                f"algorithm.{name}={value} is for continuous actions, and this dataset's are discrete; leave "
+                "it out."
+            )
 
-    observations: Tensor
-    actions: Tensor
-    rewards: Tensor
-    next_observations: Tensor
-    terminated: Tensor
+
+def init_discrete_critics(
+    observation_size: int, actions: int, config: CQLConfig, generators: Sequence[torch.Generator]
+) -> Params:
+    """An ensemble of critics `[S, K, …]` that give the values of all `actions` at once."""
+    return init_mlp(
+        [observation_size, *config.critic_hidden, actions],
+        generators,
+        members=config.critics,
+        orthogonal=config.orthogonal_critics,
+    )
 
 
 def all_values(critics: Params, observations: Tensor) -> Tensor:
@@ -43,21 +62,25 @@ def all_values(critics: Params, observations: Tensor) -> Tensor:
     return mlp(critics, observations.unsqueeze(1).expand(-1, K, -1, -1))
 
 
-def discrete_targets(
-    critics: Params, target_critics: Params, batch: DiscreteBatch, discount: float
-) -> Tensor:
+def greedy_actions(critics: Params, observations: Tensor) -> Tensor:
+    """The action of the largest mean over critics, one-hot `[S, B, A]`; NaN where a value is not finite."""
+    values = all_values(critics, observations).mean(1)  # [S, B, A]
+    chosen = torch.zeros_like(values).scatter_(-1, values.argmax(-1, keepdim=True), 1.0)
+    return chosen + 0 * values  # or a critic that has diverged would look like one that has decided
+
+
+def discrete_targets(critics: Params, target_critics: Params, batch: Batch, discount: float) -> Tensor:
     """The targets r + γ·(1 − terminated)·min_k Q̄_k(s′, a*), a* greedy for the critics' mean; `[S, B]`.
 
     Double Q-learning (van Hasselt et al. 2016): the critics choose, the target critics value.
     """
-    greedy = all_values(critics, batch.next_observations).mean(1).argmax(-1)  # [S, B]
+    greedy = greedy_actions(critics, batch.next_observations)  # [S, B, A]
     values = all_values(target_critics, batch.next_observations).amin(1)  # [S, B, A]
-    chosen = values.gather(2, greedy.unsqueeze(2)).squeeze(2)
-    return batch.rewards + discount * (1 - batch.terminated) * chosen
+    return batch.rewards + discount * (1 - batch.terminated) * (values * greedy).sum(-1)
 
 
 def discrete_loss(
-    critics: Params, target_critics: Params, batch: DiscreteBatch, config: CQLConfig
+    critics: Params, target_critics: Params, batch: Batch, config: CQLConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Σ_k [ E(Q_k(s,a) − y)² + conservative_weight · E(T·logsumexp_a Q_k(s,a)/T − Q_k(s,a_data)) ], `[S]`.
 
@@ -67,21 +90,20 @@ def discrete_loss(
         The loss and diagnostics, `[S]` each. Gradients flow into `critics` alone.
     """
     with torch.no_grad():
-        targets = discrete_targets(critics, target_critics, batch, config.discount)
+        targets = discrete_targets(critics, target_critics, batch, config.discount)  # [S, B]
     values = all_values(critics, batch.observations)  # [S, K, B, A]
-    K = values.shape[1]
-    taken = batch.actions.unsqueeze(1).unsqueeze(3).expand(-1, K, -1, 1)
-    data_values = values.gather(3, taken).squeeze(3)  # [S, K, B]
+    data_values = (values * batch.actions.unsqueeze(1)).sum(3)  # [S, K, B]
     error = (data_values - targets.unsqueeze(1)).square().mean(2)  # [S, K]
     temperature = config.cql_temperature
-    gap = temperature * (values / temperature).logsumexp(3) - data_values
+    gap = temperature * (values / temperature).logsumexp(3) - data_values  # [S, K, B]
     if config.gap_clip_min is not None or config.gap_clip_max is not None:
         gap = gap.clamp(config.gap_clip_min, config.gap_clip_max)
-    gap = gap.mean(2)
+    gap = gap.mean(2)  # [S, K]
     loss = (error + config.conservative_weight * gap).sum(1)
     return loss, {
         "critic_loss": loss.detach(),
         "td_loss": error.detach().mean(1),
         "conservative_gap": gap.detach().mean(1),
         "data_value": data_values.detach().mean((1, 2)),
+        "target_value": targets.mean(1),
     }

@@ -150,6 +150,11 @@ class ActionBox:
         half_range = (high - low) / 2
         return cls((high + low) / 2, half_range, (2 * half_range).log().sum())
 
+    @property
+    def size(self) -> int:
+        """`A`."""
+        return self.centre.numel()
+
     def to(self, device: torch.device) -> "ActionBox":
         """The same box on `device`."""
         return ActionBox(self.centre.to(device), self.half_range.to(device), self.log_volume.to(device))
@@ -157,6 +162,21 @@ class ActionBox:
     def from_unit(self, unit: Tensor) -> Tensor:
         """Map `[-1, 1]` onto the box."""
         return torch.addcmul(self.centre, unit, self.half_range)
+
+
+@dataclass(frozen=True)
+class DiscreteActions:
+    """`size` actions to choose from. One is a one-hot vector, `[A]`."""
+
+    size: int
+
+    def to(self, device: torch.device) -> "DiscreteActions":
+        """Itself: there are no tensors in it."""
+        del device
+        return self
+
+
+ActionSpace = ActionBox | DiscreteActions
 
 
 @dataclass(frozen=True)

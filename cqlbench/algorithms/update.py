@@ -9,7 +9,13 @@ from torch import Tensor
 
 from cqlbench.algorithms import networks
 from cqlbench.algorithms.cql import Batch, Networks, Noise, losses
-from cqlbench.algorithms.networks import ActionBox, Params
+from cqlbench.algorithms.discrete import (
+    discrete_loss,
+    greedy_actions,
+    init_discrete_critics,
+    refuse_continuous_options,
+)
+from cqlbench.algorithms.networks import ActionSpace, DiscreteActions, Params, actor_distribution
 from cqlbench.config import CQLConfig
 from cqlbench.seeding import Purpose, torch_generator
 
@@ -23,7 +29,8 @@ class TrainState:
     """Everything a gradient step changes, each tensor with a leading S.
 
     Attributes:
-        parameters: `actor`, `critics`, `temperature` and `multiplier` (`{"log": [S]}`), what Adam moves.
+        parameters: `actor`, `critics`, `temperature` and `multiplier` (`{"log": [S]}`), what Adam moves;
+            of discrete actions `critics` alone.
         target_critics: the polyak average of `critics`.
         first_moments: Adam's, shaped as `parameters`.
         second_moments: Adam's, shaped as `parameters`.
@@ -69,10 +76,33 @@ Update = Callable[[TrainState, Batch, Noise], tuple[TrainState, dict[str, Tensor
 
 
 def initial_state(
-    config: CQLConfig, observation_size: int, action_size: int, seeds: Sequence[int]
+    config: CQLConfig,
+    observation_size: int,
+    action_size: int,
+    seeds: Sequence[int],
+    *,
+    discrete: bool = False,
 ) -> TrainState:
     """Fresh parameters on the CPU; a seed's do not depend on the other seeds."""
     generators = [torch_generator(seed, Purpose.INIT) for seed in seeds]
+    if discrete:
+        critics = init_discrete_critics(observation_size, action_size, config, generators)
+        parameters = {"critics": critics}
+    else:
+        parameters = _initial_parameters(config, observation_size, action_size, generators)
+    return TrainState(
+        parameters=parameters,
+        target_critics=_map(parameters["critics"], torch.clone),
+        first_moments=_map(parameters, torch.zeros_like),
+        second_moments=_map(parameters, torch.zeros_like),
+        steps=torch.zeros(()),
+        alive=torch.ones(len(seeds), dtype=torch.bool),
+    )
+
+
+def _initial_parameters(
+    config: CQLConfig, observation_size: int, action_size: int, generators: Sequence[torch.Generator]
+) -> dict[str, Params]:
     actor = networks.init_actor(
         observation_size,
         action_size,
@@ -88,41 +118,40 @@ def initial_state(
         generators,
         orthogonal=config.orthogonal_critics,
     )
-    temperature = torch.full((len(seeds),), config.entropy_temperature).log()
-    multiplier = torch.full((len(seeds),), config.initial_log_multiplier)
-    parameters = {
+    temperature = torch.full((len(generators),), config.entropy_temperature).log()
+    multiplier = torch.full((len(generators),), config.initial_log_multiplier)
+    return {
         "actor": actor,
         "critics": critics,
         "temperature": {"log": temperature},
         "multiplier": {"log": multiplier},
     }
-    return TrainState(
-        parameters=parameters,
-        target_critics=_map(critics, torch.clone),
-        first_moments=_map(parameters, torch.zeros_like),
-        second_moments=_map(parameters, torch.zeros_like),
-        steps=torch.zeros(()),
-        alive=torch.ones(len(seeds), dtype=torch.bool),
-    )
 
 
-def make_update(config: CQLConfig, box: ActionBox) -> Update:
-    """The gradient step of `config` on actions in `box`.
+def make_update(config: CQLConfig, actions: ActionSpace) -> Update:
+    """The gradient step of `config` on `actions`; discrete ones need no noise.
 
     The step's result depends on its three arguments alone. The state given in is consumed: its memory is
     reused for the state that comes out (clone it first to keep it).
 
     Returns:
         `update(state, batch, noise) -> (state, diagnostics)`; diagnostics are detached, `[S]` each.
+
+    Raises:
+        ConfigError: the actions are discrete and `config` asks for what only continuous ones have.
     """
-    rates = {"actor": config.actor_learning_rate, "critics": config.critic_learning_rate}
-    if config.learn_entropy_temperature:
-        rates["temperature"] = config.temperature_learning_rate
-    if config.lagrange:
-        rates["multiplier"] = config.multiplier_learning_rate
+    rates = {"critics": config.critic_learning_rate}
+    if isinstance(actions, DiscreteActions):
+        refuse_continuous_options(config)
+    else:
+        rates = {"actor": config.actor_learning_rate, **rates}
+        if config.learn_entropy_temperature:
+            rates["temperature"] = config.temperature_learning_rate
+        if config.lagrange:
+            rates["multiplier"] = config.multiplier_learning_rate
 
     def update(state: TrainState, batch: Batch, noise: Noise) -> tuple[TrainState, dict[str, Tensor]]:
-        gradients, diagnostics = loss_gradients(state, batch, noise, config, box)
+        gradients, diagnostics = loss_gradients(state, batch, noise, config, actions)
         with torch.no_grad():
             state.steps.add_(1)
             norms = {group: norms_by_seed(gradients[group]) for group in rates}
@@ -139,10 +168,30 @@ def make_update(config: CQLConfig, box: ActionBox) -> Update:
 
 
 def loss_gradients(
-    state: TrainState, batch: Batch, noise: Noise, config: CQLConfig, box: ActionBox
+    state: TrainState, batch: Batch, noise: Noise, config: CQLConfig, actions: ActionSpace
 ) -> tuple[dict[str, Params], dict[str, Tensor]]:
     """Gradients of each seed's losses with respect to `state.parameters`, and the diagnostics."""
     leaves = _map(state.parameters, lambda tensor: tensor.detach().requires_grad_())
+    total, diagnostics = _total_loss(leaves, state, batch, noise, config, actions)
+    flat = list(_leaves(leaves))
+    grads = torch.autograd.grad(total, [tensor for _, tensor in flat], materialize_grads=True)
+    gradients: dict[str, Params] = {group: {} for group in leaves}
+    for ((group, name), _), grad in zip(flat, grads, strict=True):
+        gradients[group][name] = grad.contiguous()  # the fused Adam kernel does not look at strides
+    return gradients, diagnostics
+
+
+def _total_loss(
+    leaves: dict[str, Params],
+    state: TrainState,
+    batch: Batch,
+    noise: Noise,
+    config: CQLConfig,
+    actions: ActionSpace,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    if isinstance(actions, DiscreteActions):
+        loss, diagnostics = discrete_loss(leaves["critics"], state.target_critics, batch, config)
+        return loss.sum(), diagnostics
     result = losses(
         Networks(
             leaves["actor"],
@@ -155,14 +204,16 @@ def loss_gradients(
         batch,
         noise,
         config,
-        box,
+        actions,
     )
-    flat = list(_leaves(leaves))
-    grads = torch.autograd.grad(result.total(), [tensor for _, tensor in flat], materialize_grads=True)
-    gradients: dict[str, Params] = {group: {} for group in leaves}
-    for ((group, name), _), grad in zip(flat, grads, strict=True):
-        gradients[group][name] = grad.contiguous()  # the fused Adam kernel does not look at strides
-    return gradients, result.diagnostics
+    return result.total(), result.diagnostics
+
+
+def act(parameters: dict[str, Params], observations: Tensor, actions: ActionSpace) -> Tensor:
+    """Deterministic actions of every seed at its own `observations`, `[S, R, O]` -> `[S, R, A]`."""
+    if isinstance(actions, DiscreteActions):
+        return greedy_actions(parameters["critics"], observations)
+    return actor_distribution(parameters["actor"], observations, actions).mode()
 
 
 def _adam(state: TrainState, group: str, gradients: Params, rate: float) -> None:

@@ -73,6 +73,7 @@ class Dataset:
             are no others.
         dropped_rows: rows of the source that are not here because their next observation is unknown.
         notes: what the reader did that the user should know.
+        discrete_actions: whether actions are one-hot, one of A.
         path: the folder that holds all this.
     """
 
@@ -87,6 +88,7 @@ class Dataset:
     returns: ReturnSummary
     dropped_rows: int
     notes: tuple[str, ...]
+    discrete_actions: bool
     path: Path
 
     @property
@@ -197,6 +199,7 @@ def _open(folder: Path, dataset_id: str) -> Dataset | None:
             ),
             dropped_rows=manifest["dropped_rows"],
             notes=tuple(manifest["notes"]),
+            discrete_actions=manifest.get("discrete_actions", False),
             path=folder,
         )
     # A folder that does not open is no buffer, whatever happened to it: it is made again.
@@ -285,6 +288,7 @@ def _statistics(transitions: Transitions) -> dict[str, Any]:
     return {
         "dropped_rows": transitions.dropped_rows,
         "notes": list(transitions.notes),
+        "discrete_actions": transitions.discrete_actions,
         "observation_mean": transitions.observations.mean(axis=0, dtype=np.float64).tolist(),
         "observation_std": transitions.observations.std(axis=0, dtype=np.float64).tolist(),
         "action_lowest": transitions.actions.min(axis=0).astype(np.float64).tolist(),

@@ -12,8 +12,9 @@ _ROUNDING = 1e-5
 def check(transitions: Transitions, action_low: ArrayLike = -1.0, action_high: ArrayLike = 1.0) -> None:
     """Refuse a dataset that would train something else than it says.
 
-    Checks that values are finite, that actions are inside their box, that end flags stand only at the ends of
-    episodes, and that inside an episode a row's next observation is the following row's observation.
+    Checks that values are finite, that actions are inside their box (discrete ones: one-hot), that end flags
+    stand only at the ends of episodes, and that inside an episode a row's next observation is the following
+    row's observation.
 
     Args:
         transitions: the dataset.
@@ -24,9 +25,12 @@ def check(transitions: Transitions, action_low: ArrayLike = -1.0, action_high: A
         DatasetError: the first check that fails, with the field and the first row.
     """
     _check_finite(transitions)
-    _check_actions(
-        transitions.actions, np.asarray(action_low, np.float64), np.asarray(action_high, np.float64)
-    )
+    if transitions.discrete_actions:
+        _check_one_hot(transitions.actions)
+    else:
+        _check_actions(
+            transitions.actions, np.asarray(action_low, np.float64), np.asarray(action_high, np.float64)
+        )
     _check_episodes(transitions)
     broken = jumps(transitions.observations, transitions.next_observations)
     broken = np.setdiff1d(broken, transitions.episode_ends)
@@ -71,6 +75,15 @@ def _check_actions(actions: Floats, low: NDArray[np.float64], high: NDArray[np.f
         raise DatasetError(
             f"The action of row {row} is {actions[row].tolist()}, outside the bounds {low.tolist()} to "
             f"{high.tolist()} ({int(outside.sum())} rows in all); scale the file's actions to the bounds."
+        )
+
+
+def _check_one_hot(actions: Floats) -> None:
+    wrong = np.flatnonzero((actions.max(1) != 1) | (np.abs(actions).sum(1) != 1))
+    if len(wrong):
+        raise DatasetError(
+            f"The action of row {wrong[0]} is {actions[wrong[0]].tolist()}, but a discrete action is a row "
+            f"of zeros with one 1 ({len(wrong)} rows in all)."
         )
 
 

@@ -10,8 +10,9 @@ import h5py
 import numpy as np
 
 from cqlbench.data import hdf5
+from cqlbench.data.discrete import DiscreteSpace
 from cqlbench.data.places import kind
-from cqlbench.data.transitions import Transitions
+from cqlbench.data.transitions import Floats, Transitions
 from cqlbench.errors import DatasetError
 
 _EPISODE = re.compile(r"episode_(\d+)")
@@ -50,33 +51,49 @@ def main_file(folder: str | Path) -> Path:
     )
 
 
+def discrete_actions(folder: Path) -> DiscreteSpace | None:
+    """The action space of the Minari dataset in `folder`, or of its `data` folder, if it is discrete.
+
+    Raises:
+        DatasetError: its metadata cannot be read.
+    """
+    return DiscreteSpace.of(_metadata(folder / "data") or _metadata(folder))
+
+
 def read_minari(folder: str | Path) -> Transitions:
     """Read a local Minari dataset, episodes in the order of their numbers.
 
-    Each group `episode_<n>` holds `observations [T+1, O]`, `actions [T, A]`, `rewards [T]`,
-    `terminations [T]` and `truncations [T]`; the last observation is the state
+    Each group `episode_<n>` holds `observations [T+1, O]`, `actions [T, A]` (or `[T]` where they are
+    discrete), `rewards [T]`, `terminations [T]` and `truncations [T]`; the last observation is the state
     really reached, so no row is dropped.
 
     Raises:
-        DatasetError: the folder or file is missing, damaged or incomplete, or the dataset has observations or
-            actions that are not flat boxes.
+        DatasetError: the folder or file is missing, damaged or incomplete, or the dataset has observations
+            that are not a flat box, or actions that are neither that nor discrete.
     """
     path = main_file(folder)
     metadata = _metadata(path.parent)
     _check_spaces(metadata, path)
+    discrete = DiscreteSpace.of(metadata)
     notes: tuple[str, ...] = ()
     with hdf5.opened(path) as file:
-        episodes = [_shape(file, name, path) for name in _episode_names(file, path, metadata)]
+        episodes = [_shape(file, name, path, discrete) for name in _episode_names(file, path, metadata)]
         empty = sum(episode.steps == 0 for episode in episodes)
         if empty:
             notes = (f"{empty} episodes without a step were left out.",)
         episodes = [episode for episode in episodes if episode.steps]
         if not episodes:
             raise DatasetError(f"{path} holds no transitions.")
-        return _read(file, episodes, path, notes)
+        return _read(file, episodes, path, notes, discrete)
 
 
-def _read(file: h5py.File, episodes: list[_Shape], path: Path, notes: tuple[str, ...]) -> Transitions:
+def _read(
+    file: h5py.File,
+    episodes: list[_Shape],
+    path: Path,
+    notes: tuple[str, ...],
+    discrete: DiscreteSpace | None,
+) -> Transitions:
     sizes = (episodes[0].observation_size, episodes[0].action_size)
     ends = np.cumsum([episode.steps for episode in episodes])
     rows = int(ends[-1])
@@ -97,14 +114,29 @@ def _read(file: h5py.File, episodes: list[_Shape], path: Path, notes: tuple[str,
         states = hdf5.floats(group, "observations", path, dimensions=2)
         observations[span] = states[:-1]
         next_observations[span] = states[1:]
-        actions[span] = hdf5.floats(group, "actions", path, dimensions=2)
+        actions[span] = _actions(group, path, discrete)
         rewards[span] = hdf5.floats(group, "rewards", path, dimensions=1)
         terminated[span] = hdf5.flags(group, "terminations", path)
         truncated[span] = hdf5.flags(group, "truncations", path)
     starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
     return Transitions(
-        observations, actions, rewards, next_observations, terminated, truncated, starts, notes=notes
+        observations,
+        actions,
+        rewards,
+        next_observations,
+        terminated,
+        truncated,
+        starts,
+        notes=notes,
+        discrete_actions=discrete is not None,
     )
+
+
+def _actions(group: h5py.Group, path: Path, discrete: DiscreteSpace | None) -> Floats:
+    if discrete is None:
+        return hdf5.floats(group, "actions", path, dimensions=2)
+    numbers = hdf5.floats(group, "actions", path, dimensions=1)
+    return discrete.one_hot(numbers, f"'{str(group.name).strip('/')}/actions' of {path}")
 
 
 def _episode_names(file: h5py.File, path: Path, metadata: dict[str, Any]) -> list[str]:
@@ -120,7 +152,7 @@ def _episode_names(file: h5py.File, path: Path, metadata: dict[str, Any]) -> lis
     return sorted(names, key=lambda name: int(name.removeprefix("episode_")))
 
 
-def _shape(file: h5py.File, name: str, path: Path) -> _Shape:
+def _shape(file: h5py.File, name: str, path: Path, discrete: DiscreteSpace | None) -> _Shape:
     group = hdf5.subgroup(file, name, path)
     hdf5.require_keys(group, _KEYS, path)
     if hdf5.shape(group, "observations", path) is None:
@@ -128,10 +160,13 @@ def _shape(file: h5py.File, name: str, path: Path) -> _Shape:
             f"'{name}/observations' of {path} is a dictionary, which is not supported yet; flatten the "
             "observations into one box."
         )
-    if len(hdf5.shape(group, "actions", path) or ()) == 1:
-        raise DatasetError(f"'{name}/actions' of {path} are discrete, which is not supported yet.")
+    if discrete is None and len(hdf5.shape(group, "actions", path) or ()) == 1:
+        raise DatasetError(
+            f"'{name}/actions' of {path} are single numbers, but its metadata.json does not say that its "
+            "action space is 'Discrete', nor how many actions there are; write it with Minari 0.5 or newer."
+        )
     observations = hdf5.dataset(group, "observations", path, dimensions=2).shape
-    actions = hdf5.dataset(group, "actions", path, dimensions=2).shape
+    actions = hdf5.dataset(group, "actions", path, dimensions=1 if discrete else 2).shape
     steps = actions[0]
     if observations[0] != steps + 1:
         raise DatasetError(
@@ -142,7 +177,7 @@ def _shape(file: h5py.File, name: str, path: Path) -> _Shape:
         length = hdf5.dataset(group, key, path, dimensions=1).shape[0]
         if length != steps:
             raise DatasetError(f"'{name}/{key}' of {path} has {length} rows for {steps} actions.")
-    return _Shape(name, steps, observations[1], actions[1])
+    return _Shape(name, steps, observations[1], discrete.size if discrete else actions[1])
 
 
 def _metadata(data: Path) -> dict[str, Any]:
@@ -166,7 +201,8 @@ def _check_spaces(metadata: dict[str, Any], path: Path) -> None:
             shape = json.loads(space).get("type", "Box") if isinstance(space, str) else "Box"
         except (ValueError, AttributeError):
             continue
-        if shape != "Box":
+        if shape != "Box" and not (what == "action" and DiscreteSpace.of(metadata)):
             raise DatasetError(
-                f"{path} has the {what} space '{shape}', which is not supported yet; only Box is."
+                f"{path} has the {what} space '{shape}', which is not supported yet; only Box is, and "
+                "Discrete for actions."
             )

@@ -3,16 +3,19 @@
 import difflib
 import os
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cqlbench.data import fetch
 from cqlbench.data.buffer import is_built
 from cqlbench.data.cards import SOURCES, Card, all_cards
+from cqlbench.data.minari import discrete_actions
 from cqlbench.data.places import expanded, kind
 from cqlbench.errors import DatasetError
 
 _FILE_SUFFIXES = (".hdf5", ".h5")
+_DISCRETE = "discrete"
+"""The preset in `benchmarks/preset` for discrete actions."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,12 @@ def _located(card: Card, reason: str) -> Resolution:
             f"'{card.id}' is not on this machine (no folder {folder}); "
             f"run `minari download {card.name}` (of the package minari)."
         )
-    return Resolution(card.id, card, reason, folder)
+    return Resolution(card.id, _with_preset(card, folder), reason, folder)
+
+
+def _with_preset(card: Card, folder: Path) -> Card:
+    """Discrete actions need settings of their own, unless the card names some."""
+    return card if card.preset or discrete_actions(folder) is None else replace(card, preset=_DISCRETE)
 
 
 def _path(path: Path, source: str) -> Resolution:
@@ -136,6 +144,8 @@ def _path(path: Path, source: str) -> Resolution:
         raise DatasetError(f"{path} is read as {schema}, not as '{source}'; leave the source out.")
     what = "a Minari folder" if found == "folder" else "a file with D4RL's keys"
     card = Card(id=str(path), source="path", notes=("Given by its path: no environment, so not evaluated.",))
+    if found == "folder":
+        card = _with_preset(card, path)
     return Resolution(card.id, card, f"'{path.name}' is {what}; without a card it is not evaluated", path)
 
 

@@ -33,7 +33,7 @@ class Transitions:
 
     Attributes:
         observations: `[T, O]` float32.
-        actions: `[T, A]` float32.
+        actions: `[T, A]` float32; discrete ones as one-hot rows.
         rewards: `[T]` float32, the reward of `actions[t]`.
         next_observations: `[T, O]` float32.
         terminated: `[T]` bool.
@@ -41,6 +41,7 @@ class Transitions:
         episode_starts: `[E]` int64, ascending row numbers; the first is 0 and no episode is empty.
         dropped_rows: rows of the source left out because their next observation is unknown.
         notes: what a reader did that its caller should tell the user, one sentence each.
+        discrete_actions: whether an action is one of A to choose from, and not A numbers.
     """
 
     observations: Floats
@@ -52,6 +53,7 @@ class Transitions:
     episode_starts: NDArray[np.int64]
     dropped_rows: int = 0
     notes: tuple[str, ...] = field(default=())
+    discrete_actions: bool = False
 
     def __post_init__(self) -> None:
         rows = len(self.observations)

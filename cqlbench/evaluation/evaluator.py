@@ -72,7 +72,8 @@ class Evaluator:
         if self.spec is None or self.spec.max_episode_steps is None:
             return 0.0
         engine = self.trainer.engine
-        environments = make_environments(self.spec, range(len(engine.seeds) * self.episodes))
+        seeds = range(len(engine.seeds) * self.episodes)
+        environments = make_environments(self.spec, seeds, discrete=engine.discrete)
         shape = (len(engine.seeds), self.episodes, environments.observation_size)
         try:
             observations = environments.reset()
@@ -89,7 +90,10 @@ class Evaluator:
         engine = self.trainer.engine
         played, scores = None, None
         if self.spec is not None:
-            played = rollout(self._act, self.spec, engine.seeds, self.episodes, len(self.history))
+            index = len(self.history)
+            played = rollout(
+                self._act, self.spec, engine.seeds, self.episodes, index, discrete=engine.discrete
+            )
             if self.score_min is not None and self.score_max is not None:
                 scores = normalized_score(played.returns, self.score_min, self.score_max)
         self.seconds += time.perf_counter() - start

@@ -49,6 +49,8 @@ def rollout(
     backend: str = "auto",
     threads: int = 0,
     progress: Progress | None = None,
+    *,
+    discrete: bool = False,
 ) -> Rollout:
     """Play `episodes` whole episodes with every seed's policy.
 
@@ -65,6 +67,7 @@ def rollout(
         backend: see `make_environments`.
         threads: see `make_environments`.
         progress: told how many episodes have ended.
+        discrete: whether actions are discrete, each a one-hot row of A.
 
     Raises:
         UserError: the environment cannot be made, or an episode has no end.
@@ -73,7 +76,8 @@ def rollout(
     if episodes < 1 or not seeds:
         raise ValueError(f"{episodes} episodes of {len(seeds)} seeds: at least one of each is needed.")
     streams = [environment_seeds(seed, Purpose.EVALUATION, episodes, evaluation_index) for seed in seeds]
-    environments = make_environments(spec, [each for stream in streams for each in stream], backend, threads)
+    every = [each for stream in streams for each in stream]
+    environments = make_environments(spec, every, backend, threads, discrete=discrete)
     try:
         tally = _Tally.empty(len(seeds), episodes)
         _play(policy, environments, tally, progress)

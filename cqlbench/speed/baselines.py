@@ -136,7 +136,16 @@ class _Plain:
 
 
 def torchrl(workload: Workload, device: torch.device) -> Step:
-    """The step of torchrl's own `CQLLoss` (without vmap, its faster form), Adam, `SoftUpdate`; one seed."""
+    """The step of torchrl's own `CQLLoss` as it comes, Adam, `SoftUpdate`; one seed."""
+    return _torchrl(workload, device, deactivate_vmap=False)
+
+
+def torchrl_without_vmap(workload: Workload, device: torch.device) -> Step:
+    """The same with `deactivate_vmap=True`, usually its faster form."""
+    return _torchrl(workload, device, deactivate_vmap=True)
+
+
+def _torchrl(workload: Workload, device: torch.device, *, deactivate_vmap: bool) -> Step:
     if workload.seeds != 1:
         raise ValueError("torchrl's step trains one seed.")
     from torchrl.data import Bounded
@@ -159,7 +168,7 @@ def torchrl(workload: Workload, device: torch.device) -> Step:
             action_spec=spec,
             num_random=config.proposals,
             min_q_weight=config.conservative_weight,
-            deactivate_vmap=True,
+            deactivate_vmap=deactivate_vmap,
         )
         loss.make_value_estimator(gamma=config.discount)
         updater = SoftUpdate(loss, tau=config.polyak_rate)

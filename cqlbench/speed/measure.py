@@ -1,5 +1,6 @@
 """`make speed`: interleaved timings, reported as ratios."""
 
+import contextlib
 import json
 import statistics
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from cqlbench.records import provenance
 from cqlbench.speed import baselines
 from cqlbench.speed.memory import Growth
 from cqlbench.speed.remote import Remote, timed
-from cqlbench.speed.roofline import Peaks, measure_peaks, roofline_seconds
+from cqlbench.speed.roofline import Peaks, bytes_moved, measure_peaks, roofline_seconds
 from cqlbench.speed.workload import Workload, products
 from cqlbench.training.memory import keep_freed_memory
 from cqlbench.training.streams import CHUNK
@@ -53,10 +54,13 @@ class Row:
         seed_steps_per_second: the same, times S.
         over_floor: our step's time over S times the floor at one seed.
         over_batched_floor: our step's time over the time of its own products, all seeds in each product.
-        over_torchrl: torchrl's time per seed over ours per seed: how many times faster we are. torchrl's and
-            the plain step run in processes of their own, with the C allocator as it comes.
+        over_torchrl: torchrl's time per seed, `CQLLoss` as it comes, over ours per seed: how many times
+            faster we are. torchrl's and the plain step run in processes of their own, with the C allocator as
+            it comes.
+        over_torchrl_without_vmap: the same with `CQLLoss(deactivate_vmap=True)`.
         over_plain: the plain step's time per seed over ours per seed.
         gflops: of the matrix products in our step, per second of it.
+        gigabytes: that the products of one step move at least: operands read and results written once.
         roofline_share: on CUDA, the least time that the products can take on this device, by its own measured
             product rate and bandwidth, over our step's time.
         seconds: contestant -> timing.
@@ -69,8 +73,10 @@ class Row:
     over_floor: float
     over_batched_floor: float
     over_torchrl: float
+    over_torchrl_without_vmap: float
     over_plain: float
     gflops: float
+    gigabytes: float
     roofline_share: float | None
     seconds: dict[str, Timing]
 
@@ -106,8 +112,10 @@ def measure_one(workload: Workload, device: torch.device, rounds: int, peaks: Pe
     def ours(count: int) -> float:
         return timed(partial(run, count), 1, device)
 
-    with Remote("torchrl", alone, device) as torchrl, Remote("plain", alone, device) as plain:
-        contestants: dict[str, Contestant] = {"ours": ours, "torchrl": torchrl.steps, "plain": plain.steps}
+    with contextlib.ExitStack() as processes:
+        contestants: dict[str, Contestant] = {"ours": ours}
+        for name in ("torchrl", "torchrl_without_vmap", "plain"):
+            contestants[name] = processes.enter_context(Remote(name, alone, device)).steps
         for name, step in here.items():
             contestants[name] = partial(timed, step, device=device)
         seconds = time_in_turns(contestants, rounds, device)
@@ -121,8 +129,10 @@ def measure_one(workload: Workload, device: torch.device, rounds: int, peaks: Pe
         over_floor=duration / (seeds * seconds["floor"].median),
         over_batched_floor=duration / seconds["batched_floor"].median,
         over_torchrl=seconds["torchrl"].median * seeds / duration,
+        over_torchrl_without_vmap=seconds["torchrl_without_vmap"].median * seeds / duration,
         over_plain=seconds["plain"].median * seeds / duration,
         gflops=flops / duration / 1e9,
+        gigabytes=bytes_moved(products(workload)) / 1e9,
         roofline_share=None if peaks is None else roofline_seconds(products(workload), peaks) / duration,
         seconds=seconds,
     )
@@ -153,7 +163,19 @@ def table(rows: list[Row]) -> Table:
     """The rows as a terminal table."""
     title = "One gradient step: batch 256, N = 10, Hopper's dimensions"
     made = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    columns = ("Size", "S", "ms", "steps/s", "x floor", "x own", "x torchrl", "x plain", "GFLOP/s", "roof")
+    columns = (
+        "Size",
+        "S",
+        "ms",
+        "steps/s",
+        "x floor",
+        "x own",
+        "x torchrl",
+        "no vmap",
+        "x plain",
+        "GFLOP/s",
+        "roof",
+    )
     for column in columns:
         made.add_column(column, justify="right", no_wrap=True)
     for row in rows:
@@ -165,13 +187,15 @@ def table(rows: list[Row]) -> Table:
             f"{row.over_floor:.2f}",
             f"{row.over_batched_floor:.2f}",
             f"{row.over_torchrl:.2f}",
+            f"{row.over_torchrl_without_vmap:.2f}",
             f"{row.over_plain:.2f}",
             f"{row.gflops:.0f}",
             "" if row.roofline_share is None else f"{row.roofline_share:.0%}",
         )
     made.caption = (
         "steps/s: every seed's. x floor: time over S times one seed's products; x own: over all seeds'.\n"
-        "x torchrl, x plain: how many times faster per seed; both in processes of their own."
+        "x torchrl, x plain: how many times faster per seed than torchrl's CQLLoss as it comes (no vmap:\n"
+        "with deactivate_vmap) and than a plain eager step; each in a process of its own."
     )
     return made
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 from cqlbench.algorithms.cql import Batch
+from cqlbench.algorithms.networks import ActionBox
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.training.engine import Columns, Engine
@@ -62,8 +63,7 @@ class Workload:
             columns,
             ObservationNormalizer.identity(OBSERVATION_SIZE),
             RewardTransform(),
-            -torch.ones(ACTION_SIZE),
-            torch.ones(ACTION_SIZE),
+            ActionBox.from_bounds(-torch.ones(ACTION_SIZE), torch.ones(ACTION_SIZE)),
             range(self.seeds),
             device,
         )

@@ -1,7 +1,7 @@
 """The gradient steps of a seed batch on a fixed dataset: indices, gather, noise, update, diagnostics."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,12 +10,13 @@ from torch import Tensor
 from torchrl.data import TensorDictReplayBuffer
 
 from cqlbench.algorithms.cql import Batch
-from cqlbench.algorithms.networks import ActionBox, actor_distribution
-from cqlbench.algorithms.update import TrainState, initial_state, make_update
+from cqlbench.algorithms.networks import ActionSpace, DiscreteActions
+from cqlbench.algorithms.update import TrainState, act, initial_state, make_update
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.errors import ConfigError
 from cqlbench.training.graph import capture
+from cqlbench.training.prefetch import Prefetcher
 from cqlbench.training.streams import CHUNK, IndexStream, NoiseShape, NoiseStream
 
 
@@ -25,7 +26,7 @@ class Columns:
 
     Attributes:
         observations: `[T, O]` float32.
-        actions: `[T, A]` float32.
+        actions: `[T, A]` float32; discrete ones one-hot.
         rewards: `[T]` float32.
         next_observations: `[T, O]` float32.
         terminated: `[T]` bool.
@@ -76,8 +77,7 @@ class Engine:
         columns: the dataset.
         normalizer: applied to observations of every batch (and by `act`).
         reward_transform: applied to rewards of every batch.
-        low: `[A]`, the action box's lower corner.
-        high: `[A]`, its upper corner.
+        actions: what actions there are.
         seeds: the seed batch.
         device: where the training state lives.
     """
@@ -88,8 +88,7 @@ class Engine:
         columns: Columns,
         normalizer: ObservationNormalizer,
         reward_transform: RewardTransform,
-        low: Tensor,
-        high: Tensor,
+        actions: ActionSpace,
         seeds: Sequence[int],
         device: torch.device,
     ) -> None:
@@ -99,18 +98,24 @@ class Engine:
         self.seeds = tuple(seeds)
         self.device = device
         rows, observation_size = columns.observations.shape
-        action_size = columns.actions.shape[1]
         self._resident = columns.fits(device)
         self._columns = columns.to(device) if self._resident else columns
-        self._box = ActionBox.from_bounds(low, high).to(device)
+        self.actions = actions.to(device)
+        self.discrete = isinstance(actions, DiscreteActions)
         self._mean = torch.as_tensor(normalizer.mean, dtype=torch.float32, device=device)
         self._inverse_std = 1 / torch.as_tensor(normalizer.std, dtype=torch.float32, device=device)
         self._reward_transform = reward_transform
         where = device if self._resident else torch.device("cpu")
         self._indices = IndexStream(seeds, config.batch_size, rows, where)
-        self._noise = NoiseStream(seeds, NoiseShape.of(config, action_size), device)
-        self._update = make_update(config, self._box)
-        self.state = initial_state(config, observation_size, action_size, seeds).to(device)
+        if self._resident:
+            self._rows: Callable[[int], list[Tensor]] = self._gather
+        else:
+            self._rows = Prefetcher(list(vars(columns).values()), self._flat_indices, device)
+        noise = NoiseShape.of(config, 0 if self.discrete else actions.size)
+        self._noise = NoiseStream(seeds, noise, device)
+        self._update = make_update(config, self.actions)
+        state = initial_state(config, observation_size, actions.size, seeds, discrete=self.discrete)
+        self.state = state.to(device)
         self._sums: Tensor | None = None
         self._names: tuple[str, ...] = ()
         self._summed_steps = 0
@@ -119,22 +124,17 @@ class Engine:
 
     def batch(self, step: int) -> Batch:
         """The preprocessed batch of gradient step `step`, `[S, B, …]`."""
-        indices = self._indices(step)
-        shape = indices.shape
-        rows = indices.reshape(-1)
-
-        def gather(column: Tensor) -> Tensor:
-            found = column.index_select(0, rows)
-            if not self._resident:
-                found = found.pin_memory().to(self.device, non_blocking=True)
-            return found.view(*shape, *column.shape[1:])
-
+        rows = self._rows(step)
+        shape = (len(self.seeds), self.config.batch_size)
+        observations, actions, rewards, next_observations, terminated = (
+            column.view(*shape, *column.shape[1:]) for column in rows
+        )
         return Batch(
-            observations=self._normalize(gather(self._columns.observations)),
-            actions=gather(self._columns.actions),
-            rewards=self._reward_transform(gather(self._columns.rewards)),
-            next_observations=self._normalize(gather(self._columns.next_observations)),
-            terminated=gather(self._columns.terminated).float(),
+            observations=self._normalize(observations),
+            actions=actions,
+            rewards=self._reward_transform(rewards),
+            next_observations=self._normalize(next_observations),
+            terminated=terminated.float(),
         )
 
     def advance(self, step: int, at_most: int) -> int:
@@ -163,6 +163,13 @@ class Engine:
         self._graph.replay()
         self._summed_steps += CHUNK
         return CHUNK
+
+    def _gather(self, step: int) -> list[Tensor]:
+        indices = self._flat_indices(step)
+        return [column.index_select(0, indices) for column in vars(self._columns).values()]
+
+    def _flat_indices(self, step: int) -> Tensor:
+        return self._indices(step).reshape(-1)
 
     def _chunk(self, first: int) -> None:
         for offset in range(CHUNK):
@@ -209,10 +216,11 @@ class Engine:
         Raises:
             ConfigError: it is of other networks or another number of seeds.
         """
+        misfit = "This training state does not fit the engine: "
         try:
             theirs = TrainState(**state["train_state"])
             if [t.shape for t in theirs.tensors()] != [t.shape for t in self.state.tensors()]:
-                raise ValueError("its tensors have other shapes")
+                raise ConfigError(misfit + "its tensors have other shapes.")
             self.state.copy_(theirs)
             summed = state["diagnostics"]
             self._names, self._summed_steps = tuple(summed["names"]), summed["steps"]
@@ -225,7 +233,7 @@ class Engine:
                 else:
                     kept.copy_(summed[mine])  # a captured graph adds to it where it lies
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"This training state does not fit the engine: {error}.") from error
+            raise ConfigError(f"{misfit}{error}.") from error
 
     def finite_seeds(self) -> list[bool]:
         """Whether each seed's parameters are all finite. Synchronises."""
@@ -236,7 +244,7 @@ class Engine:
     def act(self, observations: Tensor) -> Tensor:
         """Deterministic actions of every seed at its own raw observations, `[S, E, O]` -> `[S, E, A]`."""
         normalized = self._normalize(observations.to(self.device, torch.float32))
-        return actor_distribution(self.state.parameters["actor"], normalized, self._box).mode()
+        return act(self.state.parameters, normalized, self.actions)
 
     def seconds_per_step(self, steps: int = 8) -> float:
         """The time of a gradient step. Afterwards training is where it was."""

@@ -38,7 +38,8 @@ class Recipe:
         evaluation_interval: environment steps between evaluations of the stochastic policy.
         score_min: return that counts as 0.
         score_max: return that counts as 100.
-        score_low: accept the first policy whose normalised score is in [score_low, score_high].
+        score_low: accept the first policy whose normalised score is in [score_low, score_high]; without them
+            the run goes on to `max_steps`.
         score_high: see `score_low`.
         hidden: hidden layer sizes of actor and critics.
         learning_rate: Adam's rate of every network.
@@ -54,8 +55,8 @@ class Recipe:
     max_steps: int
     score_min: float
     score_max: float
-    score_low: float
-    score_high: float
+    score_low: float | None = None
+    score_high: float | None = None
     environments: int = 4
     random_steps: int = 5_000
     evaluation_interval: int = 5_000
@@ -92,12 +93,23 @@ class Recipe:
                 raise ConfigError(f"The recipe {path} has {name} = {value!r}, but {wanted} is needed.")
         if "hidden" in values:
             values["hidden"] = tuple(values["hidden"])
+        if ("score_low" in values) != ("score_high" in values):
+            raise ConfigError(
+                f"The recipe {path} has one of score_low and score_high, and needs both or none."
+            )
         for low, high in (("score_min", "score_max"), ("score_low", "score_high")):
-            if values[low] >= values[high]:
+            if low in values and values[low] >= values[high]:
                 raise ConfigError(
                     f"The recipe {path} has {low} = {values[low]}, not below {high} = {values[high]}."
                 )
         return cls(**values)
+
+    @property
+    def score_range(self) -> tuple[float, float] | None:
+        """`(score_low, score_high)`, if it is asked for."""
+        return (
+            None if self.score_low is None or self.score_high is None else (self.score_low, self.score_high)
+        )
 
     def spec(self) -> EnvironmentSpec:
         """The training environment."""
@@ -188,7 +200,7 @@ class _Replay:
 
 
 def train(recipe: Recipe) -> Iterator[Snapshot]:
-    """Train one policy; yields the untrained one, then a snapshot every `evaluation_interval` environment steps.
+    """Train one policy; yields it untrained, then every `evaluation_interval` environment steps.
 
     The caller decides when to stop reading; at most `max_steps` environment steps are taken.
     """
@@ -268,13 +280,13 @@ Accept = Callable[[Snapshot], bool]
 
 
 def train_until(recipe: Recipe, accept: Accept) -> Snapshot:
-    """The first snapshot that `accept` takes.
+    """The first snapshot, after the untrained one, that `accept` takes.
 
     Raises:
         ConfigError: none was accepted within `max_steps`.
     """
     for snapshot in train(recipe):
-        if accept(snapshot):
+        if snapshot.steps and accept(snapshot):
             return snapshot
     raise ConfigError(
         f"No policy reached a score in [{recipe.score_low}, {recipe.score_high}] within"

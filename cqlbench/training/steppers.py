@@ -12,6 +12,7 @@ from torchrl.objectives.utils import TargetNetUpdater
 from torchrl.trainers.trainers import OptimizationStepper, Trainer
 
 from cqlbench.algorithms.loss_module import CQLLoss
+from cqlbench.algorithms.networks import ActionBox
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.errors import ConfigError
@@ -215,5 +216,5 @@ def seed_batch(
             " 'observation', 'reward' and 'terminated' are needed."
         ) from error
     identity = ObservationNormalizer.identity(columns.observations.shape[1])
-    low, high = loss.low.cpu(), loss.high.cpu()
-    return Engine(config, columns, identity, RewardTransform(), low, high, seeds, loss.low.device)
+    box = ActionBox.from_bounds(loss.low.cpu(), loss.high.cpu())
+    return Engine(config, columns, identity, RewardTransform(), box, seeds, loss.low.device)

@@ -24,6 +24,15 @@ def transitions(tmp_path, make_episodes, write_d4rl):
     )
 
 
+def test_discrete_actions_stay_so(transitions):
+    actions = np.eye(2, dtype=np.float32)[np.arange(len(transitions)) % 2]
+    made = buffer_for("a", "k", lambda: replace(transitions, actions=actions, discrete_actions=True))
+    for dataset in (made, buffer_for("a", "k", never)):
+        assert dataset.discrete_actions
+        assert dataset.action_size == 2
+        assert torch.equal(dataset.storage["action"], torch.from_numpy(actions))
+
+
 def many(rows, observation_size=11, action_size=3):
     rng = np.random.default_rng(0)
     observations = rng.random((rows, observation_size), np.float32)
@@ -70,6 +79,7 @@ def test_every_value_and_key(transitions):
 
 def test_facts(transitions):
     dataset = buffer_for("d4rl/a-v0", "k", lambda: replace(transitions, dropped_rows=0, notes=("n",)))
+    assert not dataset.discrete_actions
     exact = transitions.observations.astype(np.float64)
     np.testing.assert_allclose(dataset.observation_mean, exact.mean(0), rtol=1e-12)
     np.testing.assert_allclose(dataset.observation_std, exact.std(0), rtol=1e-12)

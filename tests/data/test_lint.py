@@ -35,6 +35,19 @@ def test_bound_reached_with_rounding_passes(transitions):
     lint.check(transitions)
 
 
+def test_one_hot_actions(transitions):
+    one_hot = np.eye(3, dtype=np.float32)[np.arange(len(transitions)) % 3]
+    lint.check(replace(transitions, actions=one_hot, discrete_actions=True), -2.0, -1.0)
+
+
+@pytest.mark.parametrize("row", [[0, 0, 0], [1, 1, 0], [0.5, 0.5, 0], [1, 1, -1], [2, -1, 0]])
+def test_discrete_actions_that_are_not_one_hot(transitions, row):
+    one_hot = np.eye(3, dtype=np.float32)[np.arange(len(transitions)) % 3]
+    one_hot[5] = row
+    with pytest.raises(DatasetError, match=r"action of row 5 .* zeros with one 1 \(1 rows in all\)"):
+        lint.check(replace(transitions, actions=one_hot, discrete_actions=True))
+
+
 @pytest.mark.parametrize("name", ["observations", "actions", "rewards", "next_observations"])
 def test_not_finite(transitions, name):
     getattr(transitions, name)[5] = np.nan

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import h5py
@@ -9,7 +10,8 @@ from minari.data_collector import EpisodeBuffer
 
 from cqlbench.data import lint
 from cqlbench.data.d4rl import read_d4rl
-from cqlbench.data.minari import read_minari
+from cqlbench.data.discrete import DiscreteSpace
+from cqlbench.data.minari import discrete_actions, read_minari
 from cqlbench.errors import DatasetError
 
 FIELDS = (
@@ -146,12 +148,12 @@ def test_arrow_storage(tmp_path):
         read_minari(tmp_path / "m")
 
 
-@pytest.mark.parametrize("what", ["observation", "action"])
-def test_spaces_that_are_not_boxes(tmp_path, make_episodes, write_minari, what):
+@pytest.mark.parametrize(("what", "kind"), [("observation", "Discrete"), ("action", "MultiDiscrete")])
+def test_spaces_that_are_not_boxes(tmp_path, make_episodes, write_minari, what, kind):
     folder = write_minari(tmp_path / "m", make_episodes())
-    facts = {f"{what}_space": json.dumps({"type": "Discrete", "n": 3})}
+    facts = {f"{what}_space": json.dumps({"type": kind, "n": 3})}
     (folder / "data" / "metadata.json").write_text(json.dumps(facts))
-    with pytest.raises(DatasetError, match=f"the {what} space 'Discrete', which is not supported yet"):
+    with pytest.raises(DatasetError, match=f"the {what} space '{kind}', which is not supported yet"):
         read_minari(folder)
 
 
@@ -165,9 +167,54 @@ def test_dictionary_observations(tmp_path, make_episodes, write_minari):
         read_minari(folder)
 
 
-def test_discrete_actions(tmp_path, make_episodes, write_minari):
+def discrete(write_minari, folder, episodes, space, **replaced):
+    """`write_minari` with actions `[T]`, and metadata that say so."""
+    numbered = [
+        dataclasses.replace(episode, actions=np.arange(len(episode.rewards)) % 3 + space.get("start", 0))
+        for episode in episodes
+    ]
+    write_minari(folder, numbered, **replaced)
+    facts = {"total_episodes": len(episodes), "action_space": json.dumps({"type": "Discrete", **space})}
+    (folder / "data" / "metadata.json").write_text(json.dumps(facts))
+    return folder
+
+
+@pytest.mark.parametrize("start", [0, -1, 5])
+def test_discrete_actions_are_one_hot_rows(tmp_path, make_episodes, write_minari, start):
+    episodes = make_episodes()
+    folder = discrete(write_minari, tmp_path / "m", episodes, {"n": 4, "start": start})
+    transitions = read_minari(folder)
+    expected = [np.eye(4)[number % 3] for episode in episodes for number in range(len(episode.rewards))]
+    np.testing.assert_array_equal(transitions.actions, expected)
+    assert transitions.actions.dtype == np.float32
+    assert transitions.discrete_actions
+    assert discrete_actions(folder) == discrete_actions(folder / "data") == DiscreteSpace(4, start)
+    continuous = read_minari(write_minari(tmp_path / "c", episodes))
+    np.testing.assert_array_equal(transitions.observations, continuous.observations)
+    assert not continuous.discrete_actions
+    assert discrete_actions(tmp_path / "c") is None
+    lint.check(transitions)
+
+
+@pytest.mark.parametrize(
+    ("actions", "sentence"),
+    [
+        ([0, 1, 2], "is 0 at row 0, but the actions of its metadata.json are 1 to 3"),
+        ([1, 3, 4], "is 4 at row 2"),
+        ([1, 1.5, 2], "is 1.5 at row 1"),
+        (np.zeros((3, 2)), r"has the shape \[3, 2\]"),
+    ],
+)
+def test_numbers_that_are_no_action(tmp_path, make_episodes, write_minari, actions, sentence):
+    space = {"n": 3, "start": 1}
+    folder = discrete(write_minari, tmp_path / "m", make_episodes(), space, actions=np.asarray(actions))
+    with pytest.raises(DatasetError, match=f"'episode_0/actions' of .* {sentence}"):
+        read_minari(folder)
+
+
+def test_single_numbers_without_a_discrete_space(tmp_path, make_episodes, write_minari):
     folder = write_minari(tmp_path / "m", make_episodes(), actions=np.zeros(3, np.int64))
-    with pytest.raises(DatasetError, match=r"'episode_0/actions' .* discrete, which is not supported yet"):
+    with pytest.raises(DatasetError, match=r"'episode_0/actions' .* single numbers, but its metadata.json"):
         read_minari(folder)
 
 

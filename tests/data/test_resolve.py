@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -6,10 +7,11 @@ import pytest
 
 from cqlbench.data import resolve as resolve_module
 from cqlbench.data.buffer import buffer_for
-from cqlbench.data.cards import load_card
+from cqlbench.data.cards import Card, load_card
 from cqlbench.data.d4rl import read_d4rl
 from cqlbench.data.resolve import published_key, resolve
 from cqlbench.errors import DatasetError
+from cqlbench.paths import benchmarks_dir
 
 
 @pytest.fixture
@@ -137,6 +139,20 @@ def test_path_to_a_folder(tmp_path, make_episodes, write_minari):
     assert resolve(str(folder)).path == folder
     with pytest.raises(DatasetError, match="is read as minari"):
         resolve(str(folder), "d4rl")
+
+
+def test_discrete_actions_have_a_preset_unless_the_card_names_one(tmp_path, make_episodes, write_minari):
+    facts = json.dumps({"action_space": json.dumps({"type": "Discrete", "n": 2})})
+    mine = write_minari(tmp_path / "mine", make_episodes())
+    assert resolve(str(mine)).card.preset == ""
+    known = tmp_path / "minari" / "mujoco" / "hopper" / "medium-v0"
+    for folder in (mine, write_minari(known, make_episodes())):
+        (folder / "data" / "metadata.json").write_text(facts)
+    assert resolve(str(mine)).card.preset == "discrete"
+    assert resolve("minari/mujoco/hopper/medium-v0").card.preset == "discrete"
+    assert (benchmarks_dir() / "preset" / "discrete.yaml").is_file()
+    card = Card("minari/a-v0", "minari", preset="own")
+    assert resolve_module._with_preset(card, known) == card
 
 
 def test_folder_called_like_a_dataset(tmp_path, monkeypatch, make_episodes, write_minari):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from cqlbench.algorithms.networks import ActionBox
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.environments import EnvironmentSpec
@@ -31,8 +32,7 @@ def trainer(steps: int, between: int) -> CQLTrainer:
         columns,
         ObservationNormalizer(np.full(11, 0.5, np.float32), np.full(11, 2.0, np.float32)),
         RewardTransform(),
-        -torch.ones(3),
-        torch.ones(3),
+        ActionBox.from_bounds(-torch.ones(3), torch.ones(3)),
         (0, 1),
         torch.device("cpu"),
     )

@@ -254,6 +254,24 @@ def test_an_episode_without_end_is_an_error(monkeypatch):
     np.testing.assert_array_equal(rollout(stand, limited, [0], 2).lengths, 50)
 
 
+@pytest.mark.parametrize("backend", ["envpool", "gymnasium"])
+def test_discrete_actions_are_played(backend):
+    if backend == "envpool":
+        pytest.importorskip("envpool")
+
+    def balance(observations):
+        """Seed 0 pushes under the pole; seed 1 always pushes to the right."""
+        right = observations[..., 2] + observations[..., 3] > 0
+        right[1] = True
+        return np.eye(2, dtype=np.float32)[right.astype(int)]
+
+    played = rollout(balance, EnvironmentSpec("CartPole-v1"), [0, 1], 5, backend=backend, discrete=True)
+    assert (played.returns[0] > 150).all()
+    assert (played.terminated[0] == (played.returns[0] < 500)).all()
+    assert (played.returns[1] < 12).all()
+    np.testing.assert_array_equal(played.returns, played.lengths)
+
+
 def test_misuse_is_refused():
     with pytest.raises(ValueError, match="at least one of each"):
         rollout(stand, toy(), [], 2)
@@ -267,8 +285,8 @@ def test_the_simulator_is_closed_when_the_policy_raises(monkeypatch):
     closed = []
     real = module.make_environments
 
-    def watched(*arguments):
-        environments = real(*arguments)
+    def watched(*arguments, **named):
+        environments = real(*arguments, **named)
         monkeypatch.setattr(environments, "close", lambda: closed.append(True))
         return environments
 

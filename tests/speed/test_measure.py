@@ -55,6 +55,9 @@ def test_every_contestant_takes_steps_and_the_ratios_are_theirs() -> None:
     seconds = {name: timing.median for name, timing in row.seconds.items()}
     assert row.over_floor == pytest.approx(seconds["ours"] / (2 * seconds["floor"]))
     assert row.over_torchrl == pytest.approx(2 * seconds["torchrl"] / seconds["ours"])
+    assert row.over_torchrl_without_vmap == pytest.approx(
+        2 * seconds["torchrl_without_vmap"] / seconds["ours"]
+    )
     assert row.over_plain == pytest.approx(2 * seconds["plain"] / seconds["ours"])
     assert row.seed_steps_per_second == pytest.approx(2 / seconds["ours"])
 
@@ -82,7 +85,7 @@ def test_mistakes_are_one_sentence(word: str) -> None:
 
 def test_the_record_says_where_it_was_measured(tmp_path) -> None:
     timing = measure.Timing(0.1, 0.09)
-    row = measure.Row("8x2", 1, 10, 10, 1.2, 1.1, 2, 2, 5, None, {"ours": timing})
+    row = measure.Row("8x2", 1, 10, 10, 1.2, 1.1, 2, 2, 2, 5, 0.1, None, {"ours": timing})
     content = json.loads(measure.write([row], None, tmp_path, CPU).read_text())
     assert content["machine"]["device"] == "cpu"
     assert content["rows"][0]["over_floor"] == 1.2

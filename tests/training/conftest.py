@@ -9,6 +9,7 @@ from tensordict import TensorDict
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
 from cqlbench.algorithms.loss_module import CQLLoss
+from cqlbench.algorithms.networks import ActionBox, ActionSpace
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.training.engine import Columns, Engine
@@ -31,7 +32,11 @@ def _columns() -> Columns:
 @pytest.fixture
 def make_engine() -> Callable[..., Engine]:
     def make(
-        *seeds: int, columns: Columns | None = None, device: torch.device = CPU, **changes: object
+        *seeds: int,
+        columns: Columns | None = None,
+        actions: ActionSpace | None = None,
+        device: torch.device = CPU,
+        **changes: object,
     ) -> Engine:
         small = {"actor_hidden": [8], "critic_hidden": [8], "batch_size": 8, "proposals": 2}
         normalizer = ObservationNormalizer(np.full(O, 3, np.float32), np.full(O, 2, np.float32))
@@ -40,8 +45,7 @@ def make_engine() -> Callable[..., Engine]:
             columns or _columns(),
             normalizer,
             RewardTransform(scale=2.0, bias=1.0),
-            -torch.ones(A),
-            torch.ones(A),
+            actions or ActionBox.from_bounds(-torch.ones(A), torch.ones(A)),
             seeds or (0, 1),
             device,
         )

@@ -1,10 +1,12 @@
 """Batches are the dataset's rows, preprocessed; nothing but steps moves the state."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
 
+from cqlbench.algorithms.networks import DiscreteActions
 from cqlbench.errors import ConfigError
 
 
@@ -53,6 +55,28 @@ def test_a_loaded_state_goes_on_exactly(make_engine) -> None:
     for mine, theirs in zip(engine.state.tensors(), other.state.tensors(), strict=True):
         assert torch.equal(mine, theirs)
     assert engine.drain_diagnostics() == other.drain_diagnostics()
+
+
+def test_discrete_actions_train_act_and_go_on_from_a_state(make_engine, columns) -> None:
+    one_hot = torch.eye(3)[torch.arange(len(columns.actions)) % 3]
+    columns = dataclasses.replace(columns, actions=one_hot)
+    engine, other, box = (
+        make_engine(columns=columns, actions=actions)
+        for actions in (DiscreteActions(3), DiscreteActions(3), None)
+    )
+    for step in range(3):
+        engine.step(step)
+    other.load_state_dict(copy.deepcopy(engine.state_dict()))
+    for training in (engine, other):
+        training.step(3)
+    for mine, theirs in zip(engine.state.tensors(), other.state.tensors(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert engine.drain_diagnostics() == other.drain_diagnostics()
+    actions = engine.act(torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0)))
+    assert actions.shape == (2, 5, 3)
+    assert torch.equal(actions.sort(-1).values, torch.tensor([0.0, 0.0, 1.0]).expand(2, 5, 3))
+    with pytest.raises(ConfigError, match="does not fit"):
+        box.load_state_dict(engine.state_dict())
 
 
 def test_the_state_of_other_networks_is_refused(make_engine) -> None:

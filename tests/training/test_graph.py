@@ -3,14 +3,16 @@
 import pytest
 import torch
 
+from cqlbench.algorithms.networks import DiscreteActions
 from cqlbench.training.streams import CHUNK
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 
 
 @needs_cuda
-def test_graphed_chunks_equal_single_steps(make_engine) -> None:
-    graphed, single = (make_engine(0, 1, device=torch.device("cuda")) for _ in range(2))
+@pytest.mark.parametrize("actions", [None, DiscreteActions(2)], ids=["box", "discrete"])
+def test_graphed_chunks_equal_single_steps(make_engine, actions) -> None:
+    graphed, single = (make_engine(0, 1, actions=actions, device=torch.device("cuda")) for _ in range(2))
     steps = 0
     while steps < 4 * CHUNK + 3:
         steps += graphed.advance(steps, 4 * CHUNK + 3 - steps)

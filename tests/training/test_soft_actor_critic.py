@@ -143,13 +143,28 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         Recipe.read(tmp_path / "x.toml")
 
 
+def test_half_a_range_is_refused(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path / "x.toml")
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if "score_low" not in line))
+    with pytest.raises(ConfigError, match="needs both or none"):
+        Recipe.read(path)
+
+
 def test_shipped_policies_carry_the_recipe_beside_them() -> None:
     recipes = sorted(policies_dir().glob("*.toml"))
     assert recipes
     for path in recipes:
         recipe = Recipe.read(path)
-        policy = BehaviourPolicy.load(path.stem)
-        assert policy.recipe["environment"] == recipe.environment
-        assert policy.recipe["seed"] == recipe.seed
-        score = policy.evaluation["stochastic"]["score_mean"]
-        assert recipe.score_low <= score <= recipe.score_high
+        task, _, version = path.stem.rpartition("-v")
+        policies = [path.stem] if recipe.score_range else [p.stem for p in _family(task, version)]
+        assert policies
+        for policy in map(BehaviourPolicy.load, policies):
+            assert policy.recipe["environment"] == recipe.environment
+            assert policy.recipe["seed"] == recipe.seed
+            if recipe.score_range:
+                low, high = recipe.score_range
+                assert low <= policy.evaluation["stochastic"]["score_mean"] <= high
+
+
+def _family(task: str, version: str) -> list[Path]:
+    return sorted(policies_dir().glob(f"{task}-*-v{version}.npz"))

@@ -1,0 +1,53 @@
+"""The behaviour policies of one environment's datasets, chosen from one training run.
+
+D4RL's terms (Fu et al. 2020, section 5.2), by the score of the stochastic policy:
+
+- `random`: the policy before training;
+- `expert`: the best of the run's last fifth, by when it should have levelled off;
+- `medium`: the first that makes a third of the way from random to where the run levelled off;
+- `replay1`, `replay2`, …: evenly spaced from the untrained policy to `medium`. Equal shares of them stand for
+  the replay buffer of a run that stopped there.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cqlbench.errors import ConfigError
+from cqlbench.training.soft_actor_critic import Snapshot
+
+REPLAY_POLICIES = 8
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A snapshot and its normalised score, by the episodes that policies are chosen by."""
+
+    snapshot: Snapshot
+    score: float
+
+
+def choose(run: Sequence[Scored], name: str) -> dict[str, Snapshot]:
+    """The family of a run.
+
+    Args:
+        run: its snapshots in their order, the untrained one first.
+        name: `<task>-v<k>`; the policies are called `<task>-<part>-v<k>`.
+
+    Raises:
+        ConfigError: the run is too short, or learned nothing.
+    """
+    if len(run) < 5:
+        raise ConfigError(f"A family is chosen from at least 5 snapshots, and this run has {len(run)}.")
+    last = run[-(len(run) // 5) :]
+    start, level = run[0].score, statistics.fmean(each.score for each in last)
+    third = start + (level - start) / 3
+    if not level > start:
+        raise ConfigError(f"The run learned nothing: it began at score {start:.1f} and ended at {level:.1f}.")
+    medium = next(index for index, each in enumerate(run) if each.score >= third)
+    count = min(REPLAY_POLICIES, medium + 1)
+    spread = [round(part * medium / (count - 1)) for part in range(count)]
+    parts = {"random": run[0], "medium": run[medium], "expert": max(last, key=lambda each: each.score)}
+    parts |= {f"replay{number}": run[index] for number, index in enumerate(spread, 1)}
+    task, _, version = name.rpartition("-v")
+    return {f"{task}-{part}-v{version}": each.snapshot for part, each in parts.items()}
