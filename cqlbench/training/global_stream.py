@@ -24,7 +24,7 @@ class GlobalStream:
         self._kept: list[Tensor] | None = None
         self._in_place = False
         if seed is not None:
-            devices = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+            devices = ["cpu", *(f"cuda:{index}" for index in _gpus())]
             self._kept = [torch.Generator(device).manual_seed(seed).get_state() for device in devices]
 
     @contextmanager
@@ -33,7 +33,7 @@ class GlobalStream:
         if self._kept is None:
             yield
             return
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        with torch.random.fork_rng(devices=_gpus()):
             _put(self._kept)
             self._in_place = True
             try:
@@ -47,20 +47,24 @@ class GlobalStream:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`; devices that this machine lacks are passed over."""
-        self._kept = [kept.clone() for kept in state["states"]][: 1 + torch.cuda.device_count()]
+        self._kept = [kept.cpu() for kept in state["states"]]
         if self._in_place:
             _put(self._kept)
 
 
+def _gpus() -> range:
+    # A process that has not touched its GPUs is not made to by us: that costs memory on each.
+    return range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)  # type: ignore[no-untyped-call]
+
+
 def _take() -> list[Tensor]:
-    states = [torch.default_generator.get_state()]
-    if torch.cuda.is_available():
-        states += [generator.get_state() for generator in torch.cuda.default_generators]
-    return states
+    return [generator.get_state() for generator in _generators()]
 
 
 def _put(states: list[Tensor]) -> None:
-    torch.default_generator.set_state(states[0])
-    if torch.cuda.is_available():
-        for generator, state in zip(torch.cuda.default_generators, states[1:], strict=False):
-            generator.set_state(state)
+    for generator, state in zip(_generators(), states, strict=False):
+        generator.set_state(state)
+
+
+def _generators() -> list[torch.Generator]:
+    return [torch.default_generator, *(torch.cuda.default_generators[index] for index in _gpus())]
