@@ -12,6 +12,7 @@ _PUBLIC = {
     "CQLConfig": "cqlbench.config",
     "CQLLoss": "cqlbench.algorithms.loss_module",
     "CQLTrainer": "cqlbench.training.trainer",
+    "CQLTrainerConfig": "cqlbench.config",
 }
 
 

@@ -2,6 +2,8 @@
 
     cqlbench bench dataset=hopper-medium
 
+`--key value` and `--key=value` mean the same as `key=value`.
+
 Exit status: 0 done, 2 the user can put it right (one sentence on standard error), 130 interrupted.
 """
 
@@ -9,13 +11,16 @@ import sys
 from collections.abc import Callable, Sequence
 
 import cqlbench
-from cqlbench.errors import UserError
+from cqlbench.errors import ConfigError, UserError
 
 _USAGE = """\
 usage: cqlbench VERB [key=value ...]
 
 verbs:
   bench          train CQL on a dataset, evaluate, record and report it
+  train          the same, and log it; 'cqlbench train --help' explains every setting
+  export         write a run's policy as one file that runs without cqlbench
+  watch          write a video of an episode of a run's policy
   train-policy   train the behaviour policy of an embedded dataset from its recipe
   speed          measure the gradient step against this machine's matrix products and torchrl
 
@@ -30,6 +35,24 @@ bench keys (defaults in brackets):
   results=       folder for records and reports [results]
   preset=        the dataset's settings from benchmarks/preset [the dataset card's]
   algorithm.*=, budget.*=   any field of cqlbench/config.py, e.g. algorithm.conservative_weight=5
+
+train keys: those of bench, and
+  logger=        csv, tensorboard, wandb, mlflow, trackio, none [csv; bench: none]
+  trainer.*=     any other setting of the trainer, e.g. trainer.log_interval=100
+  --print-config   print the composed settings and run nothing
+  --multirun, -m   run every combination of values, e.g. -m algorithm.conservative_weight=1,5 seeds=0,1
+
+export keys:
+  run=           the run as bench prints it, or its end (quick-1f2e3d4c5b6a)
+  seed=          whose policy [the run's first]
+  results=       where the run is [results]
+  format=        export (torch.export), torchscript or onnx [by the output's ending, or export]
+  output=        the file [named after the run, in this folder]
+
+watch keys:
+  run=, seed=, results=   as above
+  video=         the file, .mp4 or .gif
+  episode=       which of the first evaluation's episodes [0]
 
 train-policy keys:
   recipe=        name of a recipe in datasets/policies, or the path of one
@@ -52,19 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         sys.stdout.write(f"cqlbench {cqlbench.__version__}\n")
         return 0
-    verbs: dict[str, Callable[[list[str]], None]] = {
-        "bench": _bench,
-        "train-policy": _train_policy,
-        "speed": _speed,
-    }
-    if words[0] not in verbs:
-        sys.stderr.write(f"cqlbench: There is no command '{words[0]}'; there is {', '.join(verbs)}.\n")
+    if words[0] not in _VERBS:
+        sys.stderr.write(f"cqlbench: There is no command '{words[0]}'; there is {', '.join(_VERBS)}.\n")
         return 2
     if {"-h", "--help"} & set(words[1:]):
-        sys.stdout.write(_USAGE)
+        sys.stdout.write(_train_help() if words[0] == "train" else _USAGE)
         return 0
     try:
-        verbs[words[0]](words[1:])
+        _VERBS[words[0]](key_value_words(words[1:]))
     except UserError as error:
         sys.stderr.write(f"cqlbench: {error}\n")
         return 2
@@ -72,6 +90,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("\ncqlbench: interrupted; records appear only when a run has finished.\n")
         return 130
     return 0
+
+
+def key_value_words(words: Sequence[str]) -> list[str]:
+    """`--key value` and `--key=value` as `key=value`; options that take no value stay as they are.
+
+    Raises:
+        ConfigError: a key without a value.
+    """
+    found: list[str] = []
+    rest = iter(words)
+    for each in rest:
+        option = _SHORT.get(each, each)
+        if not option.startswith("--") or option in _FLAGS:
+            found.append(option)
+            continue
+        key, equals, value = option.removeprefix("--").partition("=")
+        if not equals and (value := next(rest, "--")).startswith("--"):
+            raise ConfigError(f"'{each}' has no value; say {key}=VALUE or --{key} VALUE.")
+        found.append(f"{key.replace('-', '_')}={value}")
+    return found
+
+
+def _train_help() -> str:
+    from cqlbench.config_help import keys_help
+
+    usage = "usage: cqlbench train [--print-config] [--multirun] [key=value ...]\n\n"
+    return f"{usage}keys (the dataset's preset and the budget win over these defaults):\n{keys_help()}"
 
 
 def _bench(words: list[str]) -> None:
@@ -82,6 +127,26 @@ def _bench(words: list[str]) -> None:
     from cqlbench.runner import bench
 
     bench(make_plan(words), Console(soft_wrap=True, highlight=False))
+
+
+def _train(words: list[str]) -> None:
+    from rich.console import Console
+
+    from cqlbench.train_command import train
+
+    train(words, Console(soft_wrap=True, highlight=False))
+
+
+def _export(words: list[str]) -> None:
+    from cqlbench.policy_export import from_words
+
+    from_words(words)
+
+
+def _watch(words: list[str]) -> None:
+    from cqlbench.watch import from_words
+
+    from_words(words)
 
 
 def _speed(words: list[str]) -> None:
@@ -96,6 +161,18 @@ def _train_policy(words: list[str]) -> None:
     from cqlbench.behaviour_recipe import from_words
 
     from_words(words)
+
+
+_VERBS: dict[str, Callable[[list[str]], None]] = {
+    "bench": _bench,
+    "train": _train,
+    "export": _export,
+    "watch": _watch,
+    "train-policy": _train_policy,
+    "speed": _speed,
+}
+_FLAGS = ("--print-config", "--multirun")
+_SHORT = {"-m": "--multirun"}
 
 
 if __name__ == "__main__":

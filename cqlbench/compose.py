@@ -8,23 +8,21 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cqlbench.config import BenchConfig
+from cqlbench.config import LOGGERS, TRAINER_DECIDED, BenchConfig
 from cqlbench.errors import ConfigError
 from cqlbench.paths import benchmarks_dir
 
-_SHORTHANDS = {"steps": "budget.steps"}
-_TEXT = ("dataset", "source", "device", "results")
+_SHORTHANDS = {"steps": "budget.steps", "logger": "trainer.logger"}
+TEXT = ("dataset", "source", "device", "results", "trainer.save_trainer_file")
+"""Keys whose values are taken as they stand, whatever Hydra's grammar would make of them."""
 _GROUPS = ("algorithm", "budget", "preset")
 _HIGHEST_SEED = 2**32 - 1
-
-ConfigStore.instance().store(name="bench_schema", node=BenchConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +63,7 @@ def compose_bench(words: Sequence[str], default_budget: str, preset: str = "") -
         overrides.insert(0, f"preset={preset}")
     config = _compose(overrides)
     check(config)
+    check_trainer(config)
     return Composed(config, changes)
 
 
@@ -126,6 +125,24 @@ def check(config: BenchConfig) -> None:
             )
 
 
+def check_trainer(config: BenchConfig) -> None:
+    """Refuse trainer settings that make no sense.
+
+    Raises:
+        ConfigError: naming the key, its value and what is allowed.
+    """
+    trainer, interval = config.trainer, config.budget.evaluation_interval
+    for key in ("optim_steps_per_batch", "log_interval", "save_trainer_interval"):
+        _at_least(f"trainer.{key}", getattr(trainer, key), 1)
+    if trainer.logger not in (None, *LOGGERS):
+        raise ConfigError(f"There is no logger '{trainer.logger}'; there is {', '.join(LOGGERS)}.")
+    if interval % trainer.optim_steps_per_batch:
+        raise ConfigError(
+            f"trainer.optim_steps_per_batch={trainer.optim_steps_per_batch} must divide "
+            f"budget.evaluation_interval={interval}: evaluation happens between batches of steps."
+        )
+
+
 def _at_least(key: str, value: float, least: float) -> None:
     if not (math.isfinite(value) and value >= least):
         raise ConfigError(f"{key}={value} must be a number of at least {least}.")
@@ -142,13 +159,16 @@ def _expand(word: str) -> str:
         elif not value.startswith("["):
             value = f"[{value}]" if value != "0" else "[]"
         value = value.replace(" ", "")
-    elif key in _TEXT:
+    elif key in TEXT:
         value = "'" + value.replace("'", "\\'") + "'"  # paths hold what Hydra's grammar would trip over
     return f"{_SHORTHANDS.get(key, key)}={value}"
 
 
 def _check_key(override: str) -> None:
     key = override.partition("=")[0]
+    group, _, name = key.partition(".")
+    if group == "trainer" and name in TRAINER_DECIDED:
+        raise ConfigError(f"{key} cannot be set in a run from the command line: {TRAINER_DECIDED[name]}.")
     valid = [*_flatten("", as_dict(BenchConfig())), *_GROUPS, *_SHORTHANDS]
     if key not in valid:
         nearest = difflib.get_close_matches(key, valid, n=1, cutoff=0.5) or difflib.get_close_matches(
@@ -168,7 +188,7 @@ def _flatten(prefix: str, tree: dict[str, Any]) -> list[str]:
     names = []
     for key, value in tree.items():
         names += _flatten(f"{prefix}{key}.", value) if isinstance(value, dict) else [prefix + key]
-    return names
+    return [name for name in names if not name.endswith("_target_")]
 
 
 def _compose(overrides: list[str]) -> BenchConfig:

@@ -17,9 +17,9 @@ from cqlbench.records.from_run import records_of
 from cqlbench.records.schema import Record
 from cqlbench.records.store import RecordStore
 from cqlbench.reporting.run import report_run
+from cqlbench.train_outputs import keep_policies, log_evaluations, make_trainer
 from cqlbench.training.engine import Columns, Engine
 from cqlbench.training.memory import keep_freed_memory
-from cqlbench.training.trainer import CQLTrainer
 
 
 def bench(plan: Plan, console: Console) -> list[Record]:
@@ -46,11 +46,7 @@ def bench(plan: Plan, console: Console) -> list[Record]:
     store.check_writable()
 
     dataset = provide(plan.resolution)
-    trainer = CQLTrainer(
-        engine=make_engine(plan, dataset),
-        offline_steps=config.budget.steps,
-        optim_steps_per_batch=config.budget.evaluation_interval,
-    )
+    trainer = make_trainer(plan, make_engine(plan, dataset), dataset, console)
     evaluator = Evaluator(
         trainer,
         card.environment,
@@ -61,6 +57,7 @@ def bench(plan: Plan, console: Console) -> list[Record]:
         began=began,
     )
     trainer.register_op("post_steps", evaluator)
+    log_evaluations(evaluator)
     announce(plan, evaluator, dataset, console)
     trainer.train()
 
@@ -76,6 +73,7 @@ def bench(plan: Plan, console: Console) -> list[Record]:
     )
     for record in records:
         store.write(record)
+    keep_policies(store, records, evaluator, console)
     report_run(records, results, console)
     return records
 

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from cqlbench.cli import main
+from cqlbench.cli import key_value_words, main
 
 TINY = "dataset=tiny-hopper"
 
@@ -186,3 +186,16 @@ def test_interrupting_leaves_no_record_and_exits_with_130(tmp_path: Path) -> Non
     assert b"interrupted" in err
     assert b"Traceback" not in err
     assert list((tmp_path / "results").rglob("*.json")) == []
+
+
+def test_a_key_may_be_written_as_an_option() -> None:
+    words = ["--run", "x/y-1", "--seed=2", "video=a.mp4", "--memory-steps", "5", "-m", "--print-config"]
+    assert key_value_words(words) == [
+        "run=x/y-1", "seed=2", "video=a.mp4", "memory_steps=5", "--multirun", "--print-config"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [["--run"], ["--run", "--seed", "1"]])
+def test_an_option_without_its_value_is_one_sentence(words: list[str], capsys) -> None:
+    assert main(["export", *words]) == 2
+    assert "'--run' has no value" in capsys.readouterr().err

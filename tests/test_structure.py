@@ -19,6 +19,7 @@ LEAVES = (
     "",
     "atomic",
     "compose",
+    "config_help",
     "devices",
     "environments",
     "config",
@@ -27,7 +28,10 @@ LEAVES = (
     "progress",
     "errors",
 )
-WIRING = ("plan", "speed", "cli", "runner", "behaviour_recipe", "policy_evaluation", "policy_family")
+WIRING = (
+    "plan", "speed", "cli", "runner", "behaviour_recipe", "policy_evaluation", "policy_family",
+    "data_collect", "train_command", "train_outputs", "policy_export", "watch",
+)  # fmt: skip
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60

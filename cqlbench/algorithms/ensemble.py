@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _BLOCK_ROWS = 1024
 _BLOCK_NUMBERS = 1 << 19
@@ -53,6 +54,7 @@ class EnsembleValues(torch.autograd.Function):
         return values
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of those arguments that need one."""
         inputs, first, *saved = ctx.saved_tensors

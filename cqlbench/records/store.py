@@ -73,6 +73,21 @@ class RecordStore:
             ) from error
         raise AssertionError("numbers do not run out")
 
+    def path_of(self, record: Record) -> Path:
+        """Where this very run of the record's key, told by when it began, is filed.
+
+        Raises:
+            RecordError: it is not, or a file cannot be read.
+        """
+        folder = self._folder_of(record.key)
+        for path in folder.glob(f"seed-{record.seed}*.json"):
+            name = _FILE.fullmatch(path.name)
+            if name and int(name["seed"]) == record.seed:
+                filed = self._read(path)
+                if (filed.created_at, filed.seed_batch) == (record.created_at, record.seed_batch):
+                    return path
+        raise RecordError(f"The record of seed {record.seed} is not in '{folder}' any more.")
+
     def history(self, key: RecordKey) -> list[Record]:
         """Every record of `key`, oldest first.
 

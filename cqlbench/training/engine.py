@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchrl.data import TensorDictReplayBuffer
 
 from cqlbench.algorithms.cql import Batch
-from cqlbench.algorithms.networks import ActionSpace, DiscreteActions
+from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.algorithms.update import TrainState, act, initial_state, make_update
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
@@ -245,6 +247,19 @@ class Engine:
         """Deterministic actions of every seed at its own raw observations, `[S, E, O]` -> `[S, E, A]`."""
         normalized = self._normalize(observations.to(self.device, torch.float32))
         return act(self.state.parameters, normalized, self.actions)
+
+    def policy(self, position: int) -> dict[str, NDArray[np.float32]]:
+        """What `act` computes with, for the seed at `position` of the batch: see `records/policy.py`."""
+        network = self.state.parameters["critics" if self.discrete else "actor"]
+        tensors = {
+            name: each[position] if name.endswith("weight") else each[position].squeeze(-2)
+            for name, each in network.items()
+        }
+        tensors |= {"observation_mean": self._mean, "observation_scale": self._inverse_std}
+        if isinstance(self.actions, ActionBox):
+            tensors["action_low"] = self.actions.centre - self.actions.half_range
+            tensors["action_high"] = self.actions.centre + self.actions.half_range
+        return {name: tensor.numpy(force=True).copy() for name, tensor in tensors.items()}
 
     def seconds_per_step(self, steps: int = 8) -> float:
         """The time of a gradient step. Afterwards training is where it was."""

@@ -1,0 +1,66 @@
+"""`cqlbench data collect`: a dataset from a behaviour policy, for any library to read."""
+
+from pathlib import Path
+
+from cqlbench.data.behaviour import BehaviourPolicy
+from cqlbench.data.embedded import collect_transitions
+from cqlbench.data.write import write_d4rl, write_minari
+from cqlbench.environments import EnvironmentSpec
+from cqlbench.errors import ConfigError
+
+KEYS = {
+    "policy": "a shipped behaviour policy, or the path of an npz file",
+    "env": "gymnasium id of the environment",
+    "steps": "transitions to collect",
+    "seed": "of environments and action noise [0]",
+    "limit": "time limit of an episode, in steps [the environment's own]",
+    "output": "an HDF5 file in D4RL's schema",
+    "minari": "id of a Minari dataset to make, such as mine/hopper-v0",
+}
+
+
+def from_words(words: list[str]) -> None:
+    """Collect what `key=value` words ask for.
+
+    Raises:
+        ConfigError: a word that is not understood, or one that is missing.
+        DatasetError: the policy does not fit the environment, or the result cannot be written.
+    """
+    values: dict[str, str] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in KEYS or not value:
+            raise ConfigError(f"'{word}' is not understood; data collect takes {', '.join(KEYS)}.")
+        values[key] = value
+    for key in ("policy", "env", "steps"):
+        if key not in values:
+            raise ConfigError(f"'{key}' is missing: {KEYS[key]}.")
+    if not {"output", "minari"} & set(values):
+        raise ConfigError("Say where the dataset goes: output=FILE.hdf5, minari=ID, or both.")
+    limit = _whole(values, "limit", 0) or None
+    spec = EnvironmentSpec(values["env"], limit)
+    policy = BehaviourPolicy.load(values["policy"])
+    if "output" in values and Path(values["output"]).exists():
+        raise ConfigError(f"{values['output']} is there already; name another file.")
+    rows, seed = _whole(values, "steps", 1), _whole({"seed": "0", **values}, "seed", 0)
+    transitions = collect_transitions(policy, spec, rows, seed, title="collecting")
+    print(transitions_line(transitions.episode_returns.mean(), len(transitions)))  # noqa: T201
+    if "output" in values:
+        write_d4rl(transitions, Path(values["output"]))
+        print(f"Saved {values['output']}")  # noqa: T201
+    if "minari" in values:
+        name = f"cqlbench's behaviour policy {values['policy']}"
+        write_minari(transitions, values["minari"], spec, algorithm_name=name)
+        print(f"Saved the Minari dataset {values['minari']}")  # noqa: T201
+
+
+def transitions_line(mean_return: float, rows: int) -> str:
+    """What was collected, in a sentence."""
+    return f"Collected {rows:,} transitions; an episode's mean return is {mean_return:.1f}."
+
+
+def _whole(values: dict[str, str], key: str, least: int) -> int:
+    text = values.get(key, str(least))
+    if not text.isdecimal() or int(text) < least:
+        raise ConfigError(f"{key}={text} must be a whole number of at least {least}.")
+    return int(text)

@@ -1,0 +1,160 @@
+"""The final policy of each seed, kept beside its record: `seed-<n>.json` -> `seed-<n>.npz`.
+
+An npz file of float32 arrays and one text::
+
+    0.weight [in, out]   0.bias [out]         ReLU follows every layer but the last
+    n.weight [in, 2A]    n.bias [2A]          the outputs are [mean | log standard deviation] before tanh
+    observation_mean [O]   observation_scale [O]   the first layer gets (observation − mean) · scale
+    action_low [A]       action_high [A]      the action is the box's centre + half its width · tanh(mean)
+
+With discrete actions there is no box, and the network is K critics: weights `[K, in, out]`, biases `[K, out]`
+and outputs `[K, A]`. The action is that of the largest mean over K. In either case::
+
+    notes                                     JSON: the run, its dataset, config and environment
+"""
+
+import difflib
+import io
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cqlbench import atomic
+from cqlbench.records.schema import RecordError
+
+_FILE = re.compile(r"seed-(?P<seed>\d+)(?:\.run-(?P<run>\d+))?\.npz")
+_BOX = ("action_low", "action_high")
+
+
+@dataclass(frozen=True, eq=False)
+class SavedPolicy:
+    """A deterministic policy on raw observations.
+
+    Attributes:
+        arrays: float32, named as in the module's format.
+        notes: `run`, `seed`, `step`, `dataset`, `config`, `environment` (`id`, `max_episode_steps`, `kwargs`,
+            or `None`), `score_min` and `score_max`.
+    """
+
+    arrays: Mapping[str, NDArray[np.float32]]
+    notes: Mapping[str, Any]
+
+    @property
+    def discrete(self) -> bool:
+        """Whether its actions are one-hot vectors."""
+        return not set(_BOX) & set(self.arrays)
+
+    @property
+    def action_size(self) -> int:
+        """`A`."""
+        return int(self.layers[-1][0].shape[-1]) // (1 if self.discrete else 2)
+
+    @property
+    def layers(self) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Weight `[(K,) in, out]` and bias `[(K,) out]` of each layer."""
+        depth = sum(name.endswith(".weight") for name in self.arrays)
+        return [(self.arrays[f"{layer}.weight"], self.arrays[f"{layer}.bias"]) for layer in range(depth)]
+
+    @property
+    def observation_size(self) -> int:
+        """`O`."""
+        return len(self.arrays["observation_mean"])
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all.
+
+        Raises:
+            RecordError: it cannot be written.
+        """
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **self.arrays, notes=np.array(json.dumps(dict(self.notes))))
+        try:
+            atomic.replace(path, buffer.getvalue())
+        except OSError as error:
+            raise RecordError(
+                f"The policy '{path}' cannot be written ({error.strerror or error})."
+            ) from error
+
+    @classmethod
+    def load(cls, path: Path) -> "SavedPolicy":
+        """Read a policy.
+
+        Raises:
+            RecordError: the file cannot be read, or is no policy.
+        """
+        try:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+                arrays = dict(file)
+            policy = cls(arrays, json.loads(str(arrays.pop("notes"))))
+            box = [arrays[name] for name in _BOX if not policy.discrete]
+            sizes = {policy.layers[0][0].shape[-2], len(arrays["observation_scale"])}
+            fits = sizes == {policy.observation_size} and {len(each) for each in box} <= {policy.action_size}
+        except (OSError, EOFError, IndexError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise RecordError(f"'{path}' is no policy of a run: {error}.") from error
+        if not fits:
+            raise RecordError(f"'{path}' is no policy of a run: its arrays do not fit together.")
+        return policy
+
+
+def find_policy(results: Path, run: str, seed: int | None = None) -> Path:
+    """The newest policy of a run.
+
+    Args:
+        results: the results folder.
+        run: the run as `bench` prints it, `<dataset id>/<algorithm>/<budget>-<config hash>`; its end (from
+            a whole part, or the hash, on); or the path of its folder, or of a file in it.
+        seed: whose; `None` is the first seed's.
+
+    Raises:
+        RecordError: no such run (the nearest are named), more than one, or no policy of that seed.
+    """
+    root = results / "runs"
+    folders = {path.parent.relative_to(root).as_posix() for path in root.glob("**/seed-*.json")}
+    name = _run_of(root, run)
+    found = sorted(folder for folder in folders if folder == name) or sorted(
+        folder for folder in folders if name and folder.endswith((f"/{name}", f"-{name}"))
+    )
+    if not found:
+        raise RecordError(f"There is no run '{run}' in '{results}'{_nearest(name, folders)}.")
+    if len(found) > 1:
+        raise RecordError(f"'{run}' could be any of the runs {', '.join(found)}; name more of it.")
+    numbered = [
+        (int(match["seed"]), int(match["run"] or 1), path)
+        for path in (root / found[0]).glob("seed-*.npz")
+        if (match := _FILE.fullmatch(path.name))
+    ]
+    seeds = sorted({each for each, _, _ in numbered})
+    if not seeds:
+        raise RecordError(f"Run '{found[0]}' has no policies: it failed, or was made before they were kept.")
+    wanted = seeds[0] if seed is None else seed
+    if wanted not in seeds:
+        raise RecordError(
+            f"Run '{found[0]}' has no policy of seed {wanted}; it has those of {', '.join(map(str, seeds))}."
+        )
+    return max((number, path) for each, number, path in numbered if each == wanted)[1]
+
+
+def _run_of(root: Path, run: str) -> str:
+    """`run` without the results folder before it and a file's name after it."""
+    path = Path(run)
+    for base in (root, root.parent / "report"):
+        try:
+            path = path.resolve().relative_to(base.resolve())
+            break
+        except ValueError:
+            continue
+    return (path.parent if path.suffix in (".json", ".npz") else path).as_posix()
+
+
+def _nearest(name: str, folders: set[str]) -> str:
+    by_end = {end: folder for folder in sorted(folders) for end in (folder, folder.rpartition("/")[2])}
+    near = difflib.get_close_matches(name, by_end, n=3, cutoff=0.4)
+    names = list(dict.fromkeys(by_end[each] for each in near)) or sorted(folders)[:3]
+    return f"; the nearest: {', '.join(names)}" if names else "; no run has been recorded there"

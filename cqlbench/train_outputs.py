@@ -1,0 +1,126 @@
+"""What a run leaves behind apart from its records: logs while it trains, policies when it has."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+from torchrl.record.loggers import Logger
+from torchrl.record.loggers.utils import get_logger
+
+from cqlbench.compose import as_dict
+from cqlbench.data.buffer import Dataset
+from cqlbench.errors import ConfigError
+from cqlbench.evaluation.evaluator import Evaluator
+from cqlbench.plan import Plan
+from cqlbench.records.from_run import dataset_id
+from cqlbench.records.policy import SavedPolicy
+from cqlbench.records.schema import Record, RecordKey, config_hash
+from cqlbench.records.store import RecordStore, run_folder
+from cqlbench.training.engine import Engine
+from cqlbench.training.trainer import CQLTrainer
+from cqlbench.training.trainer_config import make_cql_trainer
+
+
+def make_trainer(plan: Plan, engine: Engine, dataset: Dataset, console: Console) -> CQLTrainer:
+    """The trainer that the plan's `trainer` settings describe.
+
+    Raises:
+        ConfigError: an unknown logger, or one whose package is missing.
+    """
+    settings = as_dict(plan.config.trainer)
+    logger = open_logger(settings["logger"], logs_folder(plan, dataset))
+    if logger is not None:
+        console.print(Text(f"Log      {settings['logger']}, in {logger.log_dir}"), soft_wrap=True)
+    given = {"engine": engine, "offline_steps": plan.config.budget.steps, "logger": logger}
+    trainer = make_cql_trainer(**settings | given)
+    if logger is not None and hasattr(logger.experiment, "flush"):
+        trainer.register_op("shutdown", logger.experiment.flush)  # TensorBoard writes every two minutes
+    return trainer
+
+
+def logs_folder(plan: Plan, dataset: Dataset) -> Path:
+    """`<results>/logs/` and the run's folder, as its records have it under `runs/`."""
+    algorithm, budget, digest = (
+        plan.config.algorithm.name,
+        plan.config.budget.name,
+        config_hash(plan.identity),
+    )
+    key = RecordKey(dataset_id(dataset, plan.resolution), algorithm, budget, digest, plan.config.seeds[0])
+    return Path(plan.config.results) / "logs" / run_folder(key)
+
+
+def open_logger(name: str | None, folder: Path) -> Logger | None:
+    """One of `LOGGERS`, or `None`; it writes to a new folder `run-<n>` under `folder`.
+
+    Raises:
+        ConfigError: its package is missing, or the folder cannot be written.
+    """
+    if name in (None, "none"):
+        return None
+    number = next(n for n in itertools.count(1) if not (folder / f"run-{n}").exists())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return get_logger(name, logger_name=str(folder), experiment_name=f"run-{number}")
+    except ImportError as error:
+        raise ConfigError(
+            f"The logger '{name}' needs a package that is not here: pip install {name}."
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"Logs cannot be written to '{folder}' ({error.strerror or error}).") from error
+
+
+def log_evaluations(evaluator: Evaluator) -> None:
+    """Have the trainer log each evaluation's mean return and score, over seeds and episodes."""
+    logged = 0
+
+    def log() -> None:
+        nonlocal logged
+        trainer = evaluator.trainer
+        if trainer.logger is None:
+            return
+        for point in evaluator.history[logged:]:
+            returns = None if point.rollout is None else point.rollout.returns
+            for name, values in (("return", returns), ("score", point.scores)):
+                if values is not None and np.isfinite(values).any():
+                    trainer.logger.log_scalar(
+                        f"evaluation/{name}", float(np.nanmean(values)), step=point.step
+                    )
+        logged = len(evaluator.history)
+
+    evaluator.trainer.register_op("post_steps", log)
+
+
+def keep_policies(
+    store: RecordStore, records: Sequence[Record], evaluator: Evaluator, console: Console
+) -> None:
+    """Write the final policy of each finished seed beside its record, and say how the run is called.
+
+    Args:
+        store: where the records are filed already.
+        records: one per seed, in the order of the seed batch.
+        evaluator: the run's.
+        console: where the run's name goes.
+
+    Raises:
+        RecordError: a file cannot be written.
+    """
+    run, spec = run_folder(records[0].key), evaluator.spec
+    for position, record in enumerate(records):
+        if record.status != "finished":
+            continue
+        notes = {
+            "run": run,
+            "seed": record.seed,
+            "step": evaluator.trainer.gradient_steps,
+            "dataset": record.dataset.id,
+            "config": record.config,
+            "environment": None if spec is None else as_dict(spec),
+            "score_min": evaluator.score_min,
+            "score_max": evaluator.score_max,
+        }
+        policy = SavedPolicy(evaluator.trainer.engine.policy(position), notes)
+        policy.save(store.path_of(record).with_suffix(".npz"))
+    console.print(Text(f"Run      {run}"), soft_wrap=True)

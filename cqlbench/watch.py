@@ -1,0 +1,138 @@
+"""`cqlbench watch`: an episode of a run's policy, as a video."""
+
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from cqlbench import atomic
+from cqlbench.errors import ConfigError, UserError
+from cqlbench.evaluation.scores import normalized_score
+from cqlbench.policy_export import Policy, keys_of, policy_of
+from cqlbench.records.policy import SavedPolicy
+from cqlbench.seeding import Purpose, environment_seeds
+
+_KEYS = ("run", "seed", "results", "video", "episode")
+_SUFFIXES = (".mp4", ".gif")
+_FRAMES_PER_SECOND = 30
+
+
+def from_words(words: list[str]) -> Path:
+    """Render the episode that `run=`, `seed=`, `results=`, `episode=` and `video=` name.
+
+    Returns:
+        The video.
+
+    Raises:
+        UserError: a word that is none of these, no such run, no environment, no renderer, no encoder.
+    """
+    values = keys_of(words, "watch", _KEYS)
+    path = Path(values.get("video", ""))
+    if path.suffix not in _SUFFIXES:
+        raise ConfigError(
+            f"Name the video, for instance video=out.mp4; it may end in {' or '.join(_SUFFIXES)}."
+        )
+    episode = values.get("episode", "0")
+    if not episode.isdigit():
+        raise ConfigError(f"episode={episode} must be a whole number.")
+    saved = policy_of(values)
+    steps, total = record_episode(saved, path, int(episode))
+    score = ""
+    if saved.notes["score_min"] is not None and saved.notes["score_max"] is not None:
+        score = f", score {normalized_score(total, saved.notes['score_min'], saved.notes['score_max']):.1f}"
+    print(f"Video    {path}: {steps} steps, return {total:.1f}{score}")  # noqa: T201  (the command's output)
+    return path
+
+
+def record_episode(saved: SavedPolicy, path: Path, episode: int = 0) -> tuple[int, float]:
+    """Play one episode and write it to `path`, whole or not at all.
+
+    Args:
+        saved: who plays.
+        path: a new or old `.mp4` or `.gif`.
+        episode: its number; it starts as the one of that number in the first evaluation on gymnasium does.
+
+    Returns:
+        Its steps and its undiscounted return.
+
+    Raises:
+        UserError: no environment is known, or it cannot be rendered or encoded here.
+    """
+    environment = _rendered(saved)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder) / path.name
+            seed = environment_seeds(saved.notes["seed"], Purpose.EVALUATION, episode + 1, 0)[episode]
+            with _writer(whole, environment.metadata.get("render_fps")) as writer:
+                outcome = _play(environment, Policy(saved), int(seed), writer)
+            atomic.replace(path, whole.read_bytes())
+    except OSError as error:
+        raise UserError(f"The video '{path}' cannot be written ({error.strerror or error}).") from error
+    finally:
+        environment.close()
+    return outcome
+
+
+def _rendered(saved: SavedPolicy) -> gymnasium.Env[Any, Any]:
+    spec = saved.notes["environment"]
+    if spec is None:
+        raise UserError(
+            f"Nothing can be watched: the card of '{saved.notes['dataset']}' names no environment."
+        )
+    limit = {} if spec["max_episode_steps"] is None else {"max_episode_steps": spec["max_episode_steps"]}
+    if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
+        os.environ.setdefault("MUJOCO_GL", "egl")  # gymnasium would open a window
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # superseded ids are the published protocol's
+            environment = gymnasium.make(
+                spec["id"], render_mode="rgb_array", disable_env_checker=True, **limit, **spec["kwargs"]
+            )
+            environment.reset(seed=0)
+            environment.render()
+    except Exception as error:  # every graphics library fails in a way of its own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UserError(
+            f"'{spec['id']}' cannot be rendered here ({reason}); MuJoCo needs a display, MUJOCO_GL=egl "
+            "with a graphics driver, or MUJOCO_GL=osmesa with libosmesa6."
+        ) from error
+    return environment
+
+
+def _writer(path: Path, frames_per_second: int | None) -> Any:
+    import imageio.v2 as imageio
+
+    rate = frames_per_second or _FRAMES_PER_SECOND
+    try:
+        if path.suffix == ".gif":
+            return imageio.get_writer(path, duration=1000 / rate)
+        return imageio.get_writer(path, format="FFMPEG", fps=rate, macro_block_size=2)
+    except ImportError as error:
+        raise UserError(
+            "An mp4 needs imageio-ffmpeg: pip install 'cqlbench[video]'; a .gif needs nothing."
+        ) from error
+
+
+def _play(environment: gymnasium.Env[Any, Any], policy: Policy, seed: int, writer: Any) -> tuple[int, float]:
+    space = environment.action_space
+    observation, _ = environment.reset(seed=seed)
+    steps, total, ended = 0, 0.0, False
+    writer.append_data(environment.render())
+    while not ended:
+        with torch.no_grad():
+            action = policy(torch.as_tensor(np.asarray(observation, np.float32)[None]))[0].numpy()
+        taken = (
+            int(space.start) + int(action.argmax())
+            if isinstance(space, gymnasium.spaces.Discrete)
+            else np.clip(action, space.low, space.high)  # type: ignore[attr-defined]
+        )
+        observation, reward, terminated, truncated, _ = environment.step(taken)
+        steps, total, ended = steps + 1, total + float(reward), terminated or truncated
+        writer.append_data(environment.render())
+    return steps, total
