@@ -81,6 +81,16 @@ def test_a_leap_over_several_tenths_is_one_line(stderr) -> None:
     ]
 
 
+def test_work_of_an_earlier_time_does_not_count_in_the_rate(stderr) -> None:
+    shown = stderr(io.StringIO())
+    clock = Clock()
+    with Progress(4_000, title="training", unit="step", done=2_500, clock=clock) as progress:
+        progress.update(2_500)
+        clock.now += 4.0
+        progress.update(3_000)
+    assert shown.getvalue() == "training: 3,000/4,000 steps, 125 steps/s, 8 s left\n"
+
+
 def test_a_bar_on_a_terminal_with_title_note_and_rate(stderr) -> None:
     shown = stderr(Terminal())
     with Progress(60, title="embedded/toy-v0", unit="row") as progress:

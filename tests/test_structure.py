@@ -27,10 +27,11 @@ LEAVES = (
     "paths",
     "progress",
     "errors",
+    "stopping",
 )
 WIRING = (
-    "plan", "speed", "cli", "runner", "behaviour_recipe", "policy_evaluation", "policy_family",
-    "data_collect", "train_command", "train_outputs", "policy_export", "watch",
+    "plan", "speed", "cli", "runner", "resume", "behaviour_recipe", "policy_evaluation", "policy_family",
+    "data_collect", "data_check", "data_command", "train_command", "train_outputs", "policy_export", "watch",
 )  # fmt: skip
 
 MODULE_LINES = 400

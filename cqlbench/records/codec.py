@@ -19,6 +19,9 @@ def to_json(record: Record) -> str:
     """
     # The version first, so that a reader of the raw file meets it first.
     content = {"schema_version": record.schema_version} | dataclasses.asdict(record)
+    for name in _left_out(Record):
+        if not content[name]:
+            del content[name]
     lines = []
     for name, value in content.items():
         if name in ("evaluations", "diagnostics") and value:
@@ -88,12 +91,18 @@ def _decode_fields(value: Any, expected: type, where: str) -> Any:
         raise ValueError(f"'{where}' is {_shorten(value)}, and an object was expected")  # noqa: TRY004
     hints = typing.get_type_hints(expected)
     owner = f"'{where}'" if where else "it"
-    if missing := sorted(hints.keys() - value.keys()):
+    if missing := sorted(hints.keys() - value.keys() - _left_out(expected)):
         raise ValueError(f"{owner} lacks {', '.join(missing)}")
     if unknown := sorted(value.keys() - hints.keys()):
         raise ValueError(f"{owner} has unknown fields: {', '.join(unknown)}")
     prefix = f"{where}." if where else ""
-    return expected(**{name: _decode(value[name], hint, prefix + name) for name, hint in hints.items()})
+    given = {name: hint for name, hint in hints.items() if name in value}
+    return expected(**{name: _decode(value[name], hint, prefix + name) for name, hint in given.items()})
+
+
+def _left_out(of: type) -> set[str]:
+    """Fields that are not written where they are empty: younger than records that must stay readable."""
+    return {field.name for field in dataclasses.fields(of) if field.metadata.get("left_out")}
 
 
 def _dumps(value: Any) -> str:

@@ -92,8 +92,7 @@ def records_of(
                 ),
                 throughput=throughput,
                 status="failed" if reason else "finished",
-                reason=reason
-                or (None if protocol else "Not evaluated: the dataset's card names no environment."),
+                reason=reason or (None if protocol else evaluator.unplayed_because),
                 **origin,
             )
         )
@@ -174,7 +173,7 @@ def _protocol(evaluator: Evaluator, resolution: Resolution) -> EvaluationProtoco
         max_episode_steps=spec.max_episode_steps,
         score_min=evaluator.score_min,
         score_max=evaluator.score_max,
-        endpoints_source=resolution.card.endpoints_source,
+        endpoints_source=resolution.card.endpoints_source or resolution.card.endpoints_missing_because,
     )
 
 

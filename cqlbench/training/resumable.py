@@ -1,7 +1,7 @@
 """A torchrl trainer that loses nothing when it is saved: what its future depends on, and where it is put."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,6 +35,7 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
     _engine: Engine | None
     _stream: GlobalStream
     _update_policy: UpdateWeights
+    _seconds: Callable[[], float]
     _reporter: Reporter
     _last_save: int
     _stop_training: bool
@@ -121,6 +122,7 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
             "_last_log": dict(self._last_log),
             "_reporter": self._reporter.state_dict(),
             "_stream": self._stream.state_dict(),
+            "train_seconds": self._seconds(),
         }
 
     def _set_state(self, state: Mapping[str, Any]) -> None:

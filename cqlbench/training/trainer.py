@@ -146,6 +146,7 @@ class CQLTrainer(ResumableTrainer):
         self._last_log: dict[str, int] = {}
         self._optim_count = self.collected_frames = self._last_save = 0
         self.train_seconds = 0.0
+        self._since: float | None = None
 
     def _register_own_hooks(self, loss: Loss | None) -> None:
         if self.replay_buffer is not None and self._engine is None:
@@ -291,7 +292,7 @@ class CQLTrainer(ResumableTrainer):
         Returns:
             The last batch trained on, where there is one to show.
         """
-        start = time.perf_counter()
+        self._since = time.perf_counter()
         offline, per_batch = self._optim_count < self.offline_steps, self.optim_steps_per_batch
         begun = self._optim_count % per_batch if offline else 0  # in a trainer that was stopped within it
         end = self._optim_count - begun + per_batch
@@ -317,8 +318,12 @@ class CQLTrainer(ResumableTrainer):
             self._reporter.report(sub_batch)
         if self._engine is not None:
             self._engine.synchronize()
-        self.train_seconds += time.perf_counter() - start
+        self.train_seconds, self._since = self._seconds(), None
         return sub_batch
+
+    def _seconds(self) -> float:
+        running = 0.0 if self._since is None else time.perf_counter() - self._since
+        return self.train_seconds + running
 
     def _gradient_step(
         self, batch: TensorDictBase | None, at_most: int
@@ -327,14 +332,14 @@ class CQLTrainer(ResumableTrainer):
         sub_batch = None if self._engine is not None else self._process_optim_batch_hook(batch)
         losses = self.optimization_stepper.step(self, sub_batch, at_most)
         self._optim_count += self.optimization_stepper.taken
-        self._post_optim_hook()
-        if sub_batch is not None:
-            self._post_optim_log(sub_batch)
         if self._engine is None:
             self._reporter.add(losses)
         if self._optim_count <= self.offline_steps:
             self._reporter.report(sub_batch)
             self._reporter.progress.update(self._optim_count)
+        self._post_optim_hook()  # after the report, so that a state saved in a hook goes on after it
+        if sub_batch is not None:
+            self._post_optim_log(sub_batch)
         return sub_batch, losses
 
     def show(self, text: str) -> None:

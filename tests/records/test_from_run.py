@@ -26,7 +26,14 @@ def _evaluator():
     engine = SimpleNamespace(seeds=(0, 1), config=CQLConfig())
     trainer = SimpleNamespace(engine=engine, gradient_steps=6, train_seconds=2.0)
     point = Checkpointed(6, None, None, {"td_loss": [1.0, 2.0]}, [True, True], 3.0)
-    return SimpleNamespace(trainer=trainer, history=[point], spec=None, seconds=0.0, episodes=2)
+    return SimpleNamespace(
+        trainer=trainer,
+        history=[point],
+        spec=None,
+        seconds=0.0,
+        episodes=2,
+        unplayed_because="Not evaluated.",
+    )
 
 
 def _records(name, budget=BUDGET, arguments=(), **options):

@@ -442,6 +442,36 @@ def test_request_stop_is_honoured_at_the_next_boundary(make_engine) -> None:
     assert trainer.stop_reason == "enough"
 
 
+def test_a_trainer_goes_on_from_the_middle_of_an_iteration(make_engine) -> None:
+    boundaries: list[int] = []
+
+    def trainer() -> CQLTrainer:
+        made = CQLTrainer(
+            engine=make_engine(), offline_steps=25, optim_steps_per_batch=10, progress_bar=False
+        )
+        made.register_op("post_steps", lambda: boundaries.append(made.gradient_steps))
+        return made
+
+    def stop_at_13() -> None:
+        if first.gradient_steps == 13:
+            raise KeyboardInterrupt
+
+    whole, first, second = trainer(), trainer(), trainer()
+    whole.train()
+    boundaries.clear()
+    first.register_op("post_optim", stop_at_13)
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    state = first.state_dict()
+    assert state["state"]["train_seconds"] > first.train_seconds
+    second.load_state_dict(state)
+    second.train()
+    assert boundaries == [10, 20, 25]
+    assert second.gradient_steps == 25
+    assert second.train_seconds > state["state"]["train_seconds"]
+    assert all(map(torch.equal, whole.engine.state.tensors(), second.engine.state.tensors()))
+
+
 def test_request_stop_saves_and_the_reason_is_in_the_file(make_loss, make_buffer, tmp_path) -> None:
     trainer = offline(make_loss(), make_buffer(), save_trainer_file=tmp_path / "t.pt")
     trainer.register_op("post_optim", lambda: trainer.request_stop("enough") if trainer.clock == 3 else None)
