@@ -5,8 +5,6 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from torch import Tensor
-from torchrl.data import TensorDictReplayBuffer
 
 from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.data.buffer import Dataset
@@ -106,25 +104,7 @@ def make_engine(plan: Plan, dataset: Dataset) -> Engine:
         low, high = torch.full(sizes, card.action_low), torch.full(sizes, card.action_high)
         actions = ActionBox.from_bounds(low, high)
     buffer = dataset.replay_buffer(algorithm.batch_size)
-    return Engine(algorithm, columns(buffer), normalizer, rewards, actions, plan.config.seeds, plan.device)
-
-
-def columns(buffer: TensorDictReplayBuffer) -> Columns:
-    """All rows of a replay buffer, without a copy where its storage is memory-mapped."""
-    rows = buffer.storage[:]
-
-    def column(*key: str) -> Tensor:
-        # A plain view of the mapped pages: the tensor subclass costs microseconds at every operation.
-        mapped: Tensor = rows.get(key)
-        return mapped.as_subclass(Tensor)
-
-    return Columns(
-        observations=column("observation"),
-        actions=column("action"),
-        rewards=column("next", "reward").flatten(),
-        next_observations=column("next", "observation"),
-        terminated=column("next", "terminated").flatten(),
-    )
+    return Engine(algorithm, Columns.of(buffer), normalizer, rewards, actions, plan.config.seeds, plan.device)
 
 
 def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Console, done: int = 0) -> None:
