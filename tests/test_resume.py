@@ -112,6 +112,15 @@ def test_the_same_command_goes_on_after_a_signal_and_says_so(world, bench, whole
     assert [path.name for path in (world / "results").rglob("checkpoints*")] == []
 
 
+def test_a_resumed_run_logs_its_own_evaluations(world, bench, at_step) -> None:
+    at_step(5, terminate)
+    assert bench(*RUN, "logger=csv")[0] == 143
+    assert bench(*RUN, "logger=csv")[0] == 0
+    logs = sorted((world / "results" / "logs").rglob("evaluation/return.csv"))
+    steps = [[int(line.split(",")[0]) for line in log.read_text().splitlines()] for log in logs]
+    assert steps == [[3], [6, 9]]
+
+
 def test_an_impatient_second_ctrl_c_saves_no_half_taken_step(world, bench, at_step) -> None:
     def press_twice() -> None:
         signal.raise_signal(signal.SIGINT)

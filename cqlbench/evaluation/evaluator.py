@@ -54,6 +54,7 @@ class Evaluator:
         began: when the run began, on the clock of `time.perf_counter`; by default, now.
         check: called at every step of the environments; what it raises breaks the evaluation off, without a
             trace in the history.
+        loaded: entries of the history that are an earlier process's.
     """
 
     trainer: CQLTrainer
@@ -67,6 +68,7 @@ class Evaluator:
     unplayed_because: str = "Not evaluated: the dataset's card names no environment."
     began: float = field(default_factory=time.perf_counter)
     check: Callable[[], None] = lambda: None
+    loaded: int = 0
 
     def __call__(self) -> None:
         """Evaluate if it is time to and has not been done."""
@@ -86,6 +88,7 @@ class Evaluator:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave: the seconds of the run then count as if it had begun earlier."""
         self.history[:] = [_checkpointed(point) for point in state["history"]]
+        self.loaded = len(self.history)
         self.seconds = state["seconds"]
         self.began -= state["run_seconds"]
         self._after_evaluation()
