@@ -46,7 +46,7 @@ def import_dataset(path: Path, card: Card) -> Dataset:
     if not problem and (not _ID.fullmatch(card.id) or "--" in card.id):
         problem = "may hold letters, digits, and . _ - between slashes, but no '--'."
     if problem:
-        raise DatasetError(f"No import can be called '{card.id}': an id {problem}")
+        raise DatasetError(f"No import can be called '{card.id}': it {problem}")
     if kind(path) is None:
         raise DatasetError(f"There is no file or folder {path}; check the path.")
     path = path.resolve()
@@ -62,7 +62,8 @@ def import_dataset(path: Path, card: Card) -> Dataset:
             card,
             environment=played.spec,
             max_episode_steps=limit,
-            **({} if discrete else {"action_low": played.low, "action_high": played.high}),
+            action_low=card.action_low if discrete else played.low,
+            action_high=card.action_high if discrete else played.high,
         )
     elif kind(path) == "folder":
         low, high = action_bounds(path) or (card.action_low, card.action_high)

@@ -107,7 +107,7 @@ def test_what_was_stated_is_not_changed(tmp_path, make_episodes, write_d4rl):
 @pytest.mark.parametrize("name", ["robot", "my/robot", "d4rl/robot-v0", "my/a--b-v0", "my/ö!-v0"])
 def test_malformed_ids(tmp_path, make_episodes, write_d4rl, name):
     path = write_d4rl(tmp_path / "a.hdf5", make_episodes())
-    with pytest.raises(DatasetError, match=f"No import can be called '{name}': an id m"):
+    with pytest.raises(DatasetError, match=f"No import can be called '{name}': it m"):
         import_dataset(path, Card(id=name, source="imported"))
 
 
