@@ -12,7 +12,8 @@ class Server(http.server.ThreadingHTTPServer):
     Attributes:
         tricks: one dictionary per coming answer; then it behaves. Keys: `status`, `redirect` (instead of the
             file), `cut` (bytes after which the connection closes), `stall` (it goes silent there instead),
-            `silent` (from the start), `length` (Content-Length given; `None`: none), `start` (where a range really starts).
+            `silent` (from the start), `length` (Content-Length given; `None`: none),
+            `start` (where a range really starts).
         asked: (path, Range, If-Range) of every request.
         resumes: whether it knows ranges.
         tag: ETag; empty: none.
