@@ -40,6 +40,7 @@ def test_totals_must_not_be_negative(make_engine, name) -> None:
         ({"loss_module": 3}, "must be callable"),
         ({"replay_buffer": None}, "needs a 'replay_buffer'"),
         ({"clip_norm": 0.0}, "'clip_norm' is 0.0"),
+        ({"clip_norm": "1"}, "'clip_norm' is '1'"),
         ({"checkpoint_rotation": "r"}, "'checkpoint_rotation' needs a 'checkpoint'"),
         ({"checkpoint": Checkpoint()}, "'checkpoint' needs a place"),
         ({"checkpoint_metadata": dict}, "needs a 'checkpoint_rotation'"),
