@@ -90,6 +90,10 @@ def _wrong_loss(given: Mapping[str, Any]) -> list[tuple[bool, str]]:
             any(isinstance(s, bool) or not isinstance(s, int | None) for s in numbers),
             f"'seed' is {seed!r}, but must be a whole number or a sequence of them.",
         ),
+        (
+            any(isinstance(s, int) and not 0 <= s < 2**63 for s in numbers),
+            f"'seed' is {seed!r}, but seeds lie between 0 and 2**63 - 1.",
+        ),
         (several and not (seed and len(set(seed)) == len(seed)), f"'seed' is {seed}: list each seed once."),
         (
             several and bool(only_one),

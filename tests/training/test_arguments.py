@@ -41,6 +41,8 @@ def test_totals_must_not_be_negative(make_engine, name) -> None:
         ({"replay_buffer": None}, "needs a 'replay_buffer'"),
         ({"clip_norm": 0.0}, "'clip_norm' is 0.0"),
         ({"clip_norm": "1"}, "'clip_norm' is '1'"),
+        ({"seed": [-1, 0]}, "seeds lie between 0 and"),
+        ({"seed": 2**70}, "seeds lie between 0 and"),
         ({"checkpoint_rotation": "r"}, "'checkpoint_rotation' needs a 'checkpoint'"),
         ({"checkpoint": Checkpoint()}, "'checkpoint' needs a place"),
         ({"checkpoint_metadata": dict}, "needs a 'checkpoint_rotation'"),
