@@ -86,7 +86,7 @@ def test_discrete_actions_have_their_environment(tmp_path, make_episodes, write_
         "env_spec": json.dumps({"id": "CartPole-v1", "max_episode_steps": 500}),
     }
     (folder / "data" / "metadata.json").write_text(json.dumps(facts))
-    environment = recorded_environment(folder)
+    environment, _ = recorded_environment(folder)
     assert environment == EnvironmentSpec("CartPole-v1", 500)
     import_dataset(folder, Card(id="my/cart-v0", source="imported", environment=environment))
     card = cards.load_card("my/cart-v0")
