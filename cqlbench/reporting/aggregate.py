@@ -5,7 +5,7 @@ of few seeds is too narrow: simulated with normal scores, its 95 % interval cove
 with three seeds and in 83 % with five. Student's covers it in 95 %.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -183,7 +183,7 @@ def check_poolable(records: Sequence[Record]) -> None:
         "dataset": lambda record: record.dataset.id,
         "algorithm": lambda record: record.algorithm,
         "budget": lambda record: asdict(record.budget),
-        "config hash": lambda record: record.config_hash,
+        "config": lambda record: record.config,
         "dataset content hash": lambda record: record.dataset.content_hash,
         "protocol": lambda record: None if record.protocol is None else asdict(record.protocol),
     }
@@ -195,7 +195,7 @@ def check_poolable(records: Sequence[Record]) -> None:
             if value != expected:
                 raise PoolingError(
                     f"Seeds {first.seed} and {record.seed} of {first.dataset.id} cannot share a cell: "
-                    f"{_difference(name, expected, value)}."
+                    f"{difference(name, expected, value)}."
                 )
     seeds = [record.seed for record in records]
     twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
@@ -272,12 +272,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
-def _difference(name: str, first: Any, second: Any, inside: str = "") -> str:
-    if isinstance(first, dict) and isinstance(second, dict):
-        for part in first:
-            if first[part] != second.get(part):
-                return _difference(
-                    name, first[part], second.get(part), f"{inside}.{part}" if inside else part
-                )
+def difference(name: str, first: Any, second: Any) -> str:
+    """What differs between two values, of which the first differing part is told if they are mappings."""
+    inside = ""
+    while isinstance(first, Mapping) and isinstance(second, Mapping):
+        pairs = {part: (first.get(part, "none"), second.get(part, "none")) for part in (*first, *second)}
+        part = next(part for part, (ours, theirs) in pairs.items() if ours != theirs)
+        first, second = pairs[part]
+        inside = f"{inside}.{part}" if inside else part
     where = f"{name} ({inside})" if inside else name
     return f"their {where} differs, {first!r} against {second!r}"

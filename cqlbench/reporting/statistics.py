@@ -22,12 +22,14 @@ _AT_ONCE = 4_000_000
 
 def mean(scores: Scores) -> Floats:
     """Mean over datasets of each one's mean over seeds, `[...]`."""
-    return np.mean([each.mean(-1) for each in scores], axis=0)
+    averaged: Floats = np.mean([each.mean(-1) for each in scores], axis=0)
+    return averaged
 
 
 def median(scores: Scores) -> Floats:
     """Median over datasets of each one's mean over seeds, `[...]`."""
-    return np.median([each.mean(-1) for each in scores], axis=0)
+    middle: Floats = np.median([each.mean(-1) for each in scores], axis=0)
+    return middle
 
 
 def iqm(scores: Scores) -> Floats:
@@ -38,7 +40,8 @@ def iqm(scores: Scores) -> Floats:
     """
     runs = np.sort(np.concatenate(scores, axis=-1), axis=-1)
     cut = runs.shape[-1] // 4
-    return runs[..., cut : runs.shape[-1] - cut].mean(-1)
+    kept: Floats = runs[..., cut : runs.shape[-1] - cut].mean(-1)
+    return kept
 
 
 def optimality_gap(scores: Scores, target: float = 100.0) -> Floats:
@@ -64,14 +67,23 @@ def bootstrap_interval(
         samples: bootstrap samples.
         level: share of the samples' statistics inside the interval.
     """
-    found = np.concatenate(
-        [
-            statistic([each[generator.integers(len(each), size=(count, len(each)))] for each in scores])
-            for count in _blocks(samples, sum(map(len, scores)))
-        ]
-    )
-    low, high = _percentiles(found, level)
-    return float(low), float(high)
+    return bootstrap_intervals(scores, [statistic], generator, samples, level)[0]
+
+
+def bootstrap_intervals(
+    scores: Scores,
+    statistics: Sequence[Statistic],
+    generator: np.random.Generator,
+    samples: int = SAMPLES,
+    level: float = LEVEL,
+) -> list[tuple[float, float]]:
+    """`bootstrap_interval` of several statistics, all of the same bootstrap samples."""
+    found = []
+    for count in _blocks(samples, sum(map(len, scores))):
+        drawn = [each[generator.integers(len(each), size=(count, len(each)))] for each in scores]
+        found.append([statistic(drawn) for statistic in statistics])
+    ends = _percentiles(np.concatenate(found, axis=1).T, level)
+    return [(float(low), float(high)) for low, high in ends.T]
 
 
 def performance_profile(scores: Scores, thresholds: ArrayLike) -> Floats:
@@ -79,7 +91,7 @@ def performance_profile(scores: Scores, thresholds: ArrayLike) -> Floats:
 
     Datasets count alike, whatever their numbers of seeds.
     """
-    return np.mean([above.mean(0) for above in _above(scores, thresholds)], axis=0)
+    return mean([above.T for above in _above(scores, thresholds)])
 
 
 def performance_profile_interval(
