@@ -12,13 +12,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cqlbench.records.result import SeedResult
 from cqlbench.records.schema import Record
 from cqlbench.reporting import statistics
 from cqlbench.reporting.aggregate import (
     FEWEST_SEEDS,
     Floats,
     PoolingError,
-    SeedResult,
     Spread,
     Summary,
     difference,

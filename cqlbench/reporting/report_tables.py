@@ -20,8 +20,8 @@ def document(report: Report) -> Document:
     """The whole report in words and tables."""
     finished = sum(cell.score.count for cell in report.cells)
     title = (
-        f"{', '.join(report.algorithms)} on {_count(len(report.datasets), 'dataset')}, budget {report.budget}: "
-        f"{SELECTIONS[report.selection]} of {_count(finished, 'seed')}"
+        f"{', '.join(report.algorithms)} on {_count(len(report.datasets), 'dataset')}, "
+        f"budget {report.budget}: {SELECTIONS[report.selection]} of {_count(finished, 'seed')}"
     )
     return Document(title, tuple(_warnings(report)), tuple(grids(report).values()), tuple(_notes(report)))
 
@@ -87,8 +87,8 @@ def _scores(report: Report) -> Grid:
         values = (suite.estimates[name].value for suite in report.suites)
         rows.append((name.capitalize() if name.islower() else name, "", *map(number_text, values)))
     caption = (
-        f"Mean ± standard deviation over seeds of the {SELECTIONS[report.selection]}, 0-100 scale; in brackets, "
-        "finished of asked seeds where some are missing. Bold: the 95 % interval overlaps that of the "
+        f"Mean ± std over seeds of the {SELECTIONS[report.selection]}, 0-100 scale; in brackets, "
+        "scored of asked seeds where some are missing. Bold: the 95 % interval overlaps that of the "
         "highest mean. Behaviour: what made the data."
     )
     columns = ("Dataset", "Behaviour", *report.algorithms)
@@ -126,8 +126,8 @@ def _suite(report: Report) -> Grid:
         for suite in report.suites
     )
     caption = (
-        f"Over {_count(len(report.datasets), 'dataset')}; in brackets the 95 % interval of the stratified bootstrap. "
-        "Nothing is said of an algorithm that lacks a score of a dataset. Optimality gap: how far runs fall "
+        "In brackets the 95 % interval of the stratified bootstrap. Nothing is "
+        "said of an algorithm that lacks a score of a dataset. Optimality gap: how far runs fall "
         "short of 100; lower is better."
     )
     columns = ("Algorithm", "Datasets", "Runs", "Mean", "Median", "IQM", "Optimality gap")
@@ -151,7 +151,7 @@ def _published(algorithm: str, cells: Sequence[Cell], labels: dict[tuple[str, st
         rows.append((cell.dataset, spread_text(cell.score), *(text for pair in texts for text in pair)))
     columns = [column for source in sources for column in (source, "Difference")]
     caption = (
-        "Difference: ours less theirs ± the combined uncertainty (95 %, Welch), and whether it lies within it. "
+        "Ours less theirs ± the combined uncertainty (95 %, Welch's t), and whether it is inside. "
         "Their ± is as published, taken for a population deviation. Protocols by number: see below."
     )
     return Grid(f"{algorithm} beside published scores", ("Dataset", "Ours", *columns), tuple(rows), caption)
@@ -219,8 +219,8 @@ def _warnings(report: Report) -> Iterator[str]:
 def _notes(report: Report) -> Iterator[str]:
     yield (
         "± is the sample standard deviation over finished seeds (ddof = 1). Intervals of one dataset are "
-        "Student's t; those over datasets are the percentile interval of the stratified bootstrap, which draws "
-        f"seeds again within each dataset. Fewer than {FEWEST_SEEDS} seeds have no interval."
+        "Student's t; those over datasets are percentiles of the stratified bootstrap, which draws seeds "
+        f"again within each dataset. Fewer than {FEWEST_SEEDS} seeds have no interval."
     )
     protocols = {_environment(summary.lead.protocol) for summary in report.summaries if summary.lead.protocol}
     yield from sorted(protocols)
@@ -245,8 +245,8 @@ def _cell_line(report: Report, cell: Cell) -> tuple[Any, ...]:
     score: Spread = cell.score
     lead = cell.summary.lead if cell.summary else None
     return (
-        cell.dataset, cell.algorithm, report.selection, report.budget, cell_status(cell), score.count, cell.asked,
-        score.mean, score.std, score.low, score.high, cell.best,
+        cell.dataset, cell.algorithm, report.selection, report.budget, cell_status(cell),
+        score.count, cell.asked, score.mean, score.std, score.low, score.high, cell.best,
         None if cell.summary is None else not cell.summary.incomparable_because,
         lead and f"{lead.budget.name}-{lead.config_hash}",
     )  # fmt: skip

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
+from cqlbench.records.result import LATE_EVALUATIONS, SeedResult
 from cqlbench.records.schema import EvaluationProtocol, Record
 from cqlbench.reporting import render
-from cqlbench.reporting.aggregate import FEWEST_SEEDS, LATE_EVALUATIONS, SeedResult, Spread, Summary
+from cqlbench.reporting.aggregate import FEWEST_SEEDS, Spread, Summary
 from cqlbench.reporting.render import Document, Grid
 
 ABSENT = "–"
