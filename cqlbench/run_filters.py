@@ -32,7 +32,7 @@ def choose(lines: Sequence[Line], values: Mapping[str, str]) -> list[Line]:
     """The lines that pass the filters.
 
     `dataset=` is a full id, a short name, or a pattern of an id (`embedded/*`); `config=` the beginning of a
-    config hash; `since=` and `until=` are days or times (UTC unless said), and a day is in with all its hours.
+    config hash; `since=` and `until=` are days or times (UTC unless said), a day with all its hours.
 
     Raises:
         ConfigError: a date that is none.

@@ -28,7 +28,7 @@ from cqlbench.reporting.published import Comparison, Published, compare
 from cqlbench.seeding import Purpose, numpy_generator
 
 Selection = Literal["last", "best", "mean10"]
-SELECTIONS: Mapping[str, str] = {
+SELECTIONS: Mapping[Selection, str] = {
     "last": "last evaluation",
     "best": "best evaluation (oracle selection)",
     "mean10": "mean of the last ten evaluations",
