@@ -89,19 +89,24 @@ def _decode(value: Any, expected: Any, where: str) -> Any:
 def _decode_fields(value: Any, expected: type, where: str) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"'{where}' is {_shorten(value)}, and an object was expected")  # noqa: TRY004
-    hints = _hints(expected)
+    fields = _fields(expected)
     owner = f"'{where}'" if where else "it"
-    if missing := sorted(hints.keys() - value.keys()):
+    if missing := sorted(fields.keys() - value.keys()):
         raise ValueError(f"{owner} lacks {', '.join(missing)}")
-    if unknown := sorted(value.keys() - hints.keys()):
+    if unknown := sorted(value.keys() - fields.keys()):
         raise ValueError(f"{owner} has unknown fields: {', '.join(unknown)}")
     prefix = f"{where}." if where else ""
-    return expected(**{name: _decode(value[name], hint, prefix + name) for name, hint in hints.items()})
+    decoded = {
+        name: item if type(item := value[name]) in plain else _decode(item, hint, prefix + name)
+        for name, (hint, plain) in fields.items()
+    }
+    return expected(**decoded)
 
 
 @cache
-def _hints(expected: type) -> dict[str, Any]:
-    return typing.get_type_hints(expected)
+def _fields(expected: type) -> dict[str, tuple[Any, frozenset[type]]]:
+    """Field -> its type, and the plain types among it."""
+    return {name: (hint, _scalars(hint)) for name, hint in typing.get_type_hints(expected).items()}
 
 
 @cache

@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -211,6 +212,7 @@ def safe_path(name: str) -> str:
     return "/".join(map(safe_name, name.split("/")))
 
 
+@lru_cache(maxsize=4096)
 def safe_name(name: str) -> str:
     """A file name that stands for `name` alone; the end of a long one gives way to a digest of the whole."""
     encoded = quote(name, safe=" +,=@")

@@ -20,6 +20,7 @@ _PREAMBLE = r"""\documentclass{article}
 \usepackage[a4paper,margin=2cm]{geometry}
 \usepackage{booktabs}
 \usepackage{graphicx}
+\sloppy
 \begin{document}
 """
 
