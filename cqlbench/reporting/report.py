@@ -36,6 +36,8 @@ SELECTIONS: Mapping[Selection, str] = {
 _FIELDS = {"last": "last", "best": "best", "mean10": "late"}
 """Selection -> the field of `SeedResult` and `Summary` that holds its scores."""
 
+_CHOOSE = "choose with dataset=, algorithm=, budget=, config=, since= or until=."
+
 AGGREGATES: Mapping[str, statistics.Statistic] = {
     "mean": statistics.mean,
     "median": statistics.median,
@@ -187,11 +189,8 @@ def build_report(
         raise PoolingError("There are no records to report.")
     ordered = sorted(records, key=lambda record: record.key)
     runs = {
-        place: summarise(list(group))
-        for place, group in itertools.groupby(
-            sorted(ordered, key=lambda record: (record.dataset.id, record.algorithm)),
-            key=lambda record: (record.dataset.id, record.algorithm),
-        )
+        place: _cell(list(group))
+        for place, group in itertools.groupby(ordered, lambda record: (record.dataset.id, record.algorithm))
     }
     check_table(list(runs.values()))
     datasets = tuple(sorted({dataset for dataset, _ in runs}))
@@ -233,8 +232,7 @@ def check_table(summaries: Sequence[Summary]) -> None:
             if value != expected:
                 raise PoolingError(
                     f"{_name(first)} and {_name(summary)} cannot share a table: "
-                    f"{difference(kind, expected, value)}; choose with dataset=, algorithm=, budget=, "
-                    "config=, since= or until=."
+                    f"{difference(kind, expected, value)}; {_CHOOSE}"
                 )
 
 
@@ -290,6 +288,13 @@ _RULES: tuple[tuple[str, Callable[[Record], Any], Callable[[Record], Any]], ...]
     ("environment", _place, _simulator),
 )
 """What must agree, among which records, and where it is read. Coarse ones first: their sentence says most."""
+
+
+def _cell(records: Sequence[Record]) -> Summary:
+    try:
+        return summarise(records)
+    except PoolingError as error:
+        raise PoolingError(f"{str(error).rstrip('.')}; {_CHOOSE}") from error
 
 
 def _name(summary: Summary) -> str:
