@@ -105,6 +105,11 @@ class RecordStore:
         """Whether `key` has a finished record."""
         return any(record.status == "finished" for record in self.history(key))
 
+    def holds(self, record: Record) -> bool:
+        """Whether this very run of the record's key, told by when it began, is filed already."""
+        mine = (record.created_at, record.seed_batch)
+        return mine in [(other.created_at, other.seed_batch) for other in self.history(record.key)]
+
     def find(
         self,
         *,
