@@ -98,6 +98,12 @@ def test_a_folder_that_may_only_be_read_is_listed(store, record, monkeypatch):
     assert not (store.runs / ".index.json").exists()
 
 
+def test_a_folder_that_is_none_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RecordError, match="cannot be listed"):
+        lines_of(RecordStore(tmp_path / "file"))
+
+
 def test_no_folder_is_no_lines(tmp_path):
     assert lines_of(RecordStore(tmp_path / "none")) == []
 
