@@ -54,8 +54,9 @@ report keys:
   select=        which evaluations are scored: last, best (oracle) or mean10 [last]
   output=        folder for the tables [the results folder's report]
   results=       where the records are [results]
-  dataset=       an id, a short name or a pattern ('embedded/*'); algorithm=, budget=, config=: the same to
-  the letter, but config= may be the beginning of a config hash; since=, until=: days or times (UTC)
+  dataset=       ids, short names or patterns ('embedded/*'), with commas
+  algorithm=, budget=, config=   names, with commas; of a config hash the beginning will do
+  since=, until=   days or times (UTC)
 
 results keys:
   results=       where the records are [results]; list and export take report's dataset= to until=

@@ -1,6 +1,7 @@
 """`cqlbench results list|show|diff|export`: recorded runs found, shown, compared, handed to other tools."""
 
 import itertools
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -43,15 +44,18 @@ def results(words: Sequence[str], console: Console) -> None:
 def _list(words: Sequence[str], console: Console) -> None:
     values = values_of(words, "results list", ("results", *FILTERS))
     lines = counting_lines(_folder(values), values)
-    rows = [("Run", "Seeds", "Score", "Made (UTC)")]
+    rows = [("Run", "Seeds", "Score", "Return", "Made (UTC)")]
     for run, group in itertools.groupby(lines, key=lambda line: line.run):
         seeds = list(group)
-        scores = [line.result.last for line in seeds if line.result.status == "finished"]
-        score = spread([each for each in scores if each is not None])
+        finished = [line.result for line in seeds if line.result.status == "finished"]
+        score, value = (
+            tables.spread_text(spread([x for x in numbers if x is not None]))
+            for numbers in ([each.last for each in finished], [each.last_return for each in finished])
+        )
         states = [line.result.status for line in seeds]
         counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
         made = max(line.created_at for line in seeds)[:16].replace("T", " ")
-        rows.append((run, counts, tables.spread_text(score), made))
+        rows.append((run, counts, score, value, made))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -62,7 +66,7 @@ def _show(words: Sequence[str], console: Console) -> None:
     (run,), values = _named(words, "show", 1)
     summary = _summary(_folder(values), run)
     tables.show(summary, console)
-    console.print(Text(f"\nAgain    cqlbench {' '.join(summary.lead.command)}"), soft_wrap=True)
+    console.print(Text(f"\nAgain    {shlex.join(summary.lead.command)}"), soft_wrap=True)
 
 
 def _diff(words: Sequence[str], console: Console) -> None:

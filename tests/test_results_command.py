@@ -42,9 +42,9 @@ def test_list(say):
     status, text = say("list")
     lines = text.splitlines()
     assert status == 0
-    assert lines[0].split() == ["Run", "Seeds", "Score", "Made", "(UTC)"]
+    assert lines[0].split() == ["Run", "Seeds", "Score", "Return", "Made", "(UTC)"]
     (line,) = [line for line in lines if line.startswith(RUN)]
-    assert line.split("  ")[1:] == ["1 failed, 2 finished", "47.5 ± 0.0", "2026-11-22 08:00"]
+    assert line.split("  ")[1:] == ["1 failed, 2 finished", "47.5 ± 0.0", "1,526.8 ± 0.0", "2026-11-22 08:00"]
     assert len(lines) == 3
     assert len(say("list", "config=d85c")[1].splitlines()) == 2
 
@@ -53,7 +53,7 @@ def test_show(say):
     status, text = say("show", RUN)
     assert status == 0
     assert "2 of 3 seeds finished" in text
-    assert "Again    cqlbench" in text
+    assert "Again    cqlbench bench dataset=hopper-medium budget=quick 'seeds=[0,1,2]'" in text
     assert say("show", "quick-d85c60ab3617")[1] == text
 
 

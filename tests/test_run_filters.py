@@ -34,6 +34,7 @@ LINES = [
         (["algorithm=bc"], [2]),
         (["budget=quick", "config=d85c"], [0, 1]),
         (["config=ffff"], []),
+        (["config=ffff,d85c", "dataset=hopper-medium,minari/*", "algorithm=x,bc"], [2]),
         (["since=2026-11-21"], [0, 1]),
         (["until=2026-11-21"], [1, 2]),
         (["since=2026-11-22T08:00", "until=2026-11-22T08:00"], [0]),

@@ -222,16 +222,16 @@ def check_table(summaries: Sequence[Summary]) -> None:
         PoolingError: one sentence that says what differs, between which runs.
     """
     for kind, group_of, value_of in _RULES:
-        first_of: dict[Any, tuple[Summary, Any]] = {}
+        first_of: dict[Any, tuple[Record, Any]] = {}
         for summary in summaries:
             lead = summary.lead
             value = value_of(lead)
             if value is None:  # a run that was skipped early knows neither its data nor its protocol
                 continue
-            first, expected = first_of.setdefault(group_of(lead), (summary, value))
+            first, expected = first_of.setdefault(group_of(lead), (lead, value))
             if value != expected:
                 raise PoolingError(
-                    f"{_name(first)} and {_name(summary)} cannot share a table: "
+                    f"{_name(first)} and {_name(lead)} cannot share a table: "
                     f"{difference(kind, expected, value)}; {_CHOOSE}"
                 )
 
@@ -291,15 +291,24 @@ _RULES: tuple[tuple[str, Callable[[Record], Any], Callable[[Record], Any]], ...]
 
 
 def _cell(records: Sequence[Record]) -> Summary:
+    first = records[0]
+    for other in records:
+        if (other.key.budget, other.key.config_hash) != (first.key.budget, first.key.config_hash):
+            budgets = first.key.budget, other.key.budget
+            unlike = (
+                difference("config", first.config, other.config)
+                if budgets[0] == budgets[1]
+                else difference("budget", *budgets)
+            )
+            raise PoolingError(f"{_name(first)} and {_name(other)} cannot share a cell: {unlike}; {_CHOOSE}")
     try:
         return summarise(records)
     except PoolingError as error:
         raise PoolingError(f"{str(error).rstrip('.')}; {_CHOOSE}") from error
 
 
-def _name(summary: Summary) -> str:
-    lead = summary.lead
-    return f"{lead.algorithm} on {lead.dataset.id} ({lead.budget.name}-{lead.config_hash})"
+def _name(record: Record) -> str:
+    return f"{record.algorithm} on {record.dataset.id} ({record.budget.name}-{record.config_hash})"
 
 
 def _score(summary: Summary | None, selection: Selection) -> Spread:

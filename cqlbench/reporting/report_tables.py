@@ -99,6 +99,8 @@ def cell_text(cell: Cell) -> str:
     """A cell of the scores: the score, or why there is none."""
     if cell.summary is None:
         return "missing"
+    if cell_status(cell) == "no score":
+        return "no score"
     share = f" ({cell.score.count}/{cell.asked})" if cell.score.count < cell.asked else ""
     if cell.score.mean is None:
         return f"{cell_status(cell)}{share}"
@@ -191,12 +193,25 @@ def _runs(report: Report) -> Grid:
             f"{cell.score.count}/{cell.asked}",
             spread_text(cell.score),
             interval_text(cell.score.low, cell.score.high),
+            spread_text(cell.summary.last_return) if cell.summary else ABSENT,
             f"{cell.summary.lead.budget.name}-{cell.summary.lead.config_hash}" if cell.summary else ABSENT,
         )
         for cell in report.cells
     )
-    caption = f"95 % Student's t interval of the mean over seeds; none for fewer than {FEWEST_SEEDS} seeds."
-    columns = ("Dataset", "Algorithm", "Status", "Seeds", "Score ± std", "95 % interval", "Run")
+    caption = (
+        f"95 % Student's t interval of the mean over seeds; none for fewer than {FEWEST_SEEDS} seeds. "
+        "Return: of the last evaluation."
+    )
+    columns = (
+        "Dataset",
+        "Algorithm",
+        "Status",
+        "Seeds",
+        "Score ± std",
+        "95 % interval",
+        "Return ± std",
+        "Run",
+    )
     return Grid("Runs", columns, rows, caption, labels=3)
 
 

@@ -107,7 +107,7 @@ def test_best_is_told_by_overlap():
     [
         (lambda r: of(r, "embedded/ant-medium-v0"), "source differs, 'd4rl' against 'embedded'"),
         (lambda r: of(r, "d4rl/hopper-medium-v0"), "version differs"),
-        (lambda r: replace(r, budget=replace(r.budget, name="x")), r"budget \(name\) differs.*; choose with"),
+        (lambda r: replace(r, budget=replace(r.budget, name="x")), "budget differs, 'quick' against 'x'; "),
         (lambda r: of(r, algorithm="x", budget=replace(r.budget, evaluation_interval=7)), "interval"),
         (
             lambda r: replace(
@@ -149,6 +149,16 @@ def test_code_of_other_scores_is_refused(make_record):
     config = first.config | {"scores_version": 1}
     with pytest.raises(PoolingError, match="scores_version differs, 2 against 1"):
         build_report([replace(first, config=config, config_hash=config_hash(config)), other])
+
+
+def test_two_configurations_of_an_algorithm_are_refused(make_record):
+    first = make_record(0, [1.0])
+    config = first.config | {"algorithm": first.config["algorithm"] | {"proposals": 4}}
+    other = replace(make_record(0, [1.0]), config=config, config_hash=config_hash(config))
+    with pytest.raises(
+        PoolingError, match=r"config \(algorithm.proposals\) differs, (4 against 10|10 against 4)"
+    ):
+        build_report([first, other])
 
 
 def test_no_records_are_refused():
