@@ -10,10 +10,14 @@ Exit status: 0 done, 2 the user can put it right (one sentence on standard error
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import cqlbench
 from cqlbench import stopping
 from cqlbench.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _USAGE = """\
 usage: cqlbench VERB [key=value ...]
@@ -21,6 +25,8 @@ usage: cqlbench VERB [key=value ...]
 verbs:
   bench          train CQL on a dataset, evaluate, record and report it
   train          the same, and log it; 'cqlbench train --help' explains every setting
+  report         tables of recorded runs, beside published scores where they may stand there
+  results        list, show RUN, diff RUN1 RUN2 or export recorded runs
   export         write a run's policy as one file that runs without cqlbench
   watch          write a video of an episode of a run's policy
   data           list, fetch, check, show, import and collect datasets; 'cqlbench data' says more
@@ -47,6 +53,18 @@ train keys: those of bench, and
   trainer.*=     any other setting of the trainer, e.g. trainer.log_interval=100
   --print-config   print the composed settings and run nothing
   --multirun, -m   run every combination of values, e.g. -m algorithm.conservative_weight=1,5 seeds=0,1
+
+report keys:
+  select=        which evaluations are scored: last, best (oracle) or mean10 [last]
+  output=        folder for the tables [the results folder's report]
+  results=       where the records are [results]
+  dataset=       ids, short names or patterns ('embedded/*'), with commas
+  algorithm=, budget=, config=   names, with commas; of a config hash the beginning will do
+  since=, until=   days or times (UTC)
+
+results keys:
+  results=       where the records are [results]; list and export take report's dataset= to until=
+  output=        of export: the file, .csv or .parquet [results.csv]
 
 export keys:
   run=           the run as bench prints it, or its end (quick-1f2e3d4c5b6a)
@@ -162,6 +180,25 @@ def _watch(words: list[str]) -> None:
     from_words(words)
 
 
+def _report(words: list[str]) -> None:
+    from cqlbench.report_command import report
+
+    report(words, _table_console())
+
+
+def _results(words: list[str]) -> None:
+    from cqlbench.results_command import results
+
+    results(words, _table_console())
+
+
+def _table_console() -> "Console":
+    """A terminal has its width; a file or a pipe has room for wide tables."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
 def _data(words: list[str]) -> None:
     from rich.console import Console
 
@@ -187,6 +224,8 @@ def _train_policy(words: list[str]) -> None:
 _VERBS: dict[str, Callable[[list[str]], None]] = {
     "bench": _bench,
     "train": _train,
+    "report": _report,
+    "results": _results,
     "export": _export,
     "watch": _watch,
     "data": _data,

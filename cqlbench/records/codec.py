@@ -5,6 +5,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,11 +64,11 @@ def _check_version(content: Any) -> None:
 
 def _decode(value: Any, expected: Any, where: str) -> Any:
     """`value` as the annotated type `expected`; ValueError names the place `where` it does not fit."""
-    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
-    if expected is Any:
+    if type(value) in _scalars(expected) or expected is Any:
         return value
     if dataclasses.is_dataclass(expected):
         return _decode_fields(value, typing.cast("type", expected), where)
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
     if origin is types.UnionType:
         inner = next(argument for argument in arguments if argument is not types.NoneType)
         return None if value is None else _decode(value, inner, where)
@@ -76,11 +77,13 @@ def _decode(value: Any, expected: Any, where: str) -> Any:
             raise ValueError(f"'{where}' is {value!r}, not one of {', '.join(map(str, arguments))}")
         return value
     if origin is tuple and isinstance(value, list):
+        if set(map(type, value)) <= _scalars(arguments[0]):
+            return tuple(value)
         return tuple(_decode(item, arguments[0], f"{where}[{index}]") for index, item in enumerate(value))
     if origin is Mapping and isinstance(value, dict):
+        if set(map(type, value.values())) <= _scalars(arguments[1]):
+            return value
         return {name: _decode(item, arguments[1], f"{where}.{name}") for name, item in value.items()}
-    if type(value) is expected or (expected is float and type(value) is int):
-        return value
     names = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
     wanted = names.get(expected, {tuple: "a list", Mapping: "an object"}.get(origin, str(expected)))
     raise ValueError(f"'{where}' is {_shorten(value)}, and {wanted} was expected")
@@ -89,17 +92,42 @@ def _decode(value: Any, expected: Any, where: str) -> Any:
 def _decode_fields(value: Any, expected: type, where: str) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"'{where}' is {_shorten(value)}, and an object was expected")  # noqa: TRY004
-    hints = typing.get_type_hints(expected)
+    fields = _fields(expected)
     owner = f"'{where}'" if where else "it"
-    if missing := sorted(hints.keys() - value.keys() - _left_out(expected)):
+    if missing := sorted(fields.keys() - value.keys() - _left_out(expected)):
         raise ValueError(f"{owner} lacks {', '.join(missing)}")
-    if unknown := sorted(value.keys() - hints.keys()):
+    if unknown := sorted(value.keys() - fields.keys()):
         raise ValueError(f"{owner} has unknown fields: {', '.join(unknown)}")
     prefix = f"{where}." if where else ""
-    given = {name: hint for name, hint in hints.items() if name in value}
-    return expected(**{name: _decode(value[name], hint, prefix + name) for name, hint in given.items()})
+    decoded = {
+        name: item if type(item := value[name]) in plain else _decode(item, hint, prefix + name)
+        for name, (hint, plain) in fields.items()
+        if name in value
+    }
+    return expected(**decoded)
 
 
+@cache
+def _fields(expected: type) -> dict[str, tuple[Any, frozenset[type]]]:
+    """Field -> its type, and the plain types among it."""
+    return {name: (hint, _scalars(hint)) for name, hint in typing.get_type_hints(expected).items()}
+
+
+@cache
+def _scalars(expected: Any) -> frozenset[type]:
+    """The types of JSON's plain values that are fine where `expected` is asked for: most of a record."""
+    if typing.get_origin(expected) is types.UnionType:
+        return frozenset().union(*map(_scalars, typing.get_args(expected)))
+    return {
+        float: frozenset((float, int)),
+        int: frozenset((int,)),
+        str: frozenset((str,)),
+        bool: frozenset((bool,)),
+        types.NoneType: frozenset((types.NoneType,)),
+    }.get(expected, frozenset())
+
+
+@cache
 def _left_out(of: type) -> set[str]:
     """Fields that are not written where they are empty: younger than records that must stay readable."""
     return {field.name for field in dataclasses.fields(of) if field.metadata.get("left_out")}
