@@ -4,8 +4,8 @@
 
 `--key value` and `--key=value` mean the same as `key=value`.
 
-Exit status: 0 done, 2 the user can put it right (one sentence on standard error), 130 interrupted,
-143 terminated.
+Exit status: 0 done, 1 the gate found a regression, 2 the user can put it right (one sentence on standard
+error) or the gate cannot say, 130 interrupted, 143 terminated.
 """
 
 import sys
@@ -26,6 +26,8 @@ verbs:
   bench          train CQL on a dataset, evaluate, record and report it
   train          the same, and log it; 'cqlbench train --help' explains every setting
   report         tables of recorded runs, beside published scores where they may stand there
+  paper          run or resume a whole suite of datasets, and report it
+  gate           run a suite and compare it with its accepted baseline
   results        list, show RUN, diff RUN1 RUN2 or export recorded runs
   export         write a run's policy as one file that runs without cqlbench
   watch          write a video of an episode of a run's policy
@@ -61,6 +63,20 @@ report keys:
   dataset=       ids, short names or patterns ('embedded/*'), with commas
   algorithm=, budget=, config=   names, with commas; of a config hash the beginning will do
   since=, until=   days or times (UTC)
+
+paper keys: those of bench but dataset= and source=, and
+  suite=         a file of benchmarks/suite, which has its budget too
+  select=        as of report; the report goes to the results folder's report/<suite>
+
+gate keys: those of paper (select= [mean10]), and
+  baseline=      the accepted baseline [the results folder's baselines/<suite>.json]
+  accept=        true makes the baseline of this checkout's runs [false]
+  run=           false compares what is recorded and trains nothing [true: what this commit has not recorded]
+  margin=        a drop in points that is small enough [5]
+  level=         bootstrap probability above which a drop is sure [0.99]
+  throughput=    lowest ratio of gradient steps per second to the accepted ones; 0 asks for none [0.5]
+  output=        folder for gate.md and gate.xml [the results folder's report/gate-<suite>]
+  It exits with 0 for no regression, 1 for a regression, 2 if it cannot say.
 
 results keys:
   results=       where the records are [results]; list and export take report's dataset= to until=
@@ -113,14 +129,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         with stopping.at_once():
-            _VERBS[words[0]](key_value_words(words[1:]))
+            return _VERBS[words[0]](key_value_words(words[1:])) or 0
     except UserError as error:
         sys.stderr.write(f"cqlbench: {error}\n")
         return 2
     except stopping.Stopped as stopped:
         sys.stderr.write(f"\ncqlbench: {stopped}\n")
         return stopped.status
-    return 0
 
 
 def key_value_words(words: Sequence[str]) -> list[str]:
@@ -186,6 +201,18 @@ def _report(words: list[str]) -> None:
     report(words, _table_console())
 
 
+def _paper(words: list[str]) -> None:
+    from cqlbench.paper_command import paper
+
+    paper(words, _table_console())
+
+
+def _gate(words: list[str]) -> int:
+    from cqlbench.gate_command import gate
+
+    return gate(words, _table_console())
+
+
 def _results(words: list[str]) -> None:
     from cqlbench.results_command import results
 
@@ -221,10 +248,12 @@ def _train_policy(words: list[str]) -> None:
     from_words(words)
 
 
-_VERBS: dict[str, Callable[[list[str]], None]] = {
+_VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "bench": _bench,
     "train": _train,
     "report": _report,
+    "paper": _paper,
+    "gate": _gate,
     "results": _results,
     "export": _export,
     "watch": _watch,
@@ -232,7 +261,7 @@ _VERBS: dict[str, Callable[[list[str]], None]] = {
     "train-policy": _train_policy,
     "speed": _speed,
 }
-_FLAGS = ("--print-config", "--multirun", "--help")
+_FLAGS = ("--print-config", "--multirun", "--help", "--accept")
 _SHORT = {"-m": "--multirun"}
 
 

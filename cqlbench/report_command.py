@@ -8,11 +8,11 @@ from rich.text import Text
 
 from cqlbench import atomic
 from cqlbench.errors import ConfigError
-from cqlbench.records.schema import RecordError
+from cqlbench.records.schema import Record, RecordError
 from cqlbench.records.store import safe_name
 from cqlbench.reporting import render
 from cqlbench.reporting.published import published_path, read_published
-from cqlbench.reporting.report import SELECTIONS, Report, build_report
+from cqlbench.reporting.report import SELECTIONS, Report, Selection, build_report
 from cqlbench.reporting.report_tables import csv_files, document, grids
 from cqlbench.run_filters import FILTERS, counting_lines, read, values_of
 
@@ -31,14 +31,31 @@ def report(words: Sequence[str], console: Console) -> Report:
             that cannot be written.
     """
     values = values_of(words, "report", ("results", "select", "output", *FILTERS))
-    select = values.get("select", "last")
+    chosen = selection(values.get("select", "last"))
+    results = Path(values.get("results", "results"))
+    records = read(results, counting_lines(results, values))
+    return publish(records, chosen, Path(values.get("output", results / "report")), console)
+
+
+def selection(select: str) -> Selection:
+    """The selection of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
     chosen = next((name for name in SELECTIONS if name == select), None)
     if chosen is None:
         raise ConfigError(f"select={select} is not one of {', '.join(SELECTIONS)}.")
-    results = Path(values.get("results", "results"))
-    output = Path(values.get("output", results / "report"))
-    records = read(results, counting_lines(results, values))
-    made = build_report(records, chosen, read_published(published_path()))
+    return chosen
+
+
+def publish(records: Sequence[Record], select: Selection, output: Path, console: Console) -> Report:
+    """Print the report of these very records and write it.
+
+    Raises:
+        UserError: records that must not meet in one table, or a folder that cannot be written.
+    """
+    made = build_report(records, select, read_published(published_path()))
     render.show(document(made), console, widest=160)
     console.print()
     # Whatever a report consists of is a file of this dictionary: plots and pages join it here.

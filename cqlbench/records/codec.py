@@ -47,7 +47,7 @@ def from_json(text: str, source: Path | str) -> Record:
     try:
         content = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
         _check_version(content)
-        return typing.cast("Record", _decode(content, Record, ""))
+        return typing.cast("Record", decode(content, Record, ""))
     except ValueError as error:
         raise RecordError(f"Record '{source}' cannot be used: {error}.") from error
 
@@ -62,8 +62,12 @@ def _check_version(content: Any) -> None:
         )
 
 
-def _decode(value: Any, expected: Any, where: str) -> Any:
-    """`value` as the annotated type `expected`; ValueError names the place `where` it does not fit."""
+def decode(value: Any, expected: Any, where: str = "") -> Any:
+    """Plain JSON as the annotated type `expected`, a dataclass for instance.
+
+    Raises:
+        ValueError: it does not fit exactly; the message names the place, inside `where`.
+    """
     if type(value) in _scalars(expected) or expected is Any:
         return value
     if dataclasses.is_dataclass(expected):
@@ -71,7 +75,7 @@ def _decode(value: Any, expected: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(expected), typing.get_args(expected)
     if origin is types.UnionType:
         inner = next(argument for argument in arguments if argument is not types.NoneType)
-        return None if value is None else _decode(value, inner, where)
+        return None if value is None else decode(value, inner, where)
     if origin is Literal:
         if value not in arguments:
             raise ValueError(f"'{where}' is {value!r}, not one of {', '.join(map(str, arguments))}")
@@ -79,11 +83,11 @@ def _decode(value: Any, expected: Any, where: str) -> Any:
     if origin is tuple and isinstance(value, list):
         if set(map(type, value)) <= _scalars(arguments[0]):
             return tuple(value)
-        return tuple(_decode(item, arguments[0], f"{where}[{index}]") for index, item in enumerate(value))
+        return tuple(decode(item, arguments[0], f"{where}[{index}]") for index, item in enumerate(value))
     if origin is Mapping and isinstance(value, dict):
         if set(map(type, value.values())) <= _scalars(arguments[1]):
             return value
-        return {name: _decode(item, arguments[1], f"{where}.{name}") for name, item in value.items()}
+        return {name: decode(item, arguments[1], f"{where}.{name}") for name, item in value.items()}
     names = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
     wanted = names.get(expected, {tuple: "a list", Mapping: "an object"}.get(origin, str(expected)))
     raise ValueError(f"'{where}' is {_shorten(value)}, and {wanted} was expected")
@@ -100,7 +104,7 @@ def _decode_fields(value: Any, expected: type, where: str) -> Any:
         raise ValueError(f"{owner} has unknown fields: {', '.join(unknown)}")
     prefix = f"{where}." if where else ""
     decoded = {
-        name: item if type(item := value[name]) in plain else _decode(item, hint, prefix + name)
+        name: item if type(item := value[name]) in plain else decode(item, hint, prefix + name)
         for name, (hint, plain) in fields.items()
         if name in value
     }

@@ -33,7 +33,7 @@ SELECTIONS: Mapping[Selection, str] = {
     "best": "best evaluation (oracle selection)",
     "mean10": "mean of the last ten evaluations",
 }
-_FIELDS = {"last": "last", "best": "best", "mean10": "late"}
+FIELDS = {"last": "last", "best": "best", "mean10": "late"}
 """Selection -> the field of `SeedResult` and `Summary` that holds its scores."""
 
 _CHOOSE = "choose with dataset=, algorithm=, budget=, config=, since= or until=."
@@ -314,13 +314,13 @@ def _name(record: Record) -> str:
 def _score(summary: Summary | None, selection: Selection) -> Spread:
     if summary is None:
         return Spread(0, None, None, None, None)
-    spread: Spread = getattr(summary, _FIELDS[selection])
+    spread: Spread = getattr(summary, FIELDS[selection])
     return spread
 
 
 def _seeds(summary: Summary | None, selection: Selection) -> Floats:
     lines = [line for line in (summary.seeds if summary else ()) if line.status == "finished"]
-    scores = [getattr(line, _FIELDS[selection]) for line in lines]
+    scores = [getattr(line, FIELDS[selection]) for line in lines]
     return np.array([score for score in scores if score is not None], np.float64)
 
 

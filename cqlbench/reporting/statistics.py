@@ -145,6 +145,25 @@ def probability_of_improvement_interval(
     return float(low), float(high)
 
 
+def difference_samples(
+    x: Scores, y: Scores, generator: np.random.Generator, samples: int = SAMPLES
+) -> Floats:
+    """Bootstrap samples of each dataset's mean of x minus mean of y, `[D, samples]`; both sides are drawn.
+
+    Args:
+        x: one array `[S]` per dataset.
+        y: other runs of the same datasets in the same order.
+        generator: where the draws come from.
+        samples: bootstrap samples.
+    """
+    return np.array(
+        [
+            _weights(len(ours), samples, generator) @ ours - _weights(len(theirs), samples, generator) @ theirs
+            for ours, theirs in zip(x, y, strict=True)
+        ]
+    )
+
+
 def _above(scores: Scores, thresholds: ArrayLike) -> list[Floats]:
     """Per dataset `[S, P]`: 1 where a run scores more than a threshold."""
     return [(each[:, None] > np.asarray(thresholds)).astype(np.float64) for each in scores]

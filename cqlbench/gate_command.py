@@ -1,0 +1,119 @@
+"""`cqlbench gate`: a suite's runs against its accepted baseline; the exit status is the verdict."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from cqlbench import atomic
+from cqlbench.compose import word
+from cqlbench.errors import ConfigError
+from cqlbench.paper_command import suite_of
+from cqlbench.records.provenance import git_state, now
+from cqlbench.records.schema import Record, RecordError
+from cqlbench.records.store import safe_name
+from cqlbench.report_command import selection
+from cqlbench.reporting import gate_tables, render
+from cqlbench.reporting.baseline import Baseline, accept, read_baseline, write_baseline
+from cqlbench.reporting.gate import Limits, judge
+from cqlbench.suite import make_runs
+
+KEYS = ("baseline", "accept", "run", "select", "margin", "level", "throughput", "output")
+_SELECT = "mean10"
+"""What a new baseline is made of: single evaluations scatter more than a regression is large."""
+
+
+def gate(words: Sequence[str], console: Console) -> int:
+    """Run a suite where this checkout has not, and compare it with its baseline or accept it as one.
+
+    Args:
+        words: `suite=` (or `baseline=`, which names one), the others of `KEYS`, and any of `bench` but `dataset=` and `source=`.
+        console: where everything is printed.
+
+    Returns:
+        0: no regression, or accepted. 1: a regression. 2: it cannot be said.
+
+    Raises:
+        UserError: a mistake in the words, no baseline, or files that cannot be read or written.
+    """
+    words = [{"--accept": "accept=true"}.get(each, each) for each in words]
+    if not word(words, "suite", "") and word(words, "baseline", ""):
+        words = [f"suite={read_baseline(Path(word(words, 'baseline', ''))).suite}", *words]
+    suite, rest = suite_of(words, KEYS)
+    values = {key: word(words, key, "") for key in KEYS}
+    results = Path(word(words, "results", "results"))
+    path = Path(values["baseline"] or results / "baselines" / f"{safe_name(suite.name)}.json")
+    accepting, limits = _switch(values, "accept", False), _limits(values)
+    chosen = selection(values["select"] or _SELECT)
+    baseline = None if accepting else _baseline(path, suite.name, values["select"])
+    train = _switch(values, "run", True)
+    runs = make_runs(suite, rest, console, _made_by_this_code() if train else lambda _: True, train)
+    if baseline is None:
+        write_baseline(path, accept(suite.name, chosen, runs, now()))
+        console.print(Text(f"Accepted {path}"), soft_wrap=True)
+        return 0
+    found = judge(baseline, runs, limits)
+    content = gate_tables.document(found)
+    console.print()
+    render.show(content, console, widest=160)
+    console.print()
+    output = Path(values["output"] or results / "report" / f"gate-{safe_name(suite.name)}")
+    _write(output, {"gate.md": render.markdown(content).encode(), "gate.xml": gate_tables.junit(found)}, console)
+    return found.status
+
+
+def _made_by_this_code() -> Callable[[Record], bool]:
+    """Whether a record was made by this very code; with uncommitted changes nobody can tell."""
+    here = git_state()
+    known = here.commit is not None and here.dirty is False
+    return lambda record: known and record.git == here
+
+
+def _baseline(path: Path, suite: str, select: str) -> Baseline:
+    baseline = read_baseline(path)
+    if baseline.suite != suite:
+        raise RecordError(f"Baseline '{path}' is of the suite {baseline.suite}, not {suite}.")
+    if select not in ("", baseline.selection):
+        raise ConfigError(f"select={select} differs from the baseline's, {baseline.selection}; leave it out.")
+    return baseline
+
+
+def _limits(values: Mapping[str, str]) -> Limits:
+    """The limits that the words set.
+
+    Raises:
+        ConfigError: one is no number, or out of range.
+    """
+    ranges = {"margin": (0.0, math.inf), "level": (0.5, 1.0), "throughput": (0.0, 1.0)}
+    found = {}
+    for key, (low, high) in ranges.items():
+        if not values[key]:
+            continue
+        try:
+            found[key] = float(values[key])
+        except ValueError:
+            found[key] = math.nan
+        if not (low <= found[key] < high):
+            raise ConfigError(f"{key}={values[key]} must be a number of at least {low:g} and below {high:g}.")
+    return Limits(**found)
+
+
+def _switch(values: Mapping[str, str], key: str, default: bool) -> bool:
+    said = {"": default, "true": True, "false": False}.get(values[key])
+    if said is None:
+        raise ConfigError(f"{key}={values[key]} must be true or false.")
+    return said
+
+
+def _write(output: Path, files: Mapping[str, bytes], console: Console) -> None:
+    try:
+        for name, content in files.items():
+            atomic.replace(output / name, content)
+            console.print(Text(f"Gate     {output / name}"), soft_wrap=True)
+    except OSError as error:
+        raise RecordError(
+            f"The gate's report cannot be written to '{output}' ({error.strerror or error}); "
+            "choose another folder with output=."
+        ) from error

@@ -1,0 +1,60 @@
+"""`cqlbench paper`: a suite's runs, made, resumed or found recorded, and the report of exactly those."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from cqlbench.compose import word
+from cqlbench.errors import ConfigError, UserError
+from cqlbench.records.store import safe_name
+from cqlbench.report_command import publish, selection
+from cqlbench.suite import Suite, make_runs, read_suite, suite_names
+
+
+class IncompleteSuiteError(UserError):
+    """A suite of which some datasets could not be run; the others were, and are reported."""
+
+
+def paper(words: Sequence[str], console: Console) -> None:
+    """Run a suite and report it into the results folder's `report/<suite>`.
+
+    Args:
+        words: `suite=`, `select=`, and any of `bench` but `dataset=` and `source=`.
+        console: where everything is printed.
+
+    Raises:
+        UserError: a mistake in the words, a suite of which a dataset failed (the others are reported then),
+            or runs that must not meet in one table.
+    """
+    suite, rest = suite_of(words, ("select",))
+    chosen = selection(word(words, "select", "last"))
+    runs = make_runs(suite, rest, console)
+    records = [record for run in runs for record in run.records]
+    if records:
+        output = Path(word(words, "results", "results")) / "report" / safe_name(suite.name)
+        publish(records, chosen, output, console)
+    failed = [run for run in runs if run.problem]
+    if failed:
+        said = " ".join(f"{run.dataset}: {run.problem}" for run in failed)
+        raise IncompleteSuiteError(f"{len(failed)} of {len(runs)} datasets of {suite.name} failed. {said}")
+
+
+def suite_of(words: Sequence[str], keys: Sequence[str]) -> tuple[Suite, list[str]]:
+    """The suite that is named, and the words that are left for its runs.
+
+    Args:
+        words: of the command line.
+        keys: the command's own, which its runs do not take.
+
+    Raises:
+        ConfigError: no suite is named, there is none of that name, or the suite decides what a word sets.
+    """
+    decided = [each for each in words if each.startswith(("dataset=", "source="))]
+    if decided:
+        raise ConfigError(f"'{decided[0]}' cannot be set: the suite names its datasets.")
+    name = word(words, "suite", "")
+    if not name:
+        raise ConfigError(f"No suite was named; say suite=NAME, of {', '.join(suite_names())}.")
+    own = tuple(f"{key}=" for key in ("suite", *keys))
+    return read_suite(name), [each for each in words if not each.startswith(own)]
