@@ -29,7 +29,8 @@ def gate(words: Sequence[str], console: Console) -> int:
     """Run a suite where this checkout has not, and compare it with its baseline or accept it as one.
 
     Args:
-        words: `suite=` (or `baseline=`, which names one), the others of `KEYS`, and any of `bench` but `dataset=` and `source=`.
+        words: `suite=` (or `baseline=`, which names one), the others of `KEYS`, and any of `bench` but
+            `dataset=` and `source=`.
         console: where everything is printed.
 
     Returns:
@@ -60,7 +61,9 @@ def gate(words: Sequence[str], console: Console) -> int:
     render.show(content, console, widest=160)
     console.print()
     output = Path(values["output"] or results / "report" / f"gate-{safe_name(suite.name)}")
-    _write(output, {"gate.md": render.markdown(content).encode(), "gate.xml": gate_tables.junit(found)}, console)
+    _write(
+        output, {"gate.md": render.markdown(content).encode(), "gate.xml": gate_tables.junit(found)}, console
+    )
     return found.status
 
 

@@ -124,7 +124,7 @@ def _run(
             console.print("Recorded already: every seed of this configuration")
     except UserError as error:
         problem, found = str(error), {}
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # A bug or a full memory on one dataset must not cost the night's others; it is shown in full.
         traceback.print_exc(file=sys.stderr)
         problem, found = f"{type(error).__name__}: {' '.join(str(error).split())}", {}

@@ -174,7 +174,9 @@ def read_baseline(path: Path) -> Baseline:
         content = json.loads(path.read_bytes())
         version = content.get("schema_version") if isinstance(content, dict) else None
         if type(version) is int and version > BASELINE_VERSION:
-            raise ValueError(f"it has version {version} and this cqlbench reads {BASELINE_VERSION}; update it")
+            raise ValueError(
+                f"it has version {version} and this cqlbench reads {BASELINE_VERSION}; update it"
+            )
         return cast("Baseline", decode(content, Baseline))
     except FileNotFoundError as error:
         raise RecordError(
@@ -184,3 +186,9 @@ def read_baseline(path: Path) -> Baseline:
         raise RecordError(f"Baseline '{path}' cannot be read ({error.strerror or error}).") from error
     except ValueError as error:
         raise RecordError(f"Baseline '{path}' cannot be used: {error}.") from error
+
+
+def _check_version(content: Any) -> None:
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != BASELINE_VERSION:
+        raise ValueError(f"its schema_version is {version}, and this cqlbench reads {BASELINE_VERSION}")

@@ -144,7 +144,9 @@ def judge(baseline: Baseline, runs: Sequence[SuiteRun], limits: Limits, samples:
     return Gate(baseline.suite, baseline.selection, limits, tuple(lines), whole)
 
 
-def drops(before: Sequence[Floats], after: Sequence[Floats], names: Sequence[str], samples: int) -> list[Drop]:
+def drops(
+    before: Sequence[Floats], after: Sequence[Floats], names: Sequence[str], samples: int
+) -> list[Drop]:
     """Every dataset's drop, and last the drop of the mean over datasets.
 
     Args:
@@ -186,7 +188,9 @@ def _judged(
     if not pairs:
         return [], Line(suite, "cannot say", "No dataset can be compared.")
     names = [old.dataset for old, _ in pairs]
-    before, after = ([np.array(list(each.scores.values())) for each in side] for side in zip(*pairs, strict=True))
+    before, after = (
+        [np.array(list(each.scores.values())) for each in side] for side in zip(*pairs, strict=True)
+    )
     *each_drop, of_suite = drops(before, after, names, samples)
     lines = []
     for (old, new), drop in zip(pairs, each_drop, strict=True):

@@ -1,7 +1,7 @@
 """A gate as a document (terminal, Markdown) and as JUnit XML."""
 
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from xml.etree import ElementTree
 
 from cqlbench.reporting.gate import Gate, Line
 from cqlbench.reporting.render import Document, Grid
@@ -19,11 +19,20 @@ def document(gate: Gate) -> Document:
         grids=(
             Grid(
                 title="Drop of scores",
-                columns=("Dataset", "Verdict", "Accepted", "Now", "Drop", "95 % interval", "P(drop)", "Speed"),
+                columns=(
+                    "Dataset",
+                    "Verdict",
+                    "Accepted",
+                    "Now",
+                    "Drop",
+                    "95 % interval",
+                    "P(drop)",
+                    "Speed",
+                ),
                 rows=rows,
                 caption=(
-                    f"Scores: {SELECTIONS[gate.selection]}, 0-100 scale, mean over seeds. Speed: gradient steps "
-                    "per second over the accepted ones, on machines of one kind only."
+                    f"Scores: {SELECTIONS[gate.selection]}, 0-100 scale, mean over seeds. Speed: gradient "
+                    "steps per second over the accepted ones, on machines of one kind only."
                 ),
                 bold=frozenset((row, 1) for row, line in enumerate(lines) if line.verdict != "no regression"),
                 foot=1,
@@ -31,8 +40,8 @@ def document(gate: Gate) -> Document:
             ),
         ),
         notes=(
-            f"A regression is a drop of more than {limits.margin:g} points whose bootstrap probability is above "
-            f"{limits.level:g}; of one dataset of D, above 1 - {1 - limits.level:g}/D. Seeds are drawn again "
+            f"A regression is a drop of more than {limits.margin:g} points whose bootstrap probability is "
+            f"above {limits.level:g}; of one dataset of D, above 1 - {1 - limits.level:g}/D. Seeds are drawn again "
             "on both sides.",
             f"A ratio of speeds below {limits.throughput:g} is a regression too."
             if limits.throughput
@@ -50,19 +59,19 @@ def junit(gate: Gate) -> bytes:
         "failures": sum(line.verdict == "regression" for line in lines),
         "errors": sum(line.verdict == "cannot say" for line in lines),
     }
-    root = ElementTree.Element("testsuites")
-    suite = ElementTree.SubElement(
+    root = ET.Element("testsuites")
+    suite = ET.SubElement(
         root, "testsuite", {"name": f"gate {gate.suite}", **{name: str(n) for name, n in counts.items()}}
     )
     for line in lines:
-        case = ElementTree.SubElement(suite, "testcase", {"classname": f"gate.{gate.suite}", "name": line.name})
+        case = ET.SubElement(suite, "testcase", {"classname": f"gate.{gate.suite}", "name": line.name})
         kind = {"regression": "failure", "cannot say": "error"}.get(line.verdict)
         if kind:
-            ElementTree.SubElement(case, kind, {"message": line.reason}).text = _said(line)
+            ET.SubElement(case, kind, {"message": line.reason}).text = _said(line)
         else:
-            ElementTree.SubElement(case, "system-out").text = _said(line)
-    ElementTree.indent(root)
-    whole: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+            ET.SubElement(case, "system-out").text = _said(line)
+    ET.indent(root)
+    whole: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return whole + b"\n"
 
 

@@ -158,7 +158,8 @@ def difference_samples(
     """
     return np.array(
         [
-            _weights(len(ours), samples, generator) @ ours - _weights(len(theirs), samples, generator) @ theirs
+            _weights(len(ours), samples, generator) @ ours
+            - _weights(len(theirs), samples, generator) @ theirs
             for ours, theirs in zip(x, y, strict=True)
         ]
     )
