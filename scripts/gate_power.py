@@ -14,7 +14,7 @@ from cqlbench.reporting.gate import Limits, drops, is_regression
 SEEDS = 5
 GATES = 2_000
 SAMPLES = 2_000
-SPREADS = (5.0, 10.0)
+SPREADS = (6.5, 3.1)
 """Standard deviation of scores between seeds of each of the smoke suite's datasets, in points."""
 
 

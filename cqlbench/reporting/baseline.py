@@ -172,11 +172,7 @@ def read_baseline(path: Path) -> Baseline:
     """
     try:
         content = json.loads(path.read_bytes())
-        version = content.get("schema_version") if isinstance(content, dict) else None
-        if type(version) is int and version > BASELINE_VERSION:
-            raise ValueError(
-                f"it has version {version} and this cqlbench reads {BASELINE_VERSION}; update it"
-            )
+        _check_version(content)
         return cast("Baseline", decode(content, Baseline))
     except FileNotFoundError as error:
         raise RecordError(
