@@ -17,10 +17,10 @@ BENCH = $(call quote,dataset=$(DATASET)) $(call setting,SOURCE,source) $(call se
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check fix test bench report speed lock clean named
+.PHONY: help setup check fix test bench report paper gate selftest speed lock clean named
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  make bench takes DATASET= and, where wanted, SOURCE=auto|d4rl|minari|embedded,"
 	@echo "  BUDGET=smoke|quick|paper, SEEDS=3 or SEEDS=0,1,2, STEPS=, DEVICE=auto|cpu|cuda, RESULTS=folder,"
@@ -55,6 +55,19 @@ bench: named $(READY) ## Train, evaluate and tabulate: make bench DATASET=hopper
 report: $(READY) ## Tables of recorded runs; RESULTS=, SELECT=last|best|mean10, OUTPUT=, and filters as ARGS=
 	@$(BIN)/cqlbench report $(call setting,RESULTS,results) $(call setting,SELECT,select) \
 		$(call setting,OUTPUT,output) $(call setting,DATASET,dataset) $(call setting,BUDGET,budget) $(ARGS)
+
+paper: $(READY) ## Run or resume a suite, then its report: make paper SUITE=d4rl_locomotion
+	@$(BIN)/cqlbench paper $(call setting,SUITE,suite) $(call setting,BUDGET,budget) $(call setting,SEEDS,seeds) \
+		$(call setting,DEVICE,device) $(call setting,RESULTS,results) $(call setting,SELECT,select) $(ARGS)
+
+# One thread: the suite's networks are small, and a baseline's speed is compared at equal threads only.
+gate: $(READY) ## Has a score dropped? SUITE=smoke against its baseline; ARGS=--accept makes the baseline
+	@OMP_NUM_THREADS=1 $(BIN)/cqlbench gate suite=$(call quote,$(or $(SUITE),smoke)) \
+		baseline=$(call quote,$(or $(BASELINE),results/baselines/$(or $(SUITE),smoke).json)) \
+		$(call setting,SEEDS,seeds) $(call setting,RESULTS,results) $(ARGS)
+
+selftest: $(READY) ## Does the gate see planted bugs? Trains the smoke suite four times
+	@$(PYTEST) -q -m slow tests/test_gate_selftest.py
 
 speed: $(READY) ## Time the gradient step against this machine's matrix products and torchrl
 	@$(BIN)/cqlbench speed $(call setting,DEVICE,device) $(call setting,RESULTS,results) $(ARGS)

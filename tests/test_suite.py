@@ -18,8 +18,7 @@ WORDS = ["device=cpu", "algorithm.batch_size=8", "steps=6"]
 @pytest.mark.parametrize("name", suite_names())
 def test_every_suite_lists_datasets_that_have_cards(name: str) -> None:
     suite = read_suite(name)
-    cards = all_cards()
-    assert [cards[dataset].environment is None for dataset in suite.datasets] == [False] * len(suite.datasets)
+    assert set(suite.datasets) <= set(all_cards())
     assert (benchmarks_dir() / "budget" / f"{suite.budget}.yaml").is_file()
 
 

@@ -27,12 +27,13 @@ class Limits:
 
     Attributes:
         margin: a drop must be larger, in points of the 0-100 scale.
-        level: and the bootstrap probability of a drop higher; of one dataset of D, than 1 − (1 − level)/D.
+        level: and the bootstrap probability of a drop higher; where there are several datasets, than
+            1 − (1 − level)/(D + 1), for each of the D and for the whole suite (Bonferroni).
         throughput: lowest ratio of gradient steps per second, on machines of one kind; 0 asks for none.
     """
 
     margin: float = 5.0
-    level: float = 0.99
+    level: float = 0.95
     throughput: float = 0.5
 
 
@@ -167,9 +168,11 @@ def drops(
     return found
 
 
-def is_regression(drop: Drop, limits: Limits, datasets: int = 1) -> bool:
-    """Whether a drop is both large and sure; one of several `datasets` must be surer."""
-    return drop.drop > limits.margin and drop.probability > 1 - (1 - limits.level) / datasets
+def regressions(found: Sequence[Drop], limits: Limits) -> list[bool]:
+    """Which of the drops of `drops` are both large and sure; each of several must be surer than a single one."""
+    chances = len(found) if len(found) > 2 else 1  # the suite of one dataset is that dataset
+    level = 1 - (1 - limits.level) / chances
+    return [each.drop > limits.margin and each.probability > level for each in found]
 
 
 def same_kind(one: Machine, other: Machine) -> bool:
@@ -191,19 +194,19 @@ def _judged(
     before, after = (
         [np.array(list(each.scores.values())) for each in side] for side in zip(*pairs, strict=True)
     )
-    *each_drop, of_suite = drops(before, after, names, samples)
+    found = drops(before, after, names, samples)
+    *each_fell, suite_fell = regressions(found, limits)
     lines = []
-    for (old, new), drop in zip(pairs, each_drop, strict=True):
+    for (old, new), drop, fell in zip(pairs, found[:-1], each_fell, strict=True):
         speed = _speed(old, new)
         reasons = [
-            *(["The score fell."] if is_regression(drop, limits, len(pairs)) else []),
+            *(["The score fell."] if fell else []),
             *(["Training got slower."] if speed is not None and speed < limits.throughput else []),
         ]
         verdict: Verdict = "regression" if reasons else "no regression"
         lines.append(Line(old.dataset, verdict, " ".join(reasons), drop, speed, _notes(old, new)))
-    fell = is_regression(of_suite, limits)
-    reason = "The mean over datasets fell." if fell else ""
-    return lines, Line(suite, "regression" if fell else "no regression", reason, of_suite)
+    reason = "The mean over datasets fell." if suite_fell else ""
+    return lines, Line(suite, "regression" if suite_fell else "no regression", reason, found[-1])
 
 
 def _unlike(old: Entry, new: Entry) -> str:

@@ -133,3 +133,13 @@ def test_fifty_thousand_samples_take_under_two_seconds() -> None:
     began = time.process_time()
     bootstrap_interval(scores, iqm, np.random.default_rng(0))
     assert time.process_time() - began < 2
+
+
+def test_differences_are_of_means_drawn_again_on_both_sides() -> None:
+    x, y = suite([0, 10], [7]), suite([1, 1, 1], [2, 8])
+    drawn = statistics.difference_samples(x, y, np.random.default_rng(0), 40_000)
+    assert drawn.shape == (2, 40_000)
+    values, counts = np.unique(drawn[0], return_counts=True)
+    assert values.tolist() == pytest.approx([-1, 4, 9])  # a mean of 0, 5 or 10, less 1
+    assert counts / 40_000 == pytest.approx([0.25, 0.5, 0.25], abs=0.01)
+    assert np.unique(drawn[1]).tolist() == pytest.approx([-1, 2, 5])  # 7 less a mean of 8, 5 or 2

@@ -1,0 +1,125 @@
+"""The command end to end on a dataset of 600 rows."""
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cqlbench.records.store import RecordStore
+
+Run = Callable[..., tuple[int, str, str]]
+
+SUITE = "title: Tiny\nbudget: smoke\ndatasets:\n  - embedded/tiny-hopper-v0\n"
+
+
+@pytest.fixture
+def gate(world: Path, bench: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`gate("key=value", ...)` -> exit status, standard output, standard error."""
+    (world / "tree" / "suite").mkdir(parents=True)
+    (world / "tree" / "suite" / "mine.yaml").write_text(SUITE)
+    monkeypatch.setattr("cqlbench.suite.benchmarks_dir", lambda: world / "tree")
+    return lambda *words: bench("device=cpu", *words, verb="gate")
+
+
+def baseline(world: Path) -> Path:
+    return world / "results" / "baselines" / "mine.json"
+
+
+def raise_scores(path: Path, points: float) -> None:
+    """Another past: accepted scores that are higher than the suite's."""
+    content = json.loads(path.read_text())
+    for entry in content["entries"]:
+        entry["scores"] = {seed: score + points for seed, score in entry["scores"].items()}
+    path.write_text(json.dumps(content))
+
+
+def test_accepted_compared_and_red_where_scores_were_higher(world: Path, gate: Run) -> None:
+    status, out, err = gate("suite=mine", "--accept")
+    assert status == 0, err
+    assert f"Accepted {baseline(world)}" in out
+    status, out, err = gate("suite=mine", "run=false", "throughput=0")
+    assert status == 0, err
+    assert "Gate mine: no regression" in out
+    raise_scores(baseline(world), 20.0)
+    status, out, err = gate("--baseline", str(baseline(world)), "--run=false", "--throughput", "0")
+    assert status == 1, err
+    folder = world / "results" / "report" / "gate-mine"
+    assert (folder / "gate.md").read_text().startswith("# Gate mine: regression\n")
+    suite = ET.fromstring((folder / "gate.xml").read_bytes()).find("testsuite")
+    assert suite is not None
+    assert suite.get("failures") == "2"
+    assert "20.0" in out
+    assert gate("suite=mine", "run=false", "throughput=0", "margin=25")[0] == 0
+
+
+def test_code_with_changes_runs_anew_and_a_clean_commits_runs_are_used(
+    world: Path, gate: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cqlbench.records.schema import Git
+
+    clean = Git(commit="a" * 40, dirty=False)
+    for place in ("cqlbench.records.provenance.git_state", "cqlbench.gate_command.git_state"):
+        monkeypatch.setattr(place, lambda: clean)
+    assert gate("suite=mine", "accept=true")[0] == 0
+    assert gate("suite=mine", "throughput=0")[0] == 0
+    assert len(RecordStore(world / "results").load_all()) == 3
+    monkeypatch.setattr("cqlbench.gate_command.git_state", lambda: Git(commit="a" * 40, dirty=True))
+    assert gate("suite=mine", "throughput=0")[0] == 0
+    assert len(RecordStore(world / "results").load_all()) == 6
+    monkeypatch.setattr("cqlbench.gate_command.git_state", lambda: Git(commit="b" * 40, dirty=False))
+    assert gate("suite=mine", "throughput=0")[0] == 0
+    assert len(RecordStore(world / "results").load_all()) == 9
+
+
+def test_a_missing_run_cannot_be_judged(world: Path, gate: Run) -> None:
+    assert gate("suite=mine", "accept=true")[0] == 0
+    next((world / "results" / "runs").rglob("seed-1.json")).unlink()
+    status, out, _ = gate("suite=mine", "run=false")
+    assert status == 2
+    assert "No run of seed 1 is recorded." in out
+
+
+def test_another_budget_cannot_be_judged(world: Path, gate: Run) -> None:
+    assert gate("suite=mine", "accept=true")[0] == 0
+    status, out, _ = gate("suite=mine", "steps=8")
+    assert status == 2
+    assert "their budget (steps) differs, 6 against 8" in out
+
+
+def test_too_few_seeds_are_not_accepted(world: Path, gate: Run) -> None:
+    status, _, err = gate("suite=mine", "accept=true", "seeds=2")
+    assert status == 2
+    assert "cannot be accepted. It has 2 seeds, and at least 3 are needed." in err
+    assert not baseline(world).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "No suite was named"),
+        (["suite=mine"], "There is no accepted baseline"),
+        (["baseline=/nowhere.json"], "There is no accepted baseline '/nowhere.json'"),
+        (["suite=mine", "margin=much"], "margin=much must be a number of at least 0"),
+        (["suite=mine", "level=1"], "level=1 must be a number of at least 0.5 and below 1"),
+        (["suite=mine", "accept=perhaps"], "accept=perhaps must be true or false."),
+        (["suite=mine", "accept=true", "sedes=3"], "There is no config key 'sedes'"),
+    ],
+)
+def test_mistakes_are_one_sentence(world: Path, gate: Run, words: list[str], sentence: str) -> None:
+    status, _, err = gate(*words)
+    assert status == 2
+    assert sentence in err
+    assert not (world / "results").exists()
+
+
+def test_a_baseline_of_another_suite_is_refused(world: Path, gate: Run) -> None:
+    assert gate("suite=mine", "accept=true")[0] == 0
+    (world / "tree" / "suite" / "yours.yaml").write_text(SUITE)
+    status, _, err = gate("suite=yours", f"baseline={baseline(world)}")
+    assert status == 2
+    assert "is of the suite mine, not yours." in err
+    status, _, err = gate("suite=mine", "select=best")
+    assert status == 2
+    assert "select=best differs from the baseline's, mean10" in err
