@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec
+from typing import Literal, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
@@ -27,12 +27,12 @@ STYLE = Path(__file__).with_name("paper.mplstyle")
 SCORE = "Normalised score (0-100)"
 _P = ParamSpec("_P")
 _MARKERS = "osD^vPX*"
-_DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = (
+_DASHES: tuple[tuple[float, tuple[float, ...]] | Literal["-"], ...] = (
     "-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 2)),
 )  # fmt: skip
 _GREY = "#444444"
 _LONGEST_NAME = 56
-_LONGEST_LINE = 30
+_LONGEST_LINE = 34
 _NO_DATE: dict[str, dict[str, str | None]] = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None},
@@ -72,17 +72,18 @@ def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
     return wrapped
 
 
-def render(figure: Figure, kind: str) -> bytes:
+def render(figure: Figure, kind: str, dpi: float = 300) -> bytes:
     """The file's bytes, which depend on the numbers and on matplotlib's version only.
 
     Args:
         figure: made by a function of this package.
-        kind: `png` (300 dpi), `pdf` or `svg` (letters as outlines).
+        kind: `png`, `pdf` or `svg` (letters as outlines).
+        dpi: dots per inch of a PNG.
     """
     with style.context(STYLE, after_reset=True):
         FigureCanvasAgg(figure)
         file = io.BytesIO()
-        figure.savefig(file, format=kind, metadata=_NO_DATE[kind])
+        figure.savefig(file, format=kind, dpi=dpi, metadata=_NO_DATE[kind])
     return file.getvalue()
 
 
@@ -146,8 +147,7 @@ def score_intervals(
     for row, (dataset, cells) in enumerate(scores.items()):
         for place, name in enumerate(present):
             if name in cells:
-                height = row + 0.7 * ((place + 0.5) / len(present) - 0.5)
-                _mark(axes, cells[name], height, looks[name])
+                _mark(axes, cells[name], _beside(row, place, len(present)), looks[name])
         if behaviour and dataset in behaviour:
             ends = (behaviour[dataset], behaviour[dataset]), (row - 0.42, row + 0.42)
             axes.plot(*ends, color=_GREY, linestyle=(0, (2, 1.5)), linewidth=1.0, zorder=1)
@@ -181,6 +181,7 @@ def aggregate_intervals(
                 _mark(axes, estimates[name], row, looks[name], wide=True)
         axes.set_title(statistic, parse_math=False)
         axes.margins(x=0.15)
+        axes.tick_params(axis="y", length=0)
         axes.grid(axis="x")
         axes.grid(visible=False, axis="y")
     _rows(grid[0], names)
@@ -207,7 +208,7 @@ def performance_profiles(
         _curve(axes, profiles[name], looks[name], 1)
     axes.set_xlim(thresholds[0], thresholds[-1])
     axes.set_ylim(-0.02, 1.02)
-    axes.set_xlabel(f"{xlabel} τ")
+    axes.set_xlabel(f"{xlabel}, τ")
     axes.set_ylabel("Share of runs with score > τ")
     _legend(figure, [_handle(name, looks[name]) for name in _names({"": profiles}, looks)])
     return figure
@@ -233,26 +234,29 @@ def improvement_intervals(pairs: Mapping[tuple[str, str], Estimate]) -> Figure:
 
 
 @styled
-def throughput(rates: Mapping[str, Mapping[str, float]], order: Sequence[str] = ()) -> Figure:
+def throughput(rates: Mapping[str, Mapping[str, Sequence[float]]], order: Sequence[str] = ()) -> Figure:
     """Gradient steps per second, times the seeds trained together, on a logarithmic scale.
 
     Args:
-        rates: what ran where (dataset, machine, seeds together) -> algorithm -> seed steps per second.
+        rates: machine and seeds together -> algorithm -> seed steps per second of each run.
         order: all algorithms of the report.
     """
     looks = _looks(order or _names(rates))
-    figure = Figure(figsize=(5.4, 0.9 + 0.3 * len(rates)))
+    present = _names(rates, looks)
+    figure = Figure(figsize=(5.4, 0.9 + len(rates) * (0.2 + 0.13 * len(present))))
     axes = figure.add_subplot()
     for row, cells in enumerate(rates.values()):
-        for name, rate in cells.items():
-            _mark(axes, Estimate(rate), row, looks[name])
+        for name, runs in cells.items():
+            for rate in runs:
+                _mark(axes, Estimate(rate), _beside(row, present.index(name), len(present)), looks[name])
+    values = [rate for cells in rates.values() for runs in cells.values() for rate in runs]
     axes.set_xscale("log")
-    values = [rate for cells in rates.values() for rate in cells.values()]
-    low, high = min(values, default=1.0), max(values, default=1.0)
-    axes.set_xlim(10 ** math.floor(math.log10(low) - 0.05), 10 ** math.ceil(math.log10(high) + 0.05))
+    axes.set_xlim(
+        10 ** math.floor(math.log10(min(values)) - 0.05), 10 ** math.ceil(math.log10(max(values)) + 0.05)
+    )
     _rows(axes, list(rates))
     axes.set_xlabel("Seed steps per second (gradient steps × seeds trained together)")
-    _legend(figure, [_handle(name, looks[name], "") for name in _names(rates, looks)])
+    _legend(figure, [_handle(name, looks[name], "") for name in present])
     return figure
 
 
@@ -260,7 +264,7 @@ def throughput(rates: Mapping[str, Mapping[str, float]], order: Sequence[str] = 
 class _Look:
     colour: str
     marker: str
-    dash: str | tuple[float, tuple[float, ...]]
+    dash: tuple[float, tuple[float, ...]] | Literal["-"]
 
 
 def _looks(names: Sequence[str]) -> dict[str, _Look]:
@@ -337,25 +341,31 @@ def _mark(axes: Axes, estimate: Estimate, height: float, look: _Look, wide: bool
     )  # fmt: skip
 
 
+def _beside(row: int, place: int, places: int) -> float:
+    """Height of one of several marks in a row."""
+    return row + 0.7 * ((place + 0.5) / places - 0.5)
+
+
 def _rows(axes: Axes, labels: Sequence[str]) -> None:
-    axes.set_yticks(range(len(labels)), [_name(label) for label in labels], parse_math=False)
+    axes.set_yticks(range(len(labels)), [shortened(label) for label in labels], parse_math=False)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
 
 
-def _handle(name: str, look: _Look, dash: str | None = None) -> Line2D:
+def _handle(name: str, look: _Look, dash: Literal[""] | None = None) -> Line2D:
     shape = look.dash if dash is None else dash
     label = shortened(name).lstrip("_") or name
     return Line2D([], [], color=look.colour, linestyle=shape, marker=look.marker, markersize=4, label=label)
 
 
 def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
-    columns = max(1, min(len(handles), int(figure.get_figwidth() / (0.6 + 0.062 * longest))))
+    widths = [0.55 + 0.055 * len(str(handle.get_label())) for handle in handles]
+    fits = figure.get_figwidth() / max(widths, default=1)
+    columns = len(handles) if sum(widths) <= figure.get_figwidth() else max(1, int(fits))
     legend = figure.legend(
-        handles=list(handles), loc="outside lower center", ncols=columns, frameon=False, fontsize=7,
+        handles=list(handles), loc="outside upper center", ncols=columns, frameon=False, fontsize=7,
         handlelength=2.6,
     )  # fmt: skip
     for text in legend.get_texts():
