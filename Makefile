@@ -17,7 +17,7 @@ BENCH = $(call quote,dataset=$(DATASET)) $(call setting,SOURCE,source) $(call se
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check fix test bench speed lock clean named
+.PHONY: help setup check fix test bench report speed lock clean named
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,10 @@ named:
 
 bench: named $(READY) ## Train, evaluate and tabulate: make bench DATASET=hopper-medium
 	@$(BIN)/cqlbench bench $(BENCH) $(ARGS)
+
+report: $(READY) ## Tables of recorded runs; RESULTS=, SELECT=last|best|mean10, OUTPUT=, and filters as ARGS=
+	@$(BIN)/cqlbench report $(call setting,RESULTS,results) $(call setting,SELECT,select) \
+		$(call setting,OUTPUT,output) $(call setting,DATASET,dataset) $(call setting,BUDGET,budget) $(ARGS)
 
 speed: $(READY) ## Time the gradient step against this machine's matrix products and torchrl
 	@$(BIN)/cqlbench speed $(call setting,DEVICE,device) $(call setting,RESULTS,results) $(ARGS)

@@ -19,6 +19,8 @@ usage: cqlbench VERB [key=value ...]
 verbs:
   bench          train CQL on a dataset, evaluate, record and report it
   train          the same, and log it; 'cqlbench train --help' explains every setting
+  report         tables of recorded runs, beside published scores where they may stand there
+  results        list, show RUN, diff RUN1 RUN2 or export recorded runs
   export         write a run's policy as one file that runs without cqlbench
   watch          write a video of an episode of a run's policy
   train-policy   train the behaviour policy of an embedded dataset from its recipe
@@ -41,6 +43,17 @@ train keys: those of bench, and
   trainer.*=     any other setting of the trainer, e.g. trainer.log_interval=100
   --print-config   print the composed settings and run nothing
   --multirun, -m   run every combination of values, e.g. -m algorithm.conservative_weight=1,5 seeds=0,1
+
+report keys:
+  select=        which evaluations are scored: last, best (oracle) or mean10 [last]
+  output=        folder for the tables [the results folder's report]
+  results=       where the records are [results]
+  dataset=       an id, a short name or a pattern ('embedded/*'); algorithm=, budget=, config=: the same to
+  the letter, but config= may be the beginning of a config hash; since=, until=: days or times (UTC)
+
+results keys:
+  results=       where the records are [results]; list and export take report's dataset= to until=
+  output=        of export: the file, .csv or .parquet [results.csv]
 
 export keys:
   run=           the run as bench prints it, or its end (quick-1f2e3d4c5b6a)
@@ -149,6 +162,22 @@ def _watch(words: list[str]) -> None:
     from_words(words)
 
 
+def _report(words: list[str]) -> None:
+    from rich.console import Console
+
+    from cqlbench.report_command import report
+
+    report(words, Console(highlight=False))
+
+
+def _results(words: list[str]) -> None:
+    from rich.console import Console
+
+    from cqlbench.results_command import results
+
+    results(words, Console(highlight=False))
+
+
 def _speed(words: list[str]) -> None:
     from rich.console import Console
 
@@ -166,6 +195,8 @@ def _train_policy(words: list[str]) -> None:
 _VERBS: dict[str, Callable[[list[str]], None]] = {
     "bench": _bench,
     "train": _train,
+    "report": _report,
+    "results": _results,
     "export": _export,
     "watch": _watch,
     "train-policy": _train_policy,

@@ -30,7 +30,8 @@ LEAVES = (
 )
 WIRING = (
     "plan", "speed", "cli", "runner", "behaviour_recipe", "policy_evaluation", "policy_family",
-    "data_collect", "train_command", "train_outputs", "policy_export", "watch",
+    "data_collect", "train_command", "train_outputs", "policy_export", "watch", "run_filters",
+    "report_command", "results_command",
 )  # fmt: skip
 
 MODULE_LINES = 400

@@ -5,6 +5,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,11 +61,11 @@ def _check_version(content: Any) -> None:
 
 def _decode(value: Any, expected: Any, where: str) -> Any:
     """`value` as the annotated type `expected`; ValueError names the place `where` it does not fit."""
-    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
-    if expected is Any:
+    if type(value) in _scalars(expected) or expected is Any:
         return value
     if dataclasses.is_dataclass(expected):
         return _decode_fields(value, typing.cast("type", expected), where)
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
     if origin is types.UnionType:
         inner = next(argument for argument in arguments if argument is not types.NoneType)
         return None if value is None else _decode(value, inner, where)
@@ -73,11 +74,13 @@ def _decode(value: Any, expected: Any, where: str) -> Any:
             raise ValueError(f"'{where}' is {value!r}, not one of {', '.join(map(str, arguments))}")
         return value
     if origin is tuple and isinstance(value, list):
+        if set(map(type, value)) <= _scalars(arguments[0]):
+            return tuple(value)
         return tuple(_decode(item, arguments[0], f"{where}[{index}]") for index, item in enumerate(value))
     if origin is Mapping and isinstance(value, dict):
+        if set(map(type, value.values())) <= _scalars(arguments[1]):
+            return value
         return {name: _decode(item, arguments[1], f"{where}.{name}") for name, item in value.items()}
-    if type(value) is expected or (expected is float and type(value) is int):
-        return value
     names = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
     wanted = names.get(expected, {tuple: "a list", Mapping: "an object"}.get(origin, str(expected)))
     raise ValueError(f"'{where}' is {_shorten(value)}, and {wanted} was expected")
@@ -86,7 +89,7 @@ def _decode(value: Any, expected: Any, where: str) -> Any:
 def _decode_fields(value: Any, expected: type, where: str) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"'{where}' is {_shorten(value)}, and an object was expected")  # noqa: TRY004
-    hints = typing.get_type_hints(expected)
+    hints = _hints(expected)
     owner = f"'{where}'" if where else "it"
     if missing := sorted(hints.keys() - value.keys()):
         raise ValueError(f"{owner} lacks {', '.join(missing)}")
@@ -94,6 +97,25 @@ def _decode_fields(value: Any, expected: type, where: str) -> Any:
         raise ValueError(f"{owner} has unknown fields: {', '.join(unknown)}")
     prefix = f"{where}." if where else ""
     return expected(**{name: _decode(value[name], hint, prefix + name) for name, hint in hints.items()})
+
+
+@cache
+def _hints(expected: type) -> dict[str, Any]:
+    return typing.get_type_hints(expected)
+
+
+@cache
+def _scalars(expected: Any) -> frozenset[type]:
+    """The types of JSON's plain values that are fine where `expected` is asked for: most of a record."""
+    if typing.get_origin(expected) is types.UnionType:
+        return frozenset().union(*map(_scalars, typing.get_args(expected)))
+    return {
+        float: frozenset((float, int)),
+        int: frozenset((int,)),
+        str: frozenset((str,)),
+        bool: frozenset((bool,)),
+        types.NoneType: frozenset((types.NoneType,)),
+    }.get(expected, frozenset())
 
 
 def _dumps(value: Any) -> str:

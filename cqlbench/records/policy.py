@@ -115,6 +115,29 @@ def find_policy(results: Path, run: str, seed: int | None = None) -> Path:
     Raises:
         RecordError: no such run (the nearest are named), more than one, or no policy of that seed.
     """
+    name = find_run(results, run)
+    numbered = [
+        (int(match["seed"]), int(match["run"] or 1), path)
+        for path in (results / "runs" / name).glob("seed-*.npz")
+        if (match := _FILE.fullmatch(path.name))
+    ]
+    seeds = sorted({each for each, _, _ in numbered})
+    if not seeds:
+        raise RecordError(f"Run '{name}' has no policies: it failed, or was made before they were kept.")
+    wanted = seeds[0] if seed is None else seed
+    if wanted not in seeds:
+        raise RecordError(
+            f"Run '{name}' has no policy of seed {wanted}; it has those of {', '.join(map(str, seeds))}."
+        )
+    return max((number, path) for each, number, path in numbered if each == wanted)[1]
+
+
+def find_run(results: Path, run: str) -> str:
+    """The folder of a run below `<results>/runs`, from what `find_policy` takes for one.
+
+    Raises:
+        RecordError: no such run (the nearest are named), or more than one.
+    """
     root = results / "runs"
     folders = {path.parent.relative_to(root).as_posix() for path in root.glob("**/seed-*.json")}
     name = _run_of(root, run)
@@ -125,20 +148,7 @@ def find_policy(results: Path, run: str, seed: int | None = None) -> Path:
         raise RecordError(f"There is no run '{run}' in '{results}'{_nearest(name, folders)}.")
     if len(found) > 1:
         raise RecordError(f"'{run}' could be any of the runs {', '.join(found)}; name more of it.")
-    numbered = [
-        (int(match["seed"]), int(match["run"] or 1), path)
-        for path in (root / found[0]).glob("seed-*.npz")
-        if (match := _FILE.fullmatch(path.name))
-    ]
-    seeds = sorted({each for each, _, _ in numbered})
-    if not seeds:
-        raise RecordError(f"Run '{found[0]}' has no policies: it failed, or was made before they were kept.")
-    wanted = seeds[0] if seed is None else seed
-    if wanted not in seeds:
-        raise RecordError(
-            f"Run '{found[0]}' has no policy of seed {wanted}; it has those of {', '.join(map(str, seeds))}."
-        )
-    return max((number, path) for each, number, path in numbered if each == wanted)[1]
+    return found[0]
 
 
 def _run_of(root: Path, run: str) -> str:

@@ -329,18 +329,16 @@ def _evaluation_contradictions(evaluation: Evaluation, protocol: EvaluationProto
     for name in ("returns", "lengths", "scores"):
         if len(getattr(evaluation, name)) != protocol.episodes:
             yield f"{where} has {len(getattr(evaluation, name))} {name}, and {protocol.episodes} episodes"
+    low, high = protocol.score_min, protocol.score_max
     for value, score in zip(evaluation.returns, evaluation.scores, strict=True):
-        expected = _score(value, protocol)
-        if (score is None) != (expected is None) or (
-            score is not None and not math.isclose(score, expected or 0.0, rel_tol=1e-5, abs_tol=1e-3)
-        ):
+        expected = None
+        if value is not None and low is not None and high is not None:
+            expected = 100.0 * (value - low) / (high - low)
+        if expected is None or score is None:
+            if expected is not score:
+                yield f"{where} scores {score} for return {value}, and its endpoints give {expected}"
+        elif not math.isclose(score, expected, rel_tol=1e-5, abs_tol=1e-3):
             yield f"{where} scores {score} for return {value}, and its endpoints give {expected}"
-
-
-def _score(value: float | None, protocol: EvaluationProtocol) -> float | None:
-    if value is None or protocol.score_min is None or protocol.score_max is None:
-        return None
-    return 100.0 * (value - protocol.score_min) / (protocol.score_max - protocol.score_min)
 
 
 def _finite(values: ArrayLike) -> tuple[float | None, ...]:

@@ -21,19 +21,19 @@ from cqlbench.records.schema import Record, RecordError, RecordKey
 
 _LONGEST = 120
 """Bytes of a folder's name; file systems take 255, some 143."""
-_FILE = re.compile(r"seed-(?P<seed>\d+)(?:\.run-(?P<run>\d+))?\.json")
+FILE = re.compile(r"seed-(?P<seed>\d+)(?:\.run-(?P<run>\d+))?\.json")
 
 
 class RecordStore:
     """The records under `<folder>/runs`.
 
     Args:
-        folder: the results folder; made when the first record is written.
+        folder: the results folder; made when the first record is written. The records are under its `runs`.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        self._runs = self.folder / "runs"
+        self.runs = self.folder / "runs"
 
     def check_writable(self) -> None:
         """Find out before training whether records can be written.
@@ -41,7 +41,7 @@ class RecordStore:
         Raises:
             RecordError: they cannot.
         """
-        probe = self._runs / ".probe"
+        probe = self.runs / ".probe"
         try:
             atomic.replace(probe, b"")
             probe.unlink(missing_ok=True)
@@ -81,9 +81,9 @@ class RecordStore:
         """
         folder = self._folder_of(record.key)
         for path in folder.glob(f"seed-{record.seed}*.json"):
-            name = _FILE.fullmatch(path.name)
+            name = FILE.fullmatch(path.name)
             if name and int(name["seed"]) == record.seed:
-                filed = self._read(path)
+                filed = self.read(path)
                 if (filed.created_at, filed.seed_batch) == (record.created_at, record.seed_batch):
                     return path
         raise RecordError(f"The record of seed {record.seed} is not in '{folder}' any more.")
@@ -147,10 +147,10 @@ class RecordStore:
             )
         )
         numbered = []
-        for path in self._runs.glob(f"{folders}/seed-*.json"):
-            name = _FILE.fullmatch(path.name)
+        for path in self.runs.glob(f"{folders}/seed-*.json"):
+            name = FILE.fullmatch(path.name)
             if name and seed in (None, int(name["seed"])):
-                numbered.append((int(name["run"] or 1), self._read(path)))
+                numbered.append((int(name["run"] or 1), self.read(path)))
         groups: dict[RecordKey, list[Record]] = {}
         for _, record in sorted(numbered, key=lambda pair: (pair[1].key, pair[0])):
             if all(want in (None, have) for want, have in zip(wanted, _values(record.key), strict=True)):
@@ -158,15 +158,20 @@ class RecordStore:
         return groups
 
     def _folder_of(self, key: RecordKey) -> Path:
-        return self._runs / run_folder(key)
+        return self.runs / run_folder(key)
 
-    def _read(self, path: Path) -> Record:
+    def read(self, path: Path) -> Record:
+        """One record.
+
+        Raises:
+            RecordError: the file cannot be read or lies in another record's place.
+        """
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise RecordError(f"Record '{path}' cannot be read ({_cause(error)}).") from error
         record = from_json(text, path)
-        name = _FILE.fullmatch(path.name)
+        name = FILE.fullmatch(path.name)
         if path.parent != self._folder_of(record.key) or name is None or int(name["seed"]) != record.seed:
             raise RecordError(
                 f"Record '{path}' is of {' '.join(map(str, _values(record.key)))} and lies in another "

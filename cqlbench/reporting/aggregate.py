@@ -5,7 +5,7 @@ of few seeds is too narrow: simulated with normal scores, its 95 % interval cove
 with three seeds and in 83 % with five. Student's covers it in 95 %.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from cqlbench.errors import UserError
-from cqlbench.records.schema import Evaluation, Record, Status
+from cqlbench.records.result import SeedResult, mean_of, mean_score, seed_result
+from cqlbench.records.schema import Record
 
 CONFIDENCE = 0.95
 FEWEST_SEEDS = 3
-LATE_EVALUATIONS = 10
 
 Floats = NDArray[np.float64]
 
@@ -44,35 +44,6 @@ class Spread:
     std: float | None
     low: float | None
     high: float | None
-
-
-@dataclass(frozen=True)
-class SeedResult:
-    """One seed's line. Scores are on the 0-100 scale; `None` stands for what there is not.
-
-    Attributes:
-        seed: the seed.
-        status: of its record; `missing` where it left none.
-        reason: why it did not finish, or was not evaluated.
-        step: gradient steps at the last evaluation.
-        last: mean score of the last evaluation.
-        late: mean score of the last ten evaluations.
-        best: score of the best evaluation, which only an oracle could have picked.
-        last_return: mean return of the last evaluation.
-        last_length: mean episode length of the last evaluation, in steps.
-        evaluations: how many evaluations there are.
-    """
-
-    seed: int
-    status: Status | str
-    reason: str | None
-    step: int | None = None
-    last: float | None = None
-    late: float | None = None
-    best: float | None = None
-    last_return: float | None = None
-    last_length: float | None = None
-    evaluations: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,7 +121,7 @@ def summarise(records: Sequence[Record]) -> Summary:
     """
     check_poolable(records)
     ordered = tuple(sorted(records, key=lambda record: record.seed))
-    seeds = [_seed_result(record) for record in ordered]
+    seeds = [seed_result(record) for record in ordered]
     batch = {seed for record in ordered for seed in record.seed_batch}
     for seed in batch - {record.seed for record in ordered}:
         seeds.append(SeedResult(seed, "missing", "its batch names it, but it left no record"))  # noqa: PERF401
@@ -183,7 +154,7 @@ def check_poolable(records: Sequence[Record]) -> None:
         "dataset": lambda record: record.dataset.id,
         "algorithm": lambda record: record.algorithm,
         "budget": lambda record: asdict(record.budget),
-        "config hash": lambda record: record.config_hash,
+        "config": lambda record: record.config,
         "dataset content hash": lambda record: record.dataset.content_hash,
         "protocol": lambda record: None if record.protocol is None else asdict(record.protocol),
     }
@@ -195,7 +166,7 @@ def check_poolable(records: Sequence[Record]) -> None:
             if value != expected:
                 raise PoolingError(
                     f"Seeds {first.seed} and {record.seed} of {first.dataset.id} cannot share a cell: "
-                    f"{_difference(name, expected, value)}."
+                    f"{difference(name, expected, value)}."
                 )
     seeds = [record.seed for record in records]
     twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
@@ -228,35 +199,12 @@ def half_width(std: float, count: int) -> float:
     return float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2)) * std / float(np.sqrt(count))
 
 
-def mean_score(evaluation: Evaluation) -> float | None:
-    """Mean over episodes; `None` if any episode has none, since the rest would flatter the policy."""
-    return _mean(evaluation.scores)
-
-
-def _seed_result(record: Record) -> SeedResult:
-    scores = [mean_score(evaluation) for evaluation in record.evaluations]
-    known = [score for score in scores if score is not None]
-    last = record.evaluations[-1] if record.evaluations else None
-    return SeedResult(
-        seed=record.seed,
-        status=record.status,
-        reason=record.reason,
-        step=last.step if last else None,
-        last=scores[-1] if scores else None,
-        late=_mean(scores[-LATE_EVALUATIONS:]),
-        best=max(known, default=None),
-        last_return=_mean(last.returns) if last else None,
-        last_length=_mean(last.lengths) if last else None,
-        evaluations=len(scores),
-    )
-
-
 def _curve(records: Sequence[Record]) -> Curve | None:
     if not any(record.evaluations for record in records):
         return None
     normalised = records[0].protocol is not None and records[0].protocol.score_min is not None
     per_seed = [
-        {e.step: mean_score(e) if normalised else _mean(e.returns) for e in record.evaluations}
+        {e.step: mean_score(e) if normalised else mean_of(e.returns) for e in record.evaluations}
         for record in records
     ]
     steps = sorted(set.intersection(*(set(values) for values in per_seed)))
@@ -267,17 +215,13 @@ def _curve(records: Sequence[Record]) -> Curve | None:
     return Curve(seeds, np.array(steps, np.int64), values, ends[:, 0], ends[:, 1], ends[:, 2], normalised)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None
-
-
-def _difference(name: str, first: Any, second: Any, inside: str = "") -> str:
-    if isinstance(first, dict) and isinstance(second, dict):
-        for part in first:
-            if first[part] != second.get(part):
-                return _difference(
-                    name, first[part], second.get(part), f"{inside}.{part}" if inside else part
-                )
+def difference(name: str, first: Any, second: Any) -> str:
+    """What differs between two values, of which the first differing part is told if they are mappings."""
+    inside = ""
+    while isinstance(first, Mapping) and isinstance(second, Mapping):
+        pairs = {part: (first.get(part, "none"), second.get(part, "none")) for part in (*first, *second)}
+        part = next(part for part, (ours, theirs) in pairs.items() if ours != theirs)
+        first, second = pairs[part]
+        inside = f"{inside}.{part}" if inside else part
     where = f"{name} ({inside})" if inside else name
     return f"their {where} differs, {first!r} against {second!r}"

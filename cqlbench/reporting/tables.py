@@ -1,55 +1,19 @@
 """A finished run as tables, for the terminal and in Markdown, with all that a reader needs to judge them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from cqlbench.records.result import LATE_EVALUATIONS, SeedResult
 from cqlbench.records.schema import EvaluationProtocol, Record
-from cqlbench.reporting.aggregate import FEWEST_SEEDS, LATE_EVALUATIONS, SeedResult, Spread, Summary
+from cqlbench.reporting import render
+from cqlbench.reporting.aggregate import FEWEST_SEEDS, Spread, Summary
+from cqlbench.reporting.render import Document, Grid
 
 ABSENT = "–"
-_WIDTH = 100
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A table before it has a look: the first column is text, the others are right-aligned.
-
-    Attributes:
-        title: its heading.
-        columns: their headings, short enough for a terminal of 80 columns.
-        rows: the cells.
-        caption: what the headings are too short to say.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    caption: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that is said about one run, in the order in which it is said.
-
-    Attributes:
-        title: dataset id, algorithm and budget.
-        warnings: what the numbers must not be used for, and what is missing.
-        grids: the scores, and a line per seed.
-        notes: how the numbers came about.
-    """
-
-    title: str
-    warnings: tuple[str, ...]
-    grids: tuple[Grid, ...]
-    notes: tuple[str, ...]
-
-
-def report(summary: Summary) -> Report:
+def report(summary: Summary) -> Document:
     """What to say about a run."""
     record = summary.lead
     finished = f"{len(summary.finished)} of {_count(len(summary.seeds), 'seed')} finished"
@@ -58,54 +22,30 @@ def report(summary: Summary) -> Report:
         f"{record.budget.steps:,} steps, {finished}"
     )
     grids = (_scores(summary), _seeds(summary))
-    return Report(title, tuple(_warnings(summary)), grids, tuple(_notes(summary)))
+    return Document(title, tuple(_warnings(summary)), grids, tuple(_notes(summary)))
 
 
 def show(summary: Summary, console: Console) -> None:
     """Print a run's tables, at most 100 columns wide whatever the terminal."""
-    content = report(summary)
-    width = min(console.width, _WIDTH)
-    console.print(Text(content.title, style="bold"), width=width)
-    for warning in content.warnings:
-        console.print(Text(warning, style="bold yellow"), width=width)
-    for grid in content.grids:
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-        for index, column in enumerate(grid.columns):
-            table.add_column(Text(column), justify="right" if index else "left", overflow="fold")
-        for row in grid.rows:
-            table.add_row(*map(Text, row))
-        console.print()
-        console.print(table, width=width)
-        for line in Text(grid.caption, style="dim").wrap(console, width):
-            console.print(line)
-    console.print()
-    for note in content.notes:
-        lines = Text(note, style="dim").wrap(console, width - 2)
-        for index, line in enumerate(lines):
-            console.print(Text("  " if index else "· ", style="dim") + line)
+    render.show(report(summary), console)
 
 
 def markdown(summary: Summary) -> str:
-    """The same as a Markdown document, its tables aligned to be read as plain text too."""
-    content = report(summary)
-    parts = [f"# {content.title}"]
-    parts += [f"**{warning}**" for warning in content.warnings]
-    for grid in content.grids:
-        parts += [f"## {grid.title}", _markdown_table(grid), grid.caption]
-    parts += ["## How the numbers came about", "\n".join(f"- {note}" for note in content.notes)]
-    return "\n\n".join(parts) + "\n"
+    """The same as a Markdown document."""
+    return render.markdown(report(summary))
 
 
 def _scores(summary: Summary) -> Grid:
     record = summary.lead
     data = record.dataset
     behaviour = summary.behaviour_label
-    returns = _spread(summary.last_return)
+    returns = spread_text(summary.last_return)
     if summary.curve is not None and not summary.curve.normalised:
-        last = (f"{record.algorithm}, last", str(summary.last_return.count), returns)
+        ends = summary.last_return
+        last = (f"{record.algorithm}, last", str(ends.count), returns, interval_text(ends.low, ends.high))
         rows: tuple[tuple[str, ...], ...] = (
-            (*last, _interval(summary.last_return)),
-            (behaviour, ABSENT, _number(data.behaviour_return_mean), ABSENT),
+            last,
+            (behaviour, ABSENT, number_text(data.behaviour_return_mean), ABSENT),
         )
         columns: tuple[str, ...] = ("Policy", "Seeds", "Return ± std", "95 % interval")
         return Grid("Returns", columns, rows, "Returns as the environment gives them; no score is known.")
@@ -115,10 +55,11 @@ def _scores(summary: Summary) -> Grid:
         named.append((f"last {min(longest, LATE_EVALUATIONS)} mean", summary.late))
         named.append(("best (oracle)", summary.best))
     lines = [
-        (f"{record.algorithm}, {name}", str(s.count), _spread(s), _interval(s), returns) for name, s in named
+        (f"{record.algorithm}, {name}", str(s.count), spread_text(s), interval_text(s.low, s.high), returns)
+        for name, s in named
     ]
     lines[1:] = [(*line[:-1], "") for line in lines[1:]]
-    score, value = _number(data.behaviour_score), _number(data.behaviour_return_mean)
+    score, value = number_text(data.behaviour_score), number_text(data.behaviour_return_mean)
     lines.append((behaviour, ABSENT, score, ABSENT, value))
     columns = ("Policy", "Seeds", "Score ± std", "95 % interval", "Return ± std")
     return Grid("Scores", columns, tuple(lines), _normalisation(record.protocol))
@@ -127,7 +68,7 @@ def _scores(summary: Summary) -> Grid:
 def _normalisation(protocol: EvaluationProtocol | None) -> str:
     if protocol is None or protocol.score_min is None or protocol.score_max is None:
         return "Scores are normalised to 0-100."
-    low, high = _number(protocol.score_min), _number(protocol.score_max)
+    low, high = number_text(protocol.score_min), number_text(protocol.score_max)
     return f"Scores are normalised to 0-100: 0 is a return of {low}, 100 one of {high}."
 
 
@@ -144,7 +85,7 @@ def _seeds(summary: Summary) -> Grid:
 def _seed_row(result: SeedResult) -> tuple[str, ...]:
     numbers = (result.last, result.late, result.best, result.last_return, result.last_length)
     step = ABSENT if result.step is None else f"{result.step:,}"
-    return (str(result.seed), result.status, step, *map(_number, numbers))
+    return (str(result.seed), result.status, step, *map(number_text, numbers))
 
 
 def _longest(summary: Summary) -> int:
@@ -206,9 +147,9 @@ def _dataset_notes(record: Record) -> Iterator[str]:
         yield f"Dataset: {data.resolution}"
     yield from data.notes
     if data.behaviour_source is not None:
-        score = "" if data.behaviour_score is None else f", score {_number(data.behaviour_score)}"
+        score = "" if data.behaviour_score is None else f", score {number_text(data.behaviour_score)}"
         yield _sentence(
-            f"Compared with {data.behaviour_source}: return {_number(data.behaviour_return_mean)}{score}"
+            f"Compared with {data.behaviour_source}: return {number_text(data.behaviour_return_mean)}{score}"
         )
 
 
@@ -242,33 +183,19 @@ def _origin_notes(records: Sequence[Record]) -> Iterator[str]:
         yield f"Made with {text}, config {records[0].config_hash}{whose}."
 
 
-def _markdown_table(grid: Grid) -> str:
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (grid.columns, *grid.rows)]
-    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
-
-    def line(row: Sequence[str]) -> str:
-        padded = (
-            cell.rjust(width) if index else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * (width - 1) + ":" if index else "-" * width for index, width in enumerate(widths)]
-    return "\n".join((line(cells[0]), line(rule), *map(line, cells[1:])))
+def spread_text(spread: Spread) -> str:
+    """Mean ± sample standard deviation."""
+    mean = number_text(spread.mean)
+    return mean if spread.std is None else f"{mean} ± {number_text(spread.std)}"
 
 
-def _spread(spread: Spread) -> str:
-    mean = _number(spread.mean)
-    return mean if spread.std is None else f"{mean} ± {_number(spread.std)}"
+def interval_text(low: float | None, high: float | None) -> str:
+    """An interval in brackets; a dash for none."""
+    return ABSENT if low is None else f"[{number_text(low)}, {number_text(high)}]"
 
 
-def _interval(spread: Spread) -> str:
-    if spread.low is None:
-        return ABSENT
-    return f"[{_number(spread.low)}, {_number(spread.high)}]"
-
-
-def _number(value: float | None) -> str:
+def number_text(value: float | None) -> str:
+    """A score with one decimal; a dash for none."""
     return ABSENT if value is None else format(value, "z,.1f")
 
 

@@ -109,7 +109,7 @@ def _other_environment(record):
 def _other_config(record):
     from cqlbench.records.schema import config_hash
 
-    config = {"other": 1}
+    config = record.config | {"algorithm": record.config["algorithm"] | {"conservative_weight": 5.0}}
     return replace(record, config=config, config_hash=config_hash(config))
 
 
@@ -124,7 +124,7 @@ def _other_config(record):
         (lambda r: replace(r, algorithm="bc"), "algorithm differs, 'cql' against 'bc'"),
         (lambda r: replace(r, budget=replace(r.budget, name="paper")), r"budget \(name\) differs, 'quick'"),
         (lambda r: replace(r, budget=replace(r.budget, evaluation_interval=7)), r"\(evaluation_interval\)"),
-        (_other_config, "config hash differs"),
+        (_other_config, r"config \(algorithm.conservative_weight\) differs, 10.0 against 5.0"),
         (
             lambda r: replace(r, protocol=replace(r.protocol, deterministic=False)),
             r"protocol \(deterministic\)",

@@ -1,0 +1,123 @@
+"""A line per record, kept in one file so that thousands are known without opening each.
+
+`<folder>/runs/.index.json` may be deleted at any time: it is made again from the records. A record that is
+new or changed since (told by its size and time) is read and checked; one that is gone is forgotten.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cqlbench import atomic
+from cqlbench.records.result import SeedResult, seed_result
+from cqlbench.records.schema import Record, RecordKey
+from cqlbench.records.store import FILE, RecordStore
+
+_LAYOUT = 1
+"""Raise it whenever a line's fields or their meaning change: older files are then made again."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What is known of a record without opening it.
+
+    Attributes:
+        path: its file, below `<folder>/runs`.
+        size: of the file, in bytes.
+        changed: the file's time, in nanoseconds.
+        key: what it is filed under.
+        rerun: 1 for the first record of its key, and so on.
+        created_at: UTC, ISO 8601.
+        comparable: whether its score may stand beside published ones.
+        result: the seed's numbers.
+    """
+
+    path: str
+    size: int
+    changed: int
+    key: RecordKey
+    rerun: int
+    created_at: str
+    comparable: bool
+    result: SeedResult
+
+    @property
+    def run(self) -> str:
+        """The run as `bench` prints it."""
+        return self.path.rpartition("/")[0]
+
+
+def lines_of(store: RecordStore) -> list[Line]:
+    """A line per record, history included, in order of key and then age.
+
+    Raises:
+        RecordError: a record cannot be read or lies in another record's place.
+    """
+    file = store.runs / ".index.json"
+    known = _read(file)
+    lines = {}
+    for path, size, changed in _files(store.runs):
+        line = known.get(path)
+        if line is None or (line.size, line.changed) != (size, changed):
+            line = _line(store.read(store.runs / path), path, size, changed)
+        lines[path] = line
+    if lines != known:
+        # A results folder that may only be read is slower to list, and no mistake.
+        with contextlib.suppress(OSError):
+            atomic.replace(file, _content(lines.values()))
+    return sorted(lines.values(), key=lambda line: (line.key, line.rerun))
+
+
+def counting(lines: Sequence[Line]) -> list[Line]:
+    """One line per key, as the store counts them: the newest finished record's, or the newest's."""
+    chosen: dict[RecordKey, Line] = {}
+    for line in sorted(lines, key=lambda line: (line.key, line.result.status == "finished", line.rerun)):
+        chosen[line.key] = line
+    return list(chosen.values())
+
+
+def _files(runs: Path) -> Iterator[tuple[str, int, int]]:
+    """Path below `runs`, size and time of every record."""
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = list(os.scandir(runs / folder))
+        except FileNotFoundError:
+            continue
+        for entry in entries:
+            path = f"{folder}/{entry.name}".lstrip("/")
+            if entry.is_dir():
+                folders.append(path)
+            elif FILE.fullmatch(entry.name):
+                facts = entry.stat()
+                yield path, facts.st_size, facts.st_mtime_ns
+
+
+def _line(record: Record, path: str, size: int, changed: int) -> Line:
+    name = FILE.fullmatch(path.rpartition("/")[2])
+    assert name is not None
+    rerun, result = int(name["run"] or 1), seed_result(record)
+    return Line(path, size, changed, record.key, rerun, record.created_at, record.comparable, result)
+
+
+def _content(lines: Iterable[Line]) -> bytes:
+    rows = [vars(line) | {"key": vars(line.key), "result": vars(line.result)} for line in lines]
+    return json.dumps({"layout": _LAYOUT, "lines": rows}).encode()
+
+
+def _read(file: Path) -> dict[str, Line]:
+    """The lines of an index by path; none of one that is not there, damaged, or of another layout."""
+    try:
+        content = json.loads(file.read_bytes())
+        if content["layout"] != _LAYOUT:
+            return {}
+        return {
+            row["path"]: Line(**row | {"key": RecordKey(**row["key"]), "result": SeedResult(**row["result"])})
+            for row in content["lines"]
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

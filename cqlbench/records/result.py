@@ -1,0 +1,69 @@
+"""What a record comes to: a line of numbers per seed. How seeds become one number is `reporting`'s."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cqlbench.records.schema import Evaluation, Record, Status
+
+LATE_EVALUATIONS = 10
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """One seed's line. Scores are on the 0-100 scale; `None` stands for what there is not.
+
+    Attributes:
+        seed: the seed.
+        status: of its record; `missing` where it left none.
+        reason: why it did not finish, or was not evaluated.
+        step: gradient steps at the last evaluation.
+        last: mean score of the last evaluation.
+        late: mean score of the last ten evaluations.
+        best: score of the best evaluation, which only an oracle could have picked.
+        last_return: mean return of the last evaluation.
+        last_length: mean episode length of the last evaluation, in steps.
+        evaluations: how many evaluations there are.
+    """
+
+    seed: int
+    status: Status | str
+    reason: str | None
+    step: int | None = None
+    last: float | None = None
+    late: float | None = None
+    best: float | None = None
+    last_return: float | None = None
+    last_length: float | None = None
+    evaluations: int = 0
+
+
+def seed_result(record: Record) -> SeedResult:
+    """The line of one record."""
+    scores = [mean_score(evaluation) for evaluation in record.evaluations]
+    known = [score for score in scores if score is not None]
+    last = record.evaluations[-1] if record.evaluations else None
+    return SeedResult(
+        seed=record.seed,
+        status=record.status,
+        reason=record.reason,
+        step=last.step if last else None,
+        last=scores[-1] if scores else None,
+        late=mean_of(scores[-LATE_EVALUATIONS:]),
+        best=max(known, default=None),
+        last_return=mean_of(last.returns) if last else None,
+        last_length=mean_of(last.lengths) if last else None,
+        evaluations=len(scores),
+    )
+
+
+def mean_score(evaluation: Evaluation) -> float | None:
+    """Mean over episodes; `None` if any episode has none, since the rest would flatter the policy."""
+    return mean_of(evaluation.scores)
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Mean of the values; `None` if there is none, or any of them is `None`."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None

@@ -1,0 +1,105 @@
+"""Records as one tidy table for pandas: a row per evaluation, a column per variable."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from cqlbench.errors import ConfigError
+from cqlbench.records.result import mean_of, mean_score
+from cqlbench.records.schema import Evaluation, Record
+from cqlbench.records.store import run_folder
+
+Row = dict[str, Any]
+
+
+def rows_of(records: Sequence[Record]) -> list[Row]:
+    """A row per evaluation; one without an evaluation's columns for a record that has none.
+
+    Columns: the run, its seed and how it ended; `step`, `score`, `return`, `length` (means over episodes)
+    and `wall_seconds`; `diagnostics.*` of that step; everything else of the record under its own name.
+    """
+    return [row for record in records for row in _rows(record)]
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> Row:
+    """Nested mappings as one, its keys joined by dots; a list becomes its JSON text."""
+    found: Row = {}
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            found |= flat(item, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = json.dumps(item) if isinstance(item, list | tuple) else item
+    return found
+
+
+def to_csv(rows: Sequence[Row]) -> bytes:
+    """A header and a line per row; an empty field is a value that is not there."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, _columns(rows), lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue().encode()
+
+
+def to_parquet(rows: Sequence[Row]) -> bytes:
+    """The same as a Parquet file.
+
+    Raises:
+        ConfigError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ConfigError("Parquet needs pyarrow: pip install 'cqlbench[parquet]'; or say .csv.") from error
+    columns = {name: _column([row.get(name) for row in rows]) for name in _columns(rows)}
+    buffer = io.BytesIO()
+    parquet.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+def _rows(record: Record) -> list[Row]:
+    shared = {
+        "run": run_folder(record.key),
+        "seed": record.seed,
+        "status": record.status,
+        **flat(
+            {
+                name: value
+                for name, value in asdict(record).items()
+                if name not in ("seed", "status", "evaluations", "diagnostics", "protocol", "throughput")
+            }
+        ),
+        **flat({"protocol": asdict(record.protocol)} if record.protocol else {}),
+        **flat({"throughput": asdict(record.throughput)} if record.throughput else {}),
+    }
+    training = {row["step"]: flat({"diagnostics": row}) for row in record.diagnostics}
+    rows = [
+        shared | _evaluation(each) | training.get(each.step, {}) for each in record.evaluations
+    ]  # fmt: skip
+    return rows or [shared]
+
+
+def _evaluation(evaluation: Evaluation) -> Row:
+    return {
+        "step": evaluation.step,
+        "score": mean_score(evaluation),
+        "return": mean_of(evaluation.returns),
+        "length": mean_of(evaluation.lengths),
+        "wall_seconds": evaluation.wall_seconds,
+    }
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row if name != "diagnostics.step"))
+
+
+def _column(values: list[Any]) -> list[Any]:
+    """Values of one type, as Parquet wants them: whole numbers beside others become floats, a mixture text."""
+    kinds = {type(value) for value in values} - {type(None)}
+    if kinds <= {int, float} and float in kinds:
+        return [None if value is None else float(value) for value in values]
+    return values if len(kinds) <= 1 else [None if value is None else str(value) for value in values]

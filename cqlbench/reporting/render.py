@@ -1,0 +1,174 @@
+"""A document of tables as Markdown, LaTeX and on the terminal. The same document gives the same bytes."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_",
+    "%": r"\%", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"$<$", ">": r"$>$", "|": r"$|$",
+    "±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$", "·": r"$\cdot$", "…": r"\ldots{}", '"': "''",
+}  # fmt: skip
+_PAGE_ROWS = 40
+"""Rows of a table that fit on one page of the LaTeX document."""
+_PREAMBLE = r"""\documentclass{article}
+\usepackage[a4paper,margin=2cm]{geometry}
+\usepackage[T1]{fontenc}
+\usepackage{booktabs}
+\usepackage{graphicx}
+\begin{document}
+"""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table before it has a look: the first column is text, the others are right-aligned.
+
+    Attributes:
+        title: its heading.
+        columns: their headings, short enough for a terminal of 80 columns.
+        rows: the cells.
+        caption: what the headings are too short to say.
+        bold: row and column of each cell to emphasise.
+        foot: how many of the last rows a line sets apart.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str
+    bold: frozenset[tuple[int, int]] = frozenset()
+    foot: int = 0
+
+
+@dataclass(frozen=True)
+class Document:
+    """All that is said about one run or many, in the order in which it is said.
+
+    Attributes:
+        title: what it is about.
+        warnings: what the numbers must not be used for, and what is missing.
+        grids: the tables.
+        notes: how the numbers came about.
+    """
+
+    title: str
+    warnings: tuple[str, ...]
+    grids: tuple[Grid, ...]
+    notes: tuple[str, ...]
+
+
+def show(content: Document, console: Console, widest: int = 100) -> None:
+    """Print a document, at most `widest` columns wide whatever the terminal."""
+    width = min(console.width, widest)
+    console.print(Text(content.title, style="bold"), width=width)
+    for warning in content.warnings:
+        console.print(Text(warning, style="bold yellow"), width=width)
+    for grid in content.grids:
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        for index, column in enumerate(grid.columns):
+            table.add_column(Text(column), justify="right" if index else "left", overflow="fold")
+        for number, row in enumerate(grid.rows):
+            styles = ("bold" if (number, index) in grid.bold else "" for index in range(len(row)))
+            table.add_row(*map(Text, row, styles), end_section=number == _last_above_foot(grid))
+        console.print()
+        console.print(table, width=width)
+        for line in Text(grid.caption, style="dim").wrap(console, width):
+            console.print(line)
+    console.print()
+    for note in content.notes:
+        lines = Text(note, style="dim").wrap(console, width - 2)
+        for index, line in enumerate(lines):
+            console.print(Text("  " if index else "· ", style="dim") + line)
+
+
+def markdown(content: Document) -> str:
+    """The same as a Markdown document, its tables aligned to be read as plain text too."""
+    parts = [f"# {content.title}"]
+    parts += [f"**{warning}**" for warning in content.warnings]
+    for grid in content.grids:
+        parts += [f"## {grid.title}", markdown_table(grid), grid.caption]
+    parts += ["## How the numbers came about", "\n".join(f"- {note}" for note in content.notes)]
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(grid: Grid) -> str:
+    """A grid as a pipe table."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (grid.columns, *grid.rows)]
+    for row, column in grid.bold:
+        cells[row + 1][column] = f"**{cells[row + 1][column]}**"
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * (width - 1) + ":" if index else "-" * width for index, width in enumerate(widths)]
+    return "\n".join((line(cells[0]), line(rule), *map(line, cells[1:])))
+
+
+def latex_table(grid: Grid) -> str:
+    """A grid as a `tabular` of the booktabs package, to be taken into a paper as it is."""
+    lines = [f"\\begin{{tabular}}{{l{'r' * (len(grid.columns) - 1)}}}", r"\toprule"]
+    lines += [" & ".join(map(latex_text, grid.columns)) + r" \\", r"\midrule"]
+    for number, row in enumerate(grid.rows):
+        cells = [
+            f"\\textbf{{{latex_text(cell)}}}" if (number, index) in grid.bold else latex_text(cell)
+            for index, cell in enumerate(row)
+        ]
+        # After a row's end, LaTeX takes an opening bracket for a distance.
+        lines.append(("{}" if cells[0].startswith(("[", "*")) else "") + " & ".join(cells) + r" \\")
+        if number == _last_above_foot(grid):
+            lines.append(r"\midrule")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def latex(content: Document) -> str:
+    """The same as a LaTeX document that compiles as it is, with pdfLaTeX, XeLaTeX or LuaLaTeX."""
+    parts = [_PREAMBLE, f"\\section*{{{latex_text(content.title)}}}\n"]
+    parts += [f"\\noindent\\textbf{{{latex_text(warning)}}}\\par\n" for warning in content.warnings]
+    for grid in content.grids:
+        parts.append(f"\\subsection*{{{latex_text(grid.title)}}}\n")
+        for part in _pages(grid):
+            fitted = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+            parts.append(f"\\noindent{fitted}\n{latex_table(part)}}}\\par\n")
+        parts.append(f"\\smallskip\\noindent{{\\small {latex_text(grid.caption)}\\par}}\n")
+    if content.notes:
+        items = "".join(f"\\item {latex_text(note)}\n" for note in content.notes)
+        heading = "\\subsection*{How the numbers came about}\n"
+        parts.append(f"{heading}\\begin{{itemize}}\n{items}\\end{{itemize}}\n")
+    return "".join([*parts, "\\end{document}\n"])
+
+
+def latex_text(text: str) -> str:
+    """Text as LaTeX prints it; a character that fonts may lack is named by its code point."""
+    text = re.sub(r"(?<![\w.-])-(?=\d)", "−", text)
+    return "".join(_LATEX.get(c, c if c.isascii() else f"{{\\ttfamily U+{ord(c):04X}}}") for c in text)
+
+
+def _pages(grid: Grid) -> list[Grid]:
+    """The grid in parts of at most `_PAGE_ROWS` rows, its foot with the last of them."""
+    starts = range(0, max(1, len(grid.rows)), _PAGE_ROWS)
+    return [
+        Grid(
+            grid.title,
+            grid.columns,
+            grid.rows[start : start + _PAGE_ROWS],
+            grid.caption,
+            frozenset((row - start, column) for row, column in grid.bold),
+            grid.foot if start == starts[-1] else 0,
+        )
+        for start in starts
+    ]
+
+
+def _last_above_foot(grid: Grid) -> int:
+    return len(grid.rows) - grid.foot - 1 if grid.foot else -1

@@ -1,0 +1,146 @@
+"""`cqlbench results list|show|diff|export`: recorded runs found, shown, compared and handed to other tools."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from cqlbench import atomic
+from cqlbench.errors import ConfigError
+from cqlbench.records.policy import find_run
+from cqlbench.records.schema import Record, RecordError
+from cqlbench.records.store import RecordStore
+from cqlbench.reporting import render, tables
+from cqlbench.reporting.aggregate import Spread, Summary, spread, summarise
+from cqlbench.reporting.export import flat, rows_of, to_csv, to_parquet
+from cqlbench.reporting.render import Document, Grid
+from cqlbench.run_filters import FILTERS, counting_lines, read, values_of
+
+_NOT_COMPARED = ("evaluations", "diagnostics", "seed", "command", "reason", "status", "throughput")
+
+
+def results(words: Sequence[str], console: Console) -> None:
+    """Run one of the actions.
+
+    Args:
+        words: the action, and its `key=value` words and names of runs.
+        console: where everything is printed.
+
+    Raises:
+        UserError: a mistake in the words, or records that cannot be read.
+    """
+    actions = {"list": _list, "show": _show, "diff": _diff, "export": _export}
+    if not words or words[0] not in actions:
+        said = f"'{words[0]}'" if words else "nothing"
+        raise ConfigError(f"results {said} is not understood; say results {', '.join(actions)}.")
+    actions[words[0]](words[1:], console)
+
+
+def _list(words: Sequence[str], console: Console) -> None:
+    values = values_of(words, "results list", ("results", *FILTERS))
+    lines = counting_lines(_folder(values), values)
+    rows = [("Run", "Seeds", "Score", "Made (UTC)")]
+    for run, group in itertools.groupby(lines, key=lambda line: line.run):
+        seeds = list(group)
+        scores = [line.result.last for line in seeds if line.result.status == "finished"]
+        score = spread([each for each in scores if each is not None])
+        states = [line.result.status for line in seeds]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
+        made = max(line.created_at for line in seeds)[:16].replace("T", " ")
+        rows.append((run, counts, tables.spread_text(score), made))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        console.print(Text(text.rstrip()), soft_wrap=True)
+
+
+def _show(words: Sequence[str], console: Console) -> None:
+    (run,), values = _named(words, "show", 1)
+    summary = _summary(_folder(values), run)
+    tables.show(summary, console)
+    console.print(Text(f"\nAgain    cqlbench {' '.join(summary.lead.command)}"), soft_wrap=True)
+
+
+def _diff(words: Sequence[str], console: Console) -> None:
+    names, values = _named(words, "diff", 2)
+    first, second = (_summary(_folder(values), name) for name in names)
+    render.show(compared(first, second), console, widest=160)
+
+
+def _export(words: Sequence[str], console: Console) -> None:
+    values = values_of(words, "results export", ("output", "results", *FILTERS))
+    output = Path(values.get("output", "results.csv"))
+    writers = {".csv": to_csv, ".parquet": to_parquet}
+    if output.suffix not in writers:
+        raise ConfigError(f"output={output} must end in {' or '.join(writers)}.")
+    folder = _folder(values)
+    rows = rows_of(read(folder, counting_lines(folder, values)))
+    try:
+        atomic.replace(output, writers[output.suffix](rows))
+    except OSError as error:
+        raise RecordError(f"'{output}' cannot be written ({error.strerror or error}).") from error
+    console.print(Text(f"Export   {output}, {len(rows):,} rows"), soft_wrap=True)
+
+
+def compared(first: Summary, second: Summary) -> Document:
+    """Two runs' scores, and whatever differs in how they were made."""
+    names = [
+        f"{each.lead.dataset.id}, {each.lead.algorithm}, {each.lead.config_hash}" for each in (first, second)
+    ]
+    settings = [flat(_made_how(each.lead)) for each in (first, second)]
+    differing = [
+        (name, *(tables.ABSENT if each.get(name) is None else str(each[name]) for each in settings))
+        for name in dict.fromkeys((*settings[0], *settings[1]))
+        if settings[0].get(name) != settings[1].get(name)
+    ]
+    scores = [
+        _scores_row(name, getattr(first, field), getattr(second, field))
+        for name, field in (("last", "last"), ("last 10 mean", "late"), ("best (oracle)", "best"))
+    ]
+    columns = ("First", "Second")
+    grids = (
+        Grid(
+            "Scores", ("Score", *columns, "Second - first"), tuple(scores), "Mean ± std over finished seeds."
+        ),
+        Grid("Settings", ("Setting", *columns), tuple(differing), "Only what differs."),
+    )
+    return Document(f"{names[0]}  against  {names[1]}", (), grids, ())
+
+
+def _made_how(record: Record) -> dict[str, Any]:
+    everything = asdict(record)
+    return {name: value for name, value in everything.items() if name not in _NOT_COMPARED}
+
+
+def _scores_row(name: str, first: Spread, second: Spread) -> tuple[str, ...]:
+    known = first.mean is not None and second.mean is not None
+    change = f"{second.mean - first.mean:+.1f}" if known else tables.ABSENT  # type: ignore[operator]
+    return name, tables.spread_text(first), tables.spread_text(second), change
+
+
+def _summary(folder: Path, run: str) -> Summary:
+    store, name = RecordStore(folder), find_run(folder, run)
+    key = store.read(sorted((store.runs / name).glob("seed-*.json"))[0]).key
+    records = store.find(
+        dataset=key.dataset, algorithm=key.algorithm, budget=key.budget, config_hash=key.config_hash
+    )
+    return summarise(records)
+
+
+def _named(words: Sequence[str], action: str, count: int) -> tuple[list[str], dict[str, str]]:
+    names = [word for word in words if not word.startswith("results=")]
+    values = values_of([word for word in words if word not in names], f"results {action}", ("results",))
+    if len(names) != count:
+        asked = "one run" if count == 1 else f"{count} runs"
+        raise ConfigError(
+            f"results {action} takes {asked}, as bench prints them or their ends, and {len(names)} were named."
+        )
+    return names, values
+
+
+def _folder(values: dict[str, str]) -> Path:
+    return Path(values.get("results", "results"))

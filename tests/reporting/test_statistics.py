@@ -1,0 +1,128 @@
+import time
+
+import numpy as np
+import pytest
+
+from cqlbench.reporting import statistics
+from cqlbench.reporting.statistics import bootstrap_interval, iqm, mean, median, optimality_gap
+
+
+def suite(*datasets: list[float]) -> list[np.ndarray]:
+    return [np.array(scores, float) for scores in datasets]
+
+
+SUITE = suite([0, 20, 40], [50, 60, 70], [90, 110, 130])
+RAGGED = suite([10, 30], [40, 50, 60, 70], [100])
+
+
+def test_aggregates_by_hand() -> None:
+    assert mean(SUITE) == pytest.approx((20 + 60 + 110) / 3)
+    assert median(SUITE) == 60
+    # Nine runs, so two go at each end: (40 + 50 + 60 + 70 + 90) / 5.
+    assert iqm(SUITE) == pytest.approx(62)
+    # 110 and 130 count as 100: means 20, 60 and 290 / 3.
+    assert optimality_gap(SUITE) == pytest.approx(100 - (20 + 60 + 290 / 3) / 3)
+    assert optimality_gap(SUITE, target=50) == pytest.approx(50 - (20 + 50 + 50) / 3)
+
+
+def test_datasets_may_differ_in_seeds() -> None:
+    assert mean(RAGGED) == pytest.approx((20 + 55 + 100) / 3)
+    assert median(RAGGED) == 55
+    assert iqm(RAGGED) == pytest.approx((30 + 40 + 50 + 60 + 70) / 5)
+    assert optimality_gap(RAGGED) == pytest.approx(100 - 175 / 3)
+
+
+def test_a_single_run_is_its_own_statistic() -> None:
+    for statistic in (mean, median, iqm):
+        assert statistic(suite([42])) == 42
+
+
+@pytest.mark.parametrize("statistic", [mean, median, iqm, optimality_gap])
+def test_leading_dimensions_are_carried_through(statistic: statistics.Statistic) -> None:
+    scores = [np.random.default_rng(d).normal(size=(4, 5, 3 + d)) for d in range(3)]
+    together = statistic(scores)
+    assert together.shape == (4, 5)
+    assert together[2, 3] == pytest.approx(statistic([each[2, 3] for each in scores]))
+
+
+def test_performance_profile_by_hand() -> None:
+    # More than, not at least; each dataset counts a third.
+    profile = statistics.performance_profile(RAGGED, [-1, 10, 50, 100])
+    np.testing.assert_allclose(profile, [1, (1 / 2 + 1 + 1) / 3, (0 + 2 / 4 + 1) / 3, 0])
+
+
+def test_probability_of_improvement_by_hand() -> None:
+    x, y = suite([1, 2, 3], [5, 5]), suite([2, 0], [5, 6, 4])
+    # First dataset: of 6 pairs 4 won (1>0, 2>0, 3>2, 3>0), 1 tied. Second: 2 won, 2 tied of 6.
+    assert statistics.probability_of_improvement(x, y) == pytest.approx((4.5 / 6 + 3 / 6) / 2)
+    assert statistics.probability_of_improvement(y, x) == pytest.approx(1 - (4.5 / 6 + 3 / 6) / 2)
+
+
+def test_two_seeds_resampled_by_hand() -> None:
+    # Means of two draws from {0, 10}: 0 (1/4), 5 (1/2), 10 (1/4). Within a dataset, so 100 never meets 0.
+    generator = np.random.default_rng(0)
+    assert bootstrap_interval(suite([0, 10], [100]), mean, generator, 4_000, level=0.4) == (52.5, 52.5)
+    assert bootstrap_interval(suite([0, 10], [100]), mean, generator, 4_000, level=0.6) == (50.0, 55.0)
+
+
+def test_interval_is_the_generators_alone() -> None:
+    scores = [np.random.default_rng(d).normal(size=10) for d in range(3)]
+    first = bootstrap_interval(scores, iqm, np.random.default_rng(1), 500)
+    assert bootstrap_interval(scores, iqm, np.random.default_rng(1), 500) == first
+    assert bootstrap_interval(scores, iqm, np.random.default_rng(2), 500) != first
+
+
+def test_blocks_make_all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "_AT_ONCE", 90)
+    seen = []
+
+    def counted(scores: statistics.Scores) -> statistics.Floats:
+        seen.append(scores[0].shape[0])
+        return mean(scores)
+
+    bootstrap_interval(SUITE, counted, np.random.default_rng(0), 25)
+    assert seen == [10, 10, 5]
+
+
+def test_profile_and_improvement_intervals_match_plain_resampling() -> None:
+    generator = np.random.default_rng(3)
+    x = [generator.normal(50, 20, 5) for _ in range(3)]
+    y = [generator.normal(40, 20, 4) for _ in range(3)]
+    thresholds = [20.0, 50.0, 80.0]
+
+    def again(scores: list[np.ndarray]) -> list[np.ndarray]:
+        return [generator.choice(each, len(each)) for each in scores]
+
+    resampled = [again(x) for _ in range(3_000)]
+    profiles = [statistics.performance_profile(each, thresholds) for each in resampled]
+    low, high = statistics.performance_profile_interval(x, thresholds, generator, 20_000)
+    np.testing.assert_allclose([low, high], np.quantile(profiles, [0.025, 0.975], axis=0), atol=0.07)
+    wins = [statistics.probability_of_improvement(each, again(y)) for each in resampled]
+    np.testing.assert_allclose(
+        statistics.probability_of_improvement_interval(x, y, generator, 20_000),
+        np.quantile(wins, [0.025, 0.975]),
+        atol=0.02,
+    )
+
+
+@pytest.mark.parametrize("statistic", [mean, iqm])
+def test_coverage_in_simulation(statistic: statistics.Statistic) -> None:
+    """300 suites of 9 datasets and 10 seeds; `scripts/coverage.py` takes 1,000 and more kinds of them."""
+    generator = np.random.default_rng(11)
+    centres = np.linspace(10, 90, 9)
+    # The statistic of a suite of many seeds is what an interval should cover.
+    truth = statistic([generator.normal(centre, 8, 100_000) for centre in centres])
+    covered = 0
+    for _ in range(300):
+        scores = [generator.normal(centre, 8, 10) for centre in centres]
+        low, high = bootstrap_interval(scores, statistic, generator, 400)
+        covered += low <= truth <= high
+    # Two standard errors are 2.5 points: nominal 95, and a tenth of the variance is missing with ten seeds.
+    assert 0.90 <= covered / 300 <= 0.98
+
+
+def test_fifty_thousand_samples_take_under_two_seconds() -> None:
+    scores = [np.random.default_rng(d).normal(size=10) for d in range(9)]
+    began = time.process_time()
+    bootstrap_interval(scores, iqm, np.random.default_rng(0))
+    assert time.process_time() - began < 2
