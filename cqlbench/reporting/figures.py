@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from cqlbench import atomic
@@ -251,9 +252,10 @@ def throughput(rates: Mapping[str, Mapping[str, Sequence[float]]], order: Sequen
                 _mark(axes, Estimate(rate), _beside(row, present.index(name), len(present)), looks[name])
     values = [rate for cells in rates.values() for runs in cells.values() for rate in runs]
     axes.set_xscale("log")
-    axes.set_xlim(
-        10 ** math.floor(math.log10(min(values)) - 0.05), 10 ** math.ceil(math.log10(max(values)) + 0.05)
-    )
+    axes.set_xlim(min(values) / 1.6, max(values) * 1.6)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
     _rows(axes, list(rates))
     axes.set_xlabel("Seed steps per second (gradient steps × seeds trained together)")
     _legend(figure, [_handle(name, looks[name], "") for name in present])

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from cqlbench.records.result import mean_of
 from cqlbench.records.schema import Record
 from cqlbench.records.store import run_folder
 from cqlbench.reporting import tables
@@ -102,7 +103,7 @@ def _curves(record: Record, shared: _Shared, points: int) -> dict[str, Any]:
     evaluations = _thinned(record.evaluations, points)
     rows = _thinned(record.diagnostics, points)
     names = list(dict.fromkeys(name for row in rows for name in row if name != "step"))
-    returns = [_mean(evaluation.returns) for evaluation in evaluations]
+    returns = [mean_of(evaluation.returns) for evaluation in evaluations]
     return {
         "seed": record.seed,
         "status": record.status,
@@ -140,11 +141,6 @@ def _packed(values: Sequence[float | None]) -> list[Any]:
     levels = np.clip(share * (_LEVELS - 1), 0, _LEVELS - 1).round().astype(int)
     letters = np.char.add(_ALPHABET[levels // 64], _ALPHABET[levels % 64])
     return [low, high, "".join(np.where(known, letters, _UNKNOWN))]
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def _once(values: Iterable[_T]) -> list[_T]:

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from cqlbench import atomic
 from cqlbench.records.schema import RecordError
 from cqlbench.reporting import figures
 from cqlbench.reporting.aggregate import CONFIDENCE, Floats, Summary
 from cqlbench.reporting.figures import Line
-from cqlbench.reporting.report import SELECTIONS, Estimate, Report
+from cqlbench.reporting.report import SELECTIONS, Estimate, Improvement, Report
 from cqlbench.reporting.statistics import performance_profile, performance_profile_interval
 from cqlbench.seeding import Purpose, numpy_generator
 
@@ -55,8 +56,16 @@ def plots_of(report: Report) -> list[Plot]:
     ]
 
 
+def plot_files(report: Report) -> Iterator[tuple[str, bytes]]:
+    """Each plot as `<name>.pdf` and `<name>.png` with its content."""
+    for plot in plots_of(report):
+        figure = plot.draw()
+        for kind in ("pdf", "png"):
+            yield f"{plot.name}.{kind}", figures.render(figure, kind)
+
+
 def write_plots(report: Report, folder: Path) -> list[Path]:
-    """Write each plot as `<name>.pdf` and `<name>.png`, in place of those of an earlier report.
+    """Write the plots, in place of those of an earlier report.
 
     Returns:
         The files' paths.
@@ -66,16 +75,28 @@ def write_plots(report: Report, folder: Path) -> list[Path]:
     """
     paths = []
     try:
-        for plot in plots_of(report):
-            figure = plot.draw()
-            for kind in ("pdf", "png"):
-                paths.append(folder / f"{plot.name}.{kind}")
-                figures.save(figure, paths[-1])
+        for name, content in plot_files(report):
+            paths.append(folder / name)
+            atomic.replace(paths[-1], content)
     except OSError as error:
         raise RecordError(
             f"The plots cannot be written to '{folder}' ({error.strerror or error})."
         ) from error
     return paths
+
+
+def improvements_of(report: Report) -> list[Improvement]:
+    """The report's pairs, each with the probably better algorithm first."""
+    return [_better_first(each) for each in report.improvements]
+
+
+def _better_first(pair: Improvement) -> Improvement:
+    value, low, high = pair.probability.value, pair.probability.low, pair.probability.high
+    if value is None or value >= 0.5:
+        return pair
+    # Ties count half for either, so the two probabilities add up to 1.
+    ends = (None, None) if low is None or high is None else (1 - high, 1 - low)
+    return Improvement(pair.second, pair.first, Estimate(1 - value, *ends))
 
 
 def _scores(report: Report) -> Iterator[Plot]:
@@ -176,7 +197,7 @@ def _profile(scores: Sequence[Floats], thresholds: Floats, name: str) -> Line:
 def _improvements(report: Report) -> Iterator[Plot]:
     pairs = {
         (each.first, each.second): found
-        for each in report.improvements
+        for each in improvements_of(report)
         if (found := _estimate(each.probability)) is not None
     }
     if pairs:

@@ -21,14 +21,15 @@
 
   // Sorting ---------------------------------------------------------------------------------------
   function keyOf(cell) {
-    const text = cell.dataset.sort ?? cell.textContent.trim();
+    const text = cell.textContent.trim();
     if (text === "" || text.startsWith(ABSENT)) return null;
-    const number = /^-?[\d,]*\.?\d+(e[-+]?\d+)?(?![-\w/])/i.exec(text.replace(/^[[]/, ""));
+    const number = /^[-+]?[\d,]*\.?\d+(e[-+]?\d+)?(?![-\w/])/i.exec(text.replace(/^[[]/, ""));
     return number ? Number(number[0].replaceAll(",", "")) : text.toLowerCase();
   }
 
   function compare(a, b) {
     if (typeof a === "number" && typeof b === "number") return a - b;
+    if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
     return String(a).localeCompare(String(b), "en", { numeric: true });
   }
 
