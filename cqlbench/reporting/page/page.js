@@ -103,7 +103,7 @@
     const px = (x) => LEFT + ((x - x0) / (x1 - x0)) * (WIDTH - LEFT - RIGHT);
     const py = (y) => HEIGHT - BOTTOM - ((y - y0) / (y1 - y0)) * (HEIGHT - TOP - BOTTOM);
     const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
-    for (const y of ticksOf(y0, y1, 5)) {
+    for (const y of ticksOf(y0, y1, 5).filter((y) => !logarithmic || Number.isInteger(y))) {
       svg.append(make("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: py(y), y2: py(y) }),
         make("text", { x: LEFT - 6, y: py(y) + 4, "text-anchor": "end" }, short(logarithmic ? 10 ** y : y)));
     }
@@ -244,10 +244,13 @@
       make("caption", kind === "pairs" ? { class: "unseen" } : {}, title, caption ? make("span", {}, caption) : null),
       make("thead", {}, make("tr", {}, ...columns.map((column) => make("th", { scope: "col" }, column)))),
       make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell, index) =>
-        (index ? make("td", {}, cell) : make("th", { scope: "row" }, cell)))))));
+        (index ? make("td", {}, cell) : make("th", { scope: "row" }, ...breakable(cell))))))));
     if (kind === "sortable") makeSortable(table);
     return make("div", { class: "scroll", role: "region", "aria-label": title, tabindex: "0" }, table);
   }
+
+  // A long name may be broken after a dot or an underscore.
+  const breakable = (name) => name.split(/(?<=[._])/).flatMap((part, i) => (i ? [make("wbr"), part] : [part]));
 
   function* flattened(value, name = "") {
     if (value !== null && typeof value === "object" && !Array.isArray(value)) {
