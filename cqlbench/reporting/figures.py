@@ -145,13 +145,15 @@ def score_intervals(
     figure = Figure(figsize=(5.4, 0.9 + len(scores) * (0.2 + 0.13 * len(_names(scores)))))
     axes = figure.add_subplot()
     present = _names(scores, looks)
-    for row, (dataset, cells) in enumerate(scores.items()):
-        for place, name in enumerate(present):
-            if name in cells:
-                _mark(axes, cells[name], _beside(row, place, len(present)), looks[name])
+    for place, name in enumerate(present):
+        rows = [(row, cells[name]) for row, cells in enumerate(scores.values()) if name in cells]
+        marks = [(cell, _beside(row, place, len(present))) for row, cell in rows]
+        _mark(axes, marks, looks[name])
+    for row, dataset in enumerate(scores):
         if behaviour and dataset in behaviour:
-            ends = (behaviour[dataset], behaviour[dataset]), (row - 0.42, row + 0.42)
-            axes.plot(*ends, color=_GREY, linestyle=(0, (2, 1.5)), linewidth=1.0, zorder=1)
+            axes.vlines(
+                behaviour[dataset], row - 0.42, row + 0.42, _GREY, linestyles=[(0, (2, 1.5))], zorder=1
+            )
     _rows(axes, list(scores))
     axes.set_xlabel(xlabel)
     handles = [_handle(name, looks[name], "") for name in present]
@@ -179,7 +181,7 @@ def aggregate_intervals(
     for axes, (statistic, estimates) in zip(grid, statistics.items(), strict=True):
         for row, name in enumerate(names):
             if name in estimates:
-                _mark(axes, estimates[name], row, looks[name], wide=True)
+                _mark(axes, [(estimates[name], row)], looks[name], wide=True)
         axes.set_title(statistic, parse_math=False)
         axes.margins(x=0.15)
         axes.tick_params(axis="y", length=0)
@@ -226,8 +228,7 @@ def improvement_intervals(pairs: Mapping[tuple[str, str], Estimate]) -> Figure:
     axes = figure.add_subplot()
     look = _looks([""])[""]
     axes.axvline(0.5, color=_GREY, linestyle=(0, (2, 1.5)), linewidth=1.0, zorder=1)
-    for row, estimate in enumerate(pairs.values()):
-        _mark(axes, estimate, row, look, wide=True)
+    _mark(axes, [(estimate, row) for row, estimate in enumerate(pairs.values())], look, wide=True)
     _rows(axes, [f"{x} > {y}" for x, y in pairs])
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("P(X > Y)")
@@ -248,8 +249,8 @@ def throughput(rates: Mapping[str, Mapping[str, Sequence[float]]], order: Sequen
     axes = figure.add_subplot()
     for row, cells in enumerate(rates.values()):
         for name, runs in cells.items():
-            for rate in runs:
-                _mark(axes, Estimate(rate), _beside(row, present.index(name), len(present)), looks[name])
+            height = _beside(row, present.index(name), len(present))
+            _mark(axes, [(Estimate(rate), height) for rate in runs], looks[name])
     values = [rate for cells in rates.values() for runs in cells.values() for rate in runs]
     axes.set_xscale("log")
     axes.set_xlim(min(values) / 1.6, max(values) * 1.6)
@@ -332,14 +333,15 @@ def _set_limits(axes: Axes, lines: Sequence[Line], unit: float) -> None:
     axes.set_xlim(0, max(float(line.x[-1]) for line in lines) / unit * 1.02)
 
 
-def _mark(axes: Axes, estimate: Estimate, height: float, look: _Look, wide: bool = False) -> None:
-    if estimate.low is not None and estimate.high is not None:
-        thickness = 5.0 if wide else 1.8
-        ends = (estimate.low, estimate.high), (height, height)
-        axes.plot(*ends, color=look.colour, linewidth=thickness, alpha=0.45, solid_capstyle="butt")
+def _mark(axes: Axes, marks: Sequence[tuple[Estimate, float]], look: _Look, wide: bool = False) -> None:
+    """One algorithm's estimates, each at its height."""
+    known = [(each.low, each.high, height) for each, height in marks if each.low is not None]
+    if known:
+        low, high, heights = np.array(known, np.float64).T
+        axes.hlines(heights, low, high, color=look.colour, linewidth=5.0 if wide else 1.8, alpha=0.45)
     axes.plot(
-        estimate.value, height, look.marker, color=look.colour, markersize=4.5, markeredgecolor="white",
-        markeredgewidth=0.5,
+        [each.value for each, _ in marks], [height for _, height in marks], look.marker, color=look.colour,
+        markersize=4.5, markeredgecolor="white", markeredgewidth=0.5,
     )  # fmt: skip
 
 

@@ -162,18 +162,17 @@ def _kind(texts: Sequence[str]) -> str:
 
 def _pictures(plots: Sequence[Plot]) -> tuple[list[Picture], list[str]]:
     """Plots as they stand in the page, and a line for each that finds no room."""
-    pictures: dict[str, Picture] = {}
-    left_out = []
-    room = PLOT_BYTES
+    pictures, left_out, seen, room = [], [], set(), PLOT_BYTES
     for plot in plots:
         # Of more datasets than fit one figure of curves, the others' curves are on their runs' own pages.
-        picture = None if plot.title in pictures else _picture(plot)
+        picture = None if plot.title in seen else _picture(plot)
+        seen.add(plot.title)
         if picture is None or len(picture.source) > room:
             left_out.append(f"{plot.title} ({plot.name}): only in the report's folder, as PDF and PNG.")
             continue
         room -= len(picture.source)
-        pictures[plot.title] = picture
-    return list(pictures.values()), left_out
+        pictures.append(picture)
+    return pictures, left_out
 
 
 def _picture(plot: Plot) -> Picture:

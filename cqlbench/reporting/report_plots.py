@@ -21,6 +21,8 @@ PANELS = 18
 """Datasets on one figure of curves; more of them make more figures."""
 _THRESHOLDS = 101
 _PROFILE_SAMPLES = 5_000
+_TOLD = 12
+"""A plot's words name so many numbers; for more of them there are the tables."""
 _INTERVAL = f"{CONFIDENCE:.0%}".replace("%", " %")
 _TITLES = {"IQM": "IQM", "optimality gap": "Optimality gap (less is better)"}
 
@@ -277,7 +279,7 @@ def _ends(runs: dict[str, list[Summary]]) -> str:
         )
         for dataset, each in runs.items()
     ]  # fmt: skip
-    return f"At the end, {'; '.join(told)}."
+    return f"At the end, {_list(told, '; ')}."
 
 
 def _throughput(report: Report) -> Iterator[Plot]:
@@ -322,8 +324,9 @@ def _estimate(estimate: Estimate) -> figures.Estimate | None:
     return figures.Estimate(estimate.value, estimate.low, estimate.high)
 
 
-def _list(words: Sequence[str]) -> str:
-    return ", ".join(words)
+def _list(words: Sequence[str], between: str = ", ") -> str:
+    more = len(words) - _TOLD
+    return between.join(words[:_TOLD]) + (f"{between}and {more} more" if more > 0 else "")
 
 
 def _count(number: int, noun: str) -> str:
