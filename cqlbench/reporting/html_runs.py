@@ -118,7 +118,8 @@ def _curves(record: Record, shared: _Shared, points: int) -> dict[str, Any]:
 
 def _points(records: Sequence[Record]) -> int:
     """How many points of each curve there is room for."""
-    curves = sum(1 + len(record.diagnostics[-1] if record.diagnostics else ()) for record in records)
+    # A row of diagnostics has its step besides: that place is the returns'.
+    curves = sum(len(record.diagnostics[-1]) if record.diagnostics else 1 for record in records)
     # Two characters a point, and some 40 around them: two ends, quotes and brackets.
     return int(np.clip((CURVE_BYTES / max(curves, 1) - 40) / 2, 2, _MOST_POINTS))
 
