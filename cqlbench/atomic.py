@@ -2,7 +2,8 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,6 +40,39 @@ def replace(path: Path, content: bytes) -> None:
     with _beside(path, content) as whole:
         whole.replace(path)
     _sync_folder(path.parent)
+
+
+def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """Make the folder `path`, in place of one that may be there, with what `fill` puts into it.
+
+    Two folders are not swapped at once: cut off at the wrong moment, the old one lies at `previous(path)`.
+
+    Raises:
+        OSError: the folder cannot be written; what was there is left as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    whole.mkdir()
+    try:
+        fill(whole)
+        for folder, _, names in os.walk(whole):
+            for name in names:
+                with (Path(folder) / name).open("rb") as file:
+                    os.fsync(file.fileno())
+            _sync_folder(Path(folder))
+        if path.exists():
+            shutil.rmtree(previous(path), ignore_errors=True)
+            path.rename(previous(path))
+        whole.rename(path)
+    finally:
+        shutil.rmtree(whole, ignore_errors=True)
+    _sync_folder(path.parent)
+    shutil.rmtree(previous(path), ignore_errors=True)
+
+
+def previous(path: Path) -> Path:
+    """Where `replace_folder` keeps the old folder while it puts the new one in place."""
+    return path.with_name(f".{path.name}.previous")
 
 
 @contextmanager

@@ -4,13 +4,15 @@
 
 `--key value` and `--key=value` mean the same as `key=value`.
 
-Exit status: 0 done, 2 the user can put it right (one sentence on standard error), 130 interrupted.
+Exit status: 0 done, 2 the user can put it right (one sentence on standard error), 130 interrupted,
+143 terminated.
 """
 
 import sys
 from collections.abc import Callable, Sequence
 
 import cqlbench
+from cqlbench import stopping
 from cqlbench.errors import ConfigError, UserError
 
 _USAGE = """\
@@ -23,6 +25,7 @@ verbs:
   results        list, show RUN, diff RUN1 RUN2 or export recorded runs
   export         write a run's policy as one file that runs without cqlbench
   watch          write a video of an episode of a run's policy
+  data           list, fetch, check, show, import and collect datasets; 'cqlbench data' says more
   train-policy   train the behaviour policy of an embedded dataset from its recipe
   speed          measure the gradient step against this machine's matrix products and torchrl
 
@@ -34,7 +37,10 @@ bench keys (defaults in brackets):
   steps=         gradient steps [the budget's]
   device=        auto, cpu, cuda, cuda:N [auto]
   tf32=          on CUDA, whether matrix products may round to TF32 [true]
+  clip_actions=  true consents to clipping a dataset's actions to their bounds [false]
   results=       folder for records and reports [results]
+  resume=        auto: go on where an interrupted run of the same settings stands; never; a checkpoint [auto]
+  checkpoint_interval=   seconds between saves of what is done; 0 saves nothing [60]
   preset=        the dataset's settings from benchmarks/preset [the dataset card's]
   algorithm.*=, budget.*=   any field of cqlbench/config.py, e.g. algorithm.conservative_weight=5
 
@@ -48,8 +54,9 @@ report keys:
   select=        which evaluations are scored: last, best (oracle) or mean10 [last]
   output=        folder for the tables [the results folder's report]
   results=       where the records are [results]
-  dataset=       an id, a short name or a pattern ('embedded/*'); algorithm=, budget=, config=: the same to
-  the letter, but config= may be the beginning of a config hash; since=, until=: days or times (UTC)
+  dataset=       ids, short names or patterns ('embedded/*'), with commas
+  algorithm=, budget=, config=   names, with commas; of a config hash the beginning will do
+  since=, until=   days or times (UTC)
 
 results keys:
   results=       where the records are [results]; list and export take report's dataset= to until=
@@ -66,6 +73,12 @@ watch keys:
   run=, seed=, results=   as above
   video=         the file, .mp4 or .gif
   episode=       which of the first evaluation's episodes [0]
+
+data check ID, data show ID: clip_actions=, source=, results= as above
+data import FILE:
+  id=            the name it gets, such as my/robot-v0
+  env=           the gymnasium environment it was recorded in [a Minari dataset's own, or none]
+  max_episode_steps=, score_min=, score_max=, observation_keys=a,b, clip_actions=, licence=
 
 train-policy keys:
   recipe=        name of a recipe in datasets/policies, or the path of one
@@ -91,17 +104,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in _VERBS:
         sys.stderr.write(f"cqlbench: There is no command '{words[0]}'; there is {', '.join(_VERBS)}.\n")
         return 2
-    if {"-h", "--help"} & set(words[1:]):
+    if {"-h", "--help"} & set(words[1:]) and words[0] != "data":  # which has a usage of its own
         sys.stdout.write(_train_help() if words[0] == "train" else _USAGE)
         return 0
     try:
-        _VERBS[words[0]](key_value_words(words[1:]))
+        with stopping.at_once():
+            _VERBS[words[0]](key_value_words(words[1:]))
     except UserError as error:
         sys.stderr.write(f"cqlbench: {error}\n")
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\ncqlbench: interrupted; records appear only when a run has finished.\n")
-        return 130
+    except stopping.Stopped as stopped:
+        sys.stderr.write(f"\ncqlbench: {stopped}\n")
+        return stopped.status
     return 0
 
 
@@ -178,6 +192,14 @@ def _results(words: list[str]) -> None:
     results(words, Console(highlight=False))
 
 
+def _data(words: list[str]) -> None:
+    from rich.console import Console
+
+    from cqlbench.data_command import data
+
+    data(words, Console(soft_wrap=True, highlight=False))
+
+
 def _speed(words: list[str]) -> None:
     from rich.console import Console
 
@@ -199,10 +221,11 @@ _VERBS: dict[str, Callable[[list[str]], None]] = {
     "results": _results,
     "export": _export,
     "watch": _watch,
+    "data": _data,
     "train-policy": _train_policy,
     "speed": _speed,
 }
-_FLAGS = ("--print-config", "--multirun")
+_FLAGS = ("--print-config", "--multirun", "--help")
 _SHORT = {"-m": "--multirun"}
 
 

@@ -19,7 +19,7 @@ from cqlbench.errors import ConfigError
 from cqlbench.paths import benchmarks_dir
 
 _SHORTHANDS = {"steps": "budget.steps", "logger": "trainer.logger"}
-TEXT = ("dataset", "source", "device", "results", "trainer.save_trainer_file")
+TEXT = ("dataset", "source", "device", "results", "resume", "trainer.save_trainer_file")
 """Keys whose values are taken as they stand, whatever Hydra's grammar would make of them."""
 _GROUPS = ("algorithm", "budget", "preset")
 _HIGHEST_SEED = 2**32 - 1
@@ -92,6 +92,7 @@ def check(config: BenchConfig) -> None:
     for seed in config.seeds:
         if not 0 <= seed <= _HIGHEST_SEED:
             raise ConfigError(f"Seed {seed} is not between 0 and {_HIGHEST_SEED}.")
+    _at_least("checkpoint_interval", config.checkpoint_interval, 0)
     budget, algorithm = config.budget, config.algorithm
     if not algorithm.name.strip():
         raise ConfigError("algorithm.name is empty; records are filed under it.")

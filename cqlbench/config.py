@@ -242,7 +242,11 @@ class BenchConfig:
         seeds: the seed batch.
         device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
         tf32: on CUDA, let matrix products round their factors to TF32 (10 bits of mantissa).
+        clip_actions: consent to clipping the dataset's actions to their bounds; without it they are refused.
         results: folder for records, policies, logs, tables and plots.
+        checkpoint_interval: seconds between saves of a run's state, to go on from after a kill; 0 saves none.
+        resume: `auto` goes on where a killed run of the same settings stands; `never` begins anew; the path
+            of a checkpoint, or of a folder of them, goes on from that.
         algorithm: the agent, field by field.
         protocol: what budget `paper` computes, field by field.
         budget: how much is computed, field by field.
@@ -254,7 +258,10 @@ class BenchConfig:
     seeds: list[int] = MISSING
     device: str = "auto"
     tf32: bool = True
+    clip_actions: bool = False
     results: str = "results"
+    checkpoint_interval: float = 60.0
+    resume: str = "auto"
     algorithm: CQLConfig = field(default_factory=CQLConfig)
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)

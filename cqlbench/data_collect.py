@@ -1,6 +1,9 @@
 """`cqlbench data collect`: a dataset from a behaviour policy, for any library to read."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from rich.console import Console
 
 from cqlbench.data.behaviour import BehaviourPolicy
 from cqlbench.data.embedded import collect_transitions
@@ -19,7 +22,7 @@ KEYS = {
 }
 
 
-def from_words(words: list[str]) -> None:
+def collect(words: Sequence[str], console: Console) -> None:
     """Collect what `key=value` words ask for.
 
     Raises:
@@ -44,19 +47,15 @@ def from_words(words: list[str]) -> None:
         raise ConfigError(f"{values['output']} is there already; name another file.")
     rows, seed = _whole(values, "steps", 1), _whole({"seed": "0", **values}, "seed", 0)
     transitions = collect_transitions(policy, spec, rows, seed, title="collecting")
-    print(transitions_line(transitions.episode_returns.mean(), len(transitions)))  # noqa: T201
+    mean = transitions.episode_returns.mean()
+    console.out(f"Collected {len(transitions):,} transitions; an episode's mean return is {mean:.1f}.")
     if "output" in values:
         write_d4rl(transitions, Path(values["output"]))
-        print(f"Saved {values['output']}")  # noqa: T201
+        console.out(f"Saved {values['output']}")
     if "minari" in values:
         name = f"cqlbench's behaviour policy {values['policy']}"
         write_minari(transitions, values["minari"], spec, algorithm_name=name)
-        print(f"Saved the Minari dataset {values['minari']}")  # noqa: T201
-
-
-def transitions_line(mean_return: float, rows: int) -> str:
-    """What was collected, in a sentence."""
-    return f"Collected {rows:,} transitions; an episode's mean return is {mean_return:.1f}."
+        console.out(f"Saved the Minari dataset {values['minari']}")
 
 
 def _whole(values: dict[str, str], key: str, least: int) -> int:

@@ -30,6 +30,10 @@ class EnvironmentSpec:
         id: gymnasium id, such as `Hopper-v4`.
         max_episode_steps: the time limit, in steps; `None` takes the registered one.
         kwargs: constructor arguments.
+        module: the Python module that registers the environment with gymnasium; empty: gymnasium itself.
+        extra: the extra of cqlbench that brings that module.
+        observation_keys: of observations that are dictionaries, the parts that are joined, in this order.
+        padding: how many zeros are appended to each observation, for sensors that read 0 in the data.
 
     Raises:
         UserError: the time limit is not positive.
@@ -38,6 +42,10 @@ class EnvironmentSpec:
     id: str
     max_episode_steps: int | None = None
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    module: str = ""
+    extra: str = ""
+    observation_keys: tuple[str, ...] | None = None
+    padding: int = 0
 
     def __post_init__(self) -> None:
         if self.max_episode_steps is not None and self.max_episode_steps < 1:
@@ -134,6 +142,24 @@ def choose_backend(spec: EnvironmentSpec, backend: str = "auto") -> str:
     return "gymnasium"
 
 
+def why_unplayable(
+    spec: EnvironmentSpec, observation_size: int, action_size: int, *, discrete: bool = False
+) -> str:
+    """Why a policy of these sizes cannot be evaluated here, in one sentence; empty if it can."""
+    try:
+        environments = make_environments(spec, [0], discrete=discrete)
+    except UserError as error:
+        return str(error)
+    sizes = environments.observation_size, len(environments.action_low)
+    environments.close()
+    if sizes != (observation_size, action_size):
+        return (
+            f"Environment '{spec.id}' gives {sizes[0]} observations and takes {sizes[1]} actions, but the "
+            f"data have {observation_size} and {action_size}."
+        )
+    return ""
+
+
 def environment_versions(spec: EnvironmentSpec, backend: str) -> dict[str, str]:
     """Provenance of a score: environment id, backend with version, simulator with version.
 
@@ -142,6 +168,9 @@ def environment_versions(spec: EnvironmentSpec, backend: str) -> dict[str, str]:
     """
     versions = {"id": spec.id, "backend": backend, "backend_version": importlib.metadata.version(backend)}
     if backend == "gymnasium":
+        if spec.module:
+            version = getattr(importlib.import_module(spec.module), "__version__", "of unknown version")
+            versions["backend_version"] += f", {spec.module} {version}"
         versions["mujoco_version"] = importlib.metadata.version("mujoco")
     if spec.max_episode_steps is not None:
         versions["max_episode_steps"] = str(spec.max_episode_steps)
@@ -183,20 +212,21 @@ class _EnvpoolEnvironments:
             self._space, observations = self._pool.action_space, self._pool.observation_space
         try:
             self.action_low, self.action_high = _action_bounds(spec, self._space, discrete)
-            self.observation_size = _observation_size(spec, observations)
+            self._flat = _Flat(spec, observations, len(seeds))
         except UserError:
             self._pool.close()
             raise
+        self.observation_size = self._flat.size
 
     def reset(self) -> NDArray[np.float64]:
         observations, _ = self._pool.reset()
-        return np.array(observations, np.float64)
+        return self._flat(observations)
 
     def step(self, actions: NDArray[np.float32]) -> Step:
         native = _native(actions.astype(np.float64), self._space)
         observations, rewards, terminated, truncated, _ = self._pool.step(native)
         return Step(
-            np.array(observations, np.float64),
+            self._flat(observations),
             np.array(rewards, np.float64),
             np.array(terminated, np.bool_),
             np.array(truncated, np.bool_),
@@ -215,37 +245,33 @@ class _GymnasiumEnvironments:
 
         try:
             with _quiet_construction():
+                if spec.module:
+                    importlib.import_module(spec.module)
                 self._vector = gymnasium.vector.SyncVectorEnv(
                     [make] * len(seeds), autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP
                 )
-        except (gymnasium.error.Error, ImportError, TypeError) as error:
-            # A TypeError is a constructor argument that the environment does not know.
-            if isinstance(error, TypeError) and not spec.kwargs:
-                raise
-            reason = str(error).strip().splitlines()[0].split(". ")[0].rstrip(".")
-            raise UserError(
-                f"Environment '{spec.id}' cannot be made here ({reason}); correct its id or arguments, or "
-                "install the package that registers it."
-            ) from error
+        except Exception as error:
+            raise UserError(_unmade(spec, error)) from error
         self._unused_seeds: list[int | None] | None = list(seeds)
         try:
             self._space = self._vector.single_action_space
             self.action_low, self.action_high = _action_bounds(spec, self._space, discrete)
-            self.observation_size = _observation_size(spec, self._vector.single_observation_space)
+            self._flat = _Flat(spec, self._vector.single_observation_space, len(seeds))
         except UserError:
             self._vector.close()
             raise
+        self.observation_size = self._flat.size
 
     def reset(self) -> NDArray[np.float64]:
         # Seeding again would replay the first episodes, which envpool's `reset` does not do.
         seeds, self._unused_seeds = self._unused_seeds, None
         observations, _ = self._vector.reset(seed=seeds)
-        return np.array(observations, np.float64)
+        return self._flat(observations)
 
     def step(self, actions: NDArray[np.float32]) -> Step:
         observations, rewards, terminated, truncated, _ = self._vector.step(_native(actions, self._space))
         return Step(
-            np.array(observations, np.float64),
+            self._flat(observations),
             np.array(rewards, np.float64),
             np.array(terminated, np.bool_),
             np.array(truncated, np.bool_),
@@ -280,6 +306,17 @@ def _quiet_construction() -> Iterator[None]:
         mujoco.set_mju_user_warning(before)
 
 
+def _unmade(spec: EnvironmentSpec, error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = lines[0].split(". ")[0].rstrip(".")
+    advice = "correct its id or arguments, or install the package that registers it"
+    if spec.module and not isinstance(error, ImportError | gymnasium.error.Error | TypeError):
+        advice = f"try other versions of {spec.module} and MuJoCo"
+    if spec.extra and isinstance(error, ImportError):
+        advice = f"install what it needs with `pip install 'cqlbench[{spec.extra}]'`"
+    return f"Environment '{spec.id}' cannot be made here ({reason}); {advice}."
+
+
 def _action_bounds(
     spec: EnvironmentSpec, space: Any, discrete: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -289,18 +326,9 @@ def _action_bounds(
         raise UserError(
             f"Environment '{spec.id}' has the action space {space}, and a Discrete one is needed."
         )
-    _require_flat(spec, "action", space)
-    return np.asarray(space.low, np.float32), np.asarray(space.high, np.float32)
-
-
-def _observation_size(spec: EnvironmentSpec, space: Any) -> int:
-    _require_flat(spec, "observation", space)
-    return int(space.shape[0])
-
-
-def _require_flat(spec: EnvironmentSpec, what: str, space: Any) -> None:
     if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-        raise UserError(f"Environment '{spec.id}' has the {what} space {space}, and a flat Box is needed.")
+        raise UserError(f"Environment '{spec.id}' has the action space {space}, and a flat Box is needed.")
+    return np.asarray(space.low, np.float32), np.asarray(space.high, np.float32)
 
 
 def _native(actions: NDArray[Any], space: Any) -> NDArray[Any]:
@@ -308,3 +336,43 @@ def _native(actions: NDArray[Any], space: Any) -> NDArray[Any]:
     if isinstance(space, gymnasium.spaces.Discrete):
         actions = actions.argmax(axis=1) + int(space.start)
     return actions
+
+
+class _Flat:
+    """What `n` environments observe -> `[n, O]` float64, laid out as the data are.
+
+    The parts of a dictionary are joined in the order of `observation_keys`, each row by row; a discrete part
+    is one number.
+    """
+
+    def __init__(self, spec: EnvironmentSpec, space: Any, environments: int) -> None:
+        self._keys, self._rows, self._padding = spec.observation_keys, environments, spec.padding
+        if self._keys is None:
+            parts = {"": space}
+            if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+                raise UserError(
+                    f"Environment '{spec.id}' has the observation space {space}, and a flat Box is needed; "
+                    "of a dictionary, the card names the parts (observation_keys)."
+                )
+        else:
+            parts = {key: _part(spec, space, key) for key in self._keys}
+        self.size = sum(int(np.prod(part.shape)) for part in parts.values()) + self._padding
+
+    def __call__(self, observations: Any) -> NDArray[np.float64]:
+        parts = [observations] if self._keys is None else [observations[key] for key in self._keys]
+        flat = [np.asarray(part, np.float64).reshape(self._rows, -1) for part in parts]
+        return np.concatenate([*flat, np.zeros((self._rows, self._padding))], axis=1)
+
+
+def _part(spec: EnvironmentSpec, space: Any, key: str) -> gymnasium.Space[Any]:
+    there = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {}
+    part = there.get(key)
+    if not isinstance(part, gymnasium.spaces.Box | gymnasium.spaces.Discrete):
+        usable = [
+            k for k, v in there.items() if isinstance(v, gymnasium.spaces.Box | gymnasium.spaces.Discrete)
+        ]
+        raise UserError(
+            f"Environment '{spec.id}' observes no array '{key}', which the card's observation_keys name; it "
+            f"observes {', '.join(usable) or space}."
+        )
+    return part

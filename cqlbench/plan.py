@@ -43,6 +43,7 @@ class Plan:
             "budget": budget,
             "scores_version": cqlbench.SCORES_VERSION,
             "tf32": self.device.type == "cuda" and self.config.tf32,
+            **({"clip_actions": True} if self.config.clip_actions else {}),
         }
 
 
@@ -68,6 +69,7 @@ def make_plan(words: Sequence[str]) -> Plan:
         f"device={device}",
         *([f"preset={preset}"] if word(words, "preset", "") else []),
         *([] if config.tf32 else ["tf32=false"]),
+        *(["clip_actions=true"] if config.clip_actions else []),
         *composed.changes,
     ]
     return Plan(
@@ -85,12 +87,20 @@ def _incomparable(config: BenchConfig, resolution: Resolution, changes: Sequence
     source = resolution.card.source
     if source != "d4rl":
         reasons.append(
-            "a dataset of your own" if source == "path" else f"{source} data, which are not D4RL's"
+            "a dataset of your own"
+            if source in ("path", "imported")
+            else f"{source} data, which are not D4RL's"
         )
     if not config.budget.comparable:
         reasons.append(f"budget {config.budget.name}")
+    if config.clip_actions and "action_clip" not in resolution.card.quirks:
+        reasons.append("clipped actions")
     if changes:
         reasons.append(f"changed settings ({', '.join(changes)})")
     if source == "d4rl" and preset != resolution.card.preset:
         reasons.append(f"preset {preset}")
+    elif source == "d4rl" and not preset:
+        reasons.append("no settings were published for it")
+    if resolution.card.incomparable_because:
+        reasons.append(resolution.card.incomparable_because)
     return "; ".join(reasons)

@@ -21,6 +21,7 @@ class Progress:
         total: how much there is to do, at least 1.
         title: what is being done.
         unit: what is counted, in the singular.
+        done: how much of it was done before, and does not count for the rate.
         shown: whether to say anything at all.
         clock: seconds.
     """
@@ -31,12 +32,14 @@ class Progress:
         *,
         title: str,
         unit: str,
+        done: int = 0,
         shown: bool = True,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._total = total
         self._title = title
         self._unit = f"{unit}s"
+        self._before = done
         self._shown = shown
         self._clock = clock
         self._bar: tqdm[Never] | None = None
@@ -46,10 +49,11 @@ class Progress:
 
     def __enter__(self) -> Self:
         self._started = self._clock()
-        self._lines = 0
+        self._lines = self._before * _LINES // self._total
         if self._shown and sys.stderr.isatty():
             self._bar = tqdm(
                 total=self._total,
+                initial=self._before,
                 desc=self._title,
                 unit=f" {self._unit}",
                 unit_scale=True,
@@ -83,7 +87,8 @@ class Progress:
 
     def _line(self, done: int) -> str:
         elapsed = max(self._clock() - self._started, 1e-9)
-        left = elapsed / done * (self._total - done)
+        pace = max(done - self._before, 1) / elapsed
+        left = (self._total - done) / pace
         note = f", {self._note}" if self._note else ""
-        rate = f"{done / elapsed:.0f} {self._unit}/s, {left:.0f} s left"
+        rate = f"{pace:.0f} {self._unit}/s, {left:.0f} s left"
         return f"{done:,}/{self._total:,} {self._unit}, {rate}{note}"

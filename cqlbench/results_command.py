@@ -1,6 +1,7 @@
-"""`cqlbench results list|show|diff|export`: recorded runs found, shown, compared and handed to other tools."""
+"""`cqlbench results list|show|diff|export`: recorded runs found, shown, compared, handed to other tools."""
 
 import itertools
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from cqlbench import atomic
 from cqlbench.errors import ConfigError
 from cqlbench.records.policy import find_run
 from cqlbench.records.schema import Record, RecordError
-from cqlbench.records.store import RecordStore
+from cqlbench.records.store import RecordStore, run_folder
 from cqlbench.reporting import render, tables
 from cqlbench.reporting.aggregate import Spread, Summary, spread, summarise
 from cqlbench.reporting.export import flat, rows_of, to_csv, to_parquet
@@ -43,15 +44,18 @@ def results(words: Sequence[str], console: Console) -> None:
 def _list(words: Sequence[str], console: Console) -> None:
     values = values_of(words, "results list", ("results", *FILTERS))
     lines = counting_lines(_folder(values), values)
-    rows = [("Run", "Seeds", "Score", "Made (UTC)")]
+    rows = [("Run", "Seeds", "Score", "Return", "Made (UTC)")]
     for run, group in itertools.groupby(lines, key=lambda line: line.run):
         seeds = list(group)
-        scores = [line.result.last for line in seeds if line.result.status == "finished"]
-        score = spread([each for each in scores if each is not None])
+        finished = [line.result for line in seeds if line.result.status == "finished"]
+        score, value = (
+            tables.spread_text(spread([x for x in numbers if x is not None]))
+            for numbers in ([each.last for each in finished], [each.last_return for each in finished])
+        )
         states = [line.result.status for line in seeds]
         counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
         made = max(line.created_at for line in seeds)[:16].replace("T", " ")
-        rows.append((run, counts, tables.spread_text(score), made))
+        rows.append((run, counts, score, value, made))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -62,7 +66,7 @@ def _show(words: Sequence[str], console: Console) -> None:
     (run,), values = _named(words, "show", 1)
     summary = _summary(_folder(values), run)
     tables.show(summary, console)
-    console.print(Text(f"\nAgain    cqlbench {' '.join(summary.lead.command)}"), soft_wrap=True)
+    console.print(Text(f"\nAgain    {shlex.join(summary.lead.command)}"), soft_wrap=True)
 
 
 def _diff(words: Sequence[str], console: Console) -> None:
@@ -88,10 +92,8 @@ def _export(words: Sequence[str], console: Console) -> None:
 
 def compared(first: Summary, second: Summary) -> Document:
     """Two runs' scores, and whatever differs in how they were made."""
-    names = [
-        f"{each.lead.dataset.id}, {each.lead.algorithm}, {each.lead.config_hash}" for each in (first, second)
-    ]
-    settings = [flat(_made_how(each.lead)) for each in (first, second)]
+    leads = first.lead, second.lead
+    settings = [flat(_made_how(lead)) for lead in leads]
     differing = [
         (name, *(tables.ABSENT if each.get(name) is None else str(each[name]) for each in settings))
         for name in dict.fromkeys((*settings[0], *settings[1]))
@@ -108,7 +110,7 @@ def compared(first: Summary, second: Summary) -> Document:
         ),
         Grid("Settings", ("Setting", *columns), tuple(differing), "Only what differs."),
     )
-    return Document(f"{names[0]}  against  {names[1]}", (), grids, ())
+    return Document(" against ".join(run_folder(lead.key) for lead in leads), (), grids, ())
 
 
 def _made_how(record: Record) -> dict[str, Any]:
@@ -118,13 +120,13 @@ def _made_how(record: Record) -> dict[str, Any]:
 
 def _scores_row(name: str, first: Spread, second: Spread) -> tuple[str, ...]:
     known = first.mean is not None and second.mean is not None
-    change = f"{second.mean - first.mean:+.1f}" if known else tables.ABSENT  # type: ignore[operator]
+    change = f"{second.mean - first.mean:+z.1f}" if known else tables.ABSENT  # type: ignore[operator]
     return name, tables.spread_text(first), tables.spread_text(second), change
 
 
 def _summary(folder: Path, run: str) -> Summary:
     store, name = RecordStore(folder), find_run(folder, run)
-    key = store.read(sorted((store.runs / name).glob("seed-*.json"))[0]).key
+    key = store.read(min((store.runs / name).glob("seed-*.json"))).key
     records = store.find(
         dataset=key.dataset, algorithm=key.algorithm, budget=key.budget, config_hash=key.config_hash
     )
@@ -137,7 +139,7 @@ def _named(words: Sequence[str], action: str, count: int) -> tuple[list[str], di
     if len(names) != count:
         asked = "one run" if count == 1 else f"{count} runs"
         raise ConfigError(
-            f"results {action} takes {asked}, as bench prints them or their ends, and {len(names)} were named."
+            f"results {action} takes {asked}, as bench prints them or their ends; {len(names)} were named."
         )
     return names, values
 

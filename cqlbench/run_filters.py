@@ -32,7 +32,8 @@ def choose(lines: Sequence[Line], values: Mapping[str, str]) -> list[Line]:
     """The lines that pass the filters.
 
     `dataset=` is a full id, a short name, or a pattern of an id (`embedded/*`); `config=` the beginning of a
-    config hash; `since=` and `until=` are days or times (UTC unless said), and a day is in with all its hours.
+    config hash. These, `algorithm=` and `budget=` may name several, with commas. `since=` and `until=` are
+    days or times (UTC unless said), a day with all its hours.
 
     Raises:
         ConfigError: a date that is none.
@@ -44,10 +45,10 @@ def choose(lines: Sequence[Line], values: Mapping[str, str]) -> list[Line]:
     return [
         line
         for line in lines
-        if _is_dataset(line.key.dataset, values.get("dataset", "*"))
-        and line.key.algorithm == values.get("algorithm", line.key.algorithm)
-        and line.key.budget == values.get("budget", line.key.budget)
-        and line.key.config_hash.startswith(values.get("config", ""))
+        if any(_is_dataset(line.key.dataset, each) for each in values.get("dataset", "*").split(","))
+        and line.key.algorithm in values.get("algorithm", line.key.algorithm).split(",")
+        and line.key.budget in values.get("budget", line.key.budget).split(",")
+        and line.key.config_hash.startswith(tuple(values.get("config", "").split(",")))
         and since <= datetime.fromisoformat(line.created_at) <= until
     ]
 

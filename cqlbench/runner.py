@@ -5,20 +5,20 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from torch import Tensor
-from torchrl.data import TensorDictReplayBuffer
 
 from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.data.provide import provide
 from cqlbench.evaluation.evaluator import Evaluator
+from cqlbench.evaluation.playable import playable
 from cqlbench.plan import Plan
 from cqlbench.records import provenance
 from cqlbench.records.from_run import records_of
 from cqlbench.records.schema import Record
 from cqlbench.records.store import RecordStore
 from cqlbench.reporting.run import report_run
+from cqlbench.resume import ResumableRun
 from cqlbench.train_outputs import keep_policies, log_evaluations, make_trainer
 from cqlbench.training.engine import Columns, Engine
 from cqlbench.training.memory import keep_freed_memory
@@ -47,36 +47,42 @@ def bench(plan: Plan, console: Console) -> list[Record]:
     store = RecordStore(results)
     store.check_writable()
 
-    dataset = provide(plan.resolution)
+    dataset = provide(plan.resolution, clip_actions=config.clip_actions)
     trainer = make_trainer(plan, make_engine(plan, dataset), dataset, console)
+    environment, unplayed_because = playable(card, dataset)
     evaluator = Evaluator(
         trainer,
-        card.environment,
+        environment,
         config.budget.evaluation_episodes,
         config.budget.evaluation_interval,
         card.score_min,
         card.score_max,
+        unplayed_because=unplayed_because,
         began=began,
     )
     trainer.register_op("post_steps", evaluator)
     log_evaluations(evaluator)
-    announce(plan, evaluator, dataset, console)
-    trainer.train()
-
-    records = records_of(
-        evaluator,
-        dataset,
-        plan.resolution,
-        plan.identity,
-        config.budget,
-        origin,
-        time.perf_counter() - began,
-        incomparable_because=plan.incomparable_because,
-    )
-    for record in records:
-        store.write(record)
-    keep_policies(store, records, evaluator, console)
-    report_run(records, results, console)
+    run = ResumableRun(plan, dataset, origin, evaluator)
+    with run.alone():
+        run.find(console)
+        announce(plan, evaluator, dataset, console, run.steps_done)
+        run.train()
+        records = records_of(
+            evaluator,
+            dataset,
+            plan.resolution,
+            plan.identity,
+            config.budget,
+            run.origin,
+            time.perf_counter() - evaluator.began,
+            incomparable_because=plan.incomparable_because,
+        )
+        for record in records:
+            if not (record.resumed_at and store.holds(record)):  # it may have been killed between two records
+                store.write(record)
+        keep_policies(store, records, evaluator, console)
+        report_run(records, results, console)
+        run.finish()
     return records
 
 
@@ -98,33 +104,16 @@ def make_engine(plan: Plan, dataset: Dataset) -> Engine:
         low, high = torch.full(sizes, card.action_low), torch.full(sizes, card.action_high)
         actions = ActionBox.from_bounds(low, high)
     buffer = dataset.replay_buffer(algorithm.batch_size)
-    return Engine(algorithm, columns(buffer), normalizer, rewards, actions, plan.config.seeds, plan.device)
+    return Engine(algorithm, Columns.of(buffer), normalizer, rewards, actions, plan.config.seeds, plan.device)
 
 
-def columns(buffer: TensorDictReplayBuffer) -> Columns:
-    """All rows of a replay buffer, without a copy where its storage is memory-mapped."""
-    rows = buffer.storage[:]
-
-    def column(*key: str) -> Tensor:
-        # A plain view of the mapped pages: the tensor subclass costs microseconds at every operation.
-        mapped: Tensor = rows.get(key)
-        return mapped.as_subclass(Tensor)
-
-    return Columns(
-        observations=column("observation"),
-        actions=column("action"),
-        rewards=column("next", "reward").flatten(),
-        next_observations=column("next", "observation"),
-        terminated=column("next", "terminated").flatten(),
-    )
-
-
-def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Console) -> None:
-    """Say what will be computed and how long it will take, from a few measured steps."""
+def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Console, done: int = 0) -> None:
+    """Say what will be computed and how long the steps not yet `done` will take, from a few measured ones."""
     budget, engine = plan.config.budget, evaluator.trainer.engine
-    seconds = engine.seconds_per_step() * budget.steps
+    seconds = engine.seconds_per_step() * (budget.steps - done)
     evaluations = -(-budget.steps // budget.evaluation_interval)
-    longest = evaluations * evaluator.seconds_at_most()
+    left = evaluations - done // budget.evaluation_interval
+    longest = left * evaluator.seconds_at_most()
     played = f" and at most {_duration(longest)} of evaluation" if longest else ""
     console.print(
         f"Data     {dataset.rows:,} transitions, {dataset.returns.episodes:,} whole episodes,"
@@ -135,6 +124,8 @@ def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Consol
         f" {len(engine.seeds)} seeds on {engine.device}, {evaluations} evaluations of"
         f" {budget.evaluation_episodes} episodes per seed"
     )
+    if evaluator.spec is None:
+        console.print(f"Scores   {evaluator.unplayed_because}")
     console.print(f"Time     about {_duration(seconds)} of training{played}")
 
 

@@ -73,7 +73,10 @@ def open_logger(name: str | None, folder: Path) -> Logger | None:
 
 
 def log_evaluations(evaluator: Evaluator) -> None:
-    """Have the trainer log each evaluation's mean return and score, over seeds and episodes."""
+    """Have the trainer log each evaluation's mean return and score, over seeds and episodes.
+
+    A resumed run logs its own ones; those before are in the log of the process that made them.
+    """
     logged = 0
 
     def log() -> None:
@@ -81,7 +84,7 @@ def log_evaluations(evaluator: Evaluator) -> None:
         trainer = evaluator.trainer
         if trainer.logger is None:
             return
-        for point in evaluator.history[logged:]:
+        for point in evaluator.history[max(logged, evaluator.loaded) :]:
             returns = None if point.rollout is None else point.rollout.returns
             for name, values in (("return", returns), ("score", point.scores)):
                 if values is not None and np.isfinite(values).any():

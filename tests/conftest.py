@@ -18,7 +18,7 @@ licence = "MIT"
 environment = { id = "Hopper-v4", max_episode_steps = 50 }
 score_min = -20.272305
 score_max = 3234.3
-policy = "tiny"
+policies = ["tiny"]
 rows = 600
 collection_seed = 0
 """

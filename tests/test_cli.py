@@ -88,6 +88,30 @@ def test_a_dataset_without_an_environment_trains_and_says_so(world, bench) -> No
     assert "ot evaluated" in out
 
 
+def test_a_dataset_whose_environment_cannot_be_had_trains_and_its_record_says_why(
+    world, bench, monkeypatch
+) -> None:
+    missing = 'id = "Arm-v0", module = "no_such_arms", extra = "robotics"'
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(world))
+    write_d4rl(world / "robot.hdf5")
+    (world / "cards" / "mine.toml").write_text(
+        '[card."d4rl/robot-v0"]\nsource = "d4rl"\nendpoints_missing_because = "nobody knows"\n'
+        f'urls = ["http://127.0.0.1:9/robot.hdf5"]\nenvironment = {{ {missing} }}\n'
+    )
+    status, out, _ = bench("dataset=d4rl/robot-v0", "seeds=2")
+    assert status == 0
+    assert (
+        "Scores   Not evaluated: Environment 'Arm-v0' cannot be made here (No module named 'no_such_arms')"
+        in out
+    )
+    first, second = records(world)
+    assert first["status"] == second["status"] == "finished"
+    assert first["protocol"] is None
+    assert first["evaluations"] == []
+    assert first["reason"] == second["reason"]
+    assert first["reason"].endswith("install what it needs with `pip install 'cqlbench[robotics]'`.")
+
+
 def write_d4rl(path: Path, **changes: np.ndarray | None) -> Path:
     rows = 40
     generator = np.random.default_rng(0)
@@ -160,7 +184,10 @@ def test_help_works_everywhere(capsys) -> None:
     assert main(["--version"]) == 0
 
 
-def test_interrupting_leaves_no_record_and_exits_with_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_leaves_no_record_and_has_its_exit_status(
+    tmp_path: Path, number: int, status: int
+) -> None:
     path = write_d4rl(tmp_path / "robot.hdf5")
     environment = os.environ | {"CQLBENCH_CACHE": str(tmp_path / "cache"), "CQLBENCH_OFFLINE": "1"}
     words = [f"dataset={path}", "budget=smoke", "steps=1000000", f"results={tmp_path / 'results'}"]
@@ -177,15 +204,17 @@ def test_interrupting_leaves_no_record_and_exits_with_130(tmp_path: Path) -> Non
             if line.startswith(b"Time"):
                 break
         time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         try:
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=10)
         finally:
             process.kill()
-    assert process.returncode == 130
+    assert process.returncode == status
     assert b"interrupted" in err
+    assert b"of 1,000,000 gradient steps, and the same command goes on from there" in err
     assert b"Traceback" not in err
     assert list((tmp_path / "results").rglob("*.json")) == []
+    assert len(list((tmp_path / "results").rglob("*.checkpoint"))) == 1
 
 
 def test_a_key_may_be_written_as_an_option() -> None:

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cqlbench.data.d4rl import read_d4rl
-from cqlbench.data_collect import from_words
+from cqlbench.data_collect import collect
 from cqlbench.errors import UserError
 
 WORDS = ["policy=hopper-medium-v0", "env=Hopper-v4", "steps=200"]
@@ -13,8 +14,8 @@ WORDS = ["policy=hopper-medium-v0", "env=Hopper-v4", "steps=200"]
 
 def test_the_same_words_give_the_same_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a", "b"):
-        from_words([*WORDS, f"output={tmp_path / name}.hdf5"])
-    from_words([*WORDS, "seed=1", f"output={tmp_path / 'c'}.hdf5"])
+        collect([*WORDS, f"output={tmp_path / name}.hdf5"], Console())
+    collect([*WORDS, "seed=1", f"output={tmp_path / 'c'}.hdf5"], Console())
     first, again, other = (read_d4rl(tmp_path / f"{name}.hdf5") for name in "abc")
     assert len(first) == 200
     assert (first.observations == again.observations).all()
@@ -35,6 +36,6 @@ def test_the_same_words_give_the_same_data(tmp_path: Path, capsys: pytest.Captur
 )
 def test_mistakes_are_one_sentence(words: list[str], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence) as caught:
-        from_words(words)
+        collect(words, Console())
     assert "\n" not in str(caught.value)
     assert not Path("x.hdf5").exists()

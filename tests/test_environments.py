@@ -1,11 +1,19 @@
 import re
+from dataclasses import replace
 
 import gymnasium
 import mujoco
 import numpy as np
 import pytest
 
-from cqlbench.environments import EnvironmentSpec, choose_backend, environment_versions, make_environments
+from cqlbench.data.cards import load_card
+from cqlbench.environments import (
+    EnvironmentSpec,
+    choose_backend,
+    environment_versions,
+    make_environments,
+    why_unplayable,
+)
 from cqlbench.errors import UserError
 
 BACKENDS = ("envpool", "gymnasium")
@@ -265,3 +273,145 @@ def test_versions_name_environment_backend_and_simulator():
         "max_episode_steps": "7",
         "kwargs": '{"reset_noise_scale": 0.0}',
     }
+
+
+TOY = """
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, Text
+
+
+class Toy(gymnasium.Env):
+    action_space = Box(-1, 1, (2,))
+
+    def __init__(self, size=3):
+        self.observation_space = Dict(
+            goal=Box(-9, 9, (2,)), door=Discrete(4), image=Box(0, 255, (size, 2), np.uint8), text=Text(9)
+        )
+        self.size = size
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.observe(), {}
+
+    def step(self, action):
+        self.steps += 1
+        return self.observe(), 1.0, False, False, {}
+
+    def observe(self):
+        image = np.arange(self.size * 2).reshape(self.size, 2).astype(np.uint8)
+        return {"goal": np.full(2, self.steps, np.float32), "door": 3, "image": image, "text": "a"}
+
+
+gymnasium.register("Toy-v0", Toy, max_episode_steps=7)
+__version__ = "1.2"
+"""
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    (tmp_path / "toy_of_this_test.py").write_text(TOY)
+    monkeypatch.syspath_prepend(tmp_path)
+    return EnvironmentSpec(
+        "Toy-v0", module="toy_of_this_test", extra="toys", observation_keys=("image", "goal", "door")
+    )
+
+
+def test_dictionaries_are_joined_in_the_order_of_the_card(toy):
+    environments = make_environments(replace(toy, padding=2), [0, 1])
+    assert environments.observation_size == 11
+    first = environments.reset()
+    step = environments.step(np.zeros((2, 2), np.float32))
+    environments.close()
+    assert first.dtype == step.observations.dtype == np.float64
+    np.testing.assert_array_equal(first, [[0, 1, 2, 3, 4, 5, 0, 0, 3, 0, 0]] * 2)
+    np.testing.assert_array_equal(step.observations, [[0, 1, 2, 3, 4, 5, 1, 1, 3, 0, 0]] * 2)
+    environments = make_environments(replace(toy, observation_keys=("door", "goal")), [0])
+    np.testing.assert_array_equal(environments.reset(), [[3, 0, 0]])
+    environments.close()
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            ("goal", "wall"),
+            "observes no array 'wall', which the card's observation_keys name; it observes goal,",
+        ),
+        (("text",), "observes no array 'text'"),
+        (None, "flat Box is needed; of a dictionary, the card names the parts (observation_keys)."),
+    ],
+)
+def test_parts_that_are_not_there_are_one_sentence(toy, keys, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        make_environments(replace(toy, observation_keys=keys), [0])
+
+
+def test_parts_of_an_environment_that_has_none():
+    with pytest.raises(UserError, match="'Hopper-v4' observes no array 'goal'"):
+        make_environments(EnvironmentSpec("Hopper-v4", observation_keys=("goal",)), [0], "gymnasium")
+
+
+def test_padding_is_zeros_after_what_is_observed(backend):
+    bare, padded = (
+        make_environments(EnvironmentSpec("Ant-v4", padding=size), [5], backend) for size in (0, 84)
+    )
+    assert (bare.observation_size, padded.observation_size) == (27, 111)
+    seen = [(padded.reset(), bare.reset())]
+    for _ in range(3):
+        action = np.full((1, 8), 0.3, np.float32)
+        seen.append((padded.step(action).observations, bare.step(action).observations))
+    for ours, theirs in seen:
+        np.testing.assert_array_equal(ours[:, :27], theirs)
+        np.testing.assert_array_equal(ours[:, 27:], 0.0)
+    bare.close()
+    padded.close()
+
+
+def test_why_a_policy_cannot_be_evaluated(toy, tmp_path):
+    assert why_unplayable(toy, 9, 2) == ""
+    assert "gives 9 observations and takes 2 actions, but the data have 8 and 2." in why_unplayable(toy, 8, 2)
+    assert "but the data have 9 and 1." in why_unplayable(toy, 9, 1)
+    assert "No module named 'none_such'" in why_unplayable(replace(toy, module="none_such"), 9, 2)
+    failing = replace(toy, kwargs={"size": None})
+    assert why_unplayable(failing, 9, 2).startswith("Environment 'Toy-v0' cannot be made here (")
+    (tmp_path / "broken_toy.py").write_text("assert 1 == 2")
+    broken = why_unplayable(replace(toy, module="broken_toy"), 9, 2)
+    assert broken.endswith(
+        "cannot be made here (AssertionError); try other versions of broken_toy and MuJoCo."
+    )
+
+
+def test_versions_name_the_module_that_brings_the_environment(toy):
+    version = environment_versions(toy, "gymnasium")["backend_version"]
+    assert version == f"{gymnasium.__version__}, toy_of_this_test 1.2"
+
+
+@pytest.mark.parametrize(
+    ("card_id", "size"),
+    [
+        ("minari/D4RL/pointmaze/umaze-v2", 6),
+        ("minari/D4RL/antmaze/umaze-v1", 31),
+        ("d4rl/relocate-human-v1", 39),
+    ],
+)
+def test_environments_of_the_extra_observe_what_the_data_do(card_id, size):
+    pytest.importorskip("gymnasium_robotics", reason="the extra robotics is not installed")
+    spec = load_card(card_id).environment
+    environments = make_environments(spec, [0], "gymnasium")
+    assert environments.observation_size == environments.reset().shape[1] == size
+    environments.close()
+
+
+def test_envpools_dictionaries_are_joined_alike():
+    pytest.importorskip("envpool")
+    spec = EnvironmentSpec("PointMaze_UMaze-v3", observation_keys=("observation", "desired_goal"))
+    environments = make_environments(spec, [0, 1])
+    assert environments.backend == "envpool"
+    first = environments.reset()
+    step = environments.step(np.zeros((2, 2), np.float32))
+    environments.close()
+    assert first.shape == step.observations.shape == (2, 6)
+    np.testing.assert_array_equal(first[:, 4:], step.observations[:, 4:])  # the goal stays
+    assert len(np.unique(first)) > 4

@@ -36,6 +36,14 @@ def test_a_published_run_is_comparable_until_something_is_changed(monkeypatch) -
     assert "budget quick" in make_plan([words[0], "budget=quick"]).incomparable_because
 
 
+def test_d4rl_data_are_comparable_only_with_published_settings_and_rewards() -> None:
+    unpublished = make_plan(["dataset=d4rl/hopper-medium-v1", "budget=paper"])
+    assert unpublished.incomparable_because == "no settings were published for it"
+    door = make_plan(["dataset=d4rl/door-human-v1", "budget=paper"])
+    assert door.incomparable_because.startswith("gymnasium-robotics changed its rewards")
+    assert make_plan(["dataset=d4rl/pen-human-v1", "budget=paper"]).incomparable_because == ""
+
+
 def test_embedded_data_are_never_comparable() -> None:
     plan = make_plan(["dataset=hopper-medium", "source=embedded", "budget=paper"])
     assert "embedded data" in plan.incomparable_because

@@ -43,6 +43,19 @@ def test_a_plain_line_has_counts_rate_time_left_and_note(stderr) -> None:
     assert shown.getvalue() == "training: 1,000/4,000 steps, 125 steps/s, 24 s left, score 41.0\n"
 
 
+def test_what_was_done_before_does_not_count_for_the_rate(stderr) -> None:
+    shown = stderr(io.StringIO())
+    clock = Clock()
+    with Progress(4_000, title="training", unit="step", done=3_000, clock=clock) as progress:
+        clock.now += 4.0
+        progress.update(3_600)
+    assert shown.getvalue() == "training: 3,600/4,000 steps, 150 steps/s, 3 s left\n"
+    bar = stderr(Terminal())
+    with Progress(60, title="t", unit="row", done=40) as progress:
+        progress.update(60)
+    assert "67%" in bar.getvalue()
+
+
 @pytest.mark.parametrize("total", [10, 95, 100, 1003])
 def test_ten_lines_whatever_the_total_and_the_last_says_that_all_is_done(stderr, total) -> None:
     shown = stderr(io.StringIO())
@@ -66,6 +79,16 @@ def test_a_leap_over_several_tenths_is_one_line(stderr) -> None:
         "t: 2/3 rows",
         "t: 3/3 rows",
     ]
+
+
+def test_work_of_an_earlier_time_does_not_count_in_the_rate(stderr) -> None:
+    shown = stderr(io.StringIO())
+    clock = Clock()
+    with Progress(4_000, title="training", unit="step", done=2_500, clock=clock) as progress:
+        progress.update(2_500)
+        clock.now += 4.0
+        progress.update(3_000)
+    assert shown.getvalue() == "training: 3,000/4,000 steps, 125 steps/s, 8 s left\n"
 
 
 def test_a_bar_on_a_terminal_with_title_note_and_rate(stderr) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 
 from cqlbench.data.buffer import buffer_for
 from cqlbench.data.transitions import Transitions
-from cqlbench.runner import columns
+from cqlbench.training.engine import Columns
 
 
 def three_kinds_of_end() -> Transitions:
@@ -24,7 +24,7 @@ def three_kinds_of_end() -> Transitions:
 def test_training_reads_the_buffers_rows_and_only_terminations_end_a_value(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("CQLBENCH_CACHE", str(tmp_path))
     source = three_kinds_of_end()
-    read = columns(buffer_for("test/ends-v0", "key", lambda: source).replay_buffer(4))
+    read = Columns.of(buffer_for("test/ends-v0", "key", lambda: source).replay_buffer(4))
     for name in ("observations", "actions", "rewards", "next_observations"):
         np.testing.assert_array_equal(getattr(read, name).numpy(), getattr(source, name))
     assert read.terminated.tolist() == [False, True, False, False, False, False]

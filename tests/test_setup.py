@@ -266,6 +266,7 @@ def test_the_wheel_holds_the_package_and_its_data(tmp_path: Path) -> None:
         ("cqlbench", "cqlbench"),
         ("benchmarks", "cqlbench/_bundled/benchmarks"),
         ("datasets", "cqlbench/_bundled/datasets"),
+        ("results/reference", "cqlbench/_bundled/results/reference"),
     ):
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:

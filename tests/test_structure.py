@@ -27,11 +27,12 @@ LEAVES = (
     "paths",
     "progress",
     "errors",
+    "stopping",
 )
 WIRING = (
-    "plan", "speed", "cli", "runner", "behaviour_recipe", "policy_evaluation", "policy_family",
-    "data_collect", "train_command", "train_outputs", "policy_export", "watch", "run_filters",
-    "report_command", "results_command",
+    "plan", "speed", "cli", "runner", "resume", "behaviour_recipe", "policy_evaluation", "policy_family",
+    "data_collect", "data_check", "data_command", "train_command", "train_outputs", "policy_export", "watch",
+    "run_filters", "report_command", "results_command",
 )  # fmt: skip
 
 MODULE_LINES = 400

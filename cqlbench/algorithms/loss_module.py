@@ -1,10 +1,11 @@
 """`CQLLoss`: the project's losses as a torchrl `LossModule`, for people's own torchrl loops."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from tensordict import TensorDict, TensorDictBase
-from tensordict.nn import TensorDictModuleBase
+from tensordict.nn import TensorDictModuleBase, TensorDictParams
 from torch import Tensor, nn
 from torchrl.objectives.common import LossModule
 
@@ -31,6 +32,15 @@ class Actor(TensorDictModuleBase):  # type: ignore[misc]  # tensordict has no ty
         self.generator = generator
         self.deterministic = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        # As bytes: torch's multiprocessing, which sends policies to collectors' workers, fails on generators.
+        return self.__dict__ | {"generator": self.generator.get_state().numpy().tobytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        generator = torch.Generator()
+        generator.set_state(torch.frombuffer(bytearray(state["generator"]), dtype=torch.uint8))
+        super().__setstate__(state | {"generator": generator})
+
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Write actions `[…, A]` for observations `[…, O]`."""
         observations = tensordict.get("observation")
@@ -53,8 +63,9 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
     Components: `loss_qvalue` (critics, penalty included), `loss_actor`, `loss_alpha` (entropy temperature)
     and `loss_alpha_prime` (Lagrange multiplier; 0 without it). Each depends on its own parameters alone, so
     their sum may be differentiated at once, with any optimiser. `actor_network` is a policy for collectors.
-    `update_targets` moves the target critics; call it after the optimiser's step, in place of torchrl's
-    `SoftUpdate`. The module may be moved to a device or a dtype like any other.
+    `update_targets` moves the target critics; call it after the optimiser's step. torchrl's `SoftUpdate` and
+    `HardUpdate` may do so in its place; `count_step` then counts the gradient steps. The module may be moved
+    to a device or a dtype like any other, and its `state_dict` holds its noise generator too.
 
     Args:
         config: the algorithm.
@@ -90,8 +101,12 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
         self.log_multiplier = nn.Parameter(
             state.parameters["multiplier"]["log"], requires_grad=config.lagrange
         )
-        for name, target in state.target_critics.items():
-            self.register_buffer(f"target_{_safe(name)}", target)
+        # Names and types as torchrl's updaters look for them.
+        targets = {_safe(name): target for name, target in state.target_critics.items()}
+        self.target_critics_params = TensorDictParams(TensorDict(targets, batch_size=[]), no_convert=True)
+        self._has_update_associated["critics"] = (
+            True  # or reading the targets warns: they have `update_targets`
+        )
         self.register_buffer("steps", state.steps)
 
     @property
@@ -139,13 +154,50 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
     @torch.no_grad()
     def update_targets(self) -> None:
         """Count a gradient step, and move the target critics towards the critics when it is their turn."""
-        self.steps += 1
+        self.count_step()
         if int(self.steps) % self.config.target_update_period == 0:
+            targets = self._targets()
             for name, source in _params(self.critics).items():
-                self.get_buffer(f"target_{_safe(name)}").lerp_(source, self.config.polyak_rate)
+                targets[name].lerp_(source, self.config.polyak_rate)
+
+    def count_step(self) -> None:
+        """Count a gradient step whose target update somebody else does."""
+        self.steps += 1
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """One group for an optimiser per network that learns, with its learning rate from the config."""
+        config = self.config
+        groups = [
+            ("actor", list(self.actor_network.parameters()), config.actor_learning_rate),
+            ("critics", list(self.critics.parameters()), config.critic_learning_rate),
+            ("temperature", [self.log_temperature], config.temperature_learning_rate),
+            ("multiplier", [self.log_multiplier], config.multiplier_learning_rate),
+        ]
+        return [
+            {"name": name, "params": parameters, "lr": rate}
+            for name, parameters, rate in groups
+            if parameters[0].requires_grad
+        ]
+
+    def set_seed(self, seed: int) -> None:
+        """Start the noise of the loss and of `actor_network` anew from `seed`; parameters stay the same."""
+        self._generator.manual_seed(seed)
+
+    def get_extra_state(self) -> Tensor:
+        """The noise generator's state, for `state_dict`."""
+        return self._generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on with the noise generator's state from `state_dict`."""
+        self._generator.set_state(state.cpu())
+
+    @property
+    def critics_params(self) -> TensorDict:
+        """The critics' parameters under the names that their targets have in `target_critics_params`."""
+        return TensorDict(dict(self.critics.items()), batch_size=[])
 
     def _targets(self) -> Params:
-        return {name: self.get_buffer(f"target_{_safe(name)}") for name in _params(self.critics)}
+        return {name.replace("_", "."): target for name, target in self.target_critics_params.items()}
 
     def _noise(self, batch: Batch) -> Noise:
         S, B, A = batch.actions.shape

@@ -24,9 +24,19 @@ from cqlbench.errors import DatasetError
 from cqlbench.paths import cache_dir
 
 # Bump when a reader, the lint or this module changes what lands in a buffer: older ones are then made again.
-BUFFER_VERSION = 1
+BUFFER_VERSION = 2
 _MANIFEST = "manifest.json"
 _STARTS = "episode_starts.npy"
+_WHOLE = "whole_episodes.npy"
+_BLOCK = 1 << 13
+_FIELDS = {
+    "observations": "observation",
+    "actions": "action",
+    "rewards": ("next", "reward"),
+    "next_observations": ("next", "observation"),
+    "terminated": ("next", "terminated"),
+    "truncated": ("next", "truncated"),
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ class Dataset:
             `("next", "observation")`, `("next", "reward") [T, 1]`, and the flags `("next", "terminated")`,
             `("next", "truncated")` and `("next", "done")`, each `[T, 1]` bool. Not to be written to.
         episode_starts: `[E]` int64, the rows where episodes start.
+        whole_episodes: `[E]` bool, the episodes whose returns count (see `Transitions.whole_episodes`).
         observation_mean: `[O]` float64.
         observation_std: `[O]` float64, of the population.
         action_lowest: `[A]` float64, the smallest value seen.
@@ -81,6 +92,7 @@ class Dataset:
     content_hash: str
     storage: TensorDict
     episode_starts: NDArray[np.int64]
+    whole_episodes: NDArray[np.bool_]
     observation_mean: NDArray[np.float64]
     observation_std: NDArray[np.float64]
     action_lowest: NDArray[np.float64]
@@ -105,6 +117,18 @@ class Dataset:
     def action_size(self) -> int:
         """`A`."""
         return len(self.action_lowest)
+
+    def transitions(self) -> Transitions:
+        """The rows as they were read, without a copy; what else the source had is not known any more."""
+        columns = {name: self.storage[key].numpy() for name, key in _FIELDS.items()}
+        columns |= {name: columns[name][:, 0] for name in ("rewards", "terminated", "truncated")}
+        return Transitions(
+            **columns,
+            episode_starts=self.episode_starts,
+            dropped_rows=self.dropped_rows,
+            notes=self.notes,
+            discrete_actions=self.discrete_actions,
+        )
 
     def replay_buffer(
         self, batch_size: int, generator: torch.Generator | None = None
@@ -190,6 +214,7 @@ def _open(folder: Path, dataset_id: str) -> Dataset | None:
             content_hash=manifest["content_hash"],
             storage=TensorDict.load_memmap(folder),
             episode_starts=np.load(folder / _STARTS, allow_pickle=False),
+            whole_episodes=np.load(folder / _WHOLE, allow_pickle=False),
             observation_mean=np.array(manifest["observation_mean"], np.float64),
             observation_std=np.array(manifest["observation_std"], np.float64),
             action_lowest=np.array(manifest["action_lowest"], np.float64),
@@ -224,6 +249,7 @@ def _build(folder: Path, dataset_id: str, transitions: Transitions) -> None:
         temporary.mkdir()
         _fill(temporary, columns)
         np.save(temporary / _STARTS, transitions.episode_starts)
+        np.save(temporary / _WHOLE, transitions.whole_episodes)
         source_hash = _hash(columns, transitions.episode_starts)
         if _hash_on_disk(temporary) != source_hash:
             raise DatasetError(
@@ -284,13 +310,14 @@ def _hash(columns: dict[tuple[str, ...], NDArray[Any]], starts: NDArray[np.int64
 
 
 def _statistics(transitions: Transitions) -> dict[str, Any]:
-    returns = transitions.episode_returns[_whole_episodes(transitions)]
+    returns = transitions.episode_returns[transitions.whole_episodes]
+    mean = transitions.observations.mean(axis=0, dtype=np.float64)
     return {
         "dropped_rows": transitions.dropped_rows,
         "notes": list(transitions.notes),
         "discrete_actions": transitions.discrete_actions,
-        "observation_mean": transitions.observations.mean(axis=0, dtype=np.float64).tolist(),
-        "observation_std": transitions.observations.std(axis=0, dtype=np.float64).tolist(),
+        "observation_mean": mean.tolist(),
+        "observation_std": _std(transitions.observations, mean).tolist(),
         "action_lowest": transitions.actions.min(axis=0).astype(np.float64).tolist(),
         "action_highest": transitions.actions.max(axis=0).astype(np.float64).tolist(),
         "returns": {
@@ -301,13 +328,13 @@ def _statistics(transitions: Transitions) -> dict[str, Any]:
     }
 
 
-def _whole_episodes(transitions: Transitions) -> NDArray[np.bool_]:
-    ends = transitions.episode_ends
-    whole = transitions.terminated[ends] | transitions.truncated[ends]
-    if transitions.dropped_rows:
-        # A reader that drops time-limit rows drops their flag too: only the last episode may be cut off.
-        whole[:-1] = True
-    return whole if whole.any() else np.ones_like(whole)
+def _std(values: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`[O]` of the population; in blocks, where numpy's would take the whole dataset's float64 size."""
+    blocks = (values[start : start + _BLOCK] - mean for start in range(0, len(values), _BLOCK))
+    squares = np.zeros_like(mean)
+    for block in blocks:
+        squares += np.einsum("to,to->o", block, block)
+    return np.sqrt(squares / len(values))
 
 
 def _file_sizes(folder: Path) -> dict[str, int]:

@@ -1,26 +1,31 @@
-"""D4RL's published HDF5 schema -> `Transitions`."""
+"""D4RL's published schema, in HDF5 or npz -> `Transitions`."""
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from cqlbench.data import hdf5
+from cqlbench.data import quirks, tables
+from cqlbench.data.columns import keep_rows
 from cqlbench.data.lint import jumps
-from cqlbench.data.transitions import Flags, Floats, Transitions
+from cqlbench.data.quirks import Recording
+from cqlbench.data.transitions import Flags, Transitions
 from cqlbench.errors import DatasetError
 
 _REQUIRED = ("observations", "actions", "rewards", "terminals")
-_OPTIONAL = ("next_observations", "timeouts")
 
 # rlkit, which recorded D4RL's replay files, can cut an episode at an epoch's end without a flag, every 1000
 # rows at most. Ten times as many jumps are not cuts but rows in disorder, and `lint` then refuses the file.
 _MOST_CUTS = 0.01
 
+# A file without `timeouts` flags none of its time limits, and episodes may be short.
+_MOST_CUTS_WITHOUT_TIMEOUTS = 0.2
 
-def read_d4rl(path: str | Path) -> Transitions:
-    """Read an HDF5 file with D4RL's keys; everything else in it (`infos/*`, `metadata/*`) is ignored.
+
+def read_d4rl(
+    path: str | Path, known_quirks: tuple[str, ...] = (), episode_limit: int | None = None
+) -> Transitions:
+    """Read a file with D4RL's keys; everything else in it (`infos/*`, `metadata/*`) is ignored.
 
     Keys: `observations [T, O]`, `actions [T, A]`, `rewards [T]`, `terminals [T]`, and optionally
     `timeouts [T]` and `next_observations [T, O]`; any float type, chunked or compressed or not, `[T, 1]` for
@@ -35,82 +40,137 @@ def read_d4rl(path: str | Path) -> Transitions:
     after a terminal row is 0, so its target never looks there, and CQL's proposals a' ~ π(·|s'), which are
     drawn there, are drawn at a state that was really visited.
 
+    Without `timeouts`, time limits are found again: by `next_observations`, or else by counting rows.
+
+    Args:
+        path: an HDF5 file, or an npz file if it is called so.
+        known_quirks: what the card says of the file (`cards.QUIRKS`).
+        episode_limit: the time limit in steps, if known; used only where the file has no flags.
+
     Raises:
         DatasetError: the file is missing, damaged, lacks keys, or holds arrays that do not fit together.
     """
     path = Path(path)
-    with hdf5.opened(path) as file:
-        present = hdf5.members(file, path)
-        hint = "."
-        if any(name.startswith("episode_") for name in present):
-            hint = "; it looks like part of a Minari dataset: give the path of the dataset's folder instead."
-        hdf5.require_keys(file, _REQUIRED, path, hint)
-        _check_lengths(file, path, [*_REQUIRED, *(key for key in _OPTIONAL if key in present)])
-        observations = hdf5.floats(file, "observations", path, dimensions=2)
-        actions = hdf5.floats(file, "actions", path, dimensions=2)
-        rewards = hdf5.floats(file, "rewards", path, dimensions=1)
-        terminals = hdf5.flags(file, "terminals", path)
-        timeouts = hdf5.flags(file, "timeouts", path) if "timeouts" in present else None
-        following = None
-        if "next_observations" in present:
-            following = hdf5.floats(file, "next_observations", path, dimensions=2)
-            if following.shape != observations.shape:
-                raise DatasetError(
-                    f"'next_observations' of {path} has the shape {list(following.shape)}, but "
-                    f"'observations' has {list(observations.shape)}; export the file again."
-                )
-    notes = []
-    if timeouts is None:
-        timeouts = np.zeros_like(terminals)
-        notes.append("The file has no 'timeouts': only 'terminals' end episodes.")
-    if following is not None:
-        starts = _starts_between_cuts(observations, following, terminals | timeouts, notes)
-        return Transitions(
-            observations, actions, rewards, following, terminals, timeouts, starts, notes=tuple(notes)
-        )
-    return _without_next_observations(observations, actions, rewards, terminals, timeouts, notes, path)
-
-
-def _check_lengths(file: h5py.File, path: Path, keys: list[str]) -> None:
-    tables = ("observations", "next_observations", "actions")
-    lengths = {key: hdf5.dataset(file, key, path, 2 if key in tables else 1).shape[0] for key in keys}
-    rows = lengths["observations"]
-    if rows == 0:
-        raise DatasetError(f"{path} holds no transitions: 'observations' has no rows.")
-    for key, length in lengths.items():
-        if length != rows:
-            raise DatasetError(
-                f"'{key}' of {path} has {length} rows, but 'observations' has {rows}; export the file again."
-            )
-
-
-def _starts_between_cuts(
-    observations: Floats, following: Floats, ends: Flags, notes: list[str]
-) -> NDArray[np.int64]:
+    recording = _columns(path)
+    mass = float(np.abs(recording.rewards, dtype=np.float64).sum())
+    notes = quirks.apply(recording, known_quirks)
+    if recording.timeouts is None:
+        recording.timeouts, note = _rederived(recording, episode_limit)
+        notes.append(note)
+    if recording.following is None:
+        return _without_next_observations(recording, recording.timeouts, mass, notes, path)
+    ends = recording.terminals | recording.timeouts
     starts = _start_flags(ends)
-    cuts = jumps(observations, following)
-    cuts = cuts[~ends[cuts]]
-    if 0 < len(cuts) <= _MOST_CUTS * len(ends):
+    cuts = _cuts(recording, ends, _MOST_CUTS)
+    if len(cuts):
         starts[cuts + 1] = True
         notes.append(
             f"{len(cuts)} rows, first row {cuts[0]}, are followed by another state than their next "
             "observation although no end is flagged: taken as cuts of the recording, with bootstrapping."
         )
-    return np.flatnonzero(starts)
+    return Transitions(
+        recording.observations,
+        recording.actions,
+        recording.rewards,
+        recording.following,
+        recording.terminals,
+        recording.timeouts,
+        np.flatnonzero(starts),
+        reward_mass=mass,
+        continuations=np.flatnonzero(_continuation_flags(recording, recording.timeouts)),
+        notes=tuple(notes),
+    )
+
+
+def _columns(path: Path) -> Recording:
+    with tables.opened(path) as table:
+        present = table.keys()
+        missing = [key for key in _REQUIRED if key not in present]
+        if missing:
+            shown = ", ".join(sorted(present)[:12]) + (", …" if len(present) > 12 else "") or "nothing"
+            hint = "."
+            if any(name.startswith("episode_") for name in present):
+                hint = (
+                    "; it looks like part of a Minari dataset: give the path of the dataset's folder instead."
+                )
+            raise DatasetError(f"{path} lacks {', '.join(missing)} (it has: {shown}){hint}")
+        observations = table.floats("observations", dimensions=2)
+        recording = Recording(
+            observations=observations,
+            actions=table.floats("actions", dimensions=2),
+            rewards=table.floats("rewards", dimensions=1),
+            terminals=table.flags("terminals"),
+            timeouts=table.flags("timeouts") if "timeouts" in present else None,
+            following=table.floats("next_observations", 2) if "next_observations" in present else None,
+            useless=np.zeros(len(observations), np.bool_),
+        )
+    _check_lengths(recording, path)
+    return recording
+
+
+def _check_lengths(recording: Recording, path: Path) -> None:
+    rows = len(recording.observations)
+    if rows == 0:
+        raise DatasetError(f"{path} holds no transitions: 'observations' has no rows.")
+    for key, array in {
+        "actions": recording.actions,
+        "rewards": recording.rewards,
+        "terminals": recording.terminals,
+        "timeouts": recording.timeouts,
+        "next_observations": recording.following,
+    }.items():
+        if array is not None and len(array) != rows:
+            raise DatasetError(
+                f"'{key}' of {path} has {len(array)} rows, but 'observations' has {rows}; "
+                "export the file again."
+            )
+    following = recording.following
+    if following is not None and following.shape != recording.observations.shape:
+        raise DatasetError(
+            f"'next_observations' of {path} has the shape {list(following.shape)}, but "
+            f"'observations' has {list(recording.observations.shape)}; export the file again."
+        )
+
+
+def _rederived(recording: Recording, episode_limit: int | None) -> tuple[Flags, str]:
+    """`timeouts` of a file that has none, and how they were found."""
+    timeouts = np.zeros_like(recording.terminals)
+    lead = "The file has no 'timeouts': "
+    if recording.following is not None:
+        found = _cuts(recording, recording.terminals, _MOST_CUTS_WITHOUT_TIMEOUTS)
+        timeouts[found] = True
+        return timeouts, (
+            f"{lead}besides 'terminals', {len(found)} ends were found where a next observation is not the "
+            "following row's."
+        )
+    if episode_limit is None:
+        return timeouts, f"{lead}only 'terminals' end episodes."
+    starts = np.flatnonzero(_start_flags(recording.terminals))
+    lengths = np.diff(np.append(starts, len(timeouts)))
+    steps = np.arange(1, len(timeouts) + 1) - np.repeat(starts, lengths)
+    timeouts = (steps % episode_limit == 0) & ~recording.terminals
+    return timeouts, (
+        f"{lead}besides 'terminals', {int(timeouts.sum())} ends were found by counting {episode_limit} steps."
+    )
+
+
+def _cuts(recording: Recording, ends: Flags, most: float) -> NDArray[np.int64]:
+    """Unflagged rows that another episode follows; none if they are too many to be that."""
+    assert recording.following is not None
+    cuts = jumps(recording.observations, recording.following)
+    cuts = cuts[~ends[cuts]]
+    return cuts if len(cuts) <= most * len(ends) else cuts[:0]
 
 
 def _without_next_observations(
-    observations: Floats,
-    actions: Floats,
-    rewards: Floats,
-    terminals: Flags,
-    timeouts: Flags,
-    notes: list[str],
-    path: Path,
+    recording: Recording, timeouts: Flags, mass: float, notes: list[str], path: Path
 ) -> Transitions:
-    unknown = timeouts & ~terminals
-    unknown[-1] = not terminals[-1]
-    kept = ~unknown
+    observations, terminals = recording.observations, recording.terminals
+    last = timeouts | terminals
+    if recording.goes_on_at_terminals:
+        last = timeouts.copy()
+    last[-1] = True
+    kept = (terminals | ~last) & ~recording.useless
     if not kept.any():
         raise DatasetError(
             f"{path} holds no transitions that can be used: it has no 'next_observations', and no row is "
@@ -118,32 +178,36 @@ def _without_next_observations(
         )
     following = np.empty_like(observations)
     following[:-1] = observations[1:]
-    following[terminals] = observations[terminals]
-    if terminals.any():
+    repeated = terminals & last
+    following[repeated] = observations[repeated]
+    if repeated.any():
         notes.append(
-            f"The file has no 'next_observations': its {int(terminals.sum())} terminal rows repeat their own "
+            f"The file has no 'next_observations': its {int(repeated.sum())} terminal rows repeat their own "
             "observation, whose value is never used."
         )
-    dropped = int(unknown.sum())
-    if not dropped:
-        starts = np.flatnonzero(_start_flags(terminals | timeouts))
-        return Transitions(
-            observations, actions, rewards, following, terminals, timeouts, starts, notes=tuple(notes)
+    unknown = int((~kept & ~recording.useless).sum())
+    if unknown:
+        notes.append(
+            f"{unknown} rows were dropped: what follows a time limit or the file's last row is unknown "
+            "without 'next_observations'."
         )
-    notes.append(
-        f"{dropped} rows were dropped: what follows a time limit or the file's last row is unknown without "
-        "'next_observations'."
-    )
-    episodes = np.cumsum(_start_flags(terminals | timeouts))[kept]
+    # Episodes by number: dropping rows may leave nothing of one.
+    numbers = np.cumsum(_start_flags(terminals | timeouts))
+    continuing = numbers[_continuation_flags(recording, timeouts)]
+    numbers = numbers[kept]
+    starts = np.flatnonzero(np.diff(numbers, prepend=0))
+    dropped = int((~kept).sum())
     return Transitions(
-        observations[kept],
-        actions[kept],
-        rewards[kept],
-        following[kept],
-        terminals[kept],
-        timeouts[kept],
-        np.flatnonzero(np.diff(episodes, prepend=0)),
+        keep_rows(observations, kept),
+        keep_rows(recording.actions, kept),
+        keep_rows(recording.rewards, kept),
+        keep_rows(following, kept),
+        keep_rows(terminals, kept),
+        keep_rows(timeouts, kept),
+        episode_starts=starts,
         dropped_rows=dropped,
+        reward_mass=mass,
+        continuations=starts[np.isin(numbers[starts], continuing)],
         notes=tuple(notes),
     )
 
@@ -154,3 +218,11 @@ def _start_flags(ends: Flags) -> Flags:
     starts[0] = True
     starts[1:] = ends[:-1]
     return starts
+
+
+def _continuation_flags(recording: Recording, timeouts: Flags) -> Flags:
+    """`[T]`: whether a row follows a terminal one in a recording that went on."""
+    flags = np.zeros_like(timeouts)
+    if recording.goes_on_at_terminals:
+        flags[1:] = (recording.terminals & ~timeouts)[:-1]
+    return flags

@@ -1,4 +1,6 @@
-"""Embedded datasets: collected again from a shipped behaviour policy, so that no download is needed.
+"""Embedded datasets: collected again from shipped behaviour policies, so that no download is needed.
+
+Several policies take the rows in equal shares, one after the other, each with a seed of its own.
 
 `environments` environments run side by side. Each contributes one unbroken stream of whole episodes, with its
 own seed and its own action noise, and is cut after its share of the rows; no episode is left out for being
@@ -10,6 +12,7 @@ long or short. The streams stand one after the other::
 import hashlib
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,8 +55,8 @@ class EmbeddedCard(Protocol):
         """Where the policy acts."""
 
     @property
-    def policy(self) -> str | None:
-        """Name of the behaviour policy."""
+    def policies(self) -> tuple[str, ...]:
+        """Names of the behaviour policies."""
 
     @property
     def rows(self) -> int | None:
@@ -72,13 +75,32 @@ def collect(card: EmbeddedCard, progress: bool = True) -> Transitions:
         progress: show a progress bar on a terminal, and plain lines elsewhere.
 
     Raises:
-        DatasetError: the card lacks a fact, or its policy cannot be read or does not fit its environment.
+        DatasetError: the card lacks a fact, or a policy cannot be read or does not fit its environment.
         UserError: the environment cannot be made on this machine.
     """
     order = _order(card)
-    policy = BehaviourPolicy.load(order.policy)
-    return collect_transitions(
-        policy, order.spec, order.rows, order.seed, title=f"collecting {card.id}" if progress else None
+    policies = [BehaviourPolicy.load(name) for name in order.policies]
+    bounds = np.arange(len(policies) + 1) * order.rows // len(policies)
+    parts = []
+    for number, policy in enumerate(policies):
+        share = f" {number + 1}/{len(policies)}" if len(policies) > 1 else ""
+        title = f"collecting {card.id}{share}" if progress else None
+        rows = int(bounds[number + 1] - bounds[number])
+        parts.append(collect_transitions(policy, order.spec, rows, order.seed + number, title=title))
+    return parts[0] if len(parts) == 1 else _one_after_another(parts)
+
+
+def _one_after_another(parts: Sequence[Transitions]) -> Transitions:
+    firsts = np.cumsum([0, *(len(part) for part in parts)])
+    starts = [part.episode_starts + first for part, first in zip(parts, firsts[:-1], strict=True)]
+    return Transitions(
+        observations=np.concatenate([part.observations for part in parts]),
+        actions=np.concatenate([part.actions for part in parts]),
+        rewards=np.concatenate([part.rewards for part in parts]),
+        next_observations=np.concatenate([part.next_observations for part in parts]),
+        terminated=np.concatenate([part.terminated for part in parts]),
+        truncated=np.concatenate([part.truncated for part in parts]),
+        episode_starts=np.concatenate(starts),
     )
 
 
@@ -92,15 +114,16 @@ def source_key(card: EmbeddedCard) -> str:
         DatasetError: the card lacks a fact, or its policy file cannot be read.
     """
     order = _order(card)
-    path = policy_path(order.policy)
-    try:
-        policy_bytes = path.read_bytes()
-    except OSError as error:
-        raise DatasetError(
-            f"The behaviour policy {path} of '{card.id}' cannot be read: {error.strerror}."
-        ) from error
+    digests = []
+    for path in map(policy_path, order.policies):
+        try:
+            digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
+        except OSError as error:
+            raise DatasetError(
+                f"The behaviour policy {path} of '{card.id}' cannot be read: {error.strerror}."
+            ) from error
     facts = {
-        "policy_sha256": hashlib.sha256(policy_bytes).hexdigest(),
+        "policy_sha256": digests[0] if len(digests) == 1 else digests,
         "seed": order.seed,
         "rows": order.rows,
         "environment": environment_versions(order.spec, choose_backend(order.spec)),
@@ -161,7 +184,7 @@ def collect_transitions(
 class _Order:
     """A card whose optional facts are all there."""
 
-    policy: str
+    policies: tuple[str, ...]
     spec: EnvironmentSpec
     rows: int
     seed: int
@@ -169,15 +192,15 @@ class _Order:
 
 def _order(card: EmbeddedCard) -> _Order:
     facts = {
-        "policy": card.policy,
+        "policies": card.policies or None,
         "environment": card.environment,
         "rows": card.rows,
         "collection_seed": card.collection_seed,
     }
     missing = [name for name, fact in facts.items() if fact is None]
-    if card.policy is None or card.environment is None or card.rows is None or card.collection_seed is None:
+    if missing or card.environment is None or card.rows is None or card.collection_seed is None:
         raise DatasetError(f"The card of '{card.id}' cannot be collected: it lacks {', '.join(missing)}.")
-    return _Order(card.policy, card.environment, card.rows, card.collection_seed)
+    return _Order(card.policies, card.environment, card.rows, card.collection_seed)
 
 
 def _check_fit(policy: BehaviourPolicy, vector: VectorEnvironment, spec: EnvironmentSpec) -> None:

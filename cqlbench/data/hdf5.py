@@ -9,9 +9,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from cqlbench.data import columns
 from cqlbench.data.places import kind
 from cqlbench.data.transitions import Flags, Floats
 from cqlbench.errors import DatasetError
+
+_LARGE = 1 << 28
+# Deflate cannot do better than 1032:1. A damaged shape would otherwise be filled with terabytes of zeros.
+_MOST_COMPRESSED = 1032
 
 # What h5py raises for damaged chunks, missing filters, dangling links and impossible conversions.
 _H5PY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, NotImplementedError)
@@ -35,7 +40,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
         file = h5py.File(path, "r")
     except _H5PY_ERRORS as error:
         raise DatasetError(
-            f"{path} cannot be opened: it is cut short, damaged or unreadable ({_first_line(error)}); "
+            f"{path} cannot be opened: it is cut short, damaged or unreadable ({columns.first_line(error)}); "
             "fetch or export it again."
         ) from error
     with file:
@@ -85,22 +90,25 @@ def require_keys(group: h5py.Group, keys: Sequence[str], path: Path, hint: str =
 
 
 def shape(group: h5py.Group, key: str, path: Path) -> tuple[int, ...] | None:
-    """The shape of `key`: `None` for a group, `()` for a scalar or an empty dataset.
+    """The shape of the array `key`; `None`: it is a group.
 
     Raises:
-        DatasetError: it cannot be read.
+        DatasetError: it cannot be read, or is no array of numbers.
     """
+    name = _name(group, key)
     try:
         member = group[key]
-        return None if isinstance(member, h5py.Group) else tuple(member.shape or ())
+        if isinstance(member, h5py.Group):
+            return None
+        found, dtype = member.shape, member.dtype
     except _H5PY_ERRORS as error:
-        raise _damaged(_name(group, key), path, error) from error
+        raise _damaged(name, path, error) from error
+    columns.check_shape(found, dtype, None, name, path)
+    return tuple(found)
 
 
-def dataset(group: h5py.Group, key: str, path: Path, dimensions: int) -> h5py.Dataset:
-    """The numeric dataset `key`, with `dimensions` axes; for one axis, `[T, 1]` will do as well.
-
-    D4RL's replay files keep rewards and flags as `[T, 1]`.
+def dataset(group: h5py.Group, key: str, path: Path, dimensions: int | None) -> h5py.Dataset:
+    """The numeric dataset `key`, with `dimensions` axes (see `columns.check_shape`).
 
     Raises:
         DatasetError: it is a group, a scalar, empty, not numeric, or has another number of axes.
@@ -113,20 +121,11 @@ def dataset(group: h5py.Group, key: str, path: Path, dimensions: int) -> h5py.Da
         shape, dtype = member.shape, member.dtype
     except _H5PY_ERRORS as error:
         raise _damaged(name, path, error) from error
-    if shape is None or shape == ():
-        raise DatasetError(
-            f"'{name}' of {path} is a single value, and an array with one row per step is needed."
-        )
-    if dtype.kind not in "fiub":
-        raise DatasetError(f"'{name}' of {path} has the type {dtype}, and numbers were expected.")
-    column = dimensions == 1 and len(shape) == 2 and shape[1] == 1
-    if len(shape) != dimensions and not column:
-        wanted = "[rows, size]" if dimensions == 2 else "[rows]"
-        raise DatasetError(f"'{name}' of {path} has the shape {list(shape)}, and {wanted} was expected.")
+    columns.check_shape(shape, dtype, dimensions, name, path)
     return member
 
 
-def floats(group: h5py.Group, key: str, path: Path, dimensions: int) -> Floats:
+def floats(group: h5py.Group, key: str, path: Path, dimensions: int | None) -> Floats:
     """The dataset `key` as float32, converted by HDF5 on the way into one new array.
 
     Raises:
@@ -134,16 +133,9 @@ def floats(group: h5py.Group, key: str, path: Path, dimensions: int) -> Floats:
     """
     source = dataset(group, key, path, dimensions)
     name = _name(group, key)
-    if source.dtype.kind == "b":
-        raise DatasetError(f"'{name}' of {path} holds true/false values, and numbers were expected.")
+    columns.refuse_truth_values(source.dtype, name, path)
     values = _read(source, np.dtype(np.float32), name, path)
-    finite = np.isfinite(values)
-    if not finite.all():
-        row = int(np.argwhere(~finite)[0, 0])
-        raise DatasetError(
-            f"'{name}' of {path} holds NaN, infinity or a value too large for float32, first at row {row}; "
-            "repair or leave out that row."
-        )
+    columns.check_floats(values, name, path)
     return values.reshape(len(values)) if dimensions == 1 else values
 
 
@@ -155,18 +147,17 @@ def flags(group: h5py.Group, key: str, path: Path) -> Flags:
     """
     source = dataset(group, key, path, dimensions=1)
     name = _name(group, key)
-    values = _read(source, source.dtype, name, path).reshape(source.shape[0])
-    result = values.astype(np.bool_)
-    odd = np.flatnonzero(values != result)
-    if len(odd):
-        raise DatasetError(
-            f"'{name}' of {path} must hold only 0 and 1, and row {odd[0]} is {values[odd[0]]}."
-        )
-    return result
+    return columns.as_flags(_read(source, source.dtype, name, path), name, path)
 
 
 def _read(source: h5py.Dataset, dtype: np.dtype[Any], name: str, path: Path) -> NDArray[Any]:
     try:
+        stored, claimed = source.id.get_storage_size(), source.size * source.dtype.itemsize
+        if claimed > _LARGE and claimed > _MOST_COMPRESSED * stored:
+            raise DatasetError(
+                f"'{name}' of {path} says its shape is {list(source.shape)}, but only {stored} bytes are "
+                "there: the file is damaged; fetch or export it again."
+            )
         out = np.empty(source.shape, dtype)
         if out.size:  # HDF5 refuses to read an empty selection
             source.read_direct(out)
@@ -186,10 +177,6 @@ def _name(group: h5py.Group, key: str) -> str:
 
 def _damaged(name: str, path: Path, error: BaseException) -> DatasetError:
     return DatasetError(
-        f"'{name}' of {path} cannot be read ({_first_line(error)}): the file is damaged; "
+        f"'{name}' of {path} cannot be read ({columns.first_line(error)}): the file is damaged; "
         "fetch or export it again."
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip("'\"").splitlines() or [type(error).__name__])[0].rstrip(".")

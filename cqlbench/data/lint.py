@@ -1,44 +1,125 @@
 """The checks that every dataset passes before training."""
 
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cqlbench.data.columns import first_not_finite
 from cqlbench.data.transitions import Floats, Transitions
 from cqlbench.errors import DatasetError
 
 _ROUNDING = 1e-5
 
+# Rows that were dropped may carry more than their share of the reward, but not ten times as much: then the
+# file's conversion lost what the task is about (all of it, if only a time limit's row is rewarded).
+_MOST_REWARD_LOST = 10.0
 
-def check(transitions: Transitions, action_low: ArrayLike = -1.0, action_high: ArrayLike = 1.0) -> None:
-    """Refuse a dataset that would train something else than it says.
+_MEAN_RETURN = 0.01
+"""How far the mean return may lie from the card's, relative."""
 
-    Checks that values are finite, that actions are inside their box (discrete ones: one-hot), that end flags
-    stand only at the ends of episodes, and that inside an episode a row's next observation is the following
-    row's observation.
+_NAMED = 5
+"""Rows that a finding names."""
+
+Severity = Literal["ok", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a dataset is held against; all but the bounds may be unknown.
+
+    Attributes:
+        action_low: the lowest action, `[A]` or one number.
+        action_high: the highest action, `[A]` or one number.
+        episode_limit: steps of the time limit.
+        transitions: rows of the source, dropped ones included.
+        episodes: episodes of the source.
+        mean_return: mean undiscounted return of its whole episodes.
+    """
+
+    action_low: ArrayLike = -1.0
+    action_high: ArrayLike = 1.0
+    episode_limit: int | None = None
+    transitions: int | None = None
+    episodes: int | None = None
+    mean_return: float | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check's outcome.
+
+    Attributes:
+        check: its name.
+        severity: `ok`; `warning`: train, but know; `error`: refused.
+        message: one sentence; empty if all is well.
+        count: rows, episodes or dimensions concerned.
+        rows: the first few of the rows concerned.
+    """
+
+    check: str
+    severity: Severity = "ok"
+    message: str = ""
+    count: int = 0
+    rows: tuple[int, ...] = field(default=())
+
+
+def examine(transitions: Transitions, expected: Expected | None = None) -> list[Finding]:
+    """Every check's finding, in a fixed order; where one makes others meaningless, those are left out.
 
     Args:
         transitions: the dataset.
-        action_low: the lowest action, `[A]` or one number.
-        action_high: the highest action, `[A]` or one number.
+        expected: what it is held against.
+    """
+    expected = expected or Expected()
+    findings = [_finite(transitions), _actions(transitions, expected), _starts(transitions)]
+    if findings[-1].severity == "error":
+        return findings
+    findings += [_end_flags(transitions), _continuity(transitions)]
+    if findings[0].severity == "error":
+        return findings
+    return [
+        *findings,
+        _reward_mass(transitions),
+        _lengths(transitions, expected.episode_limit),
+        _duplicates(transitions),
+        _constant(transitions),
+        *_card(transitions, expected),
+    ]
+
+
+def check(transitions: Transitions, expected: Expected | None = None) -> tuple[str, ...]:
+    """Refuse a dataset that would train something else than it says.
+
+    Returns:
+        The warnings, one sentence each.
 
     Raises:
-        DatasetError: the first check that fails, with the field and the first row.
+        DatasetError: the first finding that is an error.
     """
-    _check_finite(transitions)
+    findings = examine(transitions, expected)
+    for finding in findings:
+        if finding.severity == "error":
+            raise DatasetError(finding.message)
+    return tuple(finding.message for finding in findings if finding.severity == "warning")
+
+
+def clip_actions(transitions: Transitions, expected: Expected) -> int:
+    """Move actions into their bounds, in place; the card or the user has agreed to that.
+
+    Returns:
+        How many rows were changed.
+    """
     if transitions.discrete_actions:
-        _check_one_hot(transitions.actions)
-    else:
-        _check_actions(
-            transitions.actions, np.asarray(action_low, np.float64), np.asarray(action_high, np.float64)
-        )
-    _check_episodes(transitions)
-    broken = jumps(transitions.observations, transitions.next_observations)
-    broken = np.setdiff1d(broken, transitions.episode_ends)
-    if len(broken):
-        raise DatasetError(
-            f"At row {broken[0]} (and {len(broken) - 1} more) the next observation is not the observation of "
-            "the following row although the episode goes on; put the rows in order or flag the episode's end."
-        )
+        return 0
+    low, high = _bounds(transitions.actions, expected)
+    outside = int(_outside(transitions.actions, low, high, 0.0).sum())
+    if outside:
+        np.clip(transitions.actions, low, high, out=transitions.actions)
+    return outside
 
 
 def jumps(observations: Floats, next_observations: Floats) -> NDArray[np.int64]:
@@ -57,44 +138,185 @@ def jumps(observations: Floats, next_observations: Floats) -> NDArray[np.int64]:
     return rows[~close.all(axis=1)]
 
 
-def _check_finite(transitions: Transitions) -> None:
+def _found(check: str, severity: Severity, rows: Sequence[int] | NDArray[np.int64], message: str) -> Finding:
+    named = tuple(int(row) for row in rows[:_NAMED])
+    return Finding(check, severity, message, len(rows), named)
+
+
+def _finite(transitions: Transitions) -> Finding:
     for name in ("observations", "actions", "rewards", "next_observations"):
-        finite = np.isfinite(getattr(transitions, name))
-        if not finite.all():
-            row = int(np.argwhere(~finite)[0, 0])
-            raise DatasetError(
-                f"'{name}' holds NaN or infinity, first at row {row}; repair or leave out that row."
-            )
+        row = first_not_finite(getattr(transitions, name))
+        if row is not None:
+            message = f"'{name}' holds NaN or infinity, first at row {row}; repair or leave out that row."
+            return _found("finite values", "error", [row], message)
+    return Finding("finite values")
 
 
-def _check_actions(actions: Floats, low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
-    slack = _ROUNDING * (high - low)
-    outside = ((actions < low - slack) | (actions > high + slack)).any(axis=1)
-    if outside.any():
-        row = int(np.flatnonzero(outside)[0])
-        raise DatasetError(
-            f"The action of row {row} is {actions[row].tolist()}, outside the bounds {low.tolist()} to "
-            f"{high.tolist()} ({int(outside.sum())} rows in all); scale the file's actions to the bounds."
-        )
+def _bounds(actions: Floats, expected: Expected) -> tuple[Floats, Floats]:
+    low, high = (np.asarray(bound, np.float32) for bound in (expected.action_low, expected.action_high))
+    return np.broadcast_to(low, actions.shape[1:]), np.broadcast_to(high, actions.shape[1:])
 
 
-def _check_one_hot(actions: Floats) -> None:
-    wrong = np.flatnonzero((actions.max(1) != 1) | (np.abs(actions).sum(1) != 1))
-    if len(wrong):
-        raise DatasetError(
-            f"The action of row {wrong[0]} is {actions[wrong[0]].tolist()}, but a discrete action is a row "
-            f"of zeros with one 1 ({len(wrong)} rows in all)."
-        )
+def _outside(actions: Floats, low: Floats, high: Floats, rounding: float) -> NDArray[np.bool_]:
+    slack = rounding * (high.astype(np.float64) - low)
+    outside = (actions < low - slack) | (actions > high + slack)
+    return np.asarray(outside.any(axis=1))
 
 
-def _check_episodes(transitions: Transitions) -> None:
+def _actions(transitions: Transitions, expected: Expected) -> Finding:
+    actions = transitions.actions
+    if transitions.discrete_actions:
+        return _one_hot(actions)
+    low, high = _bounds(actions, expected)
+    rows = np.flatnonzero(_outside(actions, low, high, _ROUNDING))
+    if not len(rows):
+        return Finding("action bounds")
+    return _found(
+        "action bounds",
+        "error",
+        rows,
+        f"The action of row {rows[0]} is {actions[rows[0]].tolist()}, outside the bounds "
+        f"{np.asarray(expected.action_low).tolist()} to {np.asarray(expected.action_high).tolist()} "
+        f"({len(rows)} rows in all); scale the file's actions to the bounds, or agree to clipping with "
+        "clip_actions=true.",
+    )
+
+
+def _one_hot(actions: Floats) -> Finding:
+    rows = np.flatnonzero((actions.max(1) != 1) | (np.abs(actions).sum(1) != 1))
+    if not len(rows):
+        return Finding("one-hot actions")
+    message = (
+        f"The action of row {rows[0]} is {actions[rows[0]].tolist()}, but a discrete action is a row of "
+        f"zeros with one 1 ({len(rows)} rows in all)."
+    )
+    return _found("one-hot actions", "error", rows, message)
+
+
+def _starts(transitions: Transitions) -> Finding:
     starts = transitions.episode_starts
     if len(starts) == 0 or starts[0] != 0 or (np.diff(starts) <= 0).any() or starts[-1] >= len(transitions):
-        raise DatasetError("'episode_starts' must begin with 0, ascend, and stay below the number of rows.")
+        message = "'episode_starts' must begin with 0, ascend, and stay below the number of rows."
+        return Finding("episode starts", "error", message)
+    return Finding("episode starts")
+
+
+def _end_flags(transitions: Transitions) -> Finding:
     flagged = np.flatnonzero(transitions.terminated | transitions.truncated)
-    inside = np.setdiff1d(flagged, transitions.episode_ends)
-    if len(inside):
-        raise DatasetError(
-            f"Row {inside[0]} (and {len(inside) - 1} more) is flagged as an end although its episode goes "
-            "on; split the episode there or clear the flag."
+    rows = np.setdiff1d(flagged, transitions.episode_ends)
+    if not len(rows):
+        return Finding("end flags")
+    message = (
+        f"Row {rows[0]} (and {len(rows) - 1} more) is flagged as an end although its episode goes on; "
+        "split the episode there or clear the flag."
+    )
+    return _found("end flags", "error", rows, message)
+
+
+def _continuity(transitions: Transitions) -> Finding:
+    rows = jumps(transitions.observations, transitions.next_observations)
+    rows = np.setdiff1d(rows, transitions.episode_ends)
+    if not len(rows):
+        return Finding("next observations")
+    message = (
+        f"At row {rows[0]} (and {len(rows) - 1} more) the next observation is not the observation of the "
+        "following row although the episode goes on; put the rows in order or flag the episode's end."
+    )
+    return _found("next observations", "error", rows, message)
+
+
+def _reward_mass(transitions: Transitions) -> Finding:
+    if not transitions.reward_mass:  # unknown, or nothing to lose
+        return Finding("reward mass")
+    kept = float(np.abs(transitions.rewards, dtype=np.float64).sum())
+    lost = 1.0 - kept / transitions.reward_mass
+    share = transitions.dropped_rows / (len(transitions) + transitions.dropped_rows)
+    if -_ROUNDING <= lost <= max(_ROUNDING, _MOST_REWARD_LOST * share):
+        return Finding("reward mass")
+    message = (
+        f"The conversion changed the sum of |reward| from {transitions.reward_mass:g} to {kept:g}, while "
+        f"{share:.2%} of the rows were dropped; the file needs 'next_observations' to keep those rewards."
+    )
+    return Finding("reward mass", "error", message, transitions.dropped_rows)
+
+
+def _lengths(transitions: Transitions, limit: int | None) -> Finding:
+    if limit is None:
+        return Finding("episode lengths")
+    long = np.flatnonzero(transitions.episode_lengths > limit)
+    if len(long):
+        rows = transitions.episode_starts[long]
+        message = (
+            f"{len(long)} episodes, first at row {rows[0]}, are longer than the time limit of {limit} steps "
+            f"(the longest has {int(transitions.episode_lengths.max())}); are ends missing in the file?"
         )
+        return _found("episode lengths", "warning", rows, message)
+    ends = transitions.episode_ends[transitions.episode_lengths == limit]
+    ended = ends[transitions.terminated[ends]]
+    if len(ended) > 1 and len(ended) == len(ends):
+        message = (
+            f"All {len(ends)} episodes of {limit} steps, first ending at row {ended[0]}, are flagged as "
+            "terminated; a time limit should be flagged as truncated."
+        )
+        return _found("episode lengths", "warning", ended, message)
+    return Finding("episode lengths")
+
+
+def _duplicates(transitions: Transitions) -> Finding:
+    """Episodes whose observations, actions and rewards repeat an earlier one's, bit by bit."""
+    starts, lengths = transitions.episode_starts, transitions.episode_lengths
+    keys = np.stack([lengths.astype(np.float64), transitions.episode_returns], axis=1)
+    _, groups, sizes = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+    seen: set[tuple[bytes, ...]] = set()
+    rows = []
+    for episode in np.flatnonzero(sizes[groups] > 1):  # only these can be equal
+        span = slice(starts[episode], starts[episode] + lengths[episode])
+        parts = (transitions.observations, transitions.actions, transitions.rewards)
+        content = tuple(_digest(part[span]) for part in parts)
+        if content in seen:
+            rows.append(int(starts[episode]))
+        seen.add(content)
+    if not rows:
+        return Finding("duplicated episodes")
+    message = f"{len(rows)} episodes, first at row {rows[0]}, repeat an earlier one bit by bit."
+    return _found("duplicated episodes", "warning", rows, message)
+
+
+def _digest(part: Floats) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(part).data, digest_size=16).digest()
+
+
+def _constant(transitions: Transitions) -> Finding:
+    found = []
+    for name in ("observations", "actions"):
+        values: Floats = getattr(transitions, name)
+        still = np.flatnonzero(values.min(axis=0) == values.max(axis=0))
+        if len(still):
+            found.append(f"{name} {', '.join(map(str, still[:12]))}{', …' if len(still) > 12 else ''}")
+    if len(transitions) == 1 or not found:
+        return Finding("constant dimensions")
+    return Finding("constant dimensions", "warning", f"Dimensions never change: {'; '.join(found)}.")
+
+
+def _card(transitions: Transitions, expected: Expected) -> list[Finding]:
+    rows = len(transitions) + transitions.dropped_rows
+    whole = transitions.whole_episodes
+    episodes = len(transitions.episode_starts) - len(transitions.continuations)
+    counts: list[tuple[str, int, int | None, Severity]] = [
+        ("transitions", rows, expected.transitions, "error"),
+        ("episodes", episodes, expected.episodes, "warning"),
+    ]
+    findings = []
+    for what, found, wanted, severity in counts:
+        if wanted is not None:
+            differs = found != wanted
+            message = f"The source holds {found} {what}, and its card says {wanted}." if differs else ""
+            findings.append(Finding(f"card's {what}", severity if differs else "ok", message))
+    if expected.mean_return is not None:
+        mean = float(transitions.episode_returns[whole].mean())
+        differs = abs(mean - expected.mean_return) > _MEAN_RETURN * max(abs(expected.mean_return), 1e-9)
+        message = f"The mean return is {mean:.6g}, and the card says {expected.mean_return:.6g}."
+        findings.append(
+            Finding("card's mean return", "warning" if differs else "ok", message if differs else "")
+        )
+    return findings

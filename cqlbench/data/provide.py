@@ -1,62 +1,123 @@
 """A resolved name -> a dataset ready for training: fetched, read or made, checked, and put in its buffer."""
 
+import contextlib
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from cqlbench.data import embedded, lint
-from cqlbench.data.buffer import Dataset, buffer_for
+from cqlbench.data import embedded, lint, minari
+from cqlbench.data.buffer import Dataset, buffer_for, content_hash, is_built
+from cqlbench.data.cards import Card
 from cqlbench.data.d4rl import read_d4rl
-from cqlbench.data.fetch import fetch
-from cqlbench.data.minari import main_file, read_minari
+from cqlbench.data.fetch import candidates, fetch, fetch_folder, known_sha256, minari_folder
+from cqlbench.data.minari import read_minari
 from cqlbench.data.places import kind
 from cqlbench.data.resolve import Resolution, published_key
 from cqlbench.data.transitions import Transitions
 from cqlbench.errors import DatasetError
 
 
-def provide(resolution: Resolution, progress: bool = True) -> Dataset:
+def provide(resolution: Resolution, progress: bool = True, clip_actions: bool = False) -> Dataset:
     """The dataset behind `resolution`. Its source is read only if no buffer has been made from it yet.
 
     Args:
         resolution: what `resolve` found.
         progress: show progress of long work on a terminal.
+        clip_actions: the user's consent to clip actions to their bounds.
 
     Raises:
         DatasetError: it cannot be fetched, read, trusted or stored.
     """
+    if resolution.card.source == "minari" and resolution.path is None:
+        resolution = replace(resolution, path=fetch_folder(resolution.card, progress))
+    elif resolution.card.source == "d4rl" and known_sha256(resolution.card) is None:
+        fetch(resolution.card, progress)  # the first copy's checksum is the buffer's key
 
     def load() -> Transitions:
-        transitions = _read(resolution, progress)
-        card = resolution.card
+        transitions = read(resolution, progress, clip_actions)
         try:
-            lint.check(transitions, card.action_low, card.action_high)
+            warnings = lint.check(transitions, expected(resolution.card))
         except DatasetError as error:
             raise DatasetError(f"{resolution.dataset_id} is refused: {error}") from error
-        return transitions
+        return replace(transitions, notes=(*transitions.notes, *warnings))
 
-    return buffer_for(resolution.dataset_id, _source_key(resolution), load)
+    key = _source_key(resolution) + ("+clipped" if clip_actions else "")
+    return buffer_for(resolution.dataset_id, key, load)
 
 
-def _read(resolution: Resolution, progress: bool) -> Transitions:
-    if resolution.path is not None:
-        path = resolution.path
-        return read_minari(path) if kind(path) == "folder" else read_d4rl(path)
-    if resolution.card.source == "embedded":
-        return embedded.collect(resolution.card, progress=progress)
-    return read_d4rl(fetch(resolution.card, progress))
+def read(resolution: Resolution, progress: bool = True, clip_actions: bool = False) -> Transitions:
+    """The dataset's rows, read or made anew, before any check.
+
+    Raises:
+        DatasetError: it cannot be fetched or read; or an imported file is not what was imported.
+    """
+    card = resolution.card
+    transitions = _from_source(resolution, progress)
+    if clip_actions or "action_clip" in card.quirks:
+        clipped = lint.clip_actions(transitions, expected(card))
+        note = f"The actions of {clipped} rows were clipped to their bounds."
+        transitions = replace(transitions, notes=(*transitions.notes, *([note] if clipped else [])))
+    if card.source == "imported" and card.sha256 and content_hash(transitions) != card.sha256:
+        raise DatasetError(
+            f"{card.imported_from} is not what was imported as '{card.id}' any more; import it again under "
+            "another version."
+        )
+    return transitions
+
+
+def where(card: Card) -> Literal["ready", "file", ""]:
+    """What this machine has of a dataset: its buffer (`ready`), its files (`file`), or nothing."""
+    if card.source == "minari":
+        folder = minari_folder(card)
+        found = folder is not None
+    else:
+        folder, found = None, card.source == "d4rl" and bool(candidates(card))
+    with contextlib.suppress(DatasetError):
+        if (found or card.source != "minari") and is_built(
+            card.id, _source_key(Resolution(card.id, card, "", folder))
+        ):
+            return "ready"
+    return "file" if found else ""
+
+
+def expected(card: Card) -> lint.Expected:
+    """What the card lets the lint expect."""
+    return lint.Expected(
+        card.action_low,
+        card.action_high,
+        card.max_episode_steps,
+        card.rows,
+        card.episodes,
+        card.mean_return,
+    )
+
+
+def _from_source(resolution: Resolution, progress: bool) -> Transitions:
+    card = resolution.card
+    if card.source == "embedded":
+        return embedded.collect(card, progress=progress)
+    path = resolution.path or (fetch_folder if card.source == "minari" else fetch)(card, progress)
+    if kind(path) == "folder":
+        return read_minari(path, card.observation_keys)
+    return read_d4rl(path, card.quirks, card.max_episode_steps)
 
 
 def _source_key(resolution: Resolution) -> str:
-    if resolution.path is not None:
-        return _fingerprint(resolution.path)
-    if resolution.card.source == "embedded":
-        return embedded.source_key(resolution.card)
-    return published_key(resolution.card)
+    card = resolution.card
+    if card.source == "embedded":
+        return embedded.source_key(card)
+    if resolution.path is None or card.source == "imported":
+        return published_key(card)
+    return "+".join([_fingerprint(resolution.path), *(card.observation_keys or ())])
 
 
 def _fingerprint(path: Path) -> str:
-    file = main_file(path) if kind(path) == "folder" else path
-    try:
-        status = file.stat()
-    except OSError as error:
-        raise DatasetError(f"{file} cannot be read ({error.strerror}); check the path.") from error
-    return f"file:{file}:{status.st_size}:{status.st_mtime_ns}"
+    files = minari.files(path) if kind(path) == "folder" else [path]
+    facts = []
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError as error:
+            raise DatasetError(f"{file} cannot be read ({error.strerror}); check the path.") from error
+        facts.append(f"file:{file}:{status.st_size}:{status.st_mtime_ns}")
+    return "\n".join(facts)

@@ -1,20 +1,18 @@
 """What a user typed -> one dataset id with its card, and the reason in one line."""
 
-import difflib
-import os
-import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cqlbench.data import fetch
 from cqlbench.data.buffer import is_built
-from cqlbench.data.cards import SOURCES, Card, all_cards
+from cqlbench.data.cards import Card, all_cards
 from cqlbench.data.minari import discrete_actions
+from cqlbench.data.names import check_name, check_source, matching, unknown
 from cqlbench.data.places import expanded, kind
+from cqlbench.data.tables import SUFFIXES
 from cqlbench.errors import DatasetError
 
-_FILE_SUFFIXES = (".hdf5", ".h5")
-_DISCRETE = "discrete"
+DISCRETE = "discrete"
 """The preset in `benchmarks/preset` for discrete actions."""
 
 
@@ -48,44 +46,30 @@ def resolve(name: str, source: str = "auto") -> Resolution:
     Raises:
         DatasetError: nothing is called that, or it cannot be had here; the message says what to do.
     """
-    if source not in ("auto", *SOURCES):
-        raise DatasetError(f"There is no source '{source}'; it is auto, {', '.join(SOURCES)}.")
-    _check_name(name)
+    check_source(source)
+    check_name(name)
     cards = all_cards()
     if name in cards:
         if source not in ("auto", cards[name].source):
             raise DatasetError(f"'{name}' is not of the source '{source}'; leave the source out.")
         return _located(cards[name], f"'{name}' is a full dataset id")
-    if name.endswith(_FILE_SUFFIXES) or name.startswith((".", "/", "~")):
+    if name.endswith(SUFFIXES) or name.startswith((".", "/", "~")):
         return _path(expanded(name), source)
-    matches = _matches(name, cards, source)
+    matches = matching(name, cards, source)
     if not matches:
         if kind(Path(name)) is not None:
             return _path(Path(name), source)
-        raise DatasetError(_unknown(name, cards, source))
+        raise DatasetError(unknown(name, cards, source))
     if source != "auto":
         newest = max(matches, key=lambda card: card.version)
         return _located(newest, f"'{name}' from the source '{source}'")
     return _automatic(name, matches)
 
 
-def minari_folder(card: Card) -> Path:
-    """Where Minari keeps the dataset: under `MINARI_DATASETS_PATH`, or `~/.minari/datasets`."""
-    root = os.environ.get("MINARI_DATASETS_PATH") or "~/.minari/datasets"
-    return expanded(root) / card.name
-
-
 def published_key(card: Card) -> str:
-    """The buffer's source key of a published file, known before the file is here."""
-    return f"sha256:{card.sha256}"
-
-
-def _check_name(name: str) -> None:
-    if not name.strip():
-        raise DatasetError("No dataset was named; say for instance dataset=hopper-medium.")
-    # Control characters (NUL among them) and bytes that are no text: no message and no record can hold them.
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        raise DatasetError(f"The dataset name {name!a} holds characters that no name has; type it again.")
+    """The buffer's source key of a published file: its hash, if known, and how it is read."""
+    reading = [*card.quirks, *(card.observation_keys or ())]
+    return "+".join([f"sha256:{fetch.known_sha256(card)}", *reading])
 
 
 def _automatic(name: str, matches: list[Card]) -> Resolution:
@@ -104,10 +88,12 @@ def _automatic(name: str, matches: list[Card]) -> Resolution:
     if "embedded" in by_source:
         card = by_source["embedded"]
         return Resolution(card.id, card, f"'{name}' is {card.id}, because {why}")
-    if "minari" in by_source and kind(minari_folder(by_source["minari"])) == "folder":
+    if "minari" in by_source and fetch.minari_folder(by_source["minari"]) is not None:
         return _located(by_source["minari"], f"'{name}' is the local Minari dataset, because {why}")
     if published is None and "minari" in by_source:
         return _located(by_source["minari"], f"'{name}' is a Minari dataset")
+    if "imported" in by_source:
+        return _located(by_source["imported"], f"'{name}' is the dataset that you imported")
     put = published.urls[0] if published else "its file"
     raise DatasetError(
         f"'{name}' cannot be had here: {why}, and no embedded or local Minari dataset stands in for it; "
@@ -116,20 +102,24 @@ def _automatic(name: str, matches: list[Card]) -> Resolution:
 
 
 def _located(card: Card, reason: str) -> Resolution:
+    if card.source == "imported":
+        return Resolution(card.id, card, reason, Path(card.imported_from))
     if card.source != "minari":
         return Resolution(card.id, card, reason)
-    folder = minari_folder(card)
-    if kind(folder) != "folder":
+    folder = fetch.minari_folder(card)
+    if folder is None and fetch.offline():
         raise DatasetError(
-            f"'{card.id}' is not on this machine (no folder {folder}); "
-            f"run `minari download {card.name}` (of the package minari)."
+            f"'{card.id}' is not on this machine and CQLBENCH_OFFLINE is set; unset it to download the "
+            f"dataset, or copy the folder from a machine where `minari download {card.name}` has run."
         )
+    if folder is None:
+        return Resolution(card.id, card, f"{reason}, to be downloaded")
     return Resolution(card.id, _with_preset(card, folder), reason, folder)
 
 
 def _with_preset(card: Card, folder: Path) -> Card:
     """Discrete actions need settings of their own, unless the card names some."""
-    return card if card.preset or discrete_actions(folder) is None else replace(card, preset=_DISCRETE)
+    return replace(card, preset=DISCRETE) if not card.preset and discrete_actions(folder) else card
 
 
 def _path(path: Path, source: str) -> Resolution:
@@ -138,8 +128,10 @@ def _path(path: Path, source: str) -> Resolution:
         raise DatasetError(f"There is no file or folder {path}; check the path.")
     path = path.resolve()
     schema = "minari" if found == "folder" else "d4rl"
-    if schema == "d4rl" and path.suffix not in _FILE_SUFFIXES:
-        raise DatasetError(f"{path} is neither an .hdf5 file nor the folder of a Minari dataset.")
+    if schema == "d4rl" and path.suffix not in SUFFIXES:
+        raise DatasetError(
+            f"{path} is neither an .hdf5 file, an .npz file, nor the folder of a Minari dataset."
+        )
     if source not in ("auto", schema):
         raise DatasetError(f"{path} is read as {schema}, not as '{source}'; leave the source out.")
     what = "a Minari folder" if found == "folder" else "a file with D4RL's keys"
@@ -147,28 +139,3 @@ def _path(path: Path, source: str) -> Resolution:
     if found == "folder":
         card = _with_preset(card, path)
     return Resolution(card.id, card, f"'{path.name}' is {what}; without a card it is not evaluated", path)
-
-
-def _matches(name: str, cards: dict[str, Card], source: str) -> list[Card]:
-    found = []
-    for card in cards.values():
-        versioned = name in (card.name, f"{card.short_name}-v{card.version}")
-        stands_in = source == "auto" and card.source == "embedded"
-        wanted = name == card.short_name or (versioned and not stands_in)
-        if wanted and source in ("auto", card.source):
-            found.append(card)
-    return found
-
-
-def _unknown(name: str, cards: dict[str, Card], source: str) -> str:
-    of_source = [card for card in cards.values() if source in ("auto", card.source)]
-    names = {card.short_name for card in of_source} | {card.id for card in of_source}
-    names |= {f"{card.short_name}-v{card.version}" for card in of_source if card.source != "embedded"}
-    close = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.6)
-    place = "" if source == "auto" else f" of the source '{source}'"
-    advice = (
-        f"did you mean {' or '.join(repr(option) for option in close)}?"
-        if close
-        else f"known names are {', '.join(sorted({card.short_name for card in of_source}))}."
-    )
-    return f"There is no dataset '{name}'{place}; {advice}"

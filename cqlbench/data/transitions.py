@@ -40,6 +40,9 @@ class Transitions:
         truncated: `[T]` bool. A row may be both; `terminated` then decides the value.
         episode_starts: `[E]` int64, ascending row numbers; the first is 0 and no episode is empty.
         dropped_rows: rows of the source left out because their next observation is unknown.
+        reward_mass: the sum of |reward| over the source's rows, dropped ones included; `None`: not known.
+        continuations: `[C]` int64, those of `episode_starts` where the recording merely went on after a row
+            that counts as terminal (D4RL's antmaze at its goal): rows to train on, but no episode's return.
         notes: what a reader did that its caller should tell the user, one sentence each.
         discrete_actions: whether an action is one of A to choose from, and not A numbers.
     """
@@ -52,6 +55,8 @@ class Transitions:
     truncated: Flags
     episode_starts: NDArray[np.int64]
     dropped_rows: int = 0
+    reward_mass: float | None = None
+    continuations: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     notes: tuple[str, ...] = field(default=())
     discrete_actions: bool = False
 
@@ -101,3 +106,17 @@ class Transitions:
     def episode_ends(self) -> NDArray[np.int64]:
         """`[E]`: the last row of each episode."""
         return self.episode_starts + self.episode_lengths - 1
+
+    @property
+    def whole_episodes(self) -> NDArray[np.bool_]:
+        """`[E]`: episodes whose return counts: not cut off by the recording, nor what followed a goal.
+
+        Should there be none, all count.
+        """
+        ends = self.episode_ends
+        whole = self.terminated[ends] | self.truncated[ends]
+        if self.dropped_rows:
+            # A reader that drops time-limit rows drops their flag too: only the last episode may be cut off.
+            whole[:-1] = True
+        whole &= ~np.isin(self.episode_starts, self.continuations)
+        return whole if whole.any() else np.ones_like(whole)

@@ -2,7 +2,9 @@
 
 import math
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +50,11 @@ class Evaluator:
         score_max: return that counts as 100.
         history: one entry per evaluation.
         seconds: spent in evaluation.
+        unplayed_because: why `spec` is `None`, one sentence.
         began: when the run began, on the clock of `time.perf_counter`; by default, now.
+        check: called at every step of the environments; what it raises breaks the evaluation off, without a
+            trace in the history.
+        loaded: entries of the history that are an earlier process's.
     """
 
     trainer: CQLTrainer
@@ -59,13 +65,33 @@ class Evaluator:
     score_max: float | None
     history: list[Checkpointed] = field(default_factory=list)
     seconds: float = 0.0
+    unplayed_because: str = "Not evaluated: the dataset's card names no environment."
     began: float = field(default_factory=time.perf_counter)
+    check: Callable[[], None] = lambda: None
+    loaded: int = 0
 
     def __call__(self) -> None:
-        """Evaluate if it is time to."""
+        """Evaluate if it is time to and has not been done."""
         step = self.trainer.gradient_steps
-        if step % self.interval == 0 or step == self.trainer.offline_steps:
+        due = step and (step % self.interval == 0 or step == self.trainer.offline_steps)
+        if due and not (self.history and self.history[-1].step == step):
             self._evaluate(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The history and the time it took, as plain values; exact."""
+        return {
+            "history": [_plain(asdict(point)) for point in self.history],
+            "seconds": self.seconds,
+            "run_seconds": time.perf_counter() - self.began,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave: the seconds of the run then count as if it had begun earlier."""
+        self.history[:] = [_checkpointed(point) for point in state["history"]]
+        self.loaded = len(self.history)
+        self.seconds = state["seconds"]
+        self.began -= state["run_seconds"]
+        self._after_evaluation()
 
     def seconds_at_most(self, steps: int = 20) -> float:
         """The time of an evaluation whose episodes all reach the time limit, from a few measured steps."""
@@ -100,14 +126,21 @@ class Evaluator:
         seconds = time.perf_counter() - self.began
         finite = engine.finite_seeds()
         self.history.append(Checkpointed(step, played, scores, engine.drain_diagnostics(), finite, seconds))
-        if scores is not None:
-            self.trainer.show(f"score {_mean(scores):.1f}")
-        elif played is not None:
-            self.trainer.show(f"return {_mean(played.returns):.1f}")
-        if not any(finite):
+        self._after_evaluation()
+
+    def _after_evaluation(self) -> None:
+        if not self.history:
+            return
+        latest = self.history[-1]
+        if latest.scores is not None:
+            self.trainer.show(f"score {_mean(latest.scores):.1f}")
+        elif latest.rollout is not None:
+            self.trainer.show(f"return {_mean(latest.rollout.returns):.1f}")
+        if not any(latest.finite):
             self.trainer.request_stop("every seed has diverged")
 
     def _act(self, observations: NDArray[np.float64]) -> NDArray[np.float32]:
+        self.check()
         actions: NDArray[np.float32] = self.trainer.engine.act(torch.from_numpy(observations)).cpu().numpy()
         return actions
 
@@ -115,3 +148,20 @@ class Evaluator:
 def _mean(values: NDArray[np.float64]) -> float:
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if finite.size else math.nan
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _checkpointed(plain: Mapping[str, Any]) -> Checkpointed:
+    rollout: Any = plain["rollout"]
+    scores = plain["scores"]
+    if rollout is not None:
+        arrays: dict[str, Any] = {k: np.array(v) if isinstance(v, list) else v for k, v in rollout.items()}
+        rollout = Rollout(**arrays)
+    return Checkpointed(
+        **{**plain, "rollout": rollout, "scores": None if scores is None else np.array(scores)}
+    )

@@ -20,6 +20,9 @@ def to_json(record: Record) -> str:
     """
     # The version first, so that a reader of the raw file meets it first.
     content = {"schema_version": record.schema_version} | dataclasses.asdict(record)
+    for name in _left_out(Record):
+        if not content[name]:
+            del content[name]
     lines = []
     for name, value in content.items():
         if name in ("evaluations", "diagnostics") and value:
@@ -89,19 +92,25 @@ def _decode(value: Any, expected: Any, where: str) -> Any:
 def _decode_fields(value: Any, expected: type, where: str) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"'{where}' is {_shorten(value)}, and an object was expected")  # noqa: TRY004
-    hints = _hints(expected)
+    fields = _fields(expected)
     owner = f"'{where}'" if where else "it"
-    if missing := sorted(hints.keys() - value.keys()):
+    if missing := sorted(fields.keys() - value.keys() - _left_out(expected)):
         raise ValueError(f"{owner} lacks {', '.join(missing)}")
-    if unknown := sorted(value.keys() - hints.keys()):
+    if unknown := sorted(value.keys() - fields.keys()):
         raise ValueError(f"{owner} has unknown fields: {', '.join(unknown)}")
     prefix = f"{where}." if where else ""
-    return expected(**{name: _decode(value[name], hint, prefix + name) for name, hint in hints.items()})
+    decoded = {
+        name: item if type(item := value[name]) in plain else _decode(item, hint, prefix + name)
+        for name, (hint, plain) in fields.items()
+        if name in value
+    }
+    return expected(**decoded)
 
 
 @cache
-def _hints(expected: type) -> dict[str, Any]:
-    return typing.get_type_hints(expected)
+def _fields(expected: type) -> dict[str, tuple[Any, frozenset[type]]]:
+    """Field -> its type, and the plain types among it."""
+    return {name: (hint, _scalars(hint)) for name, hint in typing.get_type_hints(expected).items()}
 
 
 @cache
@@ -116,6 +125,12 @@ def _scalars(expected: Any) -> frozenset[type]:
         bool: frozenset((bool,)),
         types.NoneType: frozenset((types.NoneType,)),
     }.get(expected, frozenset())
+
+
+@cache
+def _left_out(of: type) -> set[str]:
+    """Fields that are not written where they are empty: younger than records that must stay readable."""
+    return {field.name for field in dataclasses.fields(of) if field.metadata.get("left_out")}
 
 
 def _dumps(value: Any) -> str:

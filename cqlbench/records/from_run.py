@@ -92,8 +92,7 @@ def records_of(
                 ),
                 throughput=throughput,
                 status="failed" if reason else "finished",
-                reason=reason
-                or (None if protocol else "Not evaluated: the dataset's card names no environment."),
+                reason=reason or (None if protocol else evaluator.unplayed_because),
                 **origin,
             )
         )
@@ -174,7 +173,7 @@ def _protocol(evaluator: Evaluator, resolution: Resolution) -> EvaluationProtoco
         max_episode_steps=spec.max_episode_steps,
         score_min=evaluator.score_min,
         score_max=evaluator.score_max,
-        endpoints_source=resolution.card.endpoints_source,
+        endpoints_source=resolution.card.endpoints_source or resolution.card.endpoints_missing_because,
     )
 
 
@@ -204,21 +203,23 @@ def _behaviour(dataset: Dataset, card: Card) -> tuple[float, str]:
     A shipped policy's own evaluation is preferred: a stream of episodes that is cut after so many rows holds
     fewer of the long ones than the policy plays, so the mean over its whole episodes is biased.
     """
-    evaluation = _policy_evaluation(card)
-    mean, episodes = evaluation.get("return_mean"), evaluation.get("episodes")
-    if isinstance(mean, int | float) and math.isfinite(mean) and isinstance(episodes, int):
-        return float(mean), f"behaviour policy, {episodes:,} evaluated episodes"
+    evaluations = [_policy_evaluation(name) for name in card.policies]
+    means = [evaluation.get("return_mean") for evaluation in evaluations]
+    episodes = [evaluation.get("episodes") for evaluation in evaluations]
+    known = [mean for mean in means if isinstance(mean, int | float) and math.isfinite(mean)]
+    counts = [count for count in episodes if isinstance(count, int)]
+    if card.policies and len(known) == len(counts) == len(card.policies):
+        whose = "behaviour policy" if len(known) == 1 else f"mean of {len(known)} behaviour policies"
+        return sum(known) / len(known), f"{whose}, {sum(counts):,} evaluated episodes"
     counted = dataset.returns.episodes
     # Equal: none was cut off, or all were; "whole" is then right for the one and wrong for the other.
     which = f"all {counted:,}" if counted == len(dataset.episode_starts) else f"{counted:,} whole ones"
     return dataset.returns.mean, f"dataset episodes, mean of {which}"
 
 
-def _policy_evaluation(card: Card) -> Mapping[str, Any]:
-    if card.policy is None:
-        return {}
+def _policy_evaluation(name: str) -> Mapping[str, Any]:
     try:
-        evaluation = BehaviourPolicy.load(card.policy).evaluation.get("stochastic", {})
+        evaluation = BehaviourPolicy.load(name).evaluation.get("stochastic", {})
     except DatasetError:
         return {}  # Removed since the dataset was collected: no reason to lose what was trained.
     return evaluation if isinstance(evaluation, Mapping) else {}

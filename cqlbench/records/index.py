@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cqlbench import atomic
 from cqlbench.records.result import SeedResult, seed_result
-from cqlbench.records.schema import Record, RecordKey
+from cqlbench.records.schema import Record, RecordError, RecordKey
 from cqlbench.records.store import FILE, RecordStore
 
 _LAYOUT = 1
@@ -88,6 +88,10 @@ def _files(runs: Path) -> Iterator[tuple[str, int, int]]:
             entries = list(os.scandir(runs / folder))
         except FileNotFoundError:
             continue
+        except OSError as error:
+            raise RecordError(
+                f"The records in '{runs / folder}' cannot be listed ({error.strerror or error})."
+            ) from error
         for entry in entries:
             path = f"{folder}/{entry.name}".lstrip("/")
             if entry.is_dir():

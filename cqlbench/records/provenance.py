@@ -23,13 +23,14 @@ _CODE = ("cqlbench", "benchmarks", "datasets", "pyproject.toml")
 
 @dataclass(frozen=True)
 class Provenance:
-    """The fields of `Record` that do not come from the run itself."""
+    """The fields of `Record` that do not come from training and evaluation."""
 
     versions: dict[str, str]
     git: Git
     machine: Machine
     command: tuple[str, ...]
     created_at: str
+    resumed_at: tuple[int, ...] = ()
 
 
 def collect(device: str = "cpu", arguments: Sequence[str] | None = None) -> Provenance:

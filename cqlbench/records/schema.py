@@ -219,6 +219,8 @@ class Record:
         reason: one sentence, for a run that did not finish or was not evaluated.
         created_at: UTC, ISO 8601.
         command: arguments that make the run again.
+        resumed_at: gradient steps after which another process went on with the run, after a kill; a record
+            of a run made in one go is written without it.
         schema_version: of this layout.
 
     Raises:
@@ -245,6 +247,7 @@ class Record:
     reason: str | None
     created_at: str
     command: tuple[str, ...]
+    resumed_at: tuple[int, ...] = field(default=(), metadata={"left_out": True})
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:

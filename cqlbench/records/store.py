@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -103,6 +104,11 @@ class RecordStore:
     def exists(self, key: RecordKey) -> bool:
         """Whether `key` has a finished record."""
         return any(record.status == "finished" for record in self.history(key))
+
+    def holds(self, record: Record) -> bool:
+        """Whether this very run of the record's key, told by when it began, is filed already."""
+        mine = (record.created_at, record.seed_batch)
+        return mine in [(other.created_at, other.seed_batch) for other in self.history(record.key)]
 
     def find(
         self,
@@ -211,6 +217,7 @@ def safe_path(name: str) -> str:
     return "/".join(map(safe_name, name.split("/")))
 
 
+@lru_cache(maxsize=4096)
 def safe_name(name: str) -> str:
     """A file name that stands for `name` alone; the end of a long one gives way to a digest of the whole."""
     encoded = quote(name, safe=" +,=@")

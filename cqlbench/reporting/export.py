@@ -98,7 +98,7 @@ def _columns(rows: Sequence[Row]) -> list[str]:
 
 
 def _column(values: list[Any]) -> list[Any]:
-    """Values of one type, as Parquet wants them: whole numbers beside others become floats, a mixture text."""
+    """Values of one type, as Parquet wants them: whole numbers beside others as floats, a mixture as text."""
     kinds = {type(value) for value in values} - {type(None)}
     if kinds <= {int, float} and float in kinds:
         return [None if value is None else float(value) for value in values]

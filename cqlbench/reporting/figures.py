@@ -151,9 +151,7 @@ def score_intervals(
         _mark(axes, marks, looks[name])
     for row, dataset in enumerate(scores):
         if behaviour and dataset in behaviour:
-            axes.vlines(
-                behaviour[dataset], row - 0.42, row + 0.42, _GREY, linestyles=[(0, (2, 1.5))], zorder=1
-            )
+            axes.vlines(behaviour[dataset], row - 0.42, row + 0.42, _GREY, linestyles=(0, (2, 1.5)), zorder=1)
     _rows(axes, list(scores))
     axes.set_xlabel(xlabel)
     handles = [_handle(name, looks[name], "") for name in present]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cqlbench import __version__, atomic
@@ -177,7 +178,7 @@ def _pictures(plots: Sequence[Plot]) -> tuple[list[Picture], list[str]]:
 
 def _picture(plot: Plot) -> Picture:
     figure = plot.draw()
-    points = sum(len(line.get_path().vertices) for axes in figure.axes for line in axes.lines)
+    points = sum(np.size(line.get_xdata()) for axes in figure.axes for line in axes.lines)
     kind, mime = ("svg", "svg+xml") if points <= _SVG_POINTS else ("png", "png")
     content = render(figure, kind, dpi=150)
     width, height = (round(float(inches) * _PIXELS) for inches in figure.get_size_inches())

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich import box
 from rich.console import Console
@@ -18,16 +18,16 @@ _PAGE_ROWS = 40
 """Rows of a table that fit on one page of the LaTeX document."""
 _PREAMBLE = r"""\documentclass{article}
 \usepackage[a4paper,margin=2cm]{geometry}
-\usepackage[T1]{fontenc}
 \usepackage{booktabs}
 \usepackage{graphicx}
+\sloppy
 \begin{document}
 """
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table before it has a look: the first column is text, the others are right-aligned.
+    """A table before it has a look.
 
     Attributes:
         title: its heading.
@@ -36,6 +36,7 @@ class Grid:
         caption: what the headings are too short to say.
         bold: row and column of each cell to emphasise.
         foot: how many of the last rows a line sets apart.
+        labels: how many of the first columns are text; the others are right-aligned.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Grid:
     caption: str
     bold: frozenset[tuple[int, int]] = frozenset()
     foot: int = 0
+    labels: int = 1
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,14 @@ def show(content: Document, console: Console, widest: int = 100) -> None:
     for grid in content.grids:
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for index, column in enumerate(grid.columns):
-            table.add_column(Text(column), justify="right" if index else "left", overflow="fold")
+            table.add_column(
+                Text(column), justify="left" if index < grid.labels else "right", overflow="fold"
+            )
         for number, row in enumerate(grid.rows):
             styles = ("bold" if (number, index) in grid.bold else "" for index in range(len(row)))
             table.add_row(*map(Text, row, styles), end_section=number == _last_above_foot(grid))
         console.print()
+        console.print(Text(grid.title, style="bold"))
         console.print(table, width=width)
         for line in Text(grid.caption, style="dim").wrap(console, width):
             console.print(line)
@@ -106,18 +111,21 @@ def markdown_table(grid: Grid) -> str:
 
     def line(row: Sequence[str]) -> str:
         padded = (
-            cell.rjust(width) if index else cell.ljust(width)
+            cell.ljust(width) if index < grid.labels else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         return f"| {' | '.join(padded)} |"
 
-    rule = ["-" * (width - 1) + ":" if index else "-" * width for index, width in enumerate(widths)]
+    rule = ["-" * (width - (i >= grid.labels)) + ":" * (i >= grid.labels) for i, width in enumerate(widths)]
     return "\n".join((line(cells[0]), line(rule), *map(line, cells[1:])))
 
 
 def latex_table(grid: Grid) -> str:
     """A grid as a `tabular` of the booktabs package, to be taken into a paper as it is."""
-    lines = [f"\\begin{{tabular}}{{l{'r' * (len(grid.columns) - 1)}}}", r"\toprule"]
+    lines = [
+        f"\\begin{{tabular}}{{{'l' * grid.labels}{'r' * (len(grid.columns) - grid.labels)}}}",
+        r"\toprule",
+    ]
     lines += [" & ".join(map(latex_text, grid.columns)) + r" \\", r"\midrule"]
     for number, row in enumerate(grid.rows):
         cells = [
@@ -158,13 +166,11 @@ def _pages(grid: Grid) -> list[Grid]:
     """The grid in parts of at most `_PAGE_ROWS` rows, its foot with the last of them."""
     starts = range(0, max(1, len(grid.rows)), _PAGE_ROWS)
     return [
-        Grid(
-            grid.title,
-            grid.columns,
-            grid.rows[start : start + _PAGE_ROWS],
-            grid.caption,
-            frozenset((row - start, column) for row, column in grid.bold),
-            grid.foot if start == starts[-1] else 0,
+        replace(
+            grid,
+            rows=grid.rows[start : start + _PAGE_ROWS],
+            bold=frozenset((row - start, column) for row, column in grid.bold),
+            foot=grid.foot if start == starts[-1] else 0,
         )
         for start in starts
     ]

@@ -28,13 +28,15 @@ from cqlbench.reporting.published import Comparison, Published, compare
 from cqlbench.seeding import Purpose, numpy_generator
 
 Selection = Literal["last", "best", "mean10"]
-SELECTIONS: Mapping[str, str] = {
+SELECTIONS: Mapping[Selection, str] = {
     "last": "last evaluation",
     "best": "best evaluation (oracle selection)",
     "mean10": "mean of the last ten evaluations",
 }
 _FIELDS = {"last": "last", "best": "best", "mean10": "late"}
 """Selection -> the field of `SeedResult` and `Summary` that holds its scores."""
+
+_CHOOSE = "choose with dataset=, algorithm=, budget=, config=, since= or until=."
 
 AGGREGATES: Mapping[str, statistics.Statistic] = {
     "mean": statistics.mean,
@@ -187,11 +189,8 @@ def build_report(
         raise PoolingError("There are no records to report.")
     ordered = sorted(records, key=lambda record: record.key)
     runs = {
-        place: summarise(list(group))
-        for place, group in itertools.groupby(
-            sorted(ordered, key=lambda record: (record.dataset.id, record.algorithm)),
-            key=lambda record: (record.dataset.id, record.algorithm),
-        )
+        place: _cell(list(group))
+        for place, group in itertools.groupby(ordered, lambda record: (record.dataset.id, record.algorithm))
     }
     check_table(list(runs.values()))
     datasets = tuple(sorted({dataset for dataset, _ in runs}))
@@ -223,18 +222,17 @@ def check_table(summaries: Sequence[Summary]) -> None:
         PoolingError: one sentence that says what differs, between which runs.
     """
     for kind, group_of, value_of in _RULES:
-        first_of: dict[Any, tuple[Summary, Any]] = {}
+        first_of: dict[Any, tuple[Record, Any]] = {}
         for summary in summaries:
             lead = summary.lead
             value = value_of(lead)
             if value is None:  # a run that was skipped early knows neither its data nor its protocol
                 continue
-            first, expected = first_of.setdefault(group_of(lead), (summary, value))
+            first, expected = first_of.setdefault(group_of(lead), (lead, value))
             if value != expected:
                 raise PoolingError(
-                    f"{_name(first)} and {_name(summary)} cannot share a table: "
-                    f"{difference(kind, expected, value)}; choose with dataset=, algorithm=, budget=, "
-                    "config=, since= or until=."
+                    f"{_name(first)} and {_name(lead)} cannot share a table: "
+                    f"{difference(kind, expected, value)}; {_CHOOSE}"
                 )
 
 
@@ -292,9 +290,25 @@ _RULES: tuple[tuple[str, Callable[[Record], Any], Callable[[Record], Any]], ...]
 """What must agree, among which records, and where it is read. Coarse ones first: their sentence says most."""
 
 
-def _name(summary: Summary) -> str:
-    lead = summary.lead
-    return f"{lead.algorithm} on {lead.dataset.id} ({lead.budget.name}-{lead.config_hash})"
+def _cell(records: Sequence[Record]) -> Summary:
+    first = records[0]
+    for other in records:
+        if (other.key.budget, other.key.config_hash) != (first.key.budget, first.key.config_hash):
+            budgets = first.key.budget, other.key.budget
+            unlike = (
+                difference("config", first.config, other.config)
+                if budgets[0] == budgets[1]
+                else difference("budget", *budgets)
+            )
+            raise PoolingError(f"{_name(first)} and {_name(other)} cannot share a cell: {unlike}; {_CHOOSE}")
+    try:
+        return summarise(records)
+    except PoolingError as error:
+        raise PoolingError(f"{str(error).rstrip('.')}; {_CHOOSE}") from error
+
+
+def _name(record: Record) -> str:
+    return f"{record.algorithm} on {record.dataset.id} ({record.budget.name}-{record.config_hash})"
 
 
 def _score(summary: Summary | None, selection: Selection) -> Spread:

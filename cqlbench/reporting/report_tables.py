@@ -99,6 +99,8 @@ def cell_text(cell: Cell) -> str:
     """A cell of the scores: the score, or why there is none."""
     if cell.summary is None:
         return "missing"
+    if cell_status(cell) == "no score":
+        return "no score"
     share = f" ({cell.score.count}/{cell.asked})" if cell.score.count < cell.asked else ""
     if cell.score.mean is None:
         return f"{cell_status(cell)}{share}"
@@ -139,7 +141,9 @@ def _improvement(report: Report) -> Grid:
         (each.first, each.second, _estimate(each.probability, ".2f")) for each in report.improvements
     )
     caption = "Probability that a run of the first beats one of the second, averaged over datasets."
-    return Grid("Probability of improvement", ("First", "Second", "P(first > second)"), rows, caption)
+    return Grid(
+        "Probability of improvement", ("First", "Second", "P(first > second)"), rows, caption, labels=2
+    )
 
 
 def _published(algorithm: str, cells: Sequence[Cell], labels: dict[tuple[str, str], int]) -> Grid:
@@ -165,9 +169,9 @@ def _comparison(comparison: Comparison | None, labels: dict[tuple[str, str], int
     score = f"{number_text(theirs.mean)}{spread} [{labels[_label(theirs)]}]"
     if comparison.difference is None:
         return score, ABSENT
-    verdict = {True: "within", False: "outside", None: "cannot say"}[comparison.inside]
+    verdict = {True: "inside", False: "outside", None: "cannot say"}[comparison.inside]
     half = "" if comparison.uncertainty is None else f" ± {number_text(comparison.uncertainty)}"
-    return score, f"{comparison.difference:+.1f}{half}, {verdict}"
+    return score, f"{comparison.difference:+z.1f}{half}, {verdict}"
 
 
 def _label(published: Published) -> tuple[str, str]:
@@ -189,13 +193,26 @@ def _runs(report: Report) -> Grid:
             f"{cell.score.count}/{cell.asked}",
             spread_text(cell.score),
             interval_text(cell.score.low, cell.score.high),
+            spread_text(cell.summary.last_return) if cell.summary else ABSENT,
             f"{cell.summary.lead.budget.name}-{cell.summary.lead.config_hash}" if cell.summary else ABSENT,
         )
         for cell in report.cells
     )
-    caption = f"95 % Student's t interval of the mean over seeds; none for fewer than {FEWEST_SEEDS} seeds."
-    columns = ("Dataset", "Algorithm", "Status", "Seeds", "Score ± std", "95 % interval", "Run")
-    return Grid("Runs", columns, rows, caption)
+    caption = (
+        f"95 % Student's t interval of the mean over seeds; none for fewer than {FEWEST_SEEDS} seeds. "
+        "Return: of the last evaluation."
+    )
+    columns = (
+        "Dataset",
+        "Algorithm",
+        "Status",
+        "Seeds",
+        "Score ± std",
+        "95 % interval",
+        "Return ± std",
+        "Run",
+    )
+    return Grid("Runs", columns, rows, caption, labels=3)
 
 
 def _warnings(report: Report) -> Iterator[str]:

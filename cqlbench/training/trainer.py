@@ -1,138 +1,364 @@
-"""`CQLTrainer`: torchrl's trainer, offline, with the fused gradient step in its optimisation seam."""
+"""`CQLTrainer`: torchrl's trainer, offline too, with the fused gradient step in its optimisation seam."""
 
+import itertools
 import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import torch
 from tensordict import TensorDict, TensorDictBase
+from torchrl.checkpoint import Checkpoint, CheckpointRotation
+from torchrl.data import ReplayBuffer
+from torchrl.objectives.utils import TargetNetUpdater
 from torchrl.record.loggers import Logger
-from torchrl.trainers.trainers import OptimizationStepper, Trainer
+from torchrl.trainers.trainers import ReplayBufferTrainer, Trainer, UpdateWeights
 
 from cqlbench.errors import ConfigError
 from cqlbench.progress import Progress
+from cqlbench.training.arguments import batch_size, check_arguments, make_stepper, pass_action_spec
 from cqlbench.training.engine import Engine
+from cqlbench.training.global_stream import GlobalStream
+from cqlbench.training.logs import Means, Reporter
+from cqlbench.training.resumable import ResumableTrainer
+from cqlbench.training.steppers import FusedStepper, Loss
+
+_PASSED_ON = (
+    "collector", "total_frames", "frame_skip", "optim_steps_per_batch", "loss_module", "optimizer", "logger",
+    "clip_grad_norm", "clip_norm", "save_trainer_interval", "log_interval", "save_trainer_file", "checkpoint",
+    "checkpoint_rotation", "checkpoint_metadata", "replay_buffer", "target_net_updater", "async_collection",
+    "auto_log_optim_steps",
+)  # fmt: skip
+_PER_BATCH = ("process_optim_batch", "post_loss", "process_loss", "optimizer", "post_optim_log")
 
 
-class FusedStepper(OptimizationStepper):  # type: ignore[misc]  # torchrl has no types
-    """Gradient steps of every seed: losses, Adam and target update in one function.
+class CQLTrainer(ResumableTrainer):
+    """torchrl's `CQLTrainer`, which also trains offline, and a whole seed batch at once.
 
-    Attributes:
-        taken: how many the last call took: one, or a whole chunk where they are one CUDA graph.
-    """
+    First `offline_steps` gradient steps on the replay buffer as it is; then, with a collector, torchrl's loop
+    of collecting and training until `total_frames`. An outer iteration takes `optim_steps_per_batch` gradient
+    steps between hooks (`register_op`). Offline there is no collected batch: `batch_process`, `pre_epoch` and
+    the logging hooks around them wait for collection, and `post_steps_log` gets the last batch trained on.
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.taken = 0
-
-    def step(
-        self, trainer: "CQLTrainer", sub_batch: TensorDictBase | None = None, at_most: int = 1
-    ) -> TensorDict:
-        """Take the trainer's next gradient steps, `at_most` so many; the engine draws the batches itself.
-
-        Returns:
-            The last step's diagnostics, detached, one `[S]` tensor each.
-        """
-        del sub_batch  # torchrl's signature
-        self.taken = self.engine.advance(trainer.gradient_steps, at_most)
-        return TensorDict(self.engine.latest_diagnostics(), batch_size=[len(self.engine.seeds)])
-
-
-class CQLTrainer(Trainer):  # type: ignore[misc]
-    """Trains a seed batch offline: no collector, no environment, gradient steps on a fixed dataset.
-
-    The loop is torchrl's, with gradient steps for frames: an outer iteration takes `optim_steps_per_batch`
-    gradient steps and then runs the hooks (`post_steps`, `post_steps_log`), registered with `register_op`.
+    Whatever is counted "on the clock" counts gradient steps offline and, from there on, environment frames.
 
     Args:
-        engine: the dataset, the algorithm and the seeds.
-        offline_steps: gradient steps in all.
-        optim_steps_per_batch: gradient steps between hooks.
-        logger: any torchrl logger; its step axis is gradient steps. Values are means over seeds.
-        log_interval: gradient steps between logged values.
-        progress_bar: a bar with rate and time left on a terminal, plain lines elsewhere.
+        collector: collects in an environment; `None` trains offline only.
+        total_frames: environment frames to collect; 0 without a collector.
+        offline_steps: gradient steps on the buffer before, or without, collection.
+        frame_skip: frames that count for each collected one.
+        optim_steps_per_batch: gradient steps per collected batch; offline, between hooks.
+        loss_module: a `CQLLoss`, a torchrl `LossModule`, or any callable that returns `loss_*` components,
+            which are all summed.
+        optimizer: `None` is one Adam with a parameter group per network (`default_optimizer`).
+        logger: any torchrl logger; its step axis is the clock. `gradient_steps` and `collected_frames` are
+            logged beside everything else.
+        clip_grad_norm: with `clip_norm`, whether the gradients' joint norm is bounded (for a seed batch, that
+            of each network of each seed) or each derivative.
+        clip_norm: the bound; `None` clips nothing, and norms are logged all the same.
+        progress_bar: a bar with rate, time left and latest score on a terminal, plain lines elsewhere.
+        seed: an int seeds the environments, torch's global stream while this trainer trains, and a
+            `CQLLoss`'s noise; parameters exist before the trainer and stay as they are. A sequence is a seed
+            batch: each seed trains a `CQLLoss`'s algorithm in the fused step, from parameters of its own
+            (see `engine`; the loss module given is left as it is), and the first seeds torch's stream.
+        save_trainer_interval: on the clock, between saves at loop boundaries; the end is saved too.
+        log_interval: on the clock, between logged values; means of losses are over the time between.
+        save_trainer_file: where to save; `load_from_file` reads it. `None` does not save.
+        checkpoint: torchrl's `Checkpoint`, to save with, into `save_trainer_file` or a rotation.
+        checkpoint_rotation: keeps the last k, numbered by the clock.
+        checkpoint_metadata: called with the trainer, gives what a rotated checkpoint's manifest holds too.
+        replay_buffer: what batches are drawn from, and collected ones go to; its `batch_size`, else the
+            `CQLLoss`'s. Offline it is not written to, and checkpoints do not copy it.
+        enable_logging: log statistics of batches: `batch/...` of those trained on, `collected/...` of those
+            collected.
+        log_rewards: among them, rewards.
+        log_actions: among them, actions.
+        log_observations: among them, observations.
+        target_net_updater: torchrl's `SoftUpdate` or `HardUpdate`; `None` is polyak averaging at the
+            `CQLConfig`'s rate.
+        async_collection: the collector fills the buffer while this trainer trains.
+        log_timings: log seconds per call of every hook, `time/hook/...`.
+        auto_log_optim_steps: log `optim_steps` and the mean losses.
+        engine: the fused step itself, in place of `loss_module`, `replay_buffer` and `seed`.
 
     Raises:
-        ConfigError: a step count that is not positive.
+        ConfigError: arguments that contradict each other, or a count that makes no sense.
     """
 
     def __init__(
         self,
         *,
-        engine: Engine,
-        offline_steps: int,
+        collector: Any = None,
+        total_frames: int = 0,
+        offline_steps: int = 0,
+        frame_skip: int = 1,
         optim_steps_per_batch: int = 1_000,
+        loss_module: Loss | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
         logger: Logger | None = None,
-        log_interval: int = 1_000,
+        clip_grad_norm: bool = True,
+        clip_norm: float | None = None,
         progress_bar: bool = True,
+        seed: int | Sequence[int] | None = None,
+        save_trainer_interval: int = 10_000,
+        log_interval: int = 10_000,
+        save_trainer_file: str | Path | None = None,
+        checkpoint: Checkpoint | None = None,
+        checkpoint_rotation: CheckpointRotation | None = None,
+        checkpoint_metadata: Callable[[Trainer], Mapping[str, Any]] | None = None,
+        replay_buffer: ReplayBuffer | None = None,
+        enable_logging: bool = True,
+        log_rewards: bool = True,
+        log_actions: bool = True,
+        log_observations: bool = False,
+        target_net_updater: TargetNetUpdater | None = None,
+        async_collection: bool = False,
+        log_timings: bool = False,
+        auto_log_optim_steps: bool = True,
+        engine: Engine | None = None,
     ) -> None:
-        for name, value in (
-            ("offline_steps", offline_steps),
-            ("optim_steps_per_batch", optim_steps_per_batch),
-            ("log_interval", log_interval),
-        ):
-            if value < 1:
-                raise ConfigError(f"'{name}' is {value}, but at least one gradient step is needed.")
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        check_arguments(given)
+        if collector is not None and seed is not None:
+            seed = given["seed"] = collector.set_seed(seed, static_seed=False)  # torchrl's next seed
+            collector.reset()  # it has begun an episode with whatever seed it had before
+        pass_action_spec(collector, loss_module)
+        stepper, given["optimizer"] = make_stepper(given)
+        self._engine = stepper.engine if isinstance(stepper, FusedStepper) else None
+        if self._engine is not None:
+            given["loss_module"] = None  # or checkpoints would hold parameters that are never trained
+            seed = self._engine.seeds[0]
+        self._stream = GlobalStream(seed)  # type: ignore[arg-type]  # a sequence makes an engine
+        self._reset_counters()
+        self.offline_steps = offline_steps
+        self._shown = progress_bar
+        columns = {"rewards": log_rewards, "actions": log_actions, "observations": log_observations}
+        self._reporter = Reporter(self, columns if enable_logging else None, with_times=log_timings)
+        super().__init__(
+            **{name: given[name] for name in _PASSED_ON}, optimization_stepper=stepper, progress_bar=False
+        )
+        self._register_own_hooks(loss_module)
+
+    def _reset_counters(self) -> None:
         # torchrl keeps these on the class, where two trainers would share them.
         self._last_log: dict[str, int] = {}
-        self._optim_count = self._last_save = self.collected_frames = 0
-        self.engine = engine
-        self.offline_steps = offline_steps
+        self._optim_count = self.collected_frames = self._last_save = 0
         self.train_seconds = 0.0
-        super().__init__(
-            collector=None,
-            total_frames=0,
-            frame_skip=1,
-            optim_steps_per_batch=optim_steps_per_batch,
-            loss_module=None,  # the fused step computes its losses itself
-            optimization_stepper=FusedStepper(engine),
-            logger=logger,
-            log_interval=log_interval,
-            progress_bar=False,
-            seed=None,
-        )
-        self._progress = Progress(offline_steps, title="training", unit="step", shown=progress_bar)
+        self._since: float | None = None
+
+    def _register_own_hooks(self, loss: Loss | None) -> None:
+        if self.replay_buffer is not None and self._engine is None:
+            self.batch_size = batch_size(loss, self.replay_buffer)
+            device = next((p.device for p in getattr(loss, "parameters", list)()), None)
+            self._buffer_hook = ReplayBufferTrainer(
+                self.replay_buffer, self.batch_size, device=device, flatten_tensordicts=True
+            )
+            self.register_op("process_optim_batch", self._buffer_hook.sample)
+            self.register_op("post_loss", self._buffer_hook.update_priority)
+        if self.collector is not None:
+            actor = getattr(loss, "actor_network", None)
+            weights = None if actor is None else partial(TensorDict.from_module, actor)
+            self._update_policy = UpdateWeights(self.collector, 1, policy_weights_getter=weights)
+            self.register_op("post_steps", self._update_policy)
 
     @property
     def gradient_steps(self) -> int:
         """Gradient steps taken."""
         return self._optim_count
 
-    def train(self) -> None:
-        """Take the remaining gradient steps, or stop at the next loop boundary after `request_stop`."""
-        self._setup_hook()
-        with self._progress:
-            while self.gradient_steps < self.offline_steps and not self._stop_training:
-                start = time.perf_counter()
-                self.optim_steps(None)
-                self.train_seconds += time.perf_counter() - start
-                self._post_steps_hook()
-                self._post_steps_log_hook(None)
-                self._progress.update(self.gradient_steps)
-        self._shutdown_hook()
+    @property
+    def clock(self) -> int:  # type: ignore[override]
+        """Offline gradient steps and, from there on, environment frames: what intervals are counted in."""
+        return min(self._optim_count, self.offline_steps) + self.collected_frames
 
-    def optim_steps(self, batch: TensorDictBase | None) -> None:
-        """One outer iteration: `optim_steps_per_batch` gradient steps, fewer before the last."""
-        del batch  # there is no collector
-        self._pre_optim_hook()
-        end = min(self.gradient_steps + self.optim_steps_per_batch, self.offline_steps)
-        while self.gradient_steps < end:
-            before = self.gradient_steps
-            diagnostics = self.optimization_stepper.step(self, None, end - before)
-            self._optim_count += self.optimization_stepper.taken
-            self._post_optim_hook()
-            if (
-                self.logger is not None
-                and self.gradient_steps // self._log_interval > before // self._log_interval
-            ):
-                self._log_scalars(diagnostics)
-            self._progress.update(self.gradient_steps)
-        self.engine.synchronize()
+    @property
+    def engine(self) -> Engine:
+        """The seed batch in training.
+
+        Raises:
+            ConfigError: this trainer trains a single loss module.
+        """
+        if self._engine is None:
+            raise ConfigError("This trainer trains a single loss module; a sequence as 'seed' has an engine.")
+        return self._engine
+
+    @property
+    def stop_reason(self) -> str | None:
+        """What `request_stop` was given, if it was called."""
+        reason: str | None = self._stop_reason
+        return reason
+
+    def register_op(self, dest: str, op: Callable[..., Any], **kwargs: Any) -> None:
+        """Have `op` called at the stage `dest`, as in torchrl.
+
+        Raises:
+            ConfigError: the fused step hands out no batches, and `dest` needs them.
+        """
+        if self._engine is not None and dest in _PER_BATCH:
+            raise ConfigError(
+                f"A '{dest}' hook sees single batches, which the fused step draws by itself: train one seed,"
+                " with 'loss_module' and an int as 'seed', or use 'post_steps'."
+            )
+        with warnings.catch_warnings():
+            # torchrl will replace some stages by its steppers; ours runs them.
+            warnings.simplefilter("ignore", FutureWarning)
+            super().register_op(dest, op, **kwargs)
+
+    register_hook = register_op
+
+    def _wrap_hook_with_timing(self, op: Callable[..., Any], hook_name: str | None = None) -> Any:
+        name = hook_name or str(getattr(op, "__name__", type(op).__name__))
+        return self._reporter.times.timed(op, name)
+
+    def train(self) -> None:
+        """Train to the end, or to the next loop boundary after `request_stop`; save there.
+
+        Offline the next boundary is after the gradient step in hand: hooks of an outer iteration that was
+        stopped half-way run when it is completed, by a trainer that goes on from the saved state.
+        """
+        if self._engine is None and self._optim_count < self.offline_steps and not len(self.replay_buffer):
+            raise ConfigError("The replay buffer is empty: fill it before training offline.")
+        try:
+            with self._stream.in_place():
+                self._setup_hook()
+                if self._optim_count < self.offline_steps:
+                    self._train_offline()
+                if self.collected_frames < self.total_frames and not self._stop_training:
+                    self._train_online()
+                self.save_trainer(force_save=True)
+                self._shutdown_hook()
+        finally:
+            self._stop_training = False
+            self.shutdown()
+
+    def _train_offline(self) -> None:
+        with self._show_progress("training", "step", self.offline_steps, self._optim_count) as progress:
+            while self._optim_count < self.offline_steps and not self._stop_training:
+                self.save_trainer()
+                batch = self.optim_steps(None)
+                if self._optim_count % self.optim_steps_per_batch and self._optim_count < self.offline_steps:
+                    break  # stopped half-way
+                self._post_steps_hook()
+                self._post_steps_log_hook(batch)
+                progress.update(self._optim_count)
+        if not self._stop_training:  # whoever goes on from the saved state reports it
+            self._reporter.report(None, at_once=True)
+
+    def _train_online(self) -> None:
+        self._update_policy()
+        with self._show_progress("collecting", "frame", self.total_frames, self.collected_frames) as progress:
+            for batch in self._collected():
+                self._pre_steps_log_hook(batch)
+                self._reporter.collected(batch)
+                if self.collected_frames >= (getattr(self.collector, "init_random_frames", 0) or 0):
+                    self.optim_steps(batch)
+                elif batch is not None and self.replay_buffer is not None:
+                    self._buffer_hook.extend(batch)
+                self._post_steps_hook()
+                self._post_steps_log_hook(batch)
+                progress.update(min(self.collected_frames, self.total_frames))
+                if self._stop_training or self.collected_frames >= self.total_frames:
+                    break
+                self.save_trainer()
+        if not self._stop_training:  # whoever goes on from the saved state reports it
+            self._reporter.report(None, at_once=True)
+
+    def _collected(self) -> Iterator[TensorDictBase | None]:
+        """Collected batches, their frames counted; `None` where the collector fills the buffer itself."""
+        written = self._replay_write_count() if self.replay_buffer is not None else 0
+        if self.async_collection:
+            self.collector.start()
+            while not self._replay_write_count():
+                time.sleep(0.01)
+        for batch in itertools.repeat(None) if self.async_collection else self.collector:
+            if batch is None:
+                before, written = written, self._replay_write_count()
+                frames = written - before
+            else:
+                batch = self._process_batch_hook(batch)
+                mask = batch.get(("collector", "mask"), None)
+                frames = batch.numel() if mask is None else int(mask.sum())
+            self.collected_frames += frames * self.frame_skip
+            yield batch
+
+    def optim_steps(self, batch: TensorDictBase | None) -> TensorDictBase | None:
+        """One outer iteration: `optim_steps_per_batch` gradient steps.
+
+        Args:
+            batch: what was collected; offline, where an iteration ends early with the last step, `None`.
+
+        Returns:
+            The last batch trained on, where there is one to show.
+        """
+        self._since = time.perf_counter()
+        offline, per_batch = self._optim_count < self.offline_steps, self.optim_steps_per_batch
+        begun = self._optim_count % per_batch if offline else 0  # in a trainer that was stopped within it
+        end = self._optim_count - begun + per_batch
+        end = min(end, self.offline_steps) if offline else end
+        if not begun:
+            self._pre_optim_hook()
+        if not offline:
+            self._pre_epoch_log_hook(batch)
+            if batch is not None and self.replay_buffer is not None:
+                batch = self._buffer_hook.extend(batch)
+            batch = self._pre_epoch_hook(batch)
+        sub_batch, loop = None, Means()
+        while self._optim_count < end and not (offline and self._stop_training):
+            sub_batch, losses = self._gradient_step(batch, end - self._optim_count)
+            if self._post_optim_complete_log_ops:
+                loop.add(losses)
+        if not offline:
+            self._post_epoch_log_hook(batch)
+        if self._optim_count == end:
+            self._post_epoch_hook()
+            self._post_optim_complete_log_hook(self._optim_count, TensorDict(loop.drain(), batch_size=[]))
+        if not offline:
+            self._reporter.report(sub_batch)
+        if self._engine is not None:
+            self._engine.synchronize()
+        self.train_seconds, self._since = self._seconds(), None
+        return sub_batch
+
+    def _seconds(self) -> float:
+        running = 0.0 if self._since is None else time.perf_counter() - self._since
+        return self.train_seconds + running
+
+    def _gradient_step(
+        self, batch: TensorDictBase | None, at_most: int
+    ) -> tuple[TensorDictBase | None, TensorDictBase]:
+        """One launch of the stepper; returns the batch it trained on, unless it is fused, and its losses."""
+        sub_batch = None if self._engine is not None else self._process_optim_batch_hook(batch)
+        losses = self.optimization_stepper.step(self, sub_batch, at_most)
+        self._optim_count += self.optimization_stepper.taken
+        if self._engine is None:
+            self._reporter.add(losses)
+        if self._optim_count <= self.offline_steps:
+            self._reporter.report(sub_batch)
+            self._reporter.progress.update(self._optim_count)
+        self._post_optim_hook()  # after the report, so that a state saved in a hook goes on after it
+        if sub_batch is not None:
+            self._post_optim_log(sub_batch)
+        return sub_batch, losses
 
     def show(self, text: str) -> None:
         """Put `text` (the latest score) beside the progress."""
-        self._progress.note(text)
+        self._reporter.show(text)
 
     def shutdown(self) -> None:
-        """Nothing to shut down: there is no collector."""
+        """Shut the collector down, if there is one."""
+        if self.collector is not None:
+            super().shutdown()
 
-    def _log_scalars(self, diagnostics: TensorDict) -> None:
-        for name, values in diagnostics.items():
-            self.logger.log_scalar(name, values.mean().item(), step=self.gradient_steps)
+    def _show_progress(self, title: str, unit: str, total: int, done: int) -> Progress:
+        progress = Progress(total, title=title, unit=unit, done=done, shown=self._shown)
+        self._reporter.show_on(progress)
+        return progress
+
+    def _log(self, log_pbar: bool = False, **values: Any) -> None:
+        self._reporter.log(values, note=log_pbar)
+
+    def _post_optim_complete_log_hook(self, optim_steps: int, average_losses: TensorDictBase) -> None:
+        for op, kwargs in self._post_optim_complete_log_ops:
+            self._log(**(op(optim_steps, average_losses, **kwargs) or {}))

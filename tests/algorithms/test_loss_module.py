@@ -1,10 +1,12 @@
 """`CQLLoss` is the project's loss, in a plain torchrl loop."""
 
+import pickle
+
 import pytest
 import torch
 from tensordict import TensorDict
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
-from torchrl.objectives import LossModule
+from torchrl.objectives import HardUpdate, LossModule, SoftUpdate
 
 from cqlbench.algorithms.cql import Batch
 from cqlbench.algorithms.loss_module import CQLLoss
@@ -117,3 +119,42 @@ def test_it_moves_to_another_dtype() -> None:
     assert loss.actor_network(TensorDict({"observation": torch.zeros(2, O).double()}, [2]))[
         "action"
     ].dtype == (torch.float64)
+
+
+@pytest.mark.parametrize("updater", [SoftUpdate, HardUpdate])
+def test_torchrls_updaters_move_its_targets(updater) -> None:
+    loss = CQLLoss(CONFIG, O, LOW, HIGH)
+    made = SoftUpdate(loss, tau=0.25) if updater is SoftUpdate else HardUpdate(loss)
+    start = {name: target.clone() for name, target in loss.target_critics_params.items()}
+    with torch.no_grad():
+        for parameter in loss.critics.values():
+            parameter.add_(1.0)
+    for _ in range(1 if updater is SoftUpdate else 1001):
+        made.step()
+    for name, target in loss.target_critics_params.items():
+        torch.testing.assert_close(target, start[name] + (0.25 if updater is SoftUpdate else 1.0))
+
+
+def test_its_state_holds_its_noise() -> None:
+    loss, other = CQLLoss(CONFIG, O, LOW, HIGH), CQLLoss(CONFIG, O, LOW, HIGH, seed=1)
+    loss(rows(B))
+    other.load_state_dict(loss.state_dict())
+    expected, found = loss(rows(B)), other(rows(B))
+    for name in expected.keys():  # noqa: SIM118  # a TensorDict iterates over its rows
+        assert torch.equal(expected[name], found[name]), name
+
+
+def test_set_seed_starts_the_noise_anew() -> None:
+    loss = CQLLoss(CONFIG, O, LOW, HIGH)
+    seen = []
+    for seed in (5, 5, 6):
+        loss.set_seed(seed)
+        seen.append(loss(rows(B))["loss_actor"].item())
+    assert seen[0] == seen[1] != seen[2]
+
+
+def test_its_actor_travels_to_other_processes() -> None:
+    actor = CQLLoss(CONFIG, O, LOW, HIGH).actor_network
+    there = pickle.loads(pickle.dumps(actor))
+    states = TensorDict({"observation": torch.zeros(3, O)}, [3])
+    assert torch.equal(actor(states.clone())["action"], there(states.clone())["action"])

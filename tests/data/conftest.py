@@ -112,3 +112,5 @@ def private_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path / "d4rl"))
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     monkeypatch.setenv("CQLBENCH_OFFLINE", "1")
+    for variable in ("CQLBENCH_MIRROR", "HF_ENDPOINT"):
+        monkeypatch.delenv(variable, raising=False)

@@ -1,14 +1,19 @@
+import collections
 import math
+import tomllib
+from pathlib import Path
 
 import pytest
 
 from cqlbench.data import cards
 from cqlbench.data.cards import all_cards, load_card
+from cqlbench.data.names import find_card
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.errors import DatasetError
 from cqlbench.paths import benchmarks_dir
 
 CARDS = all_cards()
+HUB = "https://huggingface.co/datasets/farama-minari"
 
 
 @pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
@@ -16,19 +21,34 @@ def test_schema(card):
     assert card.id == f"{card.source}/{card.name}"
     assert card.version >= 0
     assert card.short_name
+    assert card.family
     assert card.licence
-    assert card.environment is None or card.environment.max_episode_steps > 0
-    if card.environment is not None:
+    assert (card.environment is None) == bool(card.environment_missing_because)
+    assert (card.score_min is None) == bool(card.endpoints_missing_because)
+    if card.score_min is not None:
         assert card.score_min < card.score_max
         assert math.isfinite(card.score_max - card.score_min)
         assert card.endpoints_source
-    if card.source == "d4rl":
-        assert card.urls
-        assert all(url.startswith(("http://", "https://")) for url in card.urls)
+        assert card.max_episode_steps > 0  # endpoints hold for a limit
+    for reason in (card.environment_missing_because, card.endpoints_missing_because):
+        assert "\n" not in reason
+        assert not reason.endswith(".")
+        assert reason == reason.strip()
+    if card.environment is not None:
+        assert bool(card.environment.module) == bool(card.environment.extra)
+        assert card.environment.observation_keys == card.observation_keys
+    assert all(url.startswith(("http://", "https://")) for url in card.urls)
+    assert (card.bytes is None) == (card.sha256 is None)
+    if card.sha256 is not None:
         assert card.bytes > 0
         assert len(bytes.fromhex(card.sha256)) == 32
+    if card.source != "embedded":
+        assert card.urls
+        assert all(url.endswith(f"/{card.file}") for url in card.urls)
+    if card.source == "minari":
+        assert card.urls == (f"{HUB}/{card.name.replace('/', '/tree/main/', 1)}",)
     if card.source == "embedded":
-        assert card.policy
+        assert card.policies
         assert card.rows > 0
         assert card.collection_seed >= 0
 
@@ -41,6 +61,46 @@ def test_no_two_published_files_are_the_same():
 def test_short_names_are_unique_per_source_and_version():
     names = [(card.source, card.short_name, card.version) for card in CARDS.values()]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
+def test_every_card_is_found_by_its_id_and_by_its_short_name(card):
+    assert find_card(card.id) == find_card(card.name, card.source) == card
+    namesakes = [one for one in CARDS.values() if one.short_name == card.short_name]
+    newest = max(one.version for one in namesakes if one.source == card.source)
+    found = find_card(card.short_name, card.source)
+    assert (found.source, found.short_name, found.version) == (card.source, card.short_name, newest)
+    assert find_card(f"{card.short_name}-v{card.version}", card.source) == card
+
+
+def test_every_published_checksum_is_on_a_card():
+    """Counts of the reference: 24 gym v2, 15 gym v0, 5 antmaze v2, 9 adroit v1."""
+    with_checksum = [card for card in CARDS.values() if card.sha256]
+    counts = collections.Counter((card.family, card.version) for card in with_checksum)
+    assert counts == {("gym-mujoco", 2): 24, ("gym-mujoco", 0): 15, ("antmaze", 2): 5, ("adroit", 1): 9}
+
+
+def test_extras_are_those_of_the_package():
+    extras = {card.environment.extra for card in CARDS.values() if card.environment} - {""}
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert extras <= set(project["project"]["optional-dependencies"])
+
+
+def test_a_new_card_needs_no_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(cards, "cards_dir", lambda: tmp_path)
+    (tmp_path / "robots.toml").write_text(
+        '[defaults]\nsource = "d4rl"\nfamily = "robots"\nfolders = ["https://one/", "https://two/"]\n'
+        '[task.arm]\nenvironment = { id = "Arm-v0", max_episode_steps = 9, module = "arms", extra = "arm" }\n'
+        'observation_keys = ["joints", "goal"]\n'
+        '[card]\n"d4rl/arm-lift-v7" = { task = "arm", file = "v7/lift.hdf5", quirks = ["action_clip"] }\n'
+    )
+    card = find_card("arm-lift")
+    assert card == load_card("d4rl/arm-lift-v7") == find_card("arm-lift-v7")
+    assert card.urls == ("https://one/v7/lift.hdf5", "https://two/v7/lift.hdf5")
+    assert card.environment == EnvironmentSpec(
+        "Arm-v0", 9, module="arms", extra="arm", observation_keys=("joints", "goal")
+    )
+    assert (card.max_episode_steps, card.quirks) == (9, ("action_clip",))
 
 
 def test_hopper_medium_value_by_value():
@@ -59,6 +119,7 @@ def test_presets_are_those_of_d4rl_s_gym_tasks_and_exist():
     presets = {card.id: card.preset for card in CARDS.values()}
     assert presets["d4rl/hopper-medium-v2"] == "d4rl-hopper-medium"
     assert presets["d4rl/walker2d-expert-v2"] == presets["d4rl/hopper-random-v2"] == "d4rl-gym"
+    assert presets["d4rl/hopper-medium-v1"] == presets["d4rl/ant-medium-v2"] == ""  # nothing was published
     assert presets["embedded/hopper-medium-v0"] == presets["minari/mujoco/hopper/medium-v0"] == ""
     for preset in set(presets.values()) - {""}:
         assert (benchmarks_dir() / "preset" / f"{preset}.yaml").is_file(), preset
@@ -66,7 +127,7 @@ def test_presets_are_those_of_d4rl_s_gym_tasks_and_exist():
 
 def test_embedded_and_minari_say_whose_endpoints_they_use():
     embedded = load_card("embedded/hopper-medium-v0")
-    assert (embedded.rows, embedded.collection_seed, embedded.policy) == (200_000, 0, "hopper-medium-v0")
+    assert (embedded.rows, embedded.collection_seed, embedded.policies) == (200_000, 0, ("hopper-medium-v0",))
     assert "never comparable with D4RL" in embedded.notes[0]
     minari = load_card("minari/mujoco/walker2d/expert-v0")
     assert minari.environment == EnvironmentSpec("Walker2d-v5", 1000)
@@ -76,9 +137,30 @@ def test_embedded_and_minari_say_whose_endpoints_they_use():
 
 def test_families_are_complete():
     kinds = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-replay")
-    for task in ("hopper", "halfcheetah", "walker2d"):
-        assert {f"d4rl/{task}-{kind}-v2" for kind in kinds} <= set(CARDS)
+    for task in ("hopper", "halfcheetah", "walker2d", "ant"):
+        assert {f"d4rl/{task}-{kind}-v{version}" for kind in kinds for version in (1, 2)} <= set(CARDS)
+        assert {f"d4rl/{task}-{kind}-v0" for kind in kinds[:-1]} <= set(CARDS)  # v0 has no full-replay
         assert {f"minari/mujoco/{task}/{kind}-v0" for kind in ("simple", "medium", "expert")} <= set(CARDS)
+    for hand in ("pen", "door", "hammer", "relocate"):
+        for kind in ("human", "cloned", "expert"):
+            assert {
+                f"d4rl/{hand}-{kind}-v0",
+                f"d4rl/{hand}-{kind}-v1",
+                f"minari/D4RL/{hand}/{kind}-v2",
+            } <= set(CARDS)
+    for maze in ("umaze", "umaze-diverse", "medium-play", "medium-diverse", "large-play", "large-diverse"):
+        assert {
+            f"d4rl/antmaze-{maze}-v0",
+            f"d4rl/antmaze-{maze}-v2",
+            f"minari/D4RL/antmaze/{maze}-v1",
+        } <= set(CARDS)
+    for kind in ("complete", "partial", "mixed"):
+        assert {f"d4rl/kitchen-{kind}-v0", f"minari/D4RL/kitchen/{kind}-v2"} <= set(CARDS)
+    for maze in ("open", "umaze", "medium", "large"):
+        for reward in ("", "-dense"):
+            assert {f"d4rl/maze2d-{maze}{reward}-v0", f"minari/D4RL/pointmaze/{maze}{reward}-v2"} <= set(
+                CARDS
+            )
 
 
 def test_unknown_id():
@@ -95,6 +177,11 @@ BAD = {
     "type": (GOOD + 'bytes = "many"', "bytes = 'many', which is not of the right type"),
     "bool": (GOOD + "bytes = true", "bytes = True, which is not of the right type"),
     "preset": (GOOD + "preset = 3", "preset = 3, which is not of the right type"),
+    "quirk": (GOOD + 'quirks = ["odd"]', "has the quirk 'odd', which is none of action_clip, contact"),
+    "keys in the environment": (
+        GOOD + 'environment = { id = "A-v0", observation_keys = [] }',
+        "unknown keys: obs",
+    ),
     "list": (GOOD + "urls = [3]", "urls = .* not of the right type"),
     "task": (GOOD + 'task = "b"', "names the task 'b'"),
     "no source": ('[card."d4rl/a-v0"]', "has the source 'None'"),

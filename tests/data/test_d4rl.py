@@ -269,5 +269,41 @@ def test_impossible_size(tmp_path, make_episodes, write_d4rl):
     path = write_d4rl(tmp_path / "a.hdf5", make_episodes(), without=("observations",))
     with h5py.File(path, "a") as file:
         file.create_dataset("observations", shape=(12, 1 << 50), dtype="f4", chunks=(1, 1024))
-    with pytest.raises(DatasetError, match=r"'observations' .* cannot be read|does not fit"):
+    with pytest.raises(DatasetError, match=r"'observations' .* but only 0 bytes are there"):
         read_d4rl(path)
+
+
+def test_without_flags_and_next_observations_time_limits_are_counted(tmp_path, make_episodes, write_d4rl):
+    """D4RL's own rule for old files: an episode of the limit's length was cut by it."""
+    episodes = make_episodes(("truncated", "terminated", "truncated", "truncated"), [5, 3, 5, 5])
+    path = write_d4rl(tmp_path / "a.hdf5", episodes, without=("timeouts", "next_observations"))
+    transitions = read_d4rl(path, episode_limit=5)
+    flagged = write_d4rl(tmp_path / "b.hdf5", episodes, without=("next_observations",))
+    expected = read_d4rl(flagged, episode_limit=5)
+    for name in ("observations", "next_observations", "rewards", "terminated", "episode_starts"):
+        np.testing.assert_array_equal(getattr(transitions, name), getattr(expected, name))
+    assert "3 ends were found by counting 5 steps" in transitions.notes[0]
+    assert not any("counting" in note for note in expected.notes)
+
+
+def test_flags_in_the_file_win_over_the_limit(tmp_path, make_episodes, write_d4rl):
+    transitions = read_d4rl(write_d4rl(tmp_path / "a.hdf5", make_episodes(("cut",), [12])), episode_limit=5)
+    assert transitions.episode_starts.tolist() == [0]
+
+
+def test_without_timeouts_ends_are_found_by_next_observations(tmp_path, make_episodes, write_d4rl):
+    episodes = make_episodes(("truncated", "terminated", "truncated"), [12, 8, 10])
+    transitions = read_d4rl(write_d4rl(tmp_path / "a.hdf5", episodes, without=("timeouts",)))
+    assert transitions.episode_starts.tolist() == [0, 12, 20]
+    assert np.flatnonzero(transitions.truncated).tolist() == [11]
+    assert "1 ends were found where a next observation" in transitions.notes[0]
+    lint.check(transitions)
+
+
+def test_no_reward_is_lost_on_the_way(tmp_path, make_episodes, write_d4rl, d4rl_arrays):
+    episodes = make_episodes(("terminated", "truncated", "both", "cut"), [3, 4, 2, 5])
+    rewards = d4rl_arrays(episodes)["rewards"]
+    transitions = read_d4rl(write_d4rl(tmp_path / "a.hdf5", episodes, without=("next_observations",)))
+    assert transitions.reward_mass == pytest.approx(np.abs(rewards).sum())
+    lost = np.abs(rewards[[6, 13]]).sum()
+    assert np.abs(transitions.rewards).sum() == pytest.approx(transitions.reward_mass - lost, rel=1e-5)

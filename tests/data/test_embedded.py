@@ -177,13 +177,29 @@ def card(tmp_path, monkeypatch):
     monkeypatch.setattr(behaviour, "policies_dir", lambda: tmp_path)
     POLICY.save(tmp_path / "toy-v0.npz")
     return SimpleNamespace(
-        id="embedded/toy-v0", environment=HOPPER, policy="toy-v0", rows=60, collection_seed=2
+        id="embedded/toy-v0", environment=HOPPER, policies=("toy-v0",), rows=60, collection_seed=2
     )
 
 
 def test_a_card_is_collected(card, capsys):
     assert_same(collect(card, progress=False), collect_transitions(POLICY, HOPPER, 60, 2))
     assert capsys.readouterr().err == ""
+
+
+def test_several_policies_share_the_rows(card, tmp_path):
+    other = make_policy(seed=1)
+    other.save(tmp_path / "other-v0.npz")
+    alone = source_key(card)
+    card.policies, card.rows = ("toy-v0", "other-v0"), 61
+    both = collect(card, progress=False)
+    first = collect_transitions(POLICY, HOPPER, 30, 2)
+    second = collect_transitions(other, HOPPER, 31, 3)
+    for name in ("observations", "actions", "rewards", "next_observations", "terminated", "truncated"):
+        joined = np.concatenate([getattr(first, name), getattr(second, name)])
+        np.testing.assert_array_equal(getattr(both, name), joined)
+    starts = [*first.episode_starts, *(30 + second.episode_starts)]
+    np.testing.assert_array_equal(both.episode_starts, starts)
+    assert source_key(card) != alone
 
 
 def test_progress_counts_rows(card, capsys):
@@ -195,9 +211,9 @@ def test_progress_counts_rows(card, capsys):
     ]
 
 
-@pytest.mark.parametrize("fact", ["environment", "policy", "rows", "collection_seed"])
+@pytest.mark.parametrize("fact", ["environment", "policies", "rows", "collection_seed"])
 def test_a_card_without_a_fact_is_refused(card, fact):
-    setattr(card, fact, None)
+    setattr(card, fact, () if fact == "policies" else None)
     with pytest.raises(DatasetError, match=f"'embedded/toy-v0' cannot be collected: it lacks {fact}"):
         collect(card)
     with pytest.raises(DatasetError, match=f"lacks {fact}"):

@@ -5,6 +5,7 @@ import pytest
 
 from cqlbench.data import lint
 from cqlbench.data.d4rl import read_d4rl
+from cqlbench.data.lint import Expected
 from cqlbench.errors import DatasetError
 
 
@@ -22,12 +23,12 @@ def test_action_outside(transitions, value):
     transitions.actions[4, 1] = value
     with pytest.raises(DatasetError, match=r"action of row 4 .* outside the bounds .* \(1 rows in all\)"):
         lint.check(transitions)
-    lint.check(transitions, -2.0, [2.0, 2.0])
+    lint.check(transitions, Expected(-2.0, [2.0, 2.0]))
 
 
 def test_action_bounds_of_the_environment(transitions):
     with pytest.raises(DatasetError, match="outside the bounds"):
-        lint.check(transitions, [-1.0, -1e-3], [1.0, 1e-3])
+        lint.check(transitions, Expected([-1.0, -1e-3], [1.0, 1e-3]))
 
 
 def test_bound_reached_with_rounding_passes(transitions):
@@ -37,7 +38,7 @@ def test_bound_reached_with_rounding_passes(transitions):
 
 def test_one_hot_actions(transitions):
     one_hot = np.eye(3, dtype=np.float32)[np.arange(len(transitions)) % 3]
-    lint.check(replace(transitions, actions=one_hot, discrete_actions=True), -2.0, -1.0)
+    lint.check(replace(transitions, actions=one_hot, discrete_actions=True), Expected(-2.0, -1.0))
 
 
 @pytest.mark.parametrize("row", [[0, 0, 0], [1, 1, 0], [0.5, 0.5, 0], [1, 1, -1], [2, -1, 0]])
@@ -76,3 +77,98 @@ def test_flag_inside_an_episode(transitions):
     transitions.truncated[1] = True
     with pytest.raises(DatasetError, match=r"Row 1 .* flagged as an end"):
         lint.check(transitions)
+
+
+def found(transitions, check, expected=None):
+    """The finding of one check."""
+    return next(finding for finding in lint.examine(transitions, expected) if finding.check == check)
+
+
+def test_findings_name_their_first_rows(transitions):
+    transitions.actions[[2, 4, 5, 6, 7, 8, 9], 0] = 3
+    finding = found(transitions, "action bounds")
+    assert (finding.severity, finding.count, finding.rows) == ("error", 7, (2, 4, 5, 6, 7))
+
+
+def test_all_faults_are_listed_at_once(transitions):
+    transitions.actions[0] = 3
+    transitions.next_observations[4] += 1
+    transitions.observations[:, 1] = 0
+    transitions.next_observations[:, 1] = 0
+    severities = {finding.check: finding.severity for finding in lint.examine(transitions)}
+    assert severities["action bounds"] == severities["next observations"] == "error"
+    assert severities["constant dimensions"] == "warning"
+    assert severities["finite values"] == severities["reward mass"] == "ok"
+
+
+def test_clipping_is_told_and_enough(transitions):
+    transitions.actions[[3, 5], 1] = [1.5, -2]
+    assert lint.clip_actions(transitions, Expected()) == 2
+    assert transitions.actions[[3, 5], 1].tolist() == [1, -1]
+    lint.check(transitions)
+    assert lint.clip_actions(transitions, Expected()) == 0
+
+
+def test_lost_reward(tmp_path, make_episodes, write_d4rl, d4rl_arrays):
+    """Only time-limit rows are rewarded, and without next observations those cannot be kept."""
+    episodes = make_episodes(["truncated"] * 4, [20] * 4)
+    rewards = d4rl_arrays(episodes)["timeouts"].astype(np.float32)
+    lost = read_d4rl(
+        write_d4rl(tmp_path / "a.hdf5", episodes, without=("next_observations",), rewards=rewards)
+    )
+    with pytest.raises(DatasetError, match=r"sum of \|reward\| from 4 to 0, while 5.00% of the rows"):
+        lint.check(lost)
+    lint.check(read_d4rl(write_d4rl(tmp_path / "b.hdf5", episodes, rewards=rewards)))
+
+
+def test_changed_reward(transitions):
+    assert found(transitions, "reward mass").severity == "ok"
+    transitions.rewards[3] += 5
+    assert found(transitions, "reward mass").severity == "error"
+
+
+def test_episodes_longer_than_the_limit(transitions):
+    finding = found(transitions, "episode lengths", Expected(episode_limit=4))
+    assert (finding.severity, finding.rows) == ("warning", (7,))
+    assert "the longest has 5" in finding.message
+    assert found(transitions, "episode lengths", Expected(episode_limit=5)).severity == "ok"
+
+
+def test_time_limits_flagged_as_terminations(tmp_path, make_episodes, write_d4rl):
+    episodes = make_episodes(["terminated"] * 3, [5, 5, 4])
+    transitions = read_d4rl(write_d4rl(tmp_path / "a.hdf5", episodes))
+    finding = found(transitions, "episode lengths", Expected(episode_limit=5))
+    assert (finding.severity, finding.rows) == ("warning", (4, 9))
+    assert "should be flagged as truncated" in finding.message
+
+
+def test_duplicated_episodes(tmp_path, make_episodes, write_d4rl):
+    one, two = make_episodes(["terminated"] * 2, [4, 4])
+    transitions = read_d4rl(write_d4rl(tmp_path / "a.hdf5", [one, two, one, one]))
+    finding = found(transitions, "duplicated episodes")
+    assert (finding.severity, finding.count, finding.rows) == ("warning", 2, (8, 12))
+    transitions.observations[9] += 1e-3
+    assert found(transitions, "duplicated episodes").rows == (12,)
+
+
+def test_constant_dimensions(transitions):
+    transitions.observations[:, [0, 2]] = 1.5
+    transitions.actions[:, 1] = 0
+    message = found(transitions, "constant dimensions").message
+    assert message == "Dimensions never change: observations 0, 2; actions 1."
+
+
+def test_what_the_card_says(transitions):
+    whole = transitions.episode_returns[:2].mean()
+    right = Expected(transitions=12, episodes=3, mean_return=whole * 1.005)
+    assert {finding.severity for finding in lint.examine(transitions, right)} == {"ok"}
+    wrong = Expected(transitions=13, episodes=4, mean_return=whole * 1.05)
+    severities = [f.severity for f in lint.examine(transitions, wrong) if f.check.startswith("card's")]
+    assert severities == ["error", "warning", "warning"]
+    with pytest.raises(DatasetError, match="The source holds 12 transitions, and its card says 13"):
+        lint.check(transitions, wrong)
+
+
+def test_warnings_do_not_refuse(transitions):
+    transitions.actions[:, 1] = 0
+    assert lint.check(transitions) == ("Dimensions never change: actions 1.",)

@@ -1,17 +1,19 @@
 import dataclasses
 import json
 
+import gymnasium
 import h5py
 import numpy as np
 import pytest
-from gymnasium.spaces import Box
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple, flatten
 from minari import create_dataset_from_buffers
 from minari.data_collector import EpisodeBuffer
 
 from cqlbench.data import lint
 from cqlbench.data.d4rl import read_d4rl
-from cqlbench.data.discrete import DiscreteSpace
 from cqlbench.data.minari import discrete_actions, read_minari
+from cqlbench.environments import EnvironmentSpec, make_environments
 from cqlbench.errors import DatasetError
 
 FIELDS = (
@@ -23,6 +25,16 @@ FIELDS = (
     "truncated",
     "episode_starts",
 )
+
+STATES = Box(-np.inf, np.inf, (3,), np.float32)
+ACTIONS = Box(-1, 1, (2,), np.float32)
+
+
+def quiet(test):
+    """Without Minari's advice on a dataset that names no environment."""
+    for message in ("`eval_env` is set to None", "env_spec is None, no environment spec"):
+        test = pytest.mark.filterwarnings(f"ignore:{message}:UserWarning")(test)
+    return test
 
 
 def test_values_of_every_kind_of_end_and_episode_order(tmp_path, make_episodes, write_minari, d4rl_arrays):
@@ -52,46 +64,6 @@ def test_same_episodes_in_both_schemas_are_identical(tmp_path, make_episodes, wr
         assert left.dtype == right.dtype
         np.testing.assert_array_equal(left, right)
     assert (ours.dropped_rows, ours.notes) == (theirs.dropped_rows, theirs.notes)
-
-
-# Minari's advice on a dataset that names no environment.
-@pytest.mark.filterwarnings("ignore:`eval_env` is set to None:UserWarning")
-@pytest.mark.filterwarnings("ignore:env_spec is None, no environment spec:UserWarning")
-def test_dataset_written_by_minari_itself(tmp_path, make_episodes, write_minari):
-    # 12 of them: by its name, episode_10 stands before episode_2.
-    episodes = make_episodes(("terminated", "truncated", "both") * 4)
-    buffers = [
-        EpisodeBuffer(
-            id=index,
-            observations=episode.observations,
-            actions=episode.actions,
-            rewards=episode.rewards.tolist(),
-            terminations=episode.flags("terminated", "both").tolist(),
-            truncations=episode.flags("truncated", "both").tolist(),
-        )
-        for index, episode in enumerate(episodes)
-    ]
-    create_dataset_from_buffers(
-        "mujoco/test/tiny-v0",
-        buffers,
-        observation_space=Box(-np.inf, np.inf, (3,), np.float32),
-        action_space=Box(-1, 1, (2,), np.float32),
-        algorithm_name="made up",
-        author="cqlbench",
-        author_email="none",
-        code_permalink="none",
-        description="none",
-        data_format="hdf5",
-    )
-    theirs = read_minari(tmp_path / "minari" / "mujoco" / "test" / "tiny-v0")
-    ours = read_minari(write_minari(tmp_path / "m", episodes))
-    np.testing.assert_array_equal(theirs.observations[:3], episodes[0].observations[:-1])
-    for name in FIELDS:
-        left, right = getattr(theirs, name), getattr(ours, name)
-        assert left.dtype == right.dtype
-        np.testing.assert_array_equal(left, right)
-    assert (theirs.dropped_rows, theirs.notes) == (0, ())
-    lint.check(theirs)
 
 
 def test_metadata_may_be_missing_and_data_folder_will_do(tmp_path, make_episodes, write_minari):
@@ -141,30 +113,37 @@ def test_broken_metadata(tmp_path, make_episodes, write_minari, text):
         read_minari(folder)
 
 
-def test_arrow_storage(tmp_path):
+def test_other_storage(tmp_path):
     (tmp_path / "m" / "data").mkdir(parents=True)
-    (tmp_path / "m" / "data" / "metadata.json").write_text(json.dumps({"data_format": "arrow"}))
-    with pytest.raises(DatasetError, match="stored as 'arrow', which is not supported yet"):
+    (tmp_path / "m" / "data" / "metadata.json").write_text(json.dumps({"data_format": "zarr"}))
+    with pytest.raises(DatasetError, match="stored as 'zarr', which is not supported"):
         read_minari(tmp_path / "m")
 
 
-@pytest.mark.parametrize(("what", "kind"), [("observation", "Discrete"), ("action", "MultiDiscrete")])
-def test_spaces_that_are_not_boxes(tmp_path, make_episodes, write_minari, what, kind):
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"type": "MultiDiscrete", "nvec": [2, 3]},
+        {"type": "Dict", "subspaces": {"a": {"type": "Box", "shape": [2]}}},
+    ],
+)
+def test_action_spaces_that_are_not_supported(tmp_path, make_episodes, write_minari, space):
     folder = write_minari(tmp_path / "m", make_episodes())
-    facts = {f"{what}_space": json.dumps({"type": kind, "n": 3})}
-    (folder / "data" / "metadata.json").write_text(json.dumps(facts))
-    with pytest.raises(DatasetError, match=f"the {what} space '{kind}', which is not supported yet"):
+    (folder / "data" / "metadata.json").write_text(json.dumps({"action_space": json.dumps(space)}))
+    with pytest.raises(DatasetError, match="an action space that is neither a Box nor Discrete"):
         read_minari(folder)
 
 
-def test_dictionary_observations(tmp_path, make_episodes, write_minari):
-    folder = write_minari(tmp_path / "m", make_episodes(), observations=None)
+def test_dictionaries_of_a_dataset_without_spaces_are_joined_by_name(tmp_path, make_episodes, write_minari):
+    (episode,) = make_episodes(["terminated"], [3])
+    folder = write_minari(tmp_path / "m", [episode], observations=None)
+    goals, states = np.arange(8.0).reshape(4, 2), episode.observations
     with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
-        file["episode_0/observations/achieved_goal"] = np.zeros((4, 2))
-    with pytest.raises(
-        DatasetError, match=r"'episode_0/observations' .* dictionary, which is not supported yet"
-    ):
-        read_minari(folder)
+        file["episode_0/observations/state"] = states
+        file["episode_0/observations/goal"] = goals
+    transitions = read_minari(folder)
+    np.testing.assert_array_equal(transitions.observations, np.hstack([goals, states])[:-1])
+    assert transitions.notes == ("Observations are joined in the order goal [2], state [3].",)
 
 
 def discrete(write_minari, folder, episodes, space, **replaced):
@@ -188,21 +167,22 @@ def test_discrete_actions_are_one_hot_rows(tmp_path, make_episodes, write_minari
     np.testing.assert_array_equal(transitions.actions, expected)
     assert transitions.actions.dtype == np.float32
     assert transitions.discrete_actions
-    assert discrete_actions(folder) == discrete_actions(folder / "data") == DiscreteSpace(4, start)
+    assert discrete_actions(folder)
+    assert discrete_actions(folder / "data")
     continuous = read_minari(write_minari(tmp_path / "c", episodes))
     np.testing.assert_array_equal(transitions.observations, continuous.observations)
     assert not continuous.discrete_actions
-    assert discrete_actions(tmp_path / "c") is None
+    assert not discrete_actions(tmp_path / "c")
     lint.check(transitions)
 
 
 @pytest.mark.parametrize(
     ("actions", "sentence"),
     [
-        ([0, 1, 2], "is 0 at row 0, but the actions of its metadata.json are 1 to 3"),
+        ([0, 1, 2], "is 0 at row 0, but must be one of 1 to 3"),
         ([1, 3, 4], "is 4 at row 2"),
         ([1, 1.5, 2], "is 1.5 at row 1"),
-        (np.zeros((3, 2)), r"has the shape \[3, 2\]"),
+        (np.zeros((3, 2)), "has 2 numbers in each row, and 1 were expected"),
     ],
 )
 def test_numbers_that_are_no_action(tmp_path, make_episodes, write_minari, actions, sentence):
@@ -222,7 +202,10 @@ BAD = {
     "missing": ({"rewards": None}, "'episode_0' of .* lacks rewards"),
     "as many observations": ({"observations": np.zeros((3, 3))}, "has 3 rows for 3 actions"),
     "short rewards": ({"rewards": np.zeros(2)}, "'episode_0/rewards' .* has 2 rows for 3 actions"),
-    "other size": ({"observations": np.zeros((4, 5))}, "'episode_1' .* observes 3 numbers"),
+    "other size": (
+        {"observations": np.zeros((4, 5))},
+        "'episode_1/observations' .* has 3 numbers in each row, and 5 were",
+    ),
     "nan": ({"rewards": np.array([0, np.nan, 0])}, "'episode_0/rewards' .* first at row 1"),
     "flag": ({"truncations": np.array([0, 2, 0])}, "'episode_0/truncations' .* row 1 is 2"),
     "strings": ({"rewards": np.array([b"a", b"b", b"c"])}, "'episode_0/rewards' .* type"),
@@ -248,3 +231,202 @@ def test_end_flag_inside_an_episode_is_caught_by_the_lint(tmp_path, make_episode
     transitions = read_minari(write_minari(tmp_path / "m", make_episodes(), terminations=flags))
     with pytest.raises(DatasetError, match=r"Row 1 .* flagged as an end"):
         lint.check(transitions)
+
+
+def write_with_minari(name, buffers, observation_space, data_format, action_space=ACTIONS):
+    create_dataset_from_buffers(
+        name,
+        buffers,
+        observation_space=observation_space,
+        action_space=action_space,
+        algorithm_name="made up",
+        author="cqlbench",
+        author_email="none",
+        code_permalink="none",
+        description="none",
+        data_format=data_format,
+    )
+
+
+def buffer_of(index, episode, observations=None):
+    return EpisodeBuffer(
+        id=index,
+        observations=episode.observations if observations is None else observations,
+        actions=episode.actions,
+        rewards=episode.rewards.tolist(),
+        terminations=episode.flags("terminated", "both").tolist(),
+        truncations=episode.flags("truncated", "both").tolist(),
+    )
+
+
+@quiet
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet"])
+def test_datasets_written_by_minari_equal_the_d4rl_file(tmp_path, make_episodes, write_d4rl, data_format):
+    # 12 of them: by its name, episode 10 stands before episode 2.
+    episodes = make_episodes(("terminated", "truncated", "both") * 4)
+    buffers = [buffer_of(index, episode) for index, episode in enumerate(episodes)]
+    write_with_minari("mujoco/test/tiny-v0", buffers, STATES, data_format)
+    theirs = read_minari(tmp_path / "minari" / "mujoco" / "test" / "tiny-v0")
+    ours = read_d4rl(write_d4rl(tmp_path / "a.hdf5", episodes))
+    np.testing.assert_array_equal(theirs.observations[:3], episodes[0].observations[:-1])
+    for name in FIELDS:
+        left, right = getattr(theirs, name), getattr(ours, name)
+        assert left.dtype == right.dtype
+        np.testing.assert_array_equal(left, right)
+    assert (theirs.dropped_rows, theirs.notes) == (0, ())
+    assert theirs.reward_mass == pytest.approx(ours.reward_mass)
+    lint.check(theirs)
+
+
+SPACES = Dict(
+    {
+        "observation": STATES,
+        "goal": Dict({"place": Box(-np.inf, np.inf, (2, 2), np.float64), "kind": Discrete(3, start=5)}),
+        "pair": Tuple([MultiDiscrete([2, 3]), MultiBinary(2)]),
+    }
+)
+
+
+def observe(states, seed=0):
+    """A structured observation for each of `states`, and what gymnasium makes of it."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for state in states:
+        place, chosen = rng.normal(size=(2, 2)), np.int64(rng.integers(5, 8))
+        pair = (np.array([rng.integers(2), rng.integers(3)]), rng.integers(0, 2, 2).astype(np.int8))
+        rows.append({"observation": state, "goal": {"place": place, "kind": chosen}, "pair": pair})
+    stored = {
+        "observation": np.stack([row["observation"] for row in rows]),
+        "goal": {
+            "place": np.stack([row["goal"]["place"] for row in rows]),
+            "kind": np.stack([row["goal"]["kind"] for row in rows]),
+        },
+        "pair": tuple(np.stack([row["pair"][i] for row in rows]) for i in range(2)),
+    }
+    return stored, np.stack([flatten(SPACES, row) for row in rows]).astype(np.float32), rows
+
+
+@quiet
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow"])
+def test_structured_observations_are_flattened_as_gymnasium_does(tmp_path, make_episodes, data_format):
+    episodes = make_episodes(("terminated", "truncated"))
+    observed = [observe(episode.observations, seed) for seed, episode in enumerate(episodes)]
+    buffers = [buffer_of(i, episode, observed[i][0]) for i, episode in enumerate(episodes)]
+    write_with_minari("test/nested-v0", buffers, SPACES, data_format)
+    folder = tmp_path / "minari" / "test" / "nested-v0"
+    transitions = read_minari(folder)
+    np.testing.assert_array_equal(
+        transitions.observations, np.concatenate([flat[:-1] for _, flat, _ in observed])
+    )
+    np.testing.assert_array_equal(
+        transitions.next_observations, np.concatenate([flat[1:] for _, flat, _ in observed])
+    )
+    order = "goal/kind [3], goal/place [4], observation [3], pair/0 [5], pair/1 [2]"
+    assert transitions.notes == (f"Observations are joined in the order {order}.",)
+    lint.check(transitions)
+
+    chosen = read_minari(folder, ("observation", "goal/place"))
+    rows = [row for _, _, rows in observed for row in rows[:-1]]
+    expected = [np.concatenate([row["observation"], row["goal"]["place"].ravel()]) for row in rows]
+    np.testing.assert_array_equal(chosen.observations, np.stack(expected).astype(np.float32))
+    assert chosen.notes == ("Observations are joined in the order observation [3], goal/place [4].",)
+    with pytest.raises(DatasetError, match=r"has no part 'gaol' \(there: goal, observation, pair\)"):
+        read_minari(folder, ("gaol",))
+
+
+@quiet
+@pytest.mark.parametrize("damage", ["cut short", "flipped", "gone", "empty", "other rows"])
+def test_damaged_arrow(tmp_path, make_episodes, damage):
+    episodes = make_episodes(("terminated", "truncated"))
+    buffers = [buffer_of(index, episode) for index, episode in enumerate(episodes)]
+    write_with_minari("test/tiny-v0", buffers, STATES, "arrow")
+    folder = tmp_path / "minari" / "test" / "tiny-v0"
+    (file,) = (folder / "data" / "1").glob("*.arrow")
+    content = bytearray(file.read_bytes())
+    if damage == "gone":
+        file.unlink()
+    elif damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "cut short":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        content[-40:-10] = bytes(byte ^ 0x55 for byte in content[-40:-10])
+        file.write_bytes(content)
+    else:
+        (other,) = (folder / "data" / "0").glob("*.arrow")
+        metadata = json.loads((folder / "data" / "metadata.json").read_text())
+        metadata["observation_space"] = json.dumps({"type": "Box", "shape": [4]})
+        (folder / "data" / "metadata.json").write_text(json.dumps(metadata))
+        other.write_bytes(content)
+    with pytest.raises(DatasetError, match=str(folder / "data")):
+        read_minari(folder)
+
+
+@pytest.mark.parametrize(
+    ("space", "sentence"),
+    [
+        ({"type": "Text"}, "has the space 'Text', which is no vector"),
+        ({"type": "Box", "shape": [64, 64, 3], "dtype": "uint8"}, "holds images"),
+        ({"type": "Box"}, "space that makes no sense"),
+        ({"type": "Dict", "subspaces": {}}, "has no parts"),
+        ({"type": "Box", "shape": [7]}, "'episode_0/observations' .* has 3 numbers in each row, and 7"),
+    ],
+)
+def test_spaces_that_cannot_be_read(tmp_path, make_episodes, write_minari, space, sentence):
+    folder = write_minari(tmp_path / "m", make_episodes())
+    (folder / "data" / "metadata.json").write_text(json.dumps({"observation_space": json.dumps(space)}))
+    with pytest.raises(DatasetError, match=sentence):
+        read_minari(folder)
+
+
+class Wanderer(gymnasium.Env):
+    """Observes a dictionary, and goes where it is told."""
+
+    observation_space = Dict(
+        {"goal": Box(-9, 9, (2,), np.float64), "mood": Discrete(4), "view": Box(-9, 9, (2, 2), np.float32)}
+    )
+    action_space = ACTIONS
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = self.np_random.normal(size=2)
+        return self.observe(), {}
+
+    def step(self, action):
+        self.place = self.place + action
+        return self.observe(), float(action[0]), False, False, {}
+
+    def observe(self):
+        view = np.outer(self.place, [1, 2]).astype(np.float32)
+        return {"goal": self.place, "mood": np.int64(abs(self.place[0]) * 10 % 4), "view": view}
+
+
+@quiet
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow"])
+def test_parts_that_are_named_are_joined_as_in_evaluation(tmp_path, monkeypatch, data_format):
+    monkeypatch.setitem(
+        gymnasium.registry, "Wanderer-v0", EnvSpec("Wanderer-v0", Wanderer, max_episode_steps=6)
+    )
+    keys = ("view", "mood", "goal")
+    spec = EnvironmentSpec("Wanderer-v0", observation_keys=keys)
+    environments = make_environments(spec, [3], "gymnasium")
+    actions = np.random.default_rng(0).uniform(-1, 1, (6, 2)).astype(np.float32)
+    seen = [environments.reset()[0], *(environments.step(action[None]).observations[0] for action in actions)]
+    environments.close()
+
+    wanderer = Wanderer()
+    rows = [wanderer.reset(seed=3)[0], *(wanderer.step(action)[0] for action in actions)]
+    observed = {key: np.stack([row[key] for row in rows]) for key in keys}
+    ends = [False] * 5 + [True]
+    buffer = EpisodeBuffer(
+        id=0,
+        observations=observed,
+        actions=actions,
+        rewards=actions[:, 0].tolist(),
+        terminations=[False] * 6,
+        truncations=ends,
+    )
+    write_with_minari("test/wanderer-v0", [buffer], Wanderer.observation_space, data_format)
+    transitions = read_minari(tmp_path / "minari" / "test" / "wanderer-v0", keys)
+    np.testing.assert_array_equal(transitions.observations, np.float32(seen[:-1]))
+    np.testing.assert_array_equal(transitions.next_observations, np.float32(seen[1:]))

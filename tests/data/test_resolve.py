@@ -100,9 +100,12 @@ def test_forced_d4rl_does_not_fall_back():
 
 def test_forced_minari(tmp_path):
     folder = tmp_path / "minari" / "mujoco" / "hopper" / "medium-v0"
-    with pytest.raises(DatasetError, match="run `minari download mujoco/hopper/medium-v0`"):
+    with pytest.raises(DatasetError, match=r"CQLBENCH_OFFLINE .* `minari download mujoco/hopper/medium-v0`"):
         resolve("hopper-medium", "minari")
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True)  # what an interrupted download leaves is no dataset
+    with pytest.raises(DatasetError, match="not on this machine"):
+        resolve("hopper-medium", "minari")
+    (folder / "data").mkdir()
     found = resolve("hopper-medium", "minari")
     assert (found.dataset_id, found.path) == ("minari/mujoco/hopper/medium-v0", folder)
     assert resolve("minari/mujoco/hopper/medium-v0").path == folder
@@ -110,9 +113,36 @@ def test_forced_minari(tmp_path):
 
 
 def test_local_minari_stands_in_when_there_is_no_embedded_dataset(tmp_path):
-    (tmp_path / "minari" / "mujoco" / "walker2d" / "medium-v0").mkdir(parents=True)
+    (tmp_path / "minari" / "mujoco" / "walker2d" / "medium-v0" / "data").mkdir(parents=True)
     assert resolve("walker2d-medium").dataset_id == "minari/mujoco/walker2d/medium-v0"
     assert resolve("hopper-medium").dataset_id == "embedded/hopper-medium-v0"
+
+
+def test_minari_is_downloaded_when_there_is_a_network(monkeypatch):
+    monkeypatch.setenv("CQLBENCH_OFFLINE", "0")
+    for name, source in (
+        ("hopper-medium", "minari"),
+        ("hopper-simple", "auto"),
+        ("D4RL/pen/human-v2", "auto"),
+    ):
+        found = resolve(name, source)
+        assert found.card.source == "minari"
+        assert found.path is None
+        assert found.reason.endswith("to be downloaded")
+
+
+def test_a_version_is_d4rls_and_no_other_stands_in(tmp_path):
+    (tmp_path / "minari" / "mujoco" / "walker2d" / "medium-v0" / "data").mkdir(parents=True)
+    with pytest.raises(DatasetError, match="'walker2d-medium-v0' cannot be had here"):
+        resolve("walker2d-medium-v0")
+    with pytest.raises(DatasetError, match=r"did you mean .*minari/D4RL/pen/human-v2"):
+        resolve("D4RL/pen/human-v3")
+
+
+def test_the_newest_version_of_d4rl_wins(online):
+    assert resolve("hopper-medium").dataset_id == "d4rl/hopper-medium-v2"
+    assert resolve("hopper-medium-v0").dataset_id == "d4rl/hopper-medium-v0"
+    assert resolve("pen-human").dataset_id == "d4rl/pen-human-v1"
 
 
 def test_name_that_only_minari_has():
@@ -254,8 +284,8 @@ def test_unknown_name_suggests_the_nearest(typed, meant):
         resolve(typed)
 
 
-def test_unknown_name_near_nothing_lists_names():
-    with pytest.raises(DatasetError, match=r"known names are .*walker2d-random"):
+def test_unknown_name_near_nothing_says_where_the_names_are():
+    with pytest.raises(DatasetError, match=r"no dataset 'xyzzy'; `cqlbench data list` prints all names\."):
         resolve("xyzzy")
 
 

@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from cqlbench.algorithms.networks import ActionBox
@@ -108,6 +109,72 @@ def test_training_stops_when_every_seed_has_diverged() -> None:
     training.engine.state.parameters["actor"]["0.weight"].fill_(float("nan"))
     training.train()
     assert training.gradient_steps == 2
+
+
+def test_a_history_is_kept_and_loaded_exactly() -> None:
+    training = trainer(steps=4, between=2)
+    made = evaluator(training, interval=2)
+    training.engine.state.parameters["critics"]["1.weight"][0] = float("nan")
+    training.engine.state.parameters["actor"]["0.weight"][0] = float("nan")
+    training.train()
+    state = made.state_dict()
+    other = evaluator(trainer(steps=4, between=2), interval=2)
+    began = other.began
+    other.load_state_dict(state)
+    assert other.seconds == made.seconds
+    assert other.began == began - state["run_seconds"]
+    for ours, theirs in zip(other.history, made.history, strict=True):
+        assert ours.finite == theirs.finite == [False, True]
+        assert (ours.step, ours.seconds) == (theirs.step, theirs.seconds)
+        np.testing.assert_equal(ours.diagnostics, theirs.diagnostics)
+        np.testing.assert_array_equal(ours.scores, theirs.scores)
+        for name, value in vars(theirs.rollout).items():
+            np.testing.assert_array_equal(getattr(ours.rollout, name), value)
+            if isinstance(value, np.ndarray):
+                assert getattr(ours.rollout, name).dtype == value.dtype
+    assert np.isnan(other.history[0].rollout.returns[0]).all()
+
+
+def test_what_has_been_evaluated_is_not_evaluated_again() -> None:
+    training = trainer(steps=4, between=2)
+    made = evaluator(training, interval=2)
+    made()
+    assert made.history == []
+    training.train()
+    made()
+    assert [point.step for point in made.history] == [2, 4]
+
+
+def test_a_run_whose_seeds_had_all_diverged_does_not_go_on() -> None:
+    training = trainer(steps=40, between=2)
+    made = evaluator(training, interval=2, spec=None)
+    training.engine.state.parameters["actor"]["0.weight"].fill_(float("nan"))
+    training.train()
+    again = trainer(steps=40, between=2)
+    resumed = evaluator(again, interval=2, spec=None)
+    again.load_state_dict(training.state_dict())
+    resumed.load_state_dict(made.state_dict())
+    again.train()
+    assert again.gradient_steps == 2
+
+
+def test_a_check_that_raises_breaks_an_evaluation_off_without_a_trace() -> None:
+    training = trainer(steps=2, between=2)
+    made = evaluator(training, interval=2)
+    calls = []
+
+    def check() -> None:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+
+    made.check = check
+    with pytest.raises(KeyboardInterrupt):
+        training.train()
+    assert made.history == []
+    assert training.gradient_steps == 2
+    made()
+    assert [point.step for point in made.history] == [2]
 
 
 def test_without_an_environment_diagnostics_are_kept() -> None:

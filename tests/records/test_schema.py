@@ -104,6 +104,15 @@ def test_a_run_without_endpoints_has_returns_and_no_scores(record):
     assert from_json(to_json(kept), "x") == kept
 
 
+def test_a_resumed_run_says_so_and_others_are_written_without_the_field(record):
+    resumed = replace(record, resumed_at=(100, 2500))
+    assert '"resumed_at": [100, 2500]' in to_json(resumed)
+    assert from_json(to_json(resumed), "x") == resumed
+    assert "resumed_at" not in to_json(record)
+    with pytest.raises(RecordError, match=r"'resumed_at\[0\]' is \"x\", and a whole number"):
+        from_json(_changed(to_json(resumed), ["resumed_at", 0], "x"), "x")
+
+
 def test_a_skipped_run_needs_neither_protocol_nor_evaluations(record):
     facts = replace(record.dataset, content_hash=None, rows=None, episodes=None)
     skipped = replace(

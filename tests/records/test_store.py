@@ -64,6 +64,16 @@ def test_a_rerun_goes_beside_the_first_and_the_newest_finished_counts(record, tm
     assert store.history(record.key) == store.load_all() == [_failed(record), *runs, _failed(record)]
 
 
+def test_a_run_is_held_if_the_same_one_has_filed_its_record(record, tmp_path):
+    store = RecordStore(tmp_path)
+    assert not store.holds(record)
+    store.write(record)
+    assert store.holds(replace(record, resumed_at=(3000,)))
+    assert not store.holds(replace(record, created_at="2026-11-22T08:00:01+00:00"))
+    assert not store.holds(replace(record, seed_batch=(0, 5)))
+    assert not store.holds(_for(record, seed=1))
+
+
 def test_find_narrows_by_every_part_of_the_key(record, tmp_path):
     store = RecordStore(tmp_path)
     other = {**record.config, "extra": 1}

@@ -2,6 +2,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from cqlbench.reporting import statistics
 from cqlbench.reporting.statistics import bootstrap_interval, iqm, mean, median, optimality_gap
@@ -30,6 +31,12 @@ def test_datasets_may_differ_in_seeds() -> None:
     assert median(RAGGED) == 55
     assert iqm(RAGGED) == pytest.approx((30 + 40 + 50 + 60 + 70) / 5)
     assert optimality_gap(RAGGED) == pytest.approx(100 - 175 / 3)
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3, 5, 10])
+def test_iqm_is_scipys_trimmed_mean(seeds: int) -> None:
+    scores = [np.random.default_rng(d).normal(size=seeds) for d in range(7)]
+    assert iqm(scores) == pytest.approx(stats.trim_mean(np.concatenate(scores), 0.25))
 
 
 def test_a_single_run_is_its_own_statistic() -> None:

@@ -5,7 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from tensordict import TensorDict
+from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
+from cqlbench.algorithms.loss_module import CQLLoss
 from cqlbench.algorithms.networks import ActionBox, ActionSpace
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
@@ -53,3 +56,38 @@ def make_engine() -> Callable[..., Engine]:
 @pytest.fixture
 def columns() -> Columns:
     return _columns()
+
+
+@pytest.fixture
+def make_loss() -> Callable[..., CQLLoss]:
+    def make(seed: int = 0, observation_size: int = O, action_size: int = A, **changes: object) -> CQLLoss:
+        small = {"actor_hidden": [8], "critic_hidden": [8], "batch_size": 8, "proposals": 2}
+        box = torch.ones(action_size)
+        return CQLLoss(CQLConfig(**(small | changes)), observation_size, -box, box, seed)
+
+    return make
+
+
+@pytest.fixture
+def make_buffer() -> Callable[..., TensorDictReplayBuffer]:
+    """A buffer of the tiny problem's rows, under torchrl's keys; `None` as `batch_size` gives it none."""
+
+    def make(batch_size: int | None = 8, rows: int = T, **arguments: object) -> TensorDictReplayBuffer:
+        columns = _columns()
+        following = {
+            "observation": columns.next_observations,
+            "reward": columns.rewards[:, None],
+            "terminated": columns.terminated[:, None],
+            "done": columns.terminated[:, None],
+        }
+        data = TensorDict(
+            {"observation": columns.observations, "action": columns.actions, "next": following}, [T]
+        )
+        buffer = TensorDictReplayBuffer(
+            storage=LazyTensorStorage(2 * T), **({"batch_size": batch_size} | arguments)
+        )
+        if rows:
+            buffer.extend(data[:rows])
+        return buffer
+
+    return make

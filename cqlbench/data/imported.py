@@ -1,0 +1,162 @@
+"""A file or folder of the user's -> a dataset with a card of its own, known by its id from then on."""
+
+import contextlib
+import json
+import re
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+from cqlbench import atomic
+from cqlbench.data import lint
+from cqlbench.data.buffer import Dataset, buffer_for, content_hash
+from cqlbench.data.cards import Card, all_cards, id_problem, imported_cards_dir
+from cqlbench.data.places import kind
+from cqlbench.data.provide import expected, read
+from cqlbench.data.resolve import DISCRETE, Resolution, published_key
+from cqlbench.environments import EnvironmentSpec, make_environments
+from cqlbench.errors import DatasetError, UserError
+
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)+")
+
+
+def import_dataset(path: Path, card: Card) -> Dataset:
+    """Read, check and keep a dataset; afterwards its id names it wherever a dataset is named.
+
+    Importing the same rows under the same id again changes nothing.
+
+    Args:
+        path: an HDF5 or npz file in D4RL's schema, or a Minari folder.
+        card: its id, environment, and whatever else is known; counts and hash are filled in.
+
+    Raises:
+        DatasetError: the id is taken or malformed, the file is refused, or the cache cannot be written.
+        UserError: the environment cannot be made, or does not fit the data.
+    """
+    form = "may hold letters, digits, and . _ - between slashes."
+    problem = id_problem(card.id, "imported") if _ID.fullmatch(card.id) else form
+    if problem:
+        raise DatasetError(f"The id '{card.id}' {problem}")
+    if kind(path) is None:
+        raise DatasetError(f"There is no file or folder {path}; check the path.")
+    path = path.resolve()
+    taken = all_cards().get(card.id)
+    if taken is not None and taken.source != "imported":
+        raise DatasetError(f"'{card.id}' is a published dataset's id; choose another.")
+    card = replace(card, imported_from=str(path))
+    played = _played(card.environment) if card.environment else None
+    if played is not None:
+        limit = played.spec.max_episode_steps
+        card = replace(
+            card,
+            environment=played.spec,
+            max_episode_steps=limit,
+            action_low=played.low,
+            action_high=played.high,
+        )
+    transitions = read(Resolution(card.id, card, "", path))
+    sizes = transitions.observation_size, transitions.action_size
+    if played is not None and (played.observations, played.actions) != sizes:
+        raise UserError(
+            f"'{played.spec.id}' gives {played.observations} observations and takes {played.actions} "
+            f"actions, but the data have {sizes[0]} and {sizes[1]}; name the environment of the recording."
+        )
+    warnings = lint.check(transitions, expected(card))
+    card = replace(
+        card,
+        sha256=content_hash(transitions),
+        rows=len(transitions) + transitions.dropped_rows,
+        episodes=len(transitions.episode_starts) - len(transitions.continuations),
+        preset=DISCRETE if transitions.discrete_actions else "",
+        mean_return=float(transitions.episode_returns[transitions.whole_episodes].mean()),
+    )
+    if taken is not None and taken.sha256 != card.sha256:
+        raise DatasetError(
+            f"'{card.id}' was imported before, from other rows; give these another version, since scores "
+            "of the two must not meet."
+        )
+    noted = replace(transitions, notes=(*transitions.notes, *warnings))
+    dataset = buffer_for(card.id, published_key(card), lambda: noted)
+    _write(card)
+    return dataset
+
+
+def recorded_environment(
+    folder: Path, observation_keys: tuple[str, ...] | None = None
+) -> EnvironmentSpec | None:
+    """The environment that a Minari folder was recorded in; `None`: it names none that can be had here.
+
+    Args:
+        folder: the dataset's.
+        observation_keys: parts of the environment's dictionary observations that are joined.
+    """
+    try:
+        metadata = json.loads((folder / "data" / "metadata.json").read_text(encoding="utf-8"))
+        spec = json.loads(metadata["env_spec"])
+        kwargs = spec.get("kwargs") or {}
+        found = EnvironmentSpec(
+            spec["id"], spec.get("max_episode_steps"), kwargs, observation_keys=observation_keys
+        )
+        make_environments(found, [0]).close()
+    except (OSError, ValueError, KeyError, TypeError, UserError):
+        return None
+    return found
+
+
+def card_text(card: Card) -> str:
+    """The card as TOML: what departs from the defaults."""
+    lines = [f"[card.{json.dumps(card.id)}]"]
+    for field in fields(Card):
+        value = getattr(card, field.name)
+        if field.name in ("id", "max_episode_steps", "short_name") or value in (None, "", ()):
+            continue
+        lines.append(f"{field.name} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, EnvironmentSpec):
+        unlike = {key: part for key, part in vars(value).items() if part and key != "observation_keys"}
+        return _toml(unlike)
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(part)}" for key, part in value.items()) + " }"
+    # JSON's numbers, strings and lists are TOML's as well.
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class _Played:
+    """What an environment asks of its dataset."""
+
+    spec: EnvironmentSpec
+    observations: int
+    actions: int
+    low: float
+    high: float
+
+
+def _played(spec: EnvironmentSpec) -> _Played:
+    environments = make_environments(spec, [0])
+    environments.close()
+    low, high = environments.action_low, environments.action_high
+    if (low != low[0]).any() or (high != high[0]).any():
+        raise UserError(
+            f"The action bounds of '{spec.id}' differ between dimensions, {low.tolist()} to {high.tolist()}; "
+            "register it with gymnasium's RescaleAction, and scale the data alike."
+        )
+    if spec.max_episode_steps is None:
+        with contextlib.suppress(gymnasium.error.Error):  # one that envpool alone has
+            spec = replace(spec, max_episode_steps=gymnasium.spec(spec.id).max_episode_steps)
+    return _Played(spec, environments.observation_size, len(low), float(low[0]), float(high[0]))
+
+
+def _write(card: Card) -> None:
+    path = imported_cards_dir() / f"{card.id.replace('/', '--')}.toml"
+    try:
+        atomic.replace(path, card_text(card).encode())
+    except (OSError, UnicodeEncodeError) as error:
+        raise DatasetError(
+            f"The card {path} cannot be written ({error}); set CQLBENCH_CACHE to a folder that can."
+        ) from error

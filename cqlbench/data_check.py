@@ -1,0 +1,186 @@
+"""`cqlbench data check`, `show` and `import`: words, and what is printed."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from cqlbench import atomic
+from cqlbench.data import lint
+from cqlbench.data.cards import Card
+from cqlbench.data.imported import import_dataset, recorded_environment
+from cqlbench.data.places import expanded
+from cqlbench.data.provide import expected, provide, read
+from cqlbench.data.resolve import Resolution, resolve
+from cqlbench.environments import EnvironmentSpec
+from cqlbench.errors import ConfigError, DatasetError
+from cqlbench.reporting.dataset import facts, figure
+
+_IMPORT_KEYS = (
+    "id", "env", "max_episode_steps", "score_min", "score_max", "observation_keys", "clip_actions", "licence",
+)  # fmt: skip
+
+
+def check(words: Sequence[str], console: Console) -> None:
+    """Read a dataset's file anew and print what the lint finds, one line per check.
+
+    Words: the dataset's name; `source=`, `clip_actions=true`.
+
+    Raises:
+        ConfigError: a word that is not understood.
+        DatasetError: the dataset cannot be had or read, or a check failed.
+    """
+    resolution, settings = _resolved(words, ("source", "clip_actions"))
+    clip = _truth(settings, "clip_actions")
+    console.out(f"{resolution.dataset_id}: {resolution.reason}")
+    if resolution.card.source == "embedded":  # collecting takes long, and would give the same rows
+        transitions = provide(resolution).transitions()
+    else:
+        transitions = read(resolution, clip_actions=clip)
+    findings = lint.examine(transitions, expected(resolution.card))
+    for line in table(findings):
+        console.out(line)
+    for note in transitions.notes:
+        console.out(f"note     {note}")
+    failed = [finding.check for finding in findings if finding.severity == "error"]
+    if failed:
+        raise DatasetError(f"{resolution.dataset_id} fails {len(failed)} of its checks: {', '.join(failed)}.")
+
+
+def table(findings: Sequence[lint.Finding]) -> list[str]:
+    """One line per finding: severity, check, sentence, and the first rows concerned."""
+    width = max(len(finding.check) for finding in findings)
+    lines = []
+    for finding in findings:
+        more = ", …" if finding.count > len(finding.rows) else ""
+        rows = f" Rows: {', '.join(map(str, finding.rows))}{more}." if finding.rows else ""
+        line = f"{finding.severity:<7}  {finding.check:<{width}}  {finding.message}{rows}"
+        lines.append(line.rstrip())
+    return lines
+
+
+def show(words: Sequence[str], console: Console) -> None:
+    """Print a dataset's facts, and draw them.
+
+    Words: the dataset's name; `source=`, `clip_actions=true`, `results=` (for the figure).
+
+    Raises:
+        ConfigError: a word that is not understood, or a results folder that cannot be written.
+        DatasetError: the dataset cannot be had.
+    """
+    resolution, settings = _resolved(words, ("source", "clip_actions", "results"))
+    dataset = provide(resolution, clip_actions=_truth(settings, "clip_actions"))
+    console.out(f"{resolution.dataset_id}: {resolution.reason}")
+    for name, text in facts(dataset, resolution.card):
+        console.out(f"{name:<12} {text}")
+    file = Path(dataset.path).name.rpartition("-")[0] + ".png"
+    place = expanded(settings.get("results", "results")) / "datasets" / file
+    try:
+        atomic.replace(place, figure(dataset, resolution.card))
+    except OSError as error:
+        raise ConfigError(
+            f"{place} cannot be written ({error.strerror}); say results= with a folder that can."
+        ) from error
+    console.out(f"{'Figure':<12} {place}")
+
+
+def import_(words: Sequence[str], console: Console) -> None:
+    """Give a file or folder of the user's an id, a card and a buffer.
+
+    Words: the path; `id=`, and where known `env=`, `max_episode_steps=`, `score_min=`, `score_max=`,
+    `observation_keys=a,b`, `clip_actions=true`.
+
+    Raises:
+        ConfigError: a word that is not understood, or no id.
+        DatasetError: the file is refused.
+        UserError: the environment cannot be made, or does not fit the data.
+    """
+    name, settings = _words(words, _IMPORT_KEYS, "FILE")
+    if "id" not in settings:
+        raise ConfigError("No id was given; say for instance id=my/robot-v0.")
+    path = expanded(name)
+    limit = _number(settings, "max_episode_steps")
+    keys = tuple(settings["observation_keys"].split(",")) if "observation_keys" in settings else None
+    if "env" in settings:
+        environment: EnvironmentSpec | None = EnvironmentSpec(
+            settings["env"], None if limit is None else int(limit), observation_keys=keys
+        )
+    else:
+        environment = recorded_environment(path, keys)
+    low, high = _number(settings, "score_min"), _number(settings, "score_max")
+    if (low is None) != (high is None) or (low is not None and high is not None and low >= high):
+        raise ConfigError(
+            "score_min= and score_max= are given together, the smaller one first, or not at all."
+        )
+    card = Card(
+        id=settings["id"],
+        source="imported",
+        environment=environment,
+        max_episode_steps=None if limit is None else int(limit),
+        score_min=low,
+        score_max=high,
+        endpoints_source="given by whoever imported it" if low is not None else "",
+        observation_keys=keys,
+        quirks=("action_clip",) if _truth(settings, "clip_actions") else (),
+        licence=settings.get("licence", ""),
+    )
+    dataset = import_dataset(path, card)
+    console.out(f"{card.id}: {dataset.rows:,} transitions, {dataset.returns.episodes:,} whole episodes")
+    for note in dataset.notes:
+        console.out(f"note     {note}")
+    played = environment.id if environment else "no environment was named, so policies are not evaluated"
+    console.out(f"Environment: {played}")
+    console.out(f"Train on it: cqlbench bench dataset={card.id}")
+
+
+def _resolved(words: Sequence[str], keys: Sequence[str]) -> tuple[Resolution, dict[str, str]]:
+    name, settings = _words(words, keys, "ID")
+    return resolve(name, settings.get("source", "auto")), settings
+
+
+def _words(words: Sequence[str], keys: Sequence[str], what: str) -> tuple[str, dict[str, str]]:
+    """The one word that is no `key=value`, and the others."""
+    names: list[str] = []
+    settings: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or (key not in keys and "/" in key):  # a path may hold an equals sign
+            names.append(word)
+            continue
+        if key not in keys:
+            raise ConfigError(f"There is no key '{key}' here; {_choices(key, keys)}")
+        if not value:
+            raise ConfigError(f"'{key}' has no value; say {key}=VALUE.")
+        settings[key] = value
+    if len(names) != 1:
+        raise ConfigError(
+            f"One {what} is needed, and {len(names)} were given; the keys are {', '.join(keys)}."
+        )
+    return names[0], settings
+
+
+def _truth(settings: Mapping[str, str], key: str) -> bool:
+    if settings.get(key, "false") not in ("true", "false"):
+        raise ConfigError(f"{key}={settings[key]} must be true or false.")
+    return settings.get(key) == "true"
+
+
+def _number(settings: Mapping[str, str], key: str) -> float | None:
+    if key not in settings:
+        return None
+    try:
+        value = float(settings[key])
+    except ValueError:
+        value = float("nan")
+    whole = key == "max_episode_steps"
+    if not (abs(value) < float("inf")) or (whole and (value != int(value) or value < 1)):
+        raise ConfigError(
+            f"{key}={settings[key]} must be a {'whole number of at least 1' if whole else 'number'}."
+        )
+    return value
+
+
+def _choices(typed: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(typed, sorted(names), n=1)
+    return f"did you mean '{close[0]}'?" if close else f"there is {', '.join(sorted(names))}."

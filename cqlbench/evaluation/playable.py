@@ -1,0 +1,46 @@
+"""Where the policies of a dataset are evaluated, or why they are not."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cqlbench.data.buffer import Dataset
+from cqlbench.data.cards import Card
+from cqlbench.data.fetch import minari_folder
+from cqlbench.environments import EnvironmentSpec, why_unplayable
+
+
+def playable(card: Card, dataset: Dataset) -> tuple[EnvironmentSpec | None, str]:
+    """The environment that evaluates policies trained on `dataset`, or `None` with the reason, one sentence.
+
+    A Minari dataset brings the specification of its environment: id and constructor arguments are then its
+    own. The time limit is the card's where the card has one, since its score endpoints hold for that limit.
+    """
+    spec = card.environment
+    if spec is None:
+        because = card.environment_missing_because or "the dataset's card names no environment"
+        return None, f"Not evaluated: {because}."
+    if card.source == "minari" and (folder := minari_folder(card)) is not None:
+        spec = recorded_environment(folder, spec)
+    sizes = dataset.observation_size, dataset.action_size
+    because = why_unplayable(spec, *sizes, discrete=dataset.discrete_actions)
+    return (None, f"Not evaluated: {because}") if because else (spec, "")
+
+
+def recorded_environment(folder: Path, known: EnvironmentSpec) -> EnvironmentSpec:
+    """`known` with what the Minari dataset in `folder` says of its evaluation environment.
+
+    A dataset that says nothing, or nothing readable, changes nothing.
+    """
+    try:
+        metadata = json.loads((folder / "data" / "metadata.json").read_text(encoding="utf-8"))
+        recorded = json.loads(metadata.get("eval_env_spec") or metadata["env_spec"])
+        limit = recorded.get("max_episode_steps")
+        kwargs: dict[str, Any] = dict(recorded.get("kwargs") or {})
+        environment_id = str(recorded["id"])
+    except (OSError, ValueError, TypeError, AttributeError, LookupError):
+        return known
+    kwargs.pop("render_mode", None)
+    steps = known.max_episode_steps or (int(limit) if isinstance(limit, int | float) and limit >= 1 else None)
+    return replace(known, id=environment_id, max_episode_steps=steps, kwargs=kwargs)

@@ -1,0 +1,213 @@
+"""A run that may be killed: where its checkpoints lie, what they hold, when they are saved."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+import cqlbench
+from cqlbench import stopping
+from cqlbench.data.buffer import Dataset
+from cqlbench.evaluation.evaluator import Evaluator
+from cqlbench.plan import Plan
+from cqlbench.records.from_run import dataset_id
+from cqlbench.records.provenance import Provenance
+from cqlbench.records.schema import RecordKey, config_hash
+from cqlbench.records.store import run_folder, safe_name
+from cqlbench.training.checkpoint import (
+    CheckpointError,
+    CheckpointFolder,
+    Found,
+    OtherRunError,
+    load_fitting,
+)
+
+_COST = 50
+"""However slow the disk, a save is followed by so many times its duration of training: less than 2 %."""
+_CODE = ("algorithms", "data", "evaluation", "training", "environments.py", "runner.py", "seeding.py")
+
+
+class ResumableRun:
+    """Saves the progress of one bench run, and goes on from what an earlier process has saved.
+
+    Its checkpoints lie beside its future records, in a folder named after the seed batch.
+
+    Args:
+        plan: the run.
+        dataset: what it trains on.
+        origin: code and computer of this process.
+        evaluator: evaluates the trainer that trains.
+
+    Attributes:
+        folder: the checkpoints.
+        facts: what a checkpoint must agree in; they decide every number.
+        origin: as given, with the time when the run began and the steps at which it was resumed.
+    """
+
+    def __init__(self, plan: Plan, dataset: Dataset, origin: Provenance, evaluator: Evaluator) -> None:
+        config = plan.config
+        identity, dataset_name = plan.identity, dataset_id(dataset, plan.resolution)
+        key = RecordKey(dataset_name, config.algorithm.name, config.budget.name, config_hash(identity), 0)
+        seeds = safe_name("checkpoints-" + ",".join(map(str, config.seeds)))
+        self.folder = CheckpointFolder(Path(config.results) / "runs" / run_folder(key) / seeds)
+        self.facts = {
+            **identity,
+            "dataset": {"id": dataset_name, "content_hash": dataset.content_hash},
+            "seeds": list(config.seeds),
+            "device": plan.device.type,
+            "versions": origin.versions,
+            "code": code_digest(),
+        }
+        self.origin = origin
+        self._evaluator = evaluator
+        self._trainer = evaluator.trainer
+        self._interval = config.checkpoint_interval
+        self._from = config.resume
+        self._found = Found()
+        self._check: Callable[[], None] = lambda: None
+        self._next_save = 0.0
+
+    @property
+    def steps_done(self) -> int:
+        """Gradient steps that need not be taken again."""
+        steps: int = self._found.state["gradient_steps"] if self._found.path else 0
+        return steps
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other process makes this run meanwhile.
+
+        Raises:
+            CheckpointError: one does.
+        """
+        with self.folder.alone():
+            yield
+
+    def find(self, console: Console) -> None:
+        """Look for where to go on, and say what was found.
+
+        Raises:
+            CheckpointError: there is a checkpoint of this run, and it was made with other settings, data,
+                packages or code.
+        """
+        if self._from == "never":
+            self.folder.clear()
+            return
+        try:
+            self._found = self._search()
+        except OtherRunError as error:
+            raise OtherRunError(
+                f"{error} Make them the same again to go on from it, or begin anew with resume=never."
+            ) from error
+        for sentence in self._found.refused:
+            console.print(f"Refused  {sentence}")
+        if self._found.path is None:
+            return
+        total = self._trainer.offline_steps
+        console.print(
+            f"Resumed  after {self.steps_done:,} of {total:,} gradient steps, from {self._found.path}"
+        )
+        before, now = self._found.state["machine"], asdict(self.origin.machine)
+        if changed := [name for name in now if now[name] != before.get(name)]:
+            console.print(
+                f"Note     the run began on a machine with other {', '.join(changed)}: the last digits of its"
+                " numbers may differ from those of a run on one machine."
+            )
+
+    def train(self) -> None:
+        """Train from where the run stands to its end, saving on the way and after it.
+
+        Raises:
+            Paused: a signal came, and what was done has been saved.
+            CheckpointError: a checkpoint cannot be written, for instance because the disk is full.
+        """
+        if self._found.path is not None:
+            self._load(self._found.state)
+        self._found = Found()  # its memory is not needed any more
+        self._next_save = time.perf_counter() + self._interval
+        self._trainer.register_op("post_optim", self._between_steps)
+        with stopping.deferred() as self._check:
+            self._evaluator.check = self._check
+            try:
+                self._evaluator()  # the one that a kill came before
+                self._trainer.train()
+            except stopping.Paused as paused:
+                raise stopping.Paused(paused.number, self._last_words()) from None
+            self._save()
+
+    def finish(self) -> None:
+        """Remove the checkpoints: everything is recorded."""
+        self.folder.clear()
+
+    def _search(self) -> Found:
+        if self._from == "auto":
+            return self.folder.newest(self.facts)
+        path = Path(self._from)
+        found = (
+            CheckpointFolder(path).newest(self.facts)
+            if path.is_dir()
+            else Found(path, load_fitting(path, self.facts))
+        )
+        if found.path is None:
+            raise CheckpointError(
+                " ".join([*found.refused, f"Folder '{path}' holds no checkpoint to go on from."])
+            )
+        return found
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self._trainer.load_state_dict(state["trainer"])
+        self._evaluator.load_state_dict(state["evaluator"])
+        resumed_at = (*state["resumed_at"], self._trainer.gradient_steps)
+        self.origin = replace(self.origin, created_at=state["created_at"], resumed_at=resumed_at)
+
+    def _between_steps(self) -> None:
+        self._check()
+        if self._interval and time.perf_counter() >= self._next_save:
+            self._save()
+
+    def _save(self) -> None:
+        if not self._interval:
+            return
+        start = time.perf_counter()
+        state = {
+            "gradient_steps": self._trainer.gradient_steps,
+            "trainer": self._trainer.state_dict(),
+            "evaluator": self._evaluator.state_dict(),
+            "resumed_at": list(self.origin.resumed_at),
+            "created_at": self.origin.created_at,
+            "machine": asdict(self.origin.machine),
+        }
+        try:
+            self.folder.save(self._trainer.gradient_steps, state, self.facts)
+        except CheckpointError as error:
+            kept = [path.name for path in self.folder.paths()]
+            advice = (
+                f"The last good one, '{kept[-1]}', is kept, and the same command goes on from it."
+                if kept
+                else "None was saved before it; make room, or choose another folder with results=<folder>."
+            )
+            raise CheckpointError(f"{error} {advice}") from error
+        end = time.perf_counter()
+        self._next_save = end + max(self._interval, _COST * (end - start))
+
+    def _last_words(self) -> str:
+        if not self._interval:
+            return "nothing was saved, as checkpoint_interval=0 says"
+        self._save()
+        done, total = self._trainer.gradient_steps, self._trainer.offline_steps
+        return f"saved after {done:,} of {total:,} gradient steps, and the same command goes on from there"
+
+
+def code_digest() -> str:
+    """Digits that stand for the code that makes a run's numbers."""
+    package = Path(cqlbench.__file__).parent
+    digest = hashlib.sha256()
+    for name in _CODE:
+        for path in sorted((package / name).rglob("*.py")) or [package / name]:
+            digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]

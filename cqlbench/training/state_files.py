@@ -1,0 +1,108 @@
+"""A trainer's state in a file (`CKPT_BACKEND=torch`, the default) or a folder (`CKPT_BACKEND=memmap`)."""
+
+import io
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from cqlbench import atomic
+from cqlbench.errors import ConfigError
+
+_TREE, _TENSORS = "state.json", "tensors"
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Put `state` at `path`, in place of what is there, whole or not at all.
+
+    Raises:
+        ConfigError: the backend is unknown, it cannot hold something in `state`, or `path` cannot be written.
+    """
+    backend = os.environ.get("CKPT_BACKEND", "torch")
+    if backend not in ("torch", "memmap"):
+        raise ConfigError(f"CKPT_BACKEND is '{backend}', but a trainer is saved by 'torch' or 'memmap'.")
+    try:
+        if backend == "torch":
+            content = io.BytesIO()
+            torch.save(dict(state), content)
+            atomic.replace(path, content.getvalue())
+        else:
+            atomic.replace_folder(path, lambda folder: _fill(folder, state))
+    except OSError as error:
+        raise ConfigError(f"The trainer cannot be saved at {path}: {error.strerror or error}.") from error
+
+
+def read_state(path: Path, **kwargs: Any) -> dict[str, Any]:
+    """What `write_state` put at `path`, by either backend.
+
+    Args:
+        path: a file or a folder.
+        kwargs: for `torch.load`, where `weights_only` is `True` and `map_location` the CPU unless given.
+
+    Raises:
+        ConfigError: there is nothing, or something else.
+    """
+    if not path.exists() and atomic.previous(path).exists():
+        path = atomic.previous(path)  # cut off between two renames of a folder
+    if not path.exists():
+        raise ConfigError(f"There is no saved trainer at {path}.")
+    try:
+        if path.is_dir():
+            tree = json.loads((path / _TREE).read_text(encoding="utf-8"))
+            state = _decode(tree, TensorDict.load_memmap(path / _TENSORS))
+        else:
+            defaults: dict[str, Any] = {"weights_only": True, "map_location": "cpu"}
+            state = torch.load(path, **(defaults | kwargs))
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ConfigError(f"{path} is not a saved trainer, or is damaged: {reason}.") from error
+    if not isinstance(state, dict) or "state" not in state:
+        raise ConfigError(f"{path} is not a saved trainer: it holds no training state.")
+    return state
+
+
+def _fill(folder: Path, state: Mapping[str, Any]) -> None:
+    tensors: dict[str, Tensor] = {}
+    tree = _encode(dict(state), tensors)
+    TensorDict(tensors, batch_size=[]).memmap(folder / _TENSORS)
+    (folder / _TREE).write_text(json.dumps(tree), encoding="utf-8")
+
+
+def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """`value` as JSON; its tensors go to `tensors`, and all but plain values become `{kind: content}`."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Tensor):
+        tensors[name := str(len(tensors))] = value.detach().cpu()
+        return {"tensor": name}
+    if isinstance(value, torch.device):
+        return {"device": str(value)}
+    if isinstance(value, Mapping):
+        return {"dict": [[_encode(k, tensors), _encode(v, tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        kind = "size" if isinstance(value, torch.Size) else type(value).__name__
+        return {kind: [_encode(item, tensors) for item in value]}
+    raise ConfigError(
+        f"A registered module's state holds a {type(value).__name__}, which CKPT_BACKEND=memmap cannot keep;"
+        " use tensors, numbers, strings, lists and dicts, or CKPT_BACKEND=torch."
+    )
+
+
+def _decode(value: Any, tensors: TensorDict) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors.get(content).as_subclass(Tensor).clone()
+    if kind == "device":
+        return torch.device(content)
+    if kind == "dict":
+        return {_decode(k, tensors): _decode(v, tensors) for k, v in content}
+    items = [_decode(item, tensors) for item in content]
+    return {"list": list, "tuple": tuple, "size": torch.Size}[kind](items)

@@ -1,0 +1,180 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cqlbench.records.schema import config_hash
+from cqlbench.reporting.aggregate import PoolingError, Spread
+from cqlbench.reporting.published import Published
+from cqlbench.reporting.report import best_of, build_report
+
+SAMPLES = 400
+
+
+def of(record, dataset=None, algorithm=None, **changes):
+    """The record as if of another dataset or algorithm."""
+    if algorithm:
+        config = record.config | {"algorithm": record.config["algorithm"] | {"name": algorithm}}
+        changes |= {"algorithm": algorithm, "config": config, "config_hash": config_hash(config)}
+    if dataset:
+        changes["dataset"] = replace(record.dataset, id=dataset)
+    return replace(record, **changes)
+
+
+@pytest.fixture
+def records(make_record):
+    """Two datasets; cql on both, bc on both, one seed failed, td3 on the first only."""
+    cells = {
+        ("d4rl/hopper-medium-v2", "cql"): [50, 52, 54],
+        ("d4rl/hopper-medium-v2", "bc"): [30, 31, 32],
+        ("d4rl/hopper-medium-v2", "td3"): [53, 55],
+        ("d4rl/walker2d-medium-v2", "cql"): [70, 80, 90],
+        ("d4rl/walker2d-medium-v2", "bc"): [75, 76, 77],
+    }
+    made = [
+        of(make_record(seed, [score - 10.0, float(score)]), dataset, algorithm)
+        for (dataset, algorithm), scores in cells.items()
+        for seed, score in enumerate(scores)
+    ]
+    made[5] = replace(made[5], status="failed", reason="Diverged.")
+    return made
+
+
+def test_cells_by_hand(records):
+    report = build_report(records, samples=SAMPLES)
+    assert report.datasets == ("d4rl/hopper-medium-v2", "d4rl/walker2d-medium-v2")
+    assert report.algorithms == ("bc", "cql", "td3")
+    cell = report.cell("d4rl/hopper-medium-v2", "cql")
+    # Student's t with two degrees of freedom: 4.303 · 2 / √3.
+    assert (cell.score.mean, cell.score.std) == pytest.approx((52, 2))
+    assert cell.score.high == pytest.approx(52 + 4.303 * 2 / 3**0.5, abs=1e-2)
+    failed = report.cell("d4rl/hopper-medium-v2", "bc")
+    assert [line.reason for line in failed.unfinished] == ["Diverged."]
+    np.testing.assert_allclose(failed.seeds, [30, 31])
+    assert (failed.asked, failed.score.low) == (3, None)
+    assert report.cell("d4rl/walker2d-medium-v2", "td3").summary is None
+
+
+@pytest.mark.parametrize(("selection", "expected"), [("last", 52), ("best", 52), ("mean10", 47)])
+def test_selection(records, selection, expected):
+    report = build_report(records, selection, samples=SAMPLES)
+    assert report.cell("d4rl/hopper-medium-v2", "cql").score.mean == pytest.approx(expected)
+
+
+def test_suites_by_hand(records):
+    suites = {suite.algorithm: suite for suite in build_report(records, samples=SAMPLES).suites}
+    assert suites["cql"].estimates["mean"].value == pytest.approx(66)
+    # Six runs, one cut at each end: (52 + 54 + 70 + 80) / 4.
+    assert suites["cql"].estimates["IQM"].value == pytest.approx(64)
+    low, high = suites["cql"].estimates["mean"].low, suites["cql"].estimates["mean"].high
+    assert 60 <= low < 66 < high <= 72
+    # Two seeds are too few for an interval, a dataset that is missing for anything.
+    assert (suites["bc"].estimates["mean"].value, suites["bc"].estimates["mean"].low) == (53.25, None)
+    assert (suites["td3"].datasets, suites["td3"].estimates["mean"].value) == (1, None)
+
+
+def test_improvement_by_hand(records):
+    (pair,) = build_report(records, samples=SAMPLES).improvements
+    # bc never beats cql's 50 to 54, and 75 to 77 beat 70 of 70, 80, 90.
+    assert (pair.first, pair.second, pair.probability.value) == ("bc", "cql", pytest.approx((0 + 1 / 3) / 2))
+
+
+def test_the_order_of_records_and_other_algorithms_change_nothing(records):
+    report = build_report(records, samples=SAMPLES)
+    again = build_report(records[::-1], samples=SAMPLES)
+    assert again.suites == report.suites
+    assert again.improvements == report.improvements
+    alone = build_report([record for record in records if record.algorithm == "cql"], samples=SAMPLES)
+    assert alone.suites[0] == report.suites[1]
+
+
+def test_best_is_told_by_overlap():
+    ours, overlaps, below, few = (
+        Spread(5, 50.0, 2.0, 48.0, 52.0),
+        Spread(5, 46.0, 2.0, 44.0, 48.0),
+        Spread(5, 40.0, 2.0, 38.0, 42.0),
+        Spread(2, 49.0, 2.0, None, None),
+    )
+    assert best_of([below, ours, few, overlaps]) == [False, True, False, True]
+    assert best_of([ours]) == [False]
+    assert best_of([ours, Spread(0, None, None, None, None)]) == [False, False]
+    # The highest mean is of two seeds: nobody can say which is best.
+    assert best_of([replace(few, mean=60.0), ours]) == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r: of(r, "embedded/ant-medium-v0"), "source differs, 'd4rl' against 'embedded'"),
+        (lambda r: of(r, "d4rl/hopper-medium-v0"), "version differs"),
+        (lambda r: replace(r, budget=replace(r.budget, name="x")), "budget differs, 'quick' against 'x'; "),
+        (lambda r: of(r, algorithm="x", budget=replace(r.budget, evaluation_interval=7)), "interval"),
+        (
+            lambda r: replace(
+                of(r, algorithm="x"), dataset=replace(r.dataset, content_hash="0")
+            ),
+            "content hash",
+        ),
+        (
+            lambda r: replace(
+                of(r, algorithm="x"), protocol=replace(r.protocol, max_episode_steps=7)
+            ),
+            r"protocol \(max_episode_steps\)",
+        ),
+        (
+            lambda r: replace(
+                of(r, "d4rl/ant-medium-v2"),
+                protocol=replace(
+                    r.protocol, environment=replace(r.protocol.environment, backend_version="9.9")
+                ),
+            ),
+            r"environment \(backend_version\)",
+        ),
+        (
+            lambda r: replace(of(r, "d4rl/ant-medium-v2"), protocol=replace(r.protocol, deterministic=False)),
+            r"\(deterministic\)",
+        ),
+    ],
+)  # fmt: skip
+def test_what_must_not_meet_in_a_table_is_refused(make_record, change, words):
+    ours = make_record(0, [50.0])
+    with pytest.raises(PoolingError, match=words):
+        build_report([ours, change(make_record(1, [50.0]))])
+
+
+def test_code_of_other_scores_is_refused(make_record):
+    config = make_record(0, [1.0]).config | {"scores_version": 2}
+    other = of(make_record(1, [50.0]), "d4rl/ant-medium-v2", config=config, config_hash=config_hash(config))
+    first = of(make_record(0, [1.0]))
+    config = first.config | {"scores_version": 1}
+    with pytest.raises(PoolingError, match="scores_version differs, 2 against 1"):
+        build_report([replace(first, config=config, config_hash=config_hash(config)), other])
+
+
+def test_two_configurations_of_an_algorithm_are_refused(make_record):
+    first = make_record(0, [1.0])
+    config = first.config | {"algorithm": first.config["algorithm"] | {"proposals": 4}}
+    other = replace(make_record(0, [1.0]), config=config, config_hash=config_hash(config))
+    with pytest.raises(
+        PoolingError, match=r"config \(algorithm.proposals\) differs, (4 against 10|10 against 4)"
+    ):
+        build_report([first, other])
+
+
+def test_no_records_are_refused():
+    with pytest.raises(PoolingError):
+        build_report([])
+
+
+def test_published_scores_stand_only_beside_comparable_ones(records):
+    rival = Published("S", "CQL", "hopper-medium-v2", "normalized_score_last", 50, 1, 4, "protocol", "place")
+    report = build_report(records, published=[rival], samples=SAMPLES)
+    assert not any(cell.published for cell in report.cells)
+    good = [replace(record, comparable=True, comparable_reason="") for record in records]
+    report = build_report(good, published=[rival], samples=SAMPLES)
+    (comparison,) = report.cell("d4rl/hopper-medium-v2", "cql").published
+    assert comparison.difference == pytest.approx(2)
+    assert sum(len(cell.published) for cell in report.cells) == 1
+    # One seed that may not is enough.
+    report = build_report([records[0], *good[1:]], published=[rival], samples=SAMPLES)
+    assert not report.cell("d4rl/hopper-medium-v2", "cql").published

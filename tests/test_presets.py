@@ -1,0 +1,74 @@
+"""Presets against the configs they were taken from."""
+
+import csv
+import functools
+import math
+from pathlib import Path
+
+import pytest
+
+from cqlbench.compose import compose_bench
+from cqlbench.data.cards import all_cards, load_card
+
+with (Path(__file__).parent / "golden" / "corl_cql.csv").open(encoding="utf-8") as lines:
+    ROWS = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+
+SAME = {
+    "batch_size": "batch_size",
+    "discount": "discount",
+    "polyak_rate": "tau",
+    "actor_learning_rate": "actor_lr",
+    "critic_learning_rate": "critic_lr",
+    "temperature_learning_rate": "temp_lr",
+    "multiplier_learning_rate": "alpha_prime_lr",
+    "conservative_weight": "cql_weight",
+    "proposals": "cql_n_actions",
+    "cql_temperature": "cql_temp",
+    "target_action_gap": "target_action_gap",
+    "bc_steps": "bc_steps",
+}
+SWITCHES = {
+    "lagrange": "lagrange",
+    "max_q_backup": "max_target_backup",
+    "backup_entropy": "backup_entropy",
+    "normalize_observations": "normalize_state",
+}
+
+
+@functools.cache
+def composed(preset):
+    return compose_bench(["dataset=any"], "paper", preset).config
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["dataset"])
+def test_a_preset_is_the_published_config(row):
+    card = load_card(f"d4rl/{row['dataset']}")
+    config = composed(card.preset)
+    algorithm = config.algorithm
+    assert {ours: float(getattr(algorithm, ours)) for ours in SAME} == {
+        ours: float(row[theirs]) for ours, theirs in SAME.items()
+    }
+    assert {ours: getattr(algorithm, ours) for ours in SWITCHES} == {
+        ours: row[theirs].lower() == "true" for ours, theirs in SWITCHES.items()
+    }
+    budget = config.budget
+    assert (budget.steps, budget.evaluation_interval, budget.evaluation_episodes) == (
+        int(row["steps"]),
+        int(row["eval_freq"]),
+        int(row["eval_episodes"]),
+    )
+    width, _, depth = row["critic_hidden"].partition("x")
+    assert algorithm.critic_hidden == [int(width)] * int(depth)
+    lowest = float(row["clip_diff_min"].replace(".inf", "inf"))
+    assert algorithm.gap_clip_min == (None if math.isinf(lowest) else lowest)
+    # CORL's modify_reward runs with normalize_reward only, and divides by the range on gym tasks only.
+    modified = row["normalize_reward"].lower() == "true"
+    assert algorithm.normalize_rewards == (modified and card.family == "gym-mujoco")
+    assert algorithm.reward_scale == (float(row["reward_scale"]) if modified else 1.0)
+    assert algorithm.reward_bias == (float(row["reward_bias"]) if modified else 0.0)
+
+
+def test_every_published_config_is_a_cards_preset_and_no_other_card_has_one():
+    published = {f"d4rl/{row['dataset']}" for row in ROWS}
+    assert len(published) == 42
+    assert {card.id for card in all_cards().values() if card.preset and card.source == "d4rl"} == published

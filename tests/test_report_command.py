@@ -1,0 +1,126 @@
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cqlbench.cli import main
+from cqlbench.records.codec import from_json
+from cqlbench.records.schema import Record, config_hash
+from cqlbench.records.store import RecordStore
+
+GOLDEN = Path(__file__).parent / "golden" / "record_v1.json"
+DATASETS = ("d4rl/hopper-medium-v2", "d4rl/walker2d-medium-v2")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Two datasets, cql and bc, three seeds, published and ours comparable."""
+    for dataset in DATASETS:
+        for algorithm in ("cql", "b_c"):
+            for seed in (2, 0, 1):
+                RecordStore(tmp_path / "r").write(made(dataset, algorithm, seed))
+    return tmp_path / "r"
+
+
+def made(dataset: str, algorithm: str = "cql", seed: int = 0, **changes: object) -> Record:
+    golden = from_json(GOLDEN.read_text(), GOLDEN)
+    config = golden.config | {"algorithm": algorithm}
+    facts = {"algorithm": algorithm, "config": config, "config_hash": config_hash(config), "seed": seed}
+    facts |= {"dataset": replace(golden.dataset, id=dataset), "comparable": True, "comparable_reason": ""}
+    return replace(golden, **facts | changes)
+
+
+def report(results: Path, *words: str) -> int:
+    return main(["report", f"results={results}", *words])
+
+
+def test_everything_is_written_and_printed(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(results) == 0
+    printed = capsys.readouterr().out
+    text = (results / "report" / "report.md").read_text()
+    for each in (printed, text):
+        for word in ("b_c, cql on 2 datasets", "47.5 ± 0.0", "cql beside published scores", "CORL", "IQM"):
+            assert word in each
+    names = {path.relative_to(results / "report").as_posix() for path in (results / "report").rglob("*.*")}
+    tables = ("scores", "suite", "improvement", "published-cql", "runs")
+    assert names >= {"report.md", "report.tex", *(f"tables/{name}.tex" for name in tables)}
+    assert names >= {f"tables/{name}.csv" for name in ("scores", "suite", "improvement", "published")}
+
+
+def test_the_same_records_give_the_same_bytes(results: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    for path in sorted((results / "runs").rglob("seed-*.json"), reverse=True):
+        copy = other / path.relative_to(results)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    assert report(results) == report(other, f"output={tmp_path / 'out'}") == 0
+    first = {path.name: path.read_bytes() for path in (results / "report").rglob("*.*")}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")} == first
+
+
+def test_tables_of_an_earlier_report_go(results: Path) -> None:
+    assert report(results) == 0
+    assert report(results, "algorithm=b_c") == 0
+    assert not (results / "report" / "tables" / "published-cql.tex").exists()
+    assert not (results / "report" / "tables" / "improvement.tex").exists()
+
+
+def test_embedded_data_never_stand_beside_published_scores(tmp_path: Path) -> None:
+    # Even a record that wrongly says it may.
+    RecordStore(tmp_path).write(made("embedded/hopper-medium-v2"))
+    assert report(tmp_path) == 0
+    assert "CORL" not in (tmp_path / "report" / "report.md").read_text()
+    assert (tmp_path / "report" / "tables" / "published.csv").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["select=worst"], "select=worst is not one of last, best, mean10."),
+        (["selct=last"], "'selct=last' is not understood; report takes results="),
+        (["dataset=ant"], "No record in"),
+        (["results=/nowhere"], "There are no records in '/nowhere'"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    results: Path, words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report(results, *words) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (results / "report").exists()
+
+
+def test_what_must_not_meet_is_refused_until_one_chooses(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    golden = made(DATASETS[0])
+    RecordStore(results).write(replace(golden, budget=replace(golden.budget, name="paper")))
+    assert report(results) == 2
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "(paper-" in said
+    assert "cannot share a cell: their budget differs, 'paper' against 'quick'; choose with" in said
+    assert report(results, "budget=quick") == 0
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (results / "file").touch()
+    assert report(results, f"output={results / 'file'}") == 2
+    assert "The report cannot be written to" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
+def test_the_latex_document_compiles(tmp_path: Path) -> None:
+    facts = made("file/a_b & 100 % é.hdf5-1a2b3c4d")
+    RecordStore(tmp_path).write(facts)
+    RecordStore(tmp_path).write(
+        made(facts.dataset.id, "x#$~^{}\\", comparable=False, comparable_reason="<a> | b")
+    )
+    assert report(tmp_path) == 0
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    done = subprocess.run(command, cwd=tmp_path / "report", capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "report" / "report.pdf").is_file()
