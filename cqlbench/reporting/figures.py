@@ -271,7 +271,11 @@ class _Look:
 def _looks(names: Sequence[str]) -> dict[str, _Look]:
     colours = mpl.rcParams["axes.prop_cycle"].by_key()["color"]
     return {
-        name: _Look(colours[i % len(colours)], _MARKERS[i % len(_MARKERS)], _DASHES[i % len(_DASHES)])
+        name: _Look(
+            colours[i % len(colours)],
+            _MARKERS[i % len(_MARKERS)],
+            _DASHES[(i + i // len(colours)) % len(_DASHES)],
+        )
         for i, name in enumerate(names)
     }
 
@@ -339,7 +343,7 @@ def _mark(axes: Axes, marks: Sequence[tuple[Estimate, float]], look: _Look, wide
         axes.hlines(heights, low, high, color=look.colour, linewidth=5.0 if wide else 1.8, alpha=0.45)
     axes.plot(
         [each.value for each, _ in marks], [height for _, height in marks], look.marker, color=look.colour,
-        markersize=4.5, markeredgecolor="white", markeredgewidth=0.5,
+        markersize=4.5 if look.marker in "osD^v" else 6, markeredgecolor="white", markeredgewidth=0.4,
     )  # fmt: skip
 
 

@@ -120,7 +120,7 @@ def _facts(report: Report) -> dict[str, str]:
         "Algorithms": ", ".join(report.algorithms),
         "Seeds finished": f"{finished:,} of {sum(cell.asked for cell in report.cells):,}",
         "Budget": f"{report.budget}: {' or '.join(f'{each:,}' for each in steps)} gradient steps",
-        "Scores": f"{SELECTIONS[report.selection]}, normalised to 0-100",
+        "Scores": f"{SELECTIONS[report.selection]}, 0-100 scale",
         "Made": made[0] if made[0] == made[-1] else f"{made[0]} to {made[-1]}",
         "Commits": ", ".join(commits),
         "Machines": ", ".join(machines),

@@ -146,7 +146,7 @@ def _aggregates(report: Report) -> Iterator[Plot]:
         for name in names
     }
     known = {name: row for name, row in statistics.items() if row}
-    if known:
+    if known and len(report.datasets) > 1:
         told = [
             f"{name}: "
             + ", ".join(f"{algorithm} {estimate.value:.1f}" for algorithm, estimate in row.items())

@@ -69,7 +69,7 @@
   }
 
   const DASHES = ["", "7 3", "2 3", "8 3 2 3", "12 4", "4 2 1 2 1 2", "3 2"];
-  const look = (index) => `stroke:var(--s${index % 7});stroke-dasharray:${DASHES[index % 7] || "none"}`;
+  const look = (index) => `stroke:var(--s${index % 7});stroke-dasharray:${DASHES[(index + Math.floor(index / 7)) % 7] || "none"}`;
   const shown = (value) =>
     value === null ? ABSENT : Number(value.toPrecision(3)).toLocaleString("en", { maximumSignificantDigits: 3 });
 
@@ -82,15 +82,18 @@
     return ticks;
   }
 
-  function extent(lists, withZero) {
+  function extent(lists) {
     const known = lists.flat().filter((value) => value !== null);
-    if (withZero) known.push(0);
     if (!known.length) return [0, 1];
     let [low, high] = [known[0], known[0]];
     for (const value of known) [low, high] = [Math.min(low, value), Math.max(high, value)];
     return low < high ? [low, high] : [low - Math.abs(low || 1) / 2, high + Math.abs(high || 1) / 2];
   }
 
+  const padded = ([low, high]) => [low - 0.05 * (high - low), high + 0.05 * (high - low)];
+
+  // Curves of so few points show each.
+  const FEW = 12;
   const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [400, 230, 52, 10, 8, 36];
 
   // lines: [{name, x, y}], one per seed; xs ascend, unless it is a `cloud` of points.
@@ -98,8 +101,8 @@
     const logarithmic = !cloud && isWide(lines);
     const seen = lines.map((line) =>
       logarithmic ? line.y.map((value) => (value > 0 ? Math.log10(value) : null)) : line.y);
-    const [x0, x1] = extent(lines.map((line) => line.x), !cloud);
-    const [y0, y1] = extent(seen, false);
+    const [x0, x1] = cloud ? padded(extent(lines.map((line) => line.x))) : [0, extent(lines.map((line) => line.x))[1]];
+    const [y0, y1] = padded(extent(seen));
     const px = (x) => LEFT + ((x - x0) / (x1 - x0)) * (WIDTH - LEFT - RIGHT);
     const py = (y) => HEIGHT - BOTTOM - ((y - y0) / (y1 - y0)) * (HEIGHT - TOP - BOTTOM);
     const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
@@ -114,9 +117,10 @@
       make("text", { x: (WIDTH + LEFT) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, xlabel));
     lines.forEach((line, index) => {
       const [xs, ys] = [line.x.map(px), seen[index].map((y) => (y === null ? null : py(y)))];
-      svg.append(cloud
-        ? make("path", { class: "dots", d: dotsOf(xs, ys), style: `stroke:var(--s${line.look % 7})` })
-        : make("path", { d: pathOf(xs, ys), style: look(line.look) }));
+      if (!cloud) svg.append(make("path", { d: pathOf(xs, ys), style: look(line.look) }));
+      if (cloud || xs.length <= FEW) {
+        svg.append(make("path", { class: "dots", d: dotsOf(xs, ys), style: `stroke:var(--s${line.look % 7})` }));
+      }
       const last = seen[index].findLastIndex((y) => y !== null);
       if (last >= 0) {
         svg.append(make("circle", { cx: px(line.x[last]), cy: py(seen[index][last]), r: 3,
@@ -151,7 +155,7 @@
     return text;
   }
 
-  const dotsOf = (xs, ys) => xs.map((x, i) => `M${x.toFixed(1)} ${ys[i].toFixed(1)}h0`).join("");
+  const dotsOf = (xs, ys) => xs.map((x, i) => (ys[i] === null ? "" : `M${x.toFixed(1)} ${ys[i].toFixed(1)}h0`)).join("");
 
   // Values at a step, under the pointer or by the arrow keys.
   function readable(box, svg, lines, px) {
@@ -195,7 +199,7 @@
     data_value: "Q value of the dataset's actions", target_value: "Target value",
     conservative_gap: "Conservative gap", entropy_temperature: "Entropy temperature",
     actor_gradient_norm: "Gradient norm, actor", critics_gradient_norm: "Gradient norm, critics",
-    temperature_gradient_norm: "Gradient norm, temperature",
+    temperature_gradient_norm: "Gradient norm, temperature", td_loss: "TD loss",
   };
   const titleOf = (name) => TITLES[name] ?? (name[0].toUpperCase() + name.slice(1)).replaceAll("_", " ");
   // What tells a sick run from a healthy one comes first.
