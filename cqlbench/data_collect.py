@@ -1,13 +1,13 @@
 """`cqlbench data collect`: a dataset from a behaviour policy, for any library to read."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 
 from cqlbench.data.behaviour import BehaviourPolicy
 from cqlbench.data.embedded import collect_transitions
-from cqlbench.data.write import write_d4rl, write_minari
+from cqlbench.data.places import expanded, kind
+from cqlbench.data.write import refuse_minari_id, write_d4rl, write_minari
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.errors import ConfigError
 
@@ -40,18 +40,24 @@ def collect(words: Sequence[str], console: Console) -> None:
             raise ConfigError(f"'{key}' is missing: {KEYS[key]}.")
     if not {"output", "minari"} & set(values):
         raise ConfigError("Say where the dataset goes: output=FILE.hdf5, minari=ID, or both.")
-    limit = _whole(values, "limit", 0) or None
+    limit = _whole(values, "limit", 1) if "limit" in values else None
     spec = EnvironmentSpec(values["env"], limit)
     policy = BehaviourPolicy.load(values["policy"])
-    if "output" in values and Path(values["output"]).exists():
-        raise ConfigError(f"{values['output']} is there already; name another file.")
+    output = expanded(values["output"]) if "output" in values else None
+    if output and kind(output):
+        raise ConfigError(f"{output} is there already; name another file.")
+    if "minari" in values:
+        refuse_minari_id(values["minari"])
     rows, seed = _whole(values, "steps", 1), _whole({"seed": "0", **values}, "seed", 0)
-    transitions = collect_transitions(policy, spec, rows, seed, title="collecting")
+    try:
+        transitions = collect_transitions(policy, spec, rows, seed, title="collecting")
+    except MemoryError as error:
+        raise ConfigError(f"steps={rows} do not fit into memory; collect fewer.") from error
     mean = transitions.episode_returns.mean()
     console.out(f"Collected {len(transitions):,} transitions; an episode's mean return is {mean:.1f}.")
-    if "output" in values:
-        write_d4rl(transitions, Path(values["output"]))
-        console.out(f"Saved {values['output']}")
+    if output:
+        write_d4rl(transitions, output)
+        console.out(f"Saved {output}")
     if "minari" in values:
         name = f"cqlbench's behaviour policy {values['policy']}"
         write_minari(transitions, values["minari"], spec, algorithm_name=name)

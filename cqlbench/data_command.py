@@ -175,5 +175,10 @@ VERBS: Mapping[str, Verb] = {
     ),
     "check": Verb("ID [source=] [clip_actions=true]", "the checks before training, one by one", _check),
     "show": Verb("ID [source=] [results=]", "a dataset's facts, and a figure of it", _show),
-    "import": Verb("FILE id=my/robot-v0 [env=] ...", "a file or Minari folder of your own", _import),
+    "import": Verb(
+        "FILE id=my/robot-v0 [env=] ...",
+        "a file or Minari folder of your own; also max_episode_steps=, score_min=, score_max=, "
+        "observation_keys=, clip_actions=, licence=",
+        _import,
+    ),
 }

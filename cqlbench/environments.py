@@ -121,7 +121,7 @@ def make_environments(
     """
     if choose_backend(spec, backend) == "envpool":
         return _EnvpoolEnvironments(spec, seeds, threads, discrete)
-    return _GymnasiumEnvironments(spec, seeds, discrete)
+    return GymnasiumEnvironments(spec, seeds, discrete)
 
 
 def choose_backend(spec: EnvironmentSpec, backend: str = "auto") -> str:
@@ -236,7 +236,9 @@ class _EnvpoolEnvironments:
         self._pool.close()
 
 
-class _GymnasiumEnvironments:
+class GymnasiumEnvironments:
+    """`make_environments` by gymnasium, which can also draw."""
+
     backend = "gymnasium"
 
     def __init__(self, spec: EnvironmentSpec, seeds: Sequence[int], discrete: bool) -> None:
@@ -262,13 +264,25 @@ class _GymnasiumEnvironments:
             raise
         self.observation_size = self._flat.size
 
+    @property
+    def frames_per_second(self) -> int | None:
+        """The rate at which `frame` is meant to be shown, if the environment says so."""
+        rate: int | None = self._vector.envs[0].metadata.get("render_fps")
+        return rate
+
+    def frame(self) -> NDArray[np.uint8]:
+        """A picture of the first environment, `[height, width, 3]`; needs the `render_mode` `rgb_array`."""
+        return np.asarray(self._vector.envs[0].render(), np.uint8)
+
     def reset(self) -> NDArray[np.float64]:
+        """See `VectorEnvironment`."""
         # Seeding again would replay the first episodes, which envpool's `reset` does not do.
         seeds, self._unused_seeds = self._unused_seeds, None
         observations, _ = self._vector.reset(seed=seeds)
         return self._flat(observations)
 
     def step(self, actions: NDArray[np.float32]) -> Step:
+        """See `VectorEnvironment`."""
         observations, rewards, terminated, truncated, _ = self._vector.step(_native(actions, self._space))
         return Step(
             self._flat(observations),
@@ -278,6 +292,7 @@ class _GymnasiumEnvironments:
         )
 
     def close(self) -> None:
+        """See `VectorEnvironment`."""
         self._vector.close()
 
 

@@ -3,15 +3,13 @@
 import os
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-import numpy as np
 import torch
 
 from cqlbench import atomic
+from cqlbench.environments import EnvironmentSpec, GymnasiumEnvironments
 from cqlbench.errors import ConfigError, UserError
 from cqlbench.evaluation.scores import normalized_score
 from cqlbench.policy_export import Policy, keys_of, policy_of
@@ -64,13 +62,13 @@ def record_episode(saved: SavedPolicy, path: Path, episode: int = 0) -> tuple[in
     Raises:
         UserError: no environment is known, or it cannot be rendered or encoded here.
     """
-    environment = _rendered(saved)
+    seed = environment_seeds(saved.notes["seed"], Purpose.EVALUATION, episode + 1, 0)[episode]
+    environment = _rendered(saved, int(seed))
     try:
         with tempfile.TemporaryDirectory() as folder:
             whole = Path(folder) / path.name
-            seed = environment_seeds(saved.notes["seed"], Purpose.EVALUATION, episode + 1, 0)[episode]
-            with _writer(whole, environment.metadata.get("render_fps")) as writer:
-                outcome = _play(environment, Policy(saved), int(seed), writer)
+            with _writer(whole, environment.frames_per_second) as writer:
+                outcome = _play(environment, Policy(saved), writer)
             atomic.replace(path, whole.read_bytes())
     except OSError as error:
         raise UserError(f"The video '{path}' cannot be written ({error.strerror or error}).") from error
@@ -79,27 +77,24 @@ def record_episode(saved: SavedPolicy, path: Path, episode: int = 0) -> tuple[in
     return outcome
 
 
-def _rendered(saved: SavedPolicy) -> gymnasium.Env[Any, Any]:
+def _rendered(saved: SavedPolicy, seed: int) -> GymnasiumEnvironments:
     spec = saved.notes["environment"]
     if spec is None:
         raise UserError(
             f"Nothing can be watched: the card of '{saved.notes['dataset']}' names no environment."
         )
-    limit = {} if spec["max_episode_steps"] is None else {"max_episode_steps": spec["max_episode_steps"]}
     if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
         os.environ.setdefault("MUJOCO_GL", "egl")  # gymnasium would open a window
+    spec = EnvironmentSpec(**spec | {"kwargs": spec["kwargs"] | {"render_mode": "rgb_array"}})
+    environment = GymnasiumEnvironments(spec, [seed], saved.discrete)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # superseded ids are the published protocol's
-            environment = gymnasium.make(
-                spec["id"], render_mode="rgb_array", disable_env_checker=True, **limit, **spec["kwargs"]
-            )
-            environment.reset(seed=0)
-            environment.render()
+        environment.reset()
+        environment.frame()
     except Exception as error:  # every graphics library fails in a way of its own
+        environment.close()
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(
-            f"'{spec['id']}' cannot be rendered here ({reason}); MuJoCo needs a display, MUJOCO_GL=egl "
+            f"'{spec.id}' cannot be rendered here ({reason}); MuJoCo needs a display, MUJOCO_GL=egl "
             "with a graphics driver, or MUJOCO_GL=osmesa with libosmesa6."
         ) from error
     return environment
@@ -119,20 +114,14 @@ def _writer(path: Path, frames_per_second: int | None) -> Any:
         ) from error
 
 
-def _play(environment: gymnasium.Env[Any, Any], policy: Policy, seed: int, writer: Any) -> tuple[int, float]:
-    space = environment.action_space
-    observation, _ = environment.reset(seed=seed)
-    steps, total, ended = 0, 0.0, False
-    writer.append_data(environment.render())
+def _play(environment: GymnasiumEnvironments, policy: Policy, writer: Any) -> tuple[int, float]:
+    observation, steps, total, ended = environment.reset(), 0, 0.0, False
+    writer.append_data(environment.frame())
     while not ended:
         with torch.no_grad():
-            action = policy(torch.as_tensor(np.asarray(observation, np.float32)[None]))[0].numpy()
-        taken = (
-            int(space.start) + int(action.argmax())
-            if isinstance(space, gymnasium.spaces.Discrete)
-            else np.clip(action, space.low, space.high)  # type: ignore[attr-defined]
-        )
-        observation, reward, terminated, truncated, _ = environment.step(taken)
-        steps, total, ended = steps + 1, total + float(reward), terminated or truncated
-        writer.append_data(environment.render())
+            actions = policy(torch.from_numpy(observation).float()).numpy()
+        step = environment.step(actions)
+        observation, steps, total = step.observations, steps + 1, total + float(step.rewards[0])
+        ended = bool(step.terminated[0] or step.truncated[0])
+        writer.append_data(environment.frame())
     return steps, total

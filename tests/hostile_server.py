@@ -12,7 +12,8 @@ class Server(http.server.ThreadingHTTPServer):
     Attributes:
         tricks: one dictionary per coming answer; then it behaves. Keys: `status`, `redirect` (instead of the
             file), `cut` (bytes after which the connection closes), `stall` (it goes silent there instead),
-            `length` (Content-Length given; `None`: none), `start` (where a range really starts).
+            `silent` (from the start), `length` (Content-Length given; `None`: none),
+            `start` (where a range really starts).
         asked: (path, Range, If-Range) of every request.
         resumes: whether it knows ranges.
         tag: ETag; empty: none.
@@ -44,7 +45,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         server = self.server
         server.asked.append((self.path, self.headers.get("Range"), self.headers.get("If-Range")))
         trick = server.tricks.pop(0) if server.tricks else {}
-        if "redirect" in trick:
+        if trick.get("silent"):
+            server.released.wait(20)
+        elif "redirect" in trick:
             self.send_response(302)
             self.send_header("Location", trick["redirect"])
             self.end_headers()

@@ -136,6 +136,15 @@ def test_import_of_npz_and_minari_gives_the_same_rows(run, tmp_path, episodes, f
     assert len(hashes) == 1
 
 
+def test_clipping_what_was_imported_with_rounding(run, tmp_path, episodes):
+    actions = d4rl_arrays(episodes)["actions"]
+    actions[7, 0] = 1.000005  # inside the bounds, up to rounding
+    assert run("import", write_d4rl(tmp_path / "a.hdf5", episodes, actions=actions), "id=my/a-v0")[0] == 0
+    status, out, err = run("check", "my/a-v0", "clip_actions=true")
+    assert (status, err) == (0, "")
+    assert "The actions of 1 rows were clipped" in out
+
+
 def test_a_file_that_changed_after_its_import(run, file, episodes):
     assert run("import", file, "id=my/robot-v0")[0] == 0
     write_d4rl(file, episodes[:-1])

@@ -14,6 +14,7 @@ from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.cli import main
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
+from cqlbench.environments import EnvironmentSpec
 from cqlbench.policy_export import FORMATS, Policy, exported
 from cqlbench.records.policy import SavedPolicy
 from cqlbench.training.engine import Columns, Engine
@@ -135,7 +136,7 @@ def test_the_command_finds_a_run_by_what_bench_prints(world, bench, capfd, monke
     notes = json.loads(extra["cqlbench.json"])
     assert (notes["run"], notes["seed"], notes["step"]) == (run, 4, 6)
     assert notes["config"]["algorithm"]["batch_size"] == 8
-    assert notes["environment"] == {"id": "Hopper-v4", "max_episode_steps": 50, "kwargs": {}}
+    assert EnvironmentSpec(**notes["environment"]) == EnvironmentSpec("Hopper-v4", max_episode_steps=50)
 
 
 @pytest.mark.parametrize(

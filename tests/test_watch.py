@@ -123,7 +123,7 @@ def test_a_time_limit_ends_the_episode(tmp_path: Path) -> None:
     ("environment", "sentence"),
     [
         ({"kwargs": {"broken": True}}, r"cannot be rendered here \('NoneType' .* MUJOCO_GL=egl"),
-        ({"id": "Nothing-v0"}, "'Nothing-v0' cannot be rendered here"),
+        ({"id": "Nothing-v0"}, "'Nothing-v0' cannot be made here"),
         ({"id": None}, "the card of 'mine' names no environment"),
     ],
 )

@@ -13,6 +13,7 @@ from cqlbench.errors import DatasetError
 from cqlbench.progress import Progress
 
 _ATTEMPTS = 4  # in a row that bring no further byte
+_SILENT_ATTEMPTS = 2  # of those, to a host that takes the connection or the request and then says nothing
 _CHUNK = 1 << 16  # what a cut connection may cost
 _TIMEOUT = (5.0, 30.0)  # seconds to connect, and between two pieces
 
@@ -124,7 +125,8 @@ def _fill(wanted: Wanted, url: str, part: Path, progress: bool) -> None:
         except requests.RequestException as error:
             idle = 0 if _size(part) > most else idle + 1
             most = max(most, _size(part))
-            if idle == _ATTEMPTS or not _worth_another(error):
+            patience = _SILENT_ATTEMPTS if isinstance(error, requests.Timeout) else _ATTEMPTS
+            if idle >= patience or not _worth_another(error):
                 raise
             time.sleep(0.2 * 2**idle)
         else:

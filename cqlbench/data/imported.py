@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import math
 import re
+import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from cqlbench import atomic
 from cqlbench.data import lint
 from cqlbench.data.buffer import Dataset, buffer_for, content_hash
 from cqlbench.data.cards import Card, all_cards, id_problem, imported_cards_dir
+from cqlbench.data.minari import action_bounds, discrete_actions, environment_of
 from cqlbench.data.places import kind
 from cqlbench.data.provide import expected, read
 from cqlbench.data.resolve import DISCRETE, Resolution, published_key
@@ -21,24 +24,29 @@ from cqlbench.errors import DatasetError, UserError
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)+")
 
+# What scores under one id have in common. It may be added later, but not changed.
+_STATED = ("environment", "max_episode_steps", "observation_keys", "score_min", "score_max")
+
 
 def import_dataset(path: Path, card: Card) -> Dataset:
     """Read, check and keep a dataset; afterwards its id names it wherever a dataset is named.
 
-    Importing the same rows under the same id again changes nothing.
+    Importing the same rows under the same id again may add what was not stated before, and changes nothing.
 
     Args:
         path: an HDF5 or npz file in D4RL's schema, or a Minari folder.
         card: its id, environment, and whatever else is known; counts and hash are filled in.
 
     Raises:
-        DatasetError: the id is taken or malformed, the file is refused, or the cache cannot be written.
+        DatasetError: the id is taken, also by the same rows with another environment or endpoints, or
+            malformed; the file is refused, or the cache cannot be written.
         UserError: the environment cannot be made, or does not fit the data.
     """
-    form = "may hold letters, digits, and . _ - between slashes."
-    problem = id_problem(card.id, "imported") if _ID.fullmatch(card.id) else form
+    problem = id_problem(card.id, "imported")
+    if not problem and (not _ID.fullmatch(card.id) or "--" in card.id):
+        problem = "may hold letters, digits, and . _ - between slashes, but no '--'."
     if problem:
-        raise DatasetError(f"The id '{card.id}' {problem}")
+        raise DatasetError(f"No import can be called '{card.id}': it {problem}")
     if kind(path) is None:
         raise DatasetError(f"There is no file or folder {path}; check the path.")
     path = path.resolve()
@@ -46,16 +54,20 @@ def import_dataset(path: Path, card: Card) -> Dataset:
     if taken is not None and taken.source != "imported":
         raise DatasetError(f"'{card.id}' is a published dataset's id; choose another.")
     card = replace(card, imported_from=str(path))
-    played = _played(card.environment) if card.environment else None
+    discrete = kind(path) == "folder" and discrete_actions(path)
+    played = _played(card.environment, discrete) if card.environment else None
     if played is not None:
         limit = played.spec.max_episode_steps
         card = replace(
             card,
             environment=played.spec,
             max_episode_steps=limit,
-            action_low=played.low,
-            action_high=played.high,
+            action_low=card.action_low if discrete else played.low,
+            action_high=card.action_high if discrete else played.high,
         )
+    elif kind(path) == "folder":
+        low, high = action_bounds(path) or (card.action_low, card.action_high)
+        card = replace(card, action_low=low, action_high=high)
     transitions = read(Resolution(card.id, card, "", path))
     sizes = transitions.observation_size, transitions.action_size
     if played is not None and (played.observations, played.actions) != sizes:
@@ -77,6 +89,8 @@ def import_dataset(path: Path, card: Card) -> Dataset:
             f"'{card.id}' was imported before, from other rows; give these another version, since scores "
             "of the two must not meet."
         )
+    if taken is not None:
+        _refuse_changes(taken, card)
     noted = replace(transitions, notes=(*transitions.notes, *warnings))
     dataset = buffer_for(card.id, published_key(card), lambda: noted)
     _write(card)
@@ -86,21 +100,19 @@ def import_dataset(path: Path, card: Card) -> Dataset:
 def recorded_environment(
     folder: Path, observation_keys: tuple[str, ...] | None = None
 ) -> EnvironmentSpec | None:
-    """The environment that a Minari folder was recorded in; `None`: it names none that can be had here.
+    """The environment of a Minari folder's policies; `None`: it names none that can be had here.
 
     Args:
         folder: the dataset's.
         observation_keys: parts of the environment's dictionary observations that are joined.
     """
     try:
-        metadata = json.loads((folder / "data" / "metadata.json").read_text(encoding="utf-8"))
-        spec = json.loads(metadata["env_spec"])
-        kwargs = spec.get("kwargs") or {}
-        found = EnvironmentSpec(
-            spec["id"], spec.get("max_episode_steps"), kwargs, observation_keys=observation_keys
-        )
-        make_environments(found, [0]).close()
-    except (OSError, ValueError, KeyError, TypeError, UserError):
+        found = environment_of(folder)
+        if found is None:
+            return None
+        found = replace(found, observation_keys=observation_keys)
+        make_environments(found, [0], discrete=discrete_actions(folder)).close()
+    except UserError:
         return None
     return found
 
@@ -110,7 +122,9 @@ def card_text(card: Card) -> str:
     lines = [f"[card.{json.dumps(card.id)}]"]
     for field in fields(Card):
         value = getattr(card, field.name)
-        if field.name in ("id", "max_episode_steps", "short_name") or value in (None, "", ()):
+        if field.name in ("id", "short_name") or value in (None, "", ()):
+            continue
+        if field.name == "max_episode_steps" and card.environment:  # which has it
             continue
         lines.append(f"{field.name} = {_toml(value)}")
     return "\n".join(lines) + "\n"
@@ -122,8 +136,12 @@ def _toml(value: Any) -> str:
         return _toml(unlike)
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(part)}" for key, part in value.items()) + " }"
-    # JSON's numbers, strings and lists are TOML's as well.
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    # JSON's other numbers and strings are TOML's as well.
+    return json.dumps(value, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -137,8 +155,8 @@ class _Played:
     high: float
 
 
-def _played(spec: EnvironmentSpec) -> _Played:
-    environments = make_environments(spec, [0])
+def _played(spec: EnvironmentSpec, discrete: bool) -> _Played:
+    environments = make_environments(spec, [0], discrete=discrete)
     environments.close()
     low, high = environments.action_low, environments.action_high
     if (low != low[0]).any() or (high != high[0]).any():
@@ -152,10 +170,27 @@ def _played(spec: EnvironmentSpec) -> _Played:
     return _Played(spec, environments.observation_size, len(low), float(low[0]), float(high[0]))
 
 
+def _refuse_changes(taken: Card, card: Card) -> None:
+    for name in _STATED:
+        before = getattr(taken, name)
+        if before is not None and before != getattr(card, name):
+            raise DatasetError(
+                f"'{card.id}' was imported before with another {name.replace('_', ' ')}; give it another "
+                "version, since scores of the two must not meet."
+            )
+
+
 def _write(card: Card) -> None:
     path = imported_cards_dir() / f"{card.id.replace('/', '--')}.toml"
+    text = card_text(card)
     try:
-        atomic.replace(path, card_text(card).encode())
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:  # such as the null of an environment's arguments
+        raise DatasetError(
+            f"'{card.id}' cannot be kept: its card is no TOML ({error}); give the environment with env=."
+        ) from error
+    try:
+        atomic.replace(path, text.encode())
     except (OSError, UnicodeEncodeError) as error:
         raise DatasetError(
             f"The card {path} cannot be written ({error}); set CQLBENCH_CACHE to a folder that can."

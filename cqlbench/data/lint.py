@@ -253,7 +253,11 @@ def _lengths(transitions: Transitions, limit: int | None) -> Finding:
         return _found("episode lengths", "warning", rows, message)
     ends = transitions.episode_ends[transitions.episode_lengths == limit]
     ended = ends[transitions.terminated[ends]]
-    if len(ended) > 1 and len(ended) == len(ends):
+    # A time limit's row that was dropped leaves its episode one row shorter, so those that are as long as the
+    # limit are then the ones that ended themselves.
+    others = transitions.episode_lengths[:-1][~transitions.terminated[transitions.episode_ends[:-1]]]
+    shortened = transitions.dropped_rows and (others == limit - 1).any()
+    if len(ended) > 1 and len(ended) == len(ends) and not shortened:
         message = (
             f"All {len(ends)} episodes of {limit} steps, first ending at row {ended[0]}, are flagged as "
             "terminated; a time limit should be flagged as truncated."

@@ -14,6 +14,7 @@ from cqlbench.data import flatten, hdf5
 from cqlbench.data.flatten import Part
 from cqlbench.data.places import kind
 from cqlbench.data.transitions import Flags, Floats, Transitions
+from cqlbench.environments import EnvironmentSpec
 from cqlbench.errors import DatasetError
 
 _EPISODE = re.compile(r"episode_(\d+)")
@@ -108,6 +109,40 @@ def discrete_actions(folder: Path) -> bool:
     with contextlib.suppress(ValueError, TypeError, AttributeError):
         return bool(json.loads(space or "{}").get("type") == "Discrete")
     return False
+
+
+def action_bounds(folder: Path) -> tuple[float, float] | None:
+    """The bounds of the action space of the Minari dataset in `folder`, or of its `data` folder.
+
+    `None`: it names none, or not the same finite ones for each number.
+
+    Raises:
+        DatasetError: its metadata cannot be read.
+    """
+    with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
+        space = json.loads((_metadata(folder / "data") or _metadata(folder))["action_space"])
+        low, high = set(np.ravel(space["low"]).tolist()), set(np.ravel(space["high"]).tolist())
+        if len(low) == len(high) == 1 and np.isfinite(bounds := (*map(float, (*low, *high)),)).all():
+            return bounds[0], bounds[1]
+    return None
+
+
+def environment_of(folder: Path) -> EnvironmentSpec | None:
+    """The environment that the Minari dataset in `folder`, or of its `data` folder, names for evaluation.
+
+    Else the one that it was recorded in; `None`: it names none, or nothing readable.
+    """
+    try:
+        metadata = _metadata(folder / "data") or _metadata(folder)
+        recorded = json.loads(metadata.get("eval_env_spec") or metadata["env_spec"])
+        limit = recorded.get("max_episode_steps")
+        kwargs: dict[str, Any] = dict(recorded.get("kwargs") or {})
+        environment_id = str(recorded["id"])
+    except (DatasetError, ValueError, TypeError, AttributeError, LookupError):
+        return None
+    kwargs.pop("render_mode", None)
+    steps = int(limit) if isinstance(limit, int | float) and limit >= 1 else None
+    return EnvironmentSpec(environment_id, steps, kwargs)
 
 
 def _read(storage: Storage, names: list[str], observed: list[Part], acted: list[Part]) -> Transitions:

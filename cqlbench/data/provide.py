@@ -53,16 +53,14 @@ def read(resolution: Resolution, progress: bool = True, clip_actions: bool = Fal
     """
     card = resolution.card
     transitions = _from_source(resolution, progress)
-    if clip_actions or "action_clip" in card.quirks:
-        clipped = lint.clip_actions(transitions, expected(card))
-        note = f"The actions of {clipped} rows were clipped to their bounds."
-        transitions = replace(transitions, notes=(*transitions.notes, *([note] if clipped else [])))
+    if "action_clip" in card.quirks:
+        transitions = _clipped(transitions, card)
     if card.source == "imported" and card.sha256 and content_hash(transitions) != card.sha256:
         raise DatasetError(
             f"{card.imported_from} is not what was imported as '{card.id}' any more; import it again under "
             "another version."
         )
-    return transitions
+    return _clipped(transitions, card) if clip_actions else transitions
 
 
 def where(card: Card) -> Literal["ready", "file", ""]:
@@ -90,6 +88,12 @@ def expected(card: Card) -> lint.Expected:
         card.episodes,
         card.mean_return,
     )
+
+
+def _clipped(transitions: Transitions, card: Card) -> Transitions:
+    clipped = lint.clip_actions(transitions, expected(card))
+    note = f"The actions of {clipped} rows were clipped to their bounds."
+    return replace(transitions, notes=(*transitions.notes, note)) if clipped else transitions
 
 
 def _from_source(resolution: Resolution, progress: bool) -> Transitions:

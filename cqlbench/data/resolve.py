@@ -6,7 +6,7 @@ from pathlib import Path
 from cqlbench.data import fetch
 from cqlbench.data.buffer import is_built
 from cqlbench.data.cards import Card, all_cards
-from cqlbench.data.minari import discrete_actions
+from cqlbench.data.minari import action_bounds, discrete_actions
 from cqlbench.data.names import check_name, check_source, matching, unknown
 from cqlbench.data.places import expanded, kind
 from cqlbench.data.tables import SUFFIXES
@@ -137,5 +137,6 @@ def _path(path: Path, source: str) -> Resolution:
     what = "a Minari folder" if found == "folder" else "a file with D4RL's keys"
     card = Card(id=str(path), source="path", notes=("Given by its path: no environment, so not evaluated.",))
     if found == "folder":
-        card = _with_preset(card, path)
+        low, high = action_bounds(path) or (card.action_low, card.action_high)
+        card = _with_preset(replace(card, action_low=low, action_high=high), path)
     return Resolution(card.id, card, f"'{path.name}' is {what}; without a card it is not evaluated", path)

@@ -88,10 +88,13 @@ def write_minari(transitions: Transitions, dataset_id: str, spec: EnvironmentSpe
                 truncations=truncations,
             )
 
+    refuse_minari_id(dataset_id)
     try:
-        environment = gymnasium.make(spec.id, max_episode_steps=spec.max_episode_steps, **spec.kwargs)
-        with contextlib.closing(environment), warnings.catch_warnings():
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")  # minari would like an author, a permalink and more
+            environment = gymnasium.make(spec.id, max_episode_steps=spec.max_episode_steps, **spec.kwargs)
+            stack.enter_context(contextlib.closing(environment))
             minari.create_dataset_from_buffers(
                 dataset_id,
                 list(episodes()),
@@ -102,4 +105,26 @@ def write_minari(transitions: Transitions, dataset_id: str, spec: EnvironmentSpe
                 **facts,
             )
     except (ValueError, OSError, gymnasium.error.Error) as error:
-        raise DatasetError(f"Minari does not take the dataset '{dataset_id}': {error}.") from error
+        reason = str(error).rstrip(".")
+        raise DatasetError(f"Minari does not take the dataset '{dataset_id}': {reason}.") from error
+
+
+def refuse_minari_id(dataset_id: str) -> None:
+    """Refuse an id that `write_minari` could not use, before anything is collected for it.
+
+    Raises:
+        DatasetError: minari is not installed, the id is malformed, or there is such a dataset.
+    """
+    try:
+        from minari.dataset.minari_dataset import parse_dataset_id
+        from minari.storage import get_dataset_path
+    except ImportError as error:
+        raise DatasetError("A Minari dataset needs the package 'minari': pip install minari.") from error
+    try:
+        parse_dataset_id(dataset_id)
+    except (ValueError, TypeError) as error:  # TypeError: it has no version
+        raise DatasetError(
+            f"Minari takes no dataset '{dataset_id}'; its id is of the form <namespace>/<name>-v<number>."
+        ) from error
+    if get_dataset_path(dataset_id).exists():
+        raise DatasetError(f"There is a Minari dataset '{dataset_id}' already; give it another version.")

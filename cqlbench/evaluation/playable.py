@@ -1,13 +1,12 @@
 """Where the policies of a dataset are evaluated, or why they are not."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.cards import Card
 from cqlbench.data.fetch import minari_folder
+from cqlbench.data.minari import environment_of
 from cqlbench.environments import EnvironmentSpec, why_unplayable
 
 
@@ -33,14 +32,8 @@ def recorded_environment(folder: Path, known: EnvironmentSpec) -> EnvironmentSpe
 
     A dataset that says nothing, or nothing readable, changes nothing.
     """
-    try:
-        metadata = json.loads((folder / "data" / "metadata.json").read_text(encoding="utf-8"))
-        recorded = json.loads(metadata.get("eval_env_spec") or metadata["env_spec"])
-        limit = recorded.get("max_episode_steps")
-        kwargs: dict[str, Any] = dict(recorded.get("kwargs") or {})
-        environment_id = str(recorded["id"])
-    except (OSError, ValueError, TypeError, AttributeError, LookupError):
+    found = environment_of(folder)
+    if found is None:
         return known
-    kwargs.pop("render_mode", None)
-    steps = known.max_episode_steps or (int(limit) if isinstance(limit, int | float) and limit >= 1 else None)
-    return replace(known, id=environment_id, max_episode_steps=steps, kwargs=kwargs)
+    steps = known.max_episode_steps or found.max_episode_steps
+    return replace(known, id=found.id, max_episode_steps=steps, kwargs=found.kwargs)

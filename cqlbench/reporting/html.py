@@ -19,7 +19,7 @@ from cqlbench.reporting.report_plots import Plot, plots_of
 from cqlbench.reporting.report_tables import document, grids
 
 FOLDER = Path(__file__).with_name("page")
-PLOT_BYTES = 1_400_000
+PLOT_BYTES = 1_200_000
 """All plots together; what does not fit is only in the report's folder."""
 _SVG_POINTS = 3_000
 """A plot of more points is a PNG: it is smaller, and sooner drawn."""

@@ -19,7 +19,7 @@ from cqlbench.reporting import tables
 from cqlbench.reporting.aggregate import Summary
 
 _T = TypeVar("_T")
-CURVE_BYTES = 2_400_000
+CURVE_BYTES = 2_000_000
 """All curves together."""
 _MOST_POINTS = 400
 _LEVELS = 4096

@@ -160,7 +160,9 @@ def _better(x: Scores, y: Scores) -> list[Floats]:
 
 def _weights(seeds: int, samples: int, generator: np.random.Generator) -> Floats:
     """`[samples, seeds]`: the share of each seed in a bootstrap sample."""
-    return generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=samples) / seeds
+    # Counting draws is several times faster than numpy's multinomial.
+    drawn = generator.integers(seeds, size=(samples, seeds)) + np.arange(0, samples * seeds, seeds)[:, None]
+    return np.bincount(drawn.ravel(), minlength=samples * seeds).reshape(samples, seeds) / seeds
 
 
 def _blocks(samples: int, numbers: int) -> Iterator[int]:

@@ -118,7 +118,8 @@ def _notes(summary: Summary) -> Iterator[str]:
 
 def _protocol_notes(protocol: EvaluationProtocol) -> Iterator[str]:
     if protocol.score_min is None or protocol.score_max is None:
-        yield f"No score endpoints are known ({protocol.endpoints_source}): returns are not normalised."
+        because = f" ({protocol.endpoints_source})" if protocol.endpoints_source else ""
+        yield f"No score endpoints are known{because}: returns are not normalised."
     else:
         yield (
             f"Score: 0 at return {protocol.score_min:.10g}, 100 at return {protocol.score_max:.10g}. "

@@ -159,6 +159,11 @@ def test_a_silent_server_is_left_and_gone_on_with(wanted, server, target, monkey
     server.tricks = [{"cut": 0, "stall": True}] * 4
     with pytest.raises(DatasetError, match="the host does not answer"):
         download(wanted, target.with_name("b"))
+    server.tricks = [{"silent": True}] * 4
+    before = len(starts(server))
+    with pytest.raises(DatasetError, match="the host does not answer"):
+        download(wanted, target.with_name("c"))
+    assert len(starts(server)) == before + 2  # nobody waits four times for a host that never says a word
 
 
 def test_redirects_are_followed_but_not_for_ever(wanted, server, target):

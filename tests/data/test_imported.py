@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from cqlbench.data import cards
@@ -16,7 +17,7 @@ CARD = Card(
     environment=EnvironmentSpec(
         "Hopper-v4",
         40,
-        {"name": 'a "b" \\ é', "deep": {"x": [1, 2.5]}, "flag": True},
+        {"name": 'a "b" \\ é', "deep": {"x": [1, 2.5]}, "flag": True, "range": [0.7, float("inf")]},
         observation_keys=("a", "b/c"),
     ),
     max_episode_steps=40,
@@ -35,6 +36,9 @@ def test_a_card_is_read_as_it_was_written():
     imported_cards_dir().mkdir(parents=True)
     (imported_cards_dir() / "x.toml").write_text(card_text(CARD), encoding="utf-8")
     assert all_cards()[CARD.id] == CARD
+    bare = replace(CARD, environment=None)  # its time limit finds the ends of a file without flags
+    (imported_cards_dir() / "x.toml").write_text(card_text(bare), encoding="utf-8")
+    assert all_cards()[CARD.id] == bare
 
 
 def test_what_is_refused_leaves_nothing(tmp_path, make_episodes, write_d4rl, d4rl_arrays):
@@ -65,3 +69,51 @@ def test_the_environment_that_minari_recorded(tmp_path, make_episodes, write_min
     assert recorded_environment(tmp_path / "none") is None
     (folder / "data" / "metadata.json").write_text(json.dumps({"env_spec": json.dumps({"id": "Robot-v9"})}))
     assert recorded_environment(folder) is None
+
+
+def test_the_data_folder_of_minari_and_its_viewer(tmp_path, make_episodes, write_minari):
+    folder = write_minari(tmp_path / "m", make_episodes())
+    spec = {"id": "Hopper-v5", "kwargs": {"render_mode": "human"}}
+    (folder / "data" / "metadata.json").write_text(json.dumps({"env_spec": json.dumps(spec)}))
+    assert recorded_environment(folder / "data") == EnvironmentSpec("Hopper-v5")
+
+
+def test_discrete_actions_have_their_environment(tmp_path, make_episodes, write_minari):
+    episodes = make_episodes(["terminated"], [4], observation_size=4, action_size=1)
+    folder = write_minari(tmp_path / "m", episodes, actions=np.array([0, 1, 1, 0]))
+    facts = {
+        "action_space": json.dumps({"type": "Discrete", "n": 2}),
+        "env_spec": json.dumps({"id": "CartPole-v1", "max_episode_steps": 500}),
+    }
+    (folder / "data" / "metadata.json").write_text(json.dumps(facts))
+    environment = recorded_environment(folder)
+    assert environment == EnvironmentSpec("CartPole-v1", 500)
+    import_dataset(folder, Card(id="my/cart-v0", source="imported", environment=environment))
+    card = cards.load_card("my/cart-v0")
+    assert (card.environment, card.preset) == (environment, "discrete")
+
+
+def test_what_was_stated_is_not_changed(tmp_path, make_episodes, write_d4rl):
+    path = write_d4rl(tmp_path / "a.hdf5", make_episodes())
+    card = Card(id="my/robot-v0", source="imported")
+    import_dataset(path, card)
+    scored = replace(card, score_min=0.0, score_max=1.0)
+    import_dataset(path, scored)
+    with pytest.raises(DatasetError, match="imported before with another score max"):
+        import_dataset(path, replace(scored, score_max=2.0))
+    assert cards.load_card(card.id).score_max == 1.0
+
+
+@pytest.mark.parametrize("name", ["robot", "my/robot", "d4rl/robot-v0", "my/a--b-v0", "my/ö!-v0"])
+def test_malformed_ids(tmp_path, make_episodes, write_d4rl, name):
+    path = write_d4rl(tmp_path / "a.hdf5", make_episodes())
+    with pytest.raises(DatasetError, match=f"No import can be called '{name}': it m"):
+        import_dataset(path, Card(id=name, source="imported"))
+
+
+def test_an_environment_that_no_card_holds_leaves_no_card(tmp_path, make_episodes, write_d4rl):
+    path = write_d4rl(tmp_path / "a.hdf5", make_episodes(observation_size=11, action_size=3))
+    spec = EnvironmentSpec("Hopper-v5", 50, {"default_camera_config": None})
+    with pytest.raises(DatasetError, match="its card is no TOML"):
+        import_dataset(path, Card(id="my/robot-v0", source="imported", environment=spec))
+    assert not imported_cards_dir().exists()

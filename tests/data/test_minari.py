@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 
 import gymnasium
 import h5py
@@ -12,7 +13,8 @@ from minari.data_collector import EpisodeBuffer
 
 from cqlbench.data import lint
 from cqlbench.data.d4rl import read_d4rl
-from cqlbench.data.minari import discrete_actions, read_minari
+from cqlbench.data.minari import action_bounds, discrete_actions, read_minari
+from cqlbench.data.resolve import resolve
 from cqlbench.environments import EnvironmentSpec, make_environments
 from cqlbench.errors import DatasetError
 
@@ -190,6 +192,24 @@ def test_numbers_that_are_no_action(tmp_path, make_episodes, write_minari, actio
     folder = discrete(write_minari, tmp_path / "m", make_episodes(), space, actions=np.asarray(actions))
     with pytest.raises(DatasetError, match=f"'episode_0/actions' of .* {sentence}"):
         read_minari(folder)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bounds"),
+    [
+        ([-2.0, -2.0], [2.0, 2.0], (-2.0, 2.0)),
+        ([-2.0, -1.0], [2.0, 2.0], None),
+        ([-math.inf] * 2, [math.inf] * 2, None),
+    ],
+)
+def test_action_bounds(tmp_path, make_episodes, write_minari, low, high, bounds):
+    folder = write_minari(tmp_path / "m", make_episodes())
+    assert action_bounds(folder) is None
+    space = {"type": "Box", "shape": [2], "low": low, "high": high}
+    (folder / "data" / "metadata.json").write_text(json.dumps({"action_space": json.dumps(space)}))
+    assert action_bounds(folder) == action_bounds(folder / "data") == bounds
+    card = resolve(str(folder)).card
+    assert (card.action_low, card.action_high) == (bounds or (-1.0, 1.0))
 
 
 def test_single_numbers_without_a_discrete_space(tmp_path, make_episodes, write_minari):

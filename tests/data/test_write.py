@@ -65,5 +65,8 @@ def test_a_minari_dataset(collected, tmp_path, monkeypatch) -> None:
 
 def test_an_id_that_minari_does_not_take_is_one_sentence(collected, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    with pytest.raises(DatasetError, match="Minari does not take"):
+    with pytest.raises(DatasetError, match="of the form <namespace>/<name>-v<number>"):
         write_minari(collected, "no version", HOPPER)
+    (tmp_path / "mine" / "hopper-v0").mkdir(parents=True)
+    with pytest.raises(DatasetError, match="There is a Minari dataset 'mine/hopper-v0' already"):
+        write_minari(collected, "mine/hopper-v0", HOPPER)

@@ -157,6 +157,9 @@ def test_without_endpoints_returns_are_reported(make_record):
     assert content.grids[0].title == "Returns"
     assert content.grids[0].rows[0] == ("cql, last", "3", "200.0 ± 100.0", "[-48.4, 448.4]")
     assert any("No score endpoints are known (custom file)" in note for note in content.notes)
+    bare = [replace(each, protocol=replace(each.protocol, endpoints_source="")) for each in records]
+    notes = report(summarise(bare)).notes
+    assert "No score endpoints are known: returns are not normalised." in notes
 
 
 def test_a_run_that_could_not_be_evaluated_says_so(make_record):
