@@ -10,10 +10,14 @@ Exit status: 0 done, 2 the user can put it right (one sentence on standard error
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import cqlbench
 from cqlbench import stopping
 from cqlbench.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _USAGE = """\
 usage: cqlbench VERB [key=value ...]
@@ -177,19 +181,22 @@ def _watch(words: list[str]) -> None:
 
 
 def _report(words: list[str]) -> None:
-    from rich.console import Console
-
     from cqlbench.report_command import report
 
-    report(words, Console(highlight=False))
+    report(words, _table_console())
 
 
 def _results(words: list[str]) -> None:
-    from rich.console import Console
-
     from cqlbench.results_command import results
 
-    results(words, Console(highlight=False))
+    results(words, _table_console())
+
+
+def _table_console() -> "Console":
+    """A terminal has its width; a file or a pipe has room for wide tables."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def _data(words: list[str]) -> None:

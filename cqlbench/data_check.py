@@ -106,8 +106,9 @@ def import_(words: Sequence[str], console: Console) -> None:
         environment: EnvironmentSpec | None = EnvironmentSpec(
             settings["env"], None if limit is None else int(limit), observation_keys=keys
         )
+        because = ""
     else:
-        environment = recorded_environment(path, keys)
+        environment, because = recorded_environment(path, keys)
     low, high = _number(settings, "score_min"), _number(settings, "score_max")
     if (low is None) != (high is None) or (low is not None and high is not None and low >= high):
         raise ConfigError(
@@ -129,7 +130,7 @@ def import_(words: Sequence[str], console: Console) -> None:
     console.out(f"{card.id}: {dataset.rows:,} transitions, {dataset.returns.episodes:,} whole episodes")
     for note in dataset.notes:
         console.out(f"note     {note}")
-    played = environment.id if environment else "no environment was named, so policies are not evaluated"
+    played = environment.id if environment else f"none, so policies are not evaluated. {because}"
     console.out(f"Environment: {played}")
     console.out(f"Train on it: cqlbench bench dataset={card.id}")
 

@@ -144,7 +144,7 @@ def policy_of(values: Mapping[str, str]) -> SavedPolicy:
     if "run" not in values:
         raise ConfigError("No run was named; say run=<the run as bench prints it>.")
     seed = values.get("seed")
-    if seed is not None and not seed.isdigit():
+    if seed is not None and not seed.isdecimal():
         raise ConfigError(f"seed={seed} must be a whole number.")
     where = Path(values.get("results", "results"))
     return SavedPolicy.load(find_policy(where, values["run"], None if seed is None else int(seed)))

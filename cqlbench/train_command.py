@@ -87,7 +87,7 @@ def job_words(word: str) -> list[str]:
     except HydraException:
         return [word]  # composition says what is wrong with it; and a path may hold anything
     if key == "seeds":
-        values = [f"[{value}]" if value.isdigit() else value for value in values]
+        values = [f"[{value}]" if value.isdecimal() else value for value in values]
     if key in TEXT:
         values = [value.strip("'\"") for value in values]
     return [f"{key}={value}" for value in values]

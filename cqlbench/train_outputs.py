@@ -60,16 +60,26 @@ def open_logger(name: str | None, folder: Path) -> Logger | None:
     """
     if name in (None, "none"):
         return None
-    number = next(n for n in itertools.count(1) if not (folder / f"run-{n}").exists())
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return get_logger(name, logger_name=str(folder), experiment_name=f"run-{number}")
+        mine = next(f"run-{n}" for n in itertools.count(1) if _made(folder / f"run-{n}"))
+        return get_logger(name, logger_name=str(folder), experiment_name=mine)
     except ImportError as error:
+        (folder / mine).rmdir()
         raise ConfigError(
             f"The logger '{name}' needs a package that is not here: pip install {name}."
         ) from error
     except OSError as error:
         raise ConfigError(f"Logs cannot be written to '{folder}' ({error.strerror or error}).") from error
+
+
+def _made(folder: Path) -> bool:
+    """Make `folder`; `False` where it is another process's."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def log_evaluations(evaluator: Evaluator) -> None:
@@ -93,6 +103,7 @@ def log_evaluations(evaluator: Evaluator) -> None:
                     )
         logged = len(evaluator.history)
 
+    evaluator.trainer.register_op("setup", log)  # a resumed run may have made its last one already
     evaluator.trainer.register_op("post_steps", log)
 
 

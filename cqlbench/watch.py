@@ -37,7 +37,7 @@ def from_words(words: list[str]) -> Path:
             f"Name the video, for instance video=out.mp4; it may end in {' or '.join(_SUFFIXES)}."
         )
     episode = values.get("episode", "0")
-    if not episode.isdigit():
+    if not episode.isdecimal():
         raise ConfigError(f"episode={episode} must be a whole number.")
     saved = policy_of(values)
     steps, total = record_episode(saved, path, int(episode))

@@ -121,6 +121,23 @@ def test_a_resumed_run_logs_its_own_evaluations(world, bench, at_step) -> None:
     assert steps == [[3], [6, 9]]
 
 
+def test_a_run_stopped_in_its_last_evaluation_logs_it_when_resumed(world, bench, monkeypatch) -> None:
+    act, calls = Evaluator._act, []
+
+    def slow_act(self: Evaluator, observations: object) -> object:
+        calls.append(self.trainer.gradient_steps)
+        if calls[-1] == 9 and calls.count(9) == 5:
+            terminate()
+        return act(self, observations)
+
+    monkeypatch.setattr(Evaluator, "_act", slow_act)
+    assert bench(*RUN, "logger=csv")[0] == 143
+    assert bench(*RUN, "logger=csv")[0] == 0
+    logs = sorted((world / "results" / "logs").rglob("evaluation/return.csv"))
+    steps = [[int(line.split(",")[0]) for line in log.read_text().splitlines()] for log in logs]
+    assert steps == [[3, 6], [9]]
+
+
 def test_an_impatient_second_ctrl_c_saves_no_half_taken_step(world, bench, at_step) -> None:
     def press_twice() -> None:
         signal.raise_signal(signal.SIGINT)

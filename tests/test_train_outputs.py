@@ -2,6 +2,7 @@
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,12 @@ def test_every_run_logs_to_a_new_folder(tmp_path: Path) -> None:
         logger.log_scalar("x", 0.5, step=number)
         del logger
         assert (tmp_path / "logs" / f"run-{number}" / "scalars" / "x.csv").read_text() == f"{number},0.5\n"
+
+
+def test_runs_that_begin_at_once_log_to_folders_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        loggers = list(pool.map(lambda _: open_logger("csv", tmp_path), range(16)))
+    assert len({logger.experiment.log_dir for logger in loggers}) == 16
 
 
 def test_tensorboard_reads_back_what_was_logged(tmp_path: Path) -> None:

@@ -99,8 +99,8 @@ def import_dataset(path: Path, card: Card) -> Dataset:
 
 def recorded_environment(
     folder: Path, observation_keys: tuple[str, ...] | None = None
-) -> EnvironmentSpec | None:
-    """The environment of a Minari folder's policies; `None`: it names none that can be had here.
+) -> tuple[EnvironmentSpec | None, str]:
+    """The environment of a Minari folder's policies, or `None` and why, one sentence.
 
     Args:
         folder: the dataset's.
@@ -109,12 +109,12 @@ def recorded_environment(
     try:
         found = environment_of(folder)
         if found is None:
-            return None
+            return None, "No environment was named."
         found = replace(found, observation_keys=observation_keys)
         make_environments(found, [0], discrete=discrete_actions(folder)).close()
-    except UserError:
-        return None
-    return found
+    except UserError as error:
+        return None, str(error)
+    return found, ""
 
 
 def card_text(card: Card) -> str:

@@ -60,7 +60,9 @@ def files(folder: str | Path) -> list[Path]:
     """
     data = _data_folder(Path(folder))
     main = data / "main_data.hdf5"
-    return [main] if kind(main) == "file" else sorted(path for path in data.rglob("*") if path.is_file())
+    if kind(main) == "file":
+        return [path for path in (main, data / "metadata.json") if path.is_file()]
+    return sorted(path for path in data.rglob("*") if path.is_file())
 
 
 def read_minari(folder: str | Path, observation_keys: Sequence[str] | None = None) -> Transitions:
@@ -138,11 +140,12 @@ def environment_of(folder: Path) -> EnvironmentSpec | None:
         limit = recorded.get("max_episode_steps")
         kwargs: dict[str, Any] = dict(recorded.get("kwargs") or {})
         environment_id = str(recorded["id"])
+        package = str(recorded.get("entry_point") or "").partition(":")[0].partition(".")[0]
     except (DatasetError, ValueError, TypeError, AttributeError, LookupError):
         return None
     kwargs.pop("render_mode", None)
     steps = int(limit) if isinstance(limit, int | float) and limit >= 1 else None
-    return EnvironmentSpec(environment_id, steps, kwargs)
+    return EnvironmentSpec(environment_id, steps, kwargs, "" if package == "gymnasium" else package)
 
 
 def _read(storage: Storage, names: list[str], observed: list[Part], acted: list[Part]) -> Transitions:

@@ -51,6 +51,6 @@ def _settings(words: list[str]) -> dict[str, str]:
 
 
 def _count(key: str, value: str, least: int) -> int:
-    if not value.isdigit() or int(value) < least:
+    if not value.isdecimal() or int(value) < least:
         raise ConfigError(f"{key}={value} must be a whole number of at least {least}.")
     return int(value)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torchrl.data import ImmutableDatasetWriter
+from torchrl.data import ImmutableDatasetWriter, PrioritizedSampler
 
 from cqlbench.algorithms.loss_module import CQLLoss
 from cqlbench.errors import ConfigError
@@ -90,6 +90,10 @@ def _wrong_loss(given: Mapping[str, Any]) -> list[tuple[bool, str]]:
             any(isinstance(s, bool) or not isinstance(s, int | None) for s in numbers),
             f"'seed' is {seed!r}, but must be a whole number or a sequence of them.",
         ),
+        (
+            any(isinstance(s, int) and not 0 <= s < 2**63 for s in numbers),
+            f"'seed' is {seed!r}, but seeds lie between 0 and 2**63 - 1.",
+        ),
         (several and not (seed and len(set(seed)) == len(seed)), f"'seed' is {seed}: list each seed once."),
         (
             several and bool(only_one),
@@ -97,10 +101,14 @@ def _wrong_loss(given: Mapping[str, Any]) -> list[tuple[bool, str]]:
             " leave that out, or pass an int as 'seed'.",
         ),
         (
-            given["clip_norm"] is not None and not given["clip_norm"] > 0,
-            f"'clip_norm' is {given['clip_norm']}, but must be positive, or None to clip nothing.",
+            given["clip_norm"] is not None and not _positive(given["clip_norm"]),
+            f"'clip_norm' is {given['clip_norm']!r}, but must be positive, or None to clip nothing.",
         ),
     ]
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def _wrong_saving(given: Mapping[str, Any]) -> list[tuple[bool, str]]:
@@ -156,6 +164,19 @@ def batch_size(loss: Any, buffer: Any) -> int | None:
     if found is None:
         raise ConfigError("The replay buffer has no batch_size: make it with one, say batch_size=256.")
     return int(found)
+
+
+def own_generator(buffer: Any, seed: int | None) -> None:
+    """Give a prioritised buffer that has none a generator.
+
+    Without one, torchrl draws its rows (but for trees on CUDA) from numpy's global stream, which no seed of
+    ours and no saved state reaches.
+    """
+    sampler = getattr(buffer, "sampler", None)
+    if isinstance(sampler, PrioritizedSampler) and buffer._rng is None and sampler.device.type == "cpu":
+        generator = torch.Generator()
+        generator.manual_seed(generator.seed() if seed is None else seed)
+        buffer.set_rng(generator)
 
 
 def pass_action_spec(collector: Any, loss: Any) -> None:

@@ -13,7 +13,7 @@ from cqlbench.progress import Progress
 
 
 class Means:
-    """Running means of scalars by name; holds no graph."""
+    """Running means of scalars, or of one value per seed, by name; holds no graph."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -27,8 +27,10 @@ class Means:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def drain(self) -> dict[str, float]:
-        """The means since the last call."""
-        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        """The means since the last call; of a seed batch's values, over the seeds that have not diverged."""
+        means = {
+            name: float(total.float().nanmean()) / self._counts[name] for name, total in self._sums.items()
+        }
         self._sums, self._counts = {}, {}
         return means
 

@@ -38,10 +38,12 @@ class FusedStepper(OptimizationStepper):  # type: ignore[misc]  # torchrl has no
         """Take the trainer's next gradient steps, `at_most` so many; the engine draws the batches itself.
 
         Returns:
-            The last step's diagnostics, detached, one `[S]` tensor each.
+            The last step's diagnostics, detached, one `[S]` tensor each; nothing where no hook sees them.
         """
         del sub_batch  # torchrl's signature
         self.taken = self.engine.advance(trainer.gradient_steps, at_most)
+        if not trainer._post_optim_complete_log_ops:  # making them costs as much as the rest of the loop
+            return TensorDict()
         return TensorDict(self.engine.latest_diagnostics(), batch_size=[len(self.engine.seeds)])
 
 

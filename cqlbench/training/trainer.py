@@ -18,7 +18,13 @@ from torchrl.trainers.trainers import ReplayBufferTrainer, Trainer, UpdateWeight
 
 from cqlbench.errors import ConfigError
 from cqlbench.progress import Progress
-from cqlbench.training.arguments import batch_size, check_arguments, make_stepper, pass_action_spec
+from cqlbench.training.arguments import (
+    batch_size,
+    check_arguments,
+    make_stepper,
+    own_generator,
+    pass_action_spec,
+)
 from cqlbench.training.engine import Engine
 from cqlbench.training.global_stream import GlobalStream
 from cqlbench.training.logs import Means, Reporter
@@ -64,7 +70,8 @@ class CQLTrainer(ResumableTrainer):
             batch: each seed trains a `CQLLoss`'s algorithm in the fused step, from parameters of its own
             (see `engine`; the loss module given is left as it is), and the first seeds torch's stream.
         save_trainer_interval: on the clock, between saves at loop boundaries; the end is saved too.
-        log_interval: on the clock, between logged values; means of losses are over the time between.
+        log_interval: on the clock, between logged values; means of losses are over the time between, those of
+            a seed batch over its seeds at the last step.
         save_trainer_file: where to save; `load_from_file` reads it. `None` does not save.
         checkpoint: torchrl's `Checkpoint`, to save with, into `save_trainer_file` or a rotation.
         checkpoint_rotation: keeps the last k, numbered by the clock.
@@ -139,7 +146,7 @@ class CQLTrainer(ResumableTrainer):
         super().__init__(
             **{name: given[name] for name in _PASSED_ON}, optimization_stepper=stepper, progress_bar=False
         )
-        self._register_own_hooks(loss_module)
+        self._register_own_hooks(loss_module, seed)  # type: ignore[arg-type]
 
     def _reset_counters(self) -> None:
         # torchrl keeps these on the class, where two trainers would share them.
@@ -148,9 +155,10 @@ class CQLTrainer(ResumableTrainer):
         self.train_seconds = 0.0
         self._since: float | None = None
 
-    def _register_own_hooks(self, loss: Loss | None) -> None:
+    def _register_own_hooks(self, loss: Loss | None, seed: int | None) -> None:
         if self.replay_buffer is not None and self._engine is None:
             self.batch_size = batch_size(loss, self.replay_buffer)
+            own_generator(self.replay_buffer, seed)
             device = next((p.device for p in getattr(loss, "parameters", list)()), None)
             self._buffer_hook = ReplayBufferTrainer(
                 self.replay_buffer, self.batch_size, device=device, flatten_tensordicts=True
@@ -186,7 +194,7 @@ class CQLTrainer(ResumableTrainer):
 
     @property
     def stop_reason(self) -> str | None:
-        """What `request_stop` was given, if it was called."""
+        """What `request_stop` was given, if it ended the last `train`, or the one of the state loaded."""
         reason: str | None = self._stop_reason
         return reason
 
@@ -220,6 +228,8 @@ class CQLTrainer(ResumableTrainer):
         """
         if self._engine is None and self._optim_count < self.offline_steps and not len(self.replay_buffer):
             raise ConfigError("The replay buffer is empty: fill it before training offline.")
+        if not self._stop_training:
+            self._stop_reason = None  # that of an earlier call, or of the saved trainer
         try:
             with self._stream.in_place():
                 self._setup_hook()

@@ -62,20 +62,20 @@ def test_an_id_of_a_published_dataset(tmp_path, make_episodes, write_d4rl, monke
 
 def test_the_environment_that_minari_recorded(tmp_path, make_episodes, write_minari):
     folder = write_minari(tmp_path / "m", make_episodes())
-    assert recorded_environment(folder) is None
+    assert recorded_environment(folder)[0] is None
     spec = {"id": "Hopper-v5", "max_episode_steps": 1000, "kwargs": {"ctrl_cost_weight": 1.0}}
     (folder / "data" / "metadata.json").write_text(json.dumps({"env_spec": json.dumps(spec)}))
-    assert recorded_environment(folder) == EnvironmentSpec("Hopper-v5", 1000, {"ctrl_cost_weight": 1.0})
-    assert recorded_environment(tmp_path / "none") is None
+    assert recorded_environment(folder) == (EnvironmentSpec("Hopper-v5", 1000, {"ctrl_cost_weight": 1.0}), "")
+    assert recorded_environment(tmp_path / "none") == (None, "No environment was named.")
     (folder / "data" / "metadata.json").write_text(json.dumps({"env_spec": json.dumps({"id": "Robot-v9"})}))
-    assert recorded_environment(folder) is None
+    assert recorded_environment(folder)[0] is None
 
 
 def test_the_data_folder_of_minari_and_its_viewer(tmp_path, make_episodes, write_minari):
     folder = write_minari(tmp_path / "m", make_episodes())
     spec = {"id": "Hopper-v5", "kwargs": {"render_mode": "human"}}
     (folder / "data" / "metadata.json").write_text(json.dumps({"env_spec": json.dumps(spec)}))
-    assert recorded_environment(folder / "data") == EnvironmentSpec("Hopper-v5")
+    assert recorded_environment(folder / "data") == (EnvironmentSpec("Hopper-v5"), "")
 
 
 def test_discrete_actions_have_their_environment(tmp_path, make_episodes, write_minari):
@@ -86,7 +86,7 @@ def test_discrete_actions_have_their_environment(tmp_path, make_episodes, write_
         "env_spec": json.dumps({"id": "CartPole-v1", "max_episode_steps": 500}),
     }
     (folder / "data" / "metadata.json").write_text(json.dumps(facts))
-    environment = recorded_environment(folder)
+    environment, _ = recorded_environment(folder)
     assert environment == EnvironmentSpec("CartPole-v1", 500)
     import_dataset(folder, Card(id="my/cart-v0", source="imported", environment=environment))
     card = cards.load_card("my/cart-v0")

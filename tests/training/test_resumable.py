@@ -2,11 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from torchrl.checkpoint import Checkpoint, CheckpointRotation
 from torchrl.collectors import Collector
-from torchrl.data import LazyTensorStorage, ReplayBuffer, SamplerWithoutReplacement
+from torchrl.data import LazyTensorStorage, PrioritizedSampler, ReplayBuffer, SamplerWithoutReplacement
 from torchrl.envs import GymEnv
 from torchrl.objectives import HardUpdate
 from torchrl.trainers import RewardNormalizer
@@ -83,6 +84,41 @@ def test_resume_is_exact(make_loss, make_buffer, tmp_path, monkeypatch, backend,
     assert same(rest.state_dict(), whole.state_dict())
     assert first.places + rest.places == whole.places
     assert first.logger.rows + rest.logger.rows == whole.logger.rows
+
+
+class DrawnByPriority(PrioritizedSampler):
+    """Draws as torchrl's sampler does, without its compiled trees, which are not built everywhere."""
+
+    def __init__(self) -> None:
+        self._sum_tree, self._device = None, None
+
+    def sample(self, storage, batch_size):
+        drawn = np.random.uniform(size=batch_size) if self._rng is None else self._uniform(batch_size)  # noqa: NPY002
+        return torch.as_tensor(drawn * len(storage)).long(), {}
+
+    def _uniform(self, size: int) -> torch.Tensor:
+        return torch.rand(size, generator=self._rng)
+
+    def _ignore(self, *_arguments, **_keywords) -> None: ...
+
+    add = extend = update_priority = mark_update = load_state_dict = _tree_device_from_storage = _ignore
+
+    def state_dict(self) -> dict:
+        return {}
+
+
+def test_a_prioritised_sampler_does_not_draw_from_numpys_global_stream(make_loss, make_buffer) -> None:
+    def make() -> CQLTrainer:
+        np.random.seed(None)  # noqa: NPY002  (what a new process has)
+        return trainer_of(make_loss(), make_buffer(sampler=DrawnByPriority()))
+
+    whole, first, second = make(), make(), make()
+    stop_at(first, 10)
+    whole.train()
+    first.train()
+    second.load_state_dict(first.state_dict())
+    second.train()
+    assert same(whole.state_dict(), second.state_dict())
 
 
 def test_what_was_loaded_is_not_shared(make_loss, make_buffer) -> None:

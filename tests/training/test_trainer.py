@@ -478,6 +478,25 @@ def test_request_stop_saves_and_the_reason_is_in_the_file(make_loss, make_buffer
     trainer.train()
     again = offline(make_loss(), make_buffer()).load_from_file(tmp_path / "t.pt")
     assert (again.gradient_steps, again.stop_reason) == (3, "enough")
+    again.train()
+    assert again.gradient_steps == again.offline_steps
+    assert again.stop_reason is None
+
+
+def test_the_fused_step_makes_diagnostics_for_hooks_only(make_engine) -> None:
+    seen: list[float] = []
+    for watched in (False, True):
+        trainer = CQLTrainer(engine=make_engine(), offline_steps=4, progress_bar=False)
+        made: list[int] = []
+        latest = trainer.engine.latest_diagnostics
+        trainer.engine.latest_diagnostics = lambda latest=latest, made=made: made.append(1) or latest()
+        if watched:
+            trainer.register_op(
+                "post_optim_complete_log", lambda _, losses: seen.append(float(losses["td_loss"]))
+            )
+        trainer.train()
+        assert len(made) == 4 * watched
+    assert len(seen) == 1
 
 
 def test_request_stop_ends_collection_too(make_loss) -> None:
