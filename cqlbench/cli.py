@@ -25,7 +25,7 @@ usage: cqlbench VERB [key=value ...]
 verbs:
   bench          train CQL on a dataset, evaluate, record and report it
   train          the same, and log it; 'cqlbench train --help' explains every setting
-  report         tables of recorded runs, beside published scores where they may stand there
+  report         tables, plots and a page of recorded runs, beside published scores where they may stand
   results        list, show RUN, diff RUN1 RUN2 or export recorded runs
   export         write a run's policy as one file that runs without cqlbench
   watch          write a video of an episode of a run's policy
@@ -56,7 +56,8 @@ train keys: those of bench, and
 
 report keys:
   select=        which evaluations are scored: last, best (oracle) or mean10 [last]
-  output=        folder for the tables [the results folder's report]
+  output=        folder for the report [the results folder's report]
+  plots=         false: tables only [true]
   results=       where the records are [results]
   dataset=       ids, short names or patterns ('embedded/*'), with commas
   algorithm=, budget=, config=   names, with commas; of a config hash the beginning will do
