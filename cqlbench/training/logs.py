@@ -23,7 +23,8 @@ class Means:
         """Count one more value of each name."""
         for name, value in values.items():
             value = value.detach()
-            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+            before = self._sums.get(name)  # of a loaded state, it may lie on the CPU
+            self._sums[name] = value.clone() if before is None else before.to(value.device) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def drain(self) -> dict[str, float]:

@@ -154,6 +154,7 @@ class CQLTrainer(ResumableTrainer):
         self._optim_count = self.collected_frames = self._last_save = 0
         self.train_seconds = 0.0
         self._since: float | None = None
+        self._iteration_losses = Means()
 
     def _register_own_hooks(self, loss: Loss | None, seed: int | None) -> None:
         if self.replay_buffer is not None and self._engine is None:
@@ -308,22 +309,22 @@ class CQLTrainer(ResumableTrainer):
         end = self._optim_count - begun + per_batch
         end = min(end, self.offline_steps) if offline else end
         if not begun:
+            self._iteration_losses = Means()
             self._pre_optim_hook()
         if not offline:
             self._pre_epoch_log_hook(batch)
             if batch is not None and self.replay_buffer is not None:
                 batch = self._buffer_hook.extend(batch)
             batch = self._pre_epoch_hook(batch)
-        sub_batch, loop = None, Means()
+        sub_batch = None
         while self._optim_count < end and not (offline and self._stop_training):
-            sub_batch, losses = self._gradient_step(batch, end - self._optim_count)
-            if self._post_optim_complete_log_ops:
-                loop.add(losses)
+            sub_batch = self._gradient_step(batch, end - self._optim_count)
         if not offline:
             self._post_epoch_log_hook(batch)
         if self._optim_count == end:
             self._post_epoch_hook()
-            self._post_optim_complete_log_hook(self._optim_count, TensorDict(loop.drain(), batch_size=[]))
+            means = TensorDict(self._iteration_losses.drain(), batch_size=[])
+            self._post_optim_complete_log_hook(self._optim_count, means)
         if not offline:
             self._reporter.report(sub_batch)
         if self._engine is not None:
@@ -335,22 +336,22 @@ class CQLTrainer(ResumableTrainer):
         running = 0.0 if self._since is None else time.perf_counter() - self._since
         return self.train_seconds + running
 
-    def _gradient_step(
-        self, batch: TensorDictBase | None, at_most: int
-    ) -> tuple[TensorDictBase | None, TensorDictBase]:
-        """One launch of the stepper; returns the batch it trained on, unless it is fused, and its losses."""
+    def _gradient_step(self, batch: TensorDictBase | None, at_most: int) -> TensorDictBase | None:
+        """One launch of the stepper; returns the batch it trained on, unless it is fused."""
         sub_batch = None if self._engine is not None else self._process_optim_batch_hook(batch)
         losses = self.optimization_stepper.step(self, sub_batch, at_most)
         self._optim_count += self.optimization_stepper.taken
         if self._engine is None:
             self._reporter.add(losses)
+        if self._post_optim_complete_log_ops:
+            self._iteration_losses.add(losses)
         if self._optim_count <= self.offline_steps:
             self._reporter.report(sub_batch)
             self._reporter.progress.update(self._optim_count)
         self._post_optim_hook()  # after the report, so that a state saved in a hook goes on after it
         if sub_batch is not None:
             self._post_optim_log(sub_batch)
-        return sub_batch, losses
+        return sub_batch
 
     def show(self, text: str) -> None:
         """Put `text` (the latest score) beside the progress."""
