@@ -70,8 +70,8 @@ class CQLTrainer(ResumableTrainer):
             batch: each seed trains a `CQLLoss`'s algorithm in the fused step, from parameters of its own
             (see `engine`; the loss module given is left as it is), and the first seeds torch's stream.
         save_trainer_interval: on the clock, between saves at loop boundaries; the end is saved too.
-        log_interval: on the clock, between logged values; means of losses are over the time between, those of
-            a seed batch over its seeds at the last step.
+        log_interval: on the clock, between logged values; losses are means over the steps between and, for a
+            seed batch, over its seeds that have not diverged.
         save_trainer_file: where to save; `load_from_file` reads it. `None` does not save.
         checkpoint: torchrl's `Checkpoint`, to save with, into `save_trainer_file` or a rotation.
         checkpoint_rotation: keeps the last k, numbered by the clock.

@@ -127,6 +127,17 @@ def test_a_logger_gets_gradient_steps(make_engine) -> None:
     assert logger.steps("batch/reward_mean") == [10, 20]
 
 
+def test_a_seed_batchs_logged_losses_are_means_since_the_last_time(make_engine) -> None:
+    other, logger = make_engine(), ListLogger()
+    taken = torch.stack([other.step(step)["td_loss"].mean() for step in range(6)]).reshape(2, 3)
+    trainer = CQLTrainer(
+        engine=make_engine(), offline_steps=6, logger=logger, log_interval=3, progress_bar=False
+    )
+    trainer.register_op("post_optim", trainer.engine.drain_diagnostics)  # as evaluations do meanwhile
+    trainer.train()
+    assert logger.values("td_loss") == pytest.approx(taken.mean(1).tolist())
+
+
 def test_a_diverged_seed_does_not_hide_the_others_losses(make_engine) -> None:
     engine, logger = make_engine(), ListLogger()
     engine.state.parameters["critics"]["0.weight"][0] = torch.nan
