@@ -20,7 +20,7 @@ from cqlbench.errors import ConfigError
 from cqlbench.progress import Progress
 from cqlbench.training.arguments import (
     batch_size,
-    check_arguments,
+    checked_arguments,
     make_stepper,
     own_generator,
     pass_action_spec,
@@ -91,7 +91,7 @@ class CQLTrainer(ResumableTrainer):
         engine: the fused step itself, in place of `loss_module`, `replay_buffer` and `seed`.
 
     Raises:
-        ConfigError: arguments that contradict each other, or a count that makes no sense.
+        ConfigError: arguments that contradict each other, a wrong type, or a count that makes no sense.
     """
 
     def __init__(
@@ -127,7 +127,8 @@ class CQLTrainer(ResumableTrainer):
         engine: Engine | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        check_arguments(given)
+        given = checked_arguments(given)
+        seed = given["seed"]
         if collector is not None and seed is not None:
             seed = given["seed"] = collector.set_seed(seed, static_seed=False)  # torchrl's next seed
             collector.reset()  # it has begun an episode with whatever seed it had before
@@ -139,7 +140,7 @@ class CQLTrainer(ResumableTrainer):
             seed = self._engine.seeds[0]
         self._stream = GlobalStream(seed)  # type: ignore[arg-type]  # a sequence makes an engine
         self._reset_counters()
-        self.offline_steps = offline_steps
+        self.offline_steps = given["offline_steps"]
         self._shown = progress_bar
         columns = {"rewards": log_rewards, "actions": log_actions, "observations": log_observations}
         self._reporter = Reporter(self, columns if enable_logging else None, with_times=log_timings)
