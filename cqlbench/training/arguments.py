@@ -4,6 +4,7 @@ import itertools
 import operator
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from cqlbench.algorithms.loss_module import CQLLoss
 from cqlbench.errors import ConfigError
 from cqlbench.training.engine import Engine
 from cqlbench.training.resumable import refuse_prefetch
+from cqlbench.training.state_files import check_writable
 from cqlbench.training.steppers import (
     FusedStepper,
     LossStepper,
@@ -40,7 +42,7 @@ def checked_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The constructor's arguments, by name, with counts and seeds as plain ints.
 
     Raises:
-        ConfigError: the first thing that makes no sense.
+        ConfigError: the first thing that makes no sense, or `save_trainer_file` cannot be written.
     """
     given = dict(arguments) | {name: _plain(arguments[name]) for name in (*_COUNTS, "seed")}
     if isinstance(given["seed"], Sequence) and not isinstance(given["seed"], str):
@@ -53,6 +55,8 @@ def checked_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     for wrong, sentence in itertools.chain.from_iterable(check(given) for check in checks):
         if wrong:
             raise ConfigError(sentence)
+    if given["save_trainer_file"] is not None:
+        check_writable(Path(given["save_trainer_file"]), folder=given["checkpoint"] is not None)
     return given
 
 

@@ -88,6 +88,11 @@ def test_an_engine_has_its_own(make_engine, name) -> None:
         CQLTrainer(engine=make_engine(), offline_steps=1, **{name: 1})
 
 
+def test_a_file_that_cannot_be_written_is_found_at_construction(make_engine, tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be saved at .* that is a folder"):
+        CQLTrainer(engine=make_engine(), offline_steps=1, save_trainer_file=tmp_path)
+
+
 def test_a_rotation_and_a_file_exclude_each_other(make_engine, tmp_path) -> None:
     rotation = CheckpointRotation(tmp_path, keep_last=1)
     arguments = {"checkpoint": Checkpoint(), "checkpoint_rotation": rotation, "save_trainer_file": "t.pt"}
