@@ -305,6 +305,12 @@ class CQLTrainer(ResumableTrainer):
             The last batch trained on, where there is one to show.
         """
         self._since = time.perf_counter()
+        try:
+            return self._iterate(batch)
+        finally:
+            self._stop_clock()
+
+    def _iterate(self, batch: TensorDictBase | None) -> TensorDictBase | None:
         offline, per_batch = self._optim_count < self.offline_steps, self.optim_steps_per_batch
         begun = self._optim_count % per_batch if offline else 0  # in a trainer that was stopped within it
         end = self._optim_count - begun + per_batch
@@ -330,8 +336,10 @@ class CQLTrainer(ResumableTrainer):
             self._reporter.report(sub_batch)
         if self._engine is not None:
             self._engine.synchronize()
-        self.train_seconds, self._since = self._seconds(), None
         return sub_batch
+
+    def _stop_clock(self) -> None:
+        self.train_seconds, self._since = self._seconds(), None
 
     def _seconds(self) -> float:
         running = 0.0 if self._since is None else time.perf_counter() - self._since
@@ -349,7 +357,9 @@ class CQLTrainer(ResumableTrainer):
         if self._optim_count <= self.offline_steps:
             self._reporter.report(sub_batch)
             self._reporter.progress.update(self._optim_count)
+        self._stop_clock()  # what hooks do, for instance save, is no training
         self._post_optim_hook()  # after the report, so that a state saved in a hook goes on after it
+        self._since = time.perf_counter()
         if sub_batch is not None:
             self._post_optim_log(sub_batch)
         return sub_batch

@@ -474,13 +474,38 @@ def test_a_trainer_goes_on_from_the_middle_of_an_iteration(make_engine) -> None:
     with pytest.raises(KeyboardInterrupt):
         first.train()
     state = first.state_dict()
-    assert state["state"]["train_seconds"] > first.train_seconds
+    assert state["state"]["train_seconds"] == first.train_seconds > 0
     second.load_state_dict(state)
     second.train()
     assert boundaries == [10, 20, 25]
     assert second.gradient_steps == 25
     assert second.train_seconds > state["state"]["train_seconds"]
     assert all(map(torch.equal, whole.engine.state.tensors(), second.engine.state.tensors()))
+
+
+def test_hooks_between_steps_are_not_in_train_seconds(make_engine) -> None:
+    trainer = CQLTrainer(engine=make_engine(), offline_steps=4, optim_steps_per_batch=2, progress_bar=False)
+    seen: list[float] = []
+
+    def slow() -> None:
+        time.sleep(0.5)
+        seen.append(trainer.state_dict()["state"]["train_seconds"])
+
+    trainer.register_op("post_optim", slow)
+    began = time.perf_counter()
+    trainer.train()
+    assert 0 < seen[0] < seen[-1] <= trainer.train_seconds <= time.perf_counter() - began - 4 * 0.5
+
+
+@pytest.mark.parametrize("place", ["pre_optim_steps", "post_optim", "post_epoch"])
+def test_the_clock_stops_at_an_error(make_engine, place) -> None:
+    trainer = CQLTrainer(engine=make_engine(), offline_steps=4, progress_bar=False)
+    trainer.register_op(place, lambda *batch: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trainer.train()
+    seconds = trainer.state_dict()["state"]["train_seconds"]
+    time.sleep(0.01)
+    assert trainer.state_dict()["state"]["train_seconds"] == trainer.train_seconds == seconds
 
 
 def test_request_stop_saves_and_the_reason_is_in_the_file(make_loss, make_buffer, tmp_path) -> None:
