@@ -69,19 +69,14 @@ def _plain(value: Any) -> Any:
 
 
 def _wrong_kind(given: Mapping[str, Any]) -> list[tuple[bool, str]]:
-    logger = given["logger"]
-    return [
-        (
-            given[name] is not None and not isinstance(given[name], kinds),
-            f"'{name}' is {given[name]!r}, but must be {what}.",
-        )
+    wrong = [
+        (name, what)
         for name, (kinds, what) in _KINDS.items()
-    ] + [
-        (
-            logger is not None and not callable(getattr(logger, "log_scalar", None)),
-            f"'logger' is {logger!r}, but must be a torchrl logger, with 'log_scalar'.",
-        )
+        if given[name] is not None and not isinstance(given[name], kinds)
     ]
+    if given["logger"] is not None and not callable(getattr(given["logger"], "log_scalar", None)):
+        wrong.append(("logger", "a torchrl logger, with 'log_scalar'"))
+    return [(True, f"'{name}' is {given[name]!r}, but must be {what}.") for name, what in wrong]
 
 
 def _wrong_work(given: Mapping[str, Any]) -> list[tuple[bool, str]]:
