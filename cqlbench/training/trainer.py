@@ -21,6 +21,7 @@ from cqlbench.progress import Progress
 from cqlbench.training.arguments import (
     batch_size,
     checked_arguments,
+    is_collecting,
     make_stepper,
     own_generator,
     pass_action_spec,
@@ -282,18 +283,35 @@ class CQLTrainer(ResumableTrainer):
         written = self._replay_write_count() if self.replay_buffer is not None else 0
         if self.async_collection:
             self.collector.start()
-            while not self._replay_write_count():
-                time.sleep(0.01)
         for batch in itertools.repeat(None) if self.async_collection else self.collector:
             if batch is None:
-                before, written = written, self._replay_write_count()
-                frames = written - before
+                frames = self._new_rows(written)
+                written += frames
             else:
                 batch = self._process_batch_hook(batch)
                 mask = batch.get(("collector", "mask"), None)
                 frames = batch.numel() if mask is None else int(mask.sum())
             self.collected_frames += frames * self.frame_skip
             yield batch
+
+    def _new_rows(self, written: int) -> int:
+        """How many rows the collector has added to `written`; waits for some where there is nothing to do.
+
+        Raises:
+            ConfigError: there are none, and none will come.
+        """
+        enough = self.collected_frames >= (getattr(self.collector, "init_random_frames", 0) or 0)
+        while True:
+            collecting = is_collecting(self.collector)  # asked first: it may end just after its last row
+            rows = self._replay_write_count() - written
+            if rows or (collecting and written and enough):
+                return rows
+            if not collecting:
+                raise ConfigError(
+                    f"The collector has stopped after {self.collected_frames} of {self.total_frames} frames:"
+                    " see its own error, if there is one, or give it more 'total_frames'."
+                )
+            time.sleep(0.01)
 
     def optim_steps(self, batch: TensorDictBase | None) -> TensorDictBase | None:
         """One outer iteration: `optim_steps_per_batch` gradient steps.

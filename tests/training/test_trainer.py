@@ -344,6 +344,32 @@ def test_async_collection_fills_the_buffer_meanwhile(make_loss) -> None:
         assert ratio == 8 * steps / frames
 
 
+class Breaks(nn.Module):
+    """A policy that fails at its `limit`-th call."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.left = limit
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("a broken policy")
+        return observation[..., :1]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(("limit", "frames", "random"), [(5, -1, 0), (25, -1, 0), (99, 40, 0), (99, 20, 40)])
+def test_an_asynchronous_collector_that_stops_is_one_sentence(make_loss, limit, frames, random) -> None:
+    buffer = ReplayBuffer(storage=LazyTensorStorage(1000), batch_size=8, shared=True)
+    policy = TensorDictModule(Breaks(limit), in_keys=["observation"], out_keys=["action"])
+    collector = pendulum(policy, frames=frames, replay_buffer=buffer, init_random_frames=random)
+    trainer = online(make_loss, collector=collector, replay_buffer=buffer, async_collection=True)
+    collector.update_policy_weights_ = lambda *weights, **named: None  # the policy is not the loss's
+    with pytest.raises(ConfigError, match=r"The collector has stopped after \d+ of 60 frames"):
+        trainer.train()
+
+
 # loss_module, optimizer, clip_grad_norm, clip_norm, target_net_updater: also in test_steppers.py
 
 
