@@ -236,10 +236,3 @@ def pass_action_spec(collector: Any, loss: Any) -> None:
             spec = spec.get(loss.tensor_keys.action)
         if spec is None:
             loss._action_spec = collector.getattr_env("full_action_spec_unbatched").cpu()
-
-
-def is_collecting(collector: Any) -> bool:
-    """Whether a started asynchronous collector's thread, or every one of its processes, is alive."""
-    if callable(running := getattr(collector, "is_running", None)):
-        return bool(running())
-    return all(process.is_alive() for process in getattr(collector, "procs", ()))

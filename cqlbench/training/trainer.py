@@ -21,11 +21,11 @@ from cqlbench.progress import Progress
 from cqlbench.training.arguments import (
     batch_size,
     checked_arguments,
-    is_collecting,
     make_stepper,
     own_generator,
     pass_action_spec,
 )
+from cqlbench.training.collection import new_rows
 from cqlbench.training.engine import Engine
 from cqlbench.training.global_stream import GlobalStream
 from cqlbench.training.logs import Means, Reporter
@@ -141,7 +141,7 @@ class CQLTrainer(ResumableTrainer):
             seed = self._engine.seeds[0]
         self._stream = GlobalStream(seed)  # type: ignore[arg-type]  # a sequence makes an engine
         self._reset_counters()
-        self.offline_steps = given["offline_steps"]
+        self.offline_steps: int = given["offline_steps"]
         self._shown = progress_bar
         columns = {"rewards": log_rewards, "actions": log_actions, "observations": log_observations}
         self._reporter = Reporter(self, columns if enable_logging else None, with_times=log_timings)
@@ -285,7 +285,7 @@ class CQLTrainer(ResumableTrainer):
             self.collector.start()
         for batch in itertools.repeat(None) if self.async_collection else self.collector:
             if batch is None:
-                frames = self._new_rows(written)
+                frames = new_rows(self, written)
                 written += frames
             else:
                 batch = self._process_batch_hook(batch)
@@ -293,25 +293,6 @@ class CQLTrainer(ResumableTrainer):
                 frames = batch.numel() if mask is None else int(mask.sum())
             self.collected_frames += frames * self.frame_skip
             yield batch
-
-    def _new_rows(self, written: int) -> int:
-        """How many rows the collector has added to `written`; waits for some where there is nothing to do.
-
-        Raises:
-            ConfigError: there are none, and none will come.
-        """
-        enough = self.collected_frames >= (getattr(self.collector, "init_random_frames", 0) or 0)
-        while True:
-            collecting = is_collecting(self.collector)  # asked first: it may end just after its last row
-            rows = self._replay_write_count() - written
-            if rows or (collecting and written and enough):
-                return rows
-            if not collecting:
-                raise ConfigError(
-                    f"The collector has stopped after {self.collected_frames} of {self.total_frames} frames:"
-                    " see its own error, if there is one, or give it more 'total_frames'."
-                )
-            time.sleep(0.01)
 
     def optim_steps(self, batch: TensorDictBase | None) -> TensorDictBase | None:
         """One outer iteration: `optim_steps_per_batch` gradient steps.
