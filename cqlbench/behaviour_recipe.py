@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cqlbench.data.behaviour import BehaviourPolicy
 from cqlbench.errors import ConfigError
-from cqlbench.paths import policies_dir
+from cqlbench.paths import cache_dir, policies_dir
 from cqlbench.policy_evaluation import CHOICE, FINAL_EPISODES, GLANCE, evaluate, policy_of, reported
 from cqlbench.policy_family import Scored, choose
 from cqlbench.training.soft_actor_critic import Recipe, Snapshot, train, train_until
@@ -15,6 +15,8 @@ _GLANCE_EPISODES = 40
 
 def train_policies(recipe_name: str, output: Path | None = None) -> dict[str, BehaviourPolicy]:
     """Train and save the policy, or the family of policies, that a recipe asks for.
+
+    The state of training is kept in the cache folder meanwhile, and a run that was killed goes on from there.
 
     A recipe with `score_low` and `score_high` gives one policy, `<name>`: the first whose stochastic score is
     in between. One without them is trained to its end and gives a family (`cqlbench.policy_family`).
@@ -41,19 +43,23 @@ def train_policies(recipe_name: str, output: Path | None = None) -> dict[str, Be
     _check_writable(folder)
     # The order of a sum depends on the number of threads; at these sizes one is the fastest, too.
     torch.set_num_threads(1)
+    saved = cache_dir() / "policies-in-training" / f"{path.stem}.checkpoint"
+    if saved.exists():
+        print_line(f"Going on from {saved}; remove it to begin anew.")
     if recipe.score_range is None:
-        chosen = _family(recipe, path.stem)
+        chosen = _family(recipe, path.stem, saved)
     else:
-        chosen = {path.stem: _first_in_range(recipe, recipe.score_range)}
+        chosen = {path.stem: _first_in_range(recipe, recipe.score_range, saved)}
     policies = {name: reported(snapshot, recipe) for name, snapshot in chosen.items()}
     for name, policy in policies.items():
         policy.save(folder / f"{name}.npz")
         scored = policy.evaluation["stochastic"]
         print_line(f"Saved {folder / name}.npz, score {scored['score_mean']:.1f}")
+    saved.unlink(missing_ok=True)
     return policies
 
 
-def _first_in_range(recipe: Recipe, wanted: tuple[float, float]) -> Snapshot:
+def _first_in_range(recipe: Recipe, wanted: tuple[float, float], saved: Path) -> Snapshot:
     def accept(snapshot: Snapshot) -> bool:
         low, high = wanted
         if not low <= _glance(snapshot, recipe) <= high:
@@ -62,11 +68,11 @@ def _first_in_range(recipe: Recipe, wanted: tuple[float, float]) -> Snapshot:
         sure = evaluate(policy, recipe, FINAL_EPISODES, CHOICE, stochastic=True)
         return bool(low <= sure["score_mean"] <= high)
 
-    return train_until(recipe, accept)
+    return train_until(recipe, accept, saved)
 
 
-def _family(recipe: Recipe, name: str) -> dict[str, Snapshot]:
-    return choose([Scored(each, _glance(each, recipe)) for each in train(recipe)], name)
+def _family(recipe: Recipe, name: str, saved: Path) -> dict[str, Snapshot]:
+    return choose([Scored(each, _glance(each, recipe)) for each in train(recipe, saved)], name)
 
 
 def _glance(snapshot: Snapshot, recipe: Recipe) -> float:

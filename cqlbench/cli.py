@@ -25,7 +25,7 @@ usage: cqlbench VERB [key=value ...]
 verbs:
   bench          train CQL on a dataset, evaluate, record and report it
   train          the same, and log it; 'cqlbench train --help' explains every setting
-  report         tables of recorded runs, beside published scores where they may stand there
+  report         tables, plots and a page of recorded runs, beside published scores where they may stand
   paper          run or resume a whole suite of datasets, and report it
   gate           run a suite and compare it with its accepted baseline
   results        list, show RUN, diff RUN1 RUN2 or export recorded runs
@@ -58,7 +58,8 @@ train keys: those of bench, and
 
 report keys:
   select=        which evaluations are scored: last, best (oracle) or mean10 [last]
-  output=        folder for the tables [the results folder's report]
+  output=        folder for the report [the results folder's report]
+  plots=         false: tables only [true]
   results=       where the records are [results]
   dataset=       ids, short names or patterns ('embedded/*'), with commas
   algorithm=, budget=, config=   names, with commas; of a config hash the beginning will do
@@ -66,7 +67,7 @@ report keys:
 
 paper keys: those of bench but dataset= and source=, and
   suite=         a file of benchmarks/suite, which has its budget too
-  select=        as of report; the report goes to the results folder's report/<suite>
+  select=, plots=   as of report, which goes to the results folder's report/<suite>
 
 gate keys: those of paper (select= [mean10]), and
   baseline=      the accepted baseline [the results folder's baselines/<suite>.json]

@@ -92,6 +92,8 @@ def check(config: BenchConfig) -> None:
     for seed in config.seeds:
         if not 0 <= seed <= _HIGHEST_SEED:
             raise ConfigError(f"Seed {seed} is not between 0 and {_HIGHEST_SEED}.")
+    if not config.resume.strip():
+        raise ConfigError("resume is empty; say auto, never, or where a checkpoint lies.")
     _at_least("checkpoint_interval", config.checkpoint_interval, 0)
     budget, algorithm = config.budget, config.algorithm
     if not algorithm.name.strip():

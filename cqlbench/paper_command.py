@@ -8,7 +8,7 @@ from rich.console import Console
 from cqlbench.compose import word
 from cqlbench.errors import ConfigError, UserError
 from cqlbench.records.store import safe_name
-from cqlbench.report_command import publish, selection
+from cqlbench.report_command import publish, selection, with_plots
 from cqlbench.suite import Suite, make_runs, read_suite, suite_names
 
 
@@ -20,20 +20,20 @@ def paper(words: Sequence[str], console: Console) -> None:
     """Run a suite and report it into the results folder's `report/<suite>`.
 
     Args:
-        words: `suite=`, `select=`, and any of `bench` but `dataset=` and `source=`.
+        words: `suite=`, `select=`, `plots=`, and any of `bench` but `dataset=` and `source=`.
         console: where everything is printed.
 
     Raises:
         UserError: a mistake in the words, a suite of which a dataset failed (the others are reported then),
             or runs that must not meet in one table.
     """
-    suite, rest = suite_of(words, ("select",))
-    chosen = selection(word(words, "select", "last"))
+    suite, rest = suite_of(words, ("select", "plots"))
+    chosen, plots = selection(word(words, "select", "last")), with_plots(word(words, "plots", "true"))
     runs = make_runs(suite, rest, console)
     records = [record for run in runs for record in run.records]
     if records:
         output = Path(word(words, "results", "results")) / "report" / safe_name(suite.name)
-        publish(records, chosen, output, console)
+        publish(records, chosen, plots, output, console)
     failed = [run for run in runs if run.problem]
     if failed:
         said = " ".join(f"{run.dataset}: {run.problem}" for run in failed)

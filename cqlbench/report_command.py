@@ -1,4 +1,4 @@
-"""`cqlbench report`: recorded runs as tables, in files and on the terminal."""
+"""`cqlbench report`: recorded runs as tables, plots and a page, in files and on the terminal."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,30 +11,34 @@ from cqlbench.errors import ConfigError
 from cqlbench.records.schema import Record, RecordError
 from cqlbench.records.store import safe_name
 from cqlbench.reporting import render
+from cqlbench.reporting.html import page
 from cqlbench.reporting.published import published_path, read_published
 from cqlbench.reporting.report import SELECTIONS, Report, Selection, build_report
+from cqlbench.reporting.report_plots import plot_files
 from cqlbench.reporting.report_tables import csv_files, document, grids
 from cqlbench.run_filters import FILTERS, counting_lines, read, values_of
 
-_TABLES = "tables"
+_TABLES, _PLOTS, _PAGE = "tables", "plots", "report.html"
+_OURS = (".csv", ".tex", ".pdf", ".png", ".html")
 
 
 def report(words: Sequence[str], console: Console) -> Report:
-    """Print the tables of the chosen runs and write them to the output folder.
+    """Print the tables of the chosen runs; write tables, plots and an HTML page to the output folder.
 
     Args:
-        words: `results=`, `select=`, `output=`, and the filters of `cqlbench.run_filters`.
+        words: `results=`, `select=`, `output=`, `plots=false` (tables only), and the filters of
+            `cqlbench.run_filters`.
         console: where the tables go, and then the files' places.
 
     Raises:
         UserError: a mistake in the words, no record, records that must not meet in one table, or a folder
             that cannot be written.
     """
-    values = values_of(words, "report", ("results", "select", "output", *FILTERS))
-    chosen = selection(values.get("select", "last"))
+    values = values_of(words, "report", ("results", "select", "output", "plots", *FILTERS))
+    chosen, plots = selection(values.get("select", "last")), with_plots(values.get("plots", "true"))
     results = Path(values.get("results", "results"))
     records = read(results, counting_lines(results, values))
-    return publish(records, chosen, Path(values.get("output", results / "report")), console)
+    return publish(records, chosen, plots, Path(values.get("output", results / "report")), console)
 
 
 def selection(select: str) -> Selection:
@@ -49,8 +53,21 @@ def selection(select: str) -> Selection:
     return chosen
 
 
-def publish(records: Sequence[Record], select: Selection, output: Path, console: Console) -> Report:
-    """Print the report of these very records and write it.
+def with_plots(plots: str) -> bool:
+    """What `plots=` says.
+
+    Raises:
+        ConfigError: neither yes nor no.
+    """
+    if plots not in ("true", "false"):
+        raise ConfigError(f"plots={plots} must be true or false.")
+    return plots == "true"
+
+
+def publish(
+    records: Sequence[Record], select: Selection, plots: bool, output: Path, console: Console
+) -> Report:
+    """Print the report of these very records and write it, with plots and page or without.
 
     Raises:
         UserError: records that must not meet in one table, or a folder that cannot be written.
@@ -58,13 +75,18 @@ def publish(records: Sequence[Record], select: Selection, output: Path, console:
     made = build_report(records, select, read_published(published_path()))
     render.show(document(made), console, widest=160)
     console.print()
-    # Whatever a report consists of is a file of this dictionary: plots and pages join it here.
     files = table_files(made)
+    if plots:
+        files |= {f"{_PLOTS}/{name}": content for name, content in plot_files(made)}
+        files[_PAGE] = page(made).encode()
     _write(output, files)
-    for name in files:
-        if not name.startswith(f"{_TABLES}/"):
+    for name in sorted(files):
+        if "/" not in name:
             console.print(Text(f"Report   {output / name}"), soft_wrap=True)
-    console.print(Text(f"Tables   {output / _TABLES}, {len(files) - 2} files"), soft_wrap=True)
+    for folder in (_TABLES, _PLOTS):
+        count = sum(name.startswith(f"{folder}/") for name in files)
+        if count:
+            console.print(Text(f"{folder.capitalize():<9}{output / folder}, {count} files"), soft_wrap=True)
     return made
 
 
@@ -86,9 +108,9 @@ def _write(output: Path, files: dict[str, bytes]) -> None:
     try:
         for name, content in files.items():
             atomic.replace(output / name, content)
-        for stale in (output / _TABLES).glob("*.[ct][se][vx]"):
-            if f"{_TABLES}/{stale.name}" not in files:
-                stale.unlink()
+        for earlier in (output / _PAGE, *(output / _TABLES).glob("*.*"), *(output / _PLOTS).glob("*.*")):
+            if earlier.suffix in _OURS and earlier.relative_to(output).as_posix() not in files:
+                earlier.unlink(missing_ok=True)
     except OSError as error:
         raise RecordError(
             f"The report cannot be written to '{output}' ({error.strerror or error}); "

@@ -136,9 +136,10 @@ class ResumableRun:
             try:
                 self._evaluator()  # the one that a kill came before
                 self._trainer.train()
+                self._save()
+                self._check()  # a signal during that save
             except stopping.Paused as paused:
                 raise stopping.Paused(paused.number, self._last_words()) from None
-            self._save()
 
     def finish(self) -> None:
         """Remove the checkpoints: everything is recorded."""

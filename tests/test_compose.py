@@ -80,6 +80,7 @@ def test_paths_may_hold_anything() -> None:
     [
         ("seeds=[]", "seed list is empty"),
         ("seeds=", "seed list is empty"),
+        ("resume=", "resume is empty"),
         ("seeds=0", "seed list is empty"),
         ("seeds=1,2,1", "Seed 1 stands more than once"),
         ("seeds=-1", "Seed -1 is not between"),

@@ -33,7 +33,7 @@ def made(dataset: str, algorithm: str = "cql", seed: int = 0, **changes: object)
 
 
 def report(results: Path, *words: str) -> int:
-    return main(["report", f"results={results}", *words])
+    return main(["report", f"results={results}", "plots=false", *words])
 
 
 def test_everything_is_written_and_printed(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,6 +58,19 @@ def test_the_same_records_give_the_same_bytes(results: Path, tmp_path: Path) -> 
     assert report(results) == report(other, f"output={tmp_path / 'out'}") == 0
     first = {path.name: path.read_bytes() for path in (results / "report").rglob("*.*")}
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")} == first
+
+
+def test_plots_and_the_page_are_written_too(results: Path, tmp_path: Path, capsys) -> None:
+    for name in ("a", "b"):
+        assert main(["report", f"results={results}", f"output={tmp_path / name}"]) == 0
+    names = [path.relative_to(tmp_path / "a").as_posix() for path in (tmp_path / "a").rglob("*.*")]
+    assert {"report.html", "plots/scores.png", "plots/scores.pdf"} <= set(names), names
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert f"Plots    {tmp_path / 'b' / 'plots'}, " in capsys.readouterr().out
+    assert report(results, f"output={tmp_path / 'a'}") == 0
+    assert not list((tmp_path / "a").rglob("*.png"))
+    assert not (tmp_path / "a" / "report.html").exists()
 
 
 def test_tables_of_an_earlier_report_go(results: Path) -> None:

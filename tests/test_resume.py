@@ -170,6 +170,22 @@ def test_a_signal_in_an_evaluation_does_not_wait_for_its_end(world, bench, whole
     assert outcome(world / "results") == whole
 
 
+def test_a_signal_in_the_last_save_says_that_it_was_saved(world, bench, whole, monkeypatch) -> None:
+    save = CheckpointFolder.save
+
+    def slow_save(self: CheckpointFolder, step: int, *rest: object) -> Path:
+        monkeypatch.setattr(CheckpointFolder, "save", save)
+        terminate()
+        return save(self, step, *rest)
+
+    monkeypatch.setattr(CheckpointFolder, "save", slow_save)
+    status, _, err = bench(*RUN)
+    assert status == 143
+    assert "interrupted (SIGTERM); saved after 9 of 9 gradient steps, and the same command goes on" in err
+    assert bench(*RUN)[0] == 0
+    assert outcome(world / "results") == whole
+
+
 def test_a_run_stopped_between_its_records_writes_each_once(world, bench, whole, monkeypatch) -> None:
     write, written = RecordStore.write, []
 

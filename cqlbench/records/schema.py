@@ -134,7 +134,7 @@ class Throughput:
     """Speed of the whole seed batch.
 
     Attributes:
-        train_seconds: seconds in gradient steps.
+        train_seconds: seconds in gradient steps, without the hooks between them (checkpoints).
         steps_per_second: gradient steps of the batch per second of training; one step trains every seed.
         seed_steps_per_second: the same, times the number of seeds.
         evaluation_seconds: seconds in evaluation.

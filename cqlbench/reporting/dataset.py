@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.cards import Card
 from cqlbench.evaluation.scores import normalized_score
-from cqlbench.reporting.plots import STYLE
+from cqlbench.reporting.figures import STYLE
 
 _SHOWN = 50_000
 """Rows, evenly spread, that the coverage plot is made of."""

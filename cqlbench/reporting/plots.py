@@ -1,25 +1,19 @@
 """Learning curves fit for a paper: no global state is left changed, and equal runs give equal bytes."""
 
-import io
-from pathlib import Path
-
 import matplotlib as mpl
 import numpy as np
-from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cqlbench.reporting.aggregate import CONFIDENCE, Curve, Floats, Summary
+from cqlbench.reporting.figures import render, shortened, styled
 
-STYLE = Path(__file__).with_name("paper.mplstyle")
 _GREY = "#444444"
 _MARKED = 12
 """Curves with no more evaluations than this show each as a dot."""
 _THOUSANDS_FROM = 2000
 _APART = 0.2
 """Least distance between the two labels, in heights of the frame."""
-_LONGEST_NAME = 56
 
 
 def learning_curve(summary: Summary, kind: str) -> bytes:
@@ -34,14 +28,14 @@ def learning_curve(summary: Summary, kind: str) -> bytes:
     """
     if summary.curve is None:
         raise ValueError("No seed was evaluated to its end, so there is no curve.")
-    with style.context(STYLE, after_reset=True):
-        figure = Figure()
-        FigureCanvasAgg(figure)
-        _draw(figure.add_subplot(), summary, summary.curve)
-        file = io.BytesIO()
-        dates: dict[str, dict[str, str | None]] = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
-        figure.savefig(file, format=kind, metadata=dates[kind])
-    return file.getvalue()
+    return render(_figure(summary, summary.curve), kind)
+
+
+@styled
+def _figure(summary: Summary, curve: Curve) -> Figure:
+    figure = Figure()
+    _draw(figure.add_subplot(), summary, curve)
+    return figure
 
 
 def _draw(axes: Axes, summary: Summary, curve: Curve) -> None:
@@ -57,8 +51,8 @@ def _draw(axes: Axes, summary: Summary, curve: Curve) -> None:
         axes.axhline(behaviour, color=_GREY, linestyle=(0, (4, 3)), linewidth=1.0)
     _set_heights(axes, curve, behaviour)
     warning = " (not comparable with published scores)" if summary.incomparable_because else ""
-    run = f"{_shortened(summary.lead.algorithm)}, budget {summary.lead.budget.name}{warning}"
-    axes.set_title(f"{_shortened(data.id)}\n{run}", parse_math=False)
+    run = f"{shortened(summary.lead.algorithm)}, budget {summary.lead.budget.name}{warning}"
+    axes.set_title(f"{shortened(data.id)}\n{run}", parse_math=False)
     _label(axes, summary, curve, behaviour, colour)
 
 
@@ -125,8 +119,3 @@ def _label(axes: Axes, summary: Summary, curve: Curve, behaviour: float | None, 
             linespacing=1.15,
             parse_math=False,
         )
-
-
-def _shortened(name: str) -> str:
-    """A name that leaves room for the axes: of a long one, its end."""
-    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"

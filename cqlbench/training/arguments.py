@@ -1,14 +1,22 @@
 """Whether the arguments of a `CQLTrainer` make sense together, and the step that they ask for."""
 
+import itertools
+import operator
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from torchrl.data import ImmutableDatasetWriter, PrioritizedSampler
+from torchrl.checkpoint import Checkpoint, CheckpointRotation
+from torchrl.data import ImmutableDatasetWriter, PrioritizedSampler, ReplayBuffer
+from torchrl.objectives.utils import TargetNetUpdater
 
 from cqlbench.algorithms.loss_module import CQLLoss
 from cqlbench.errors import ConfigError
+from cqlbench.training.engine import Engine
 from cqlbench.training.resumable import refuse_prefetch
+from cqlbench.training.state_files import check_writable
 from cqlbench.training.steppers import (
     FusedStepper,
     LossStepper,
@@ -18,21 +26,57 @@ from cqlbench.training.steppers import (
 )
 
 _POSITIVE = ("frame_skip", "optim_steps_per_batch", "log_interval", "save_trainer_interval")
+_COUNTS = (*_POSITIVE, "offline_steps", "total_frames")
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "engine": ((Engine,), "an 'Engine'"),
+    "replay_buffer": ((ReplayBuffer,), "a torchrl 'ReplayBuffer'"),
+    "optimizer": ((torch.optim.Optimizer,), "a 'torch.optim.Optimizer'"),
+    "target_net_updater": ((TargetNetUpdater,), "a torchrl 'SoftUpdate' or 'HardUpdate'"),
+    "checkpoint": ((Checkpoint,), "a torchrl 'Checkpoint'"),
+    "checkpoint_rotation": ((CheckpointRotation,), "a torchrl 'CheckpointRotation'"),
+    "save_trainer_file": ((str, os.PathLike), "a path"),
+}
 
 
-def check_arguments(given: Mapping[str, Any]) -> None:
-    """Check the constructor's arguments, by name.
+def checked_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The constructor's arguments, by name, with counts and seeds as plain ints.
 
     Raises:
-        ConfigError: the first thing that makes no sense.
+        ConfigError: the first thing that makes no sense, or `save_trainer_file` cannot be written.
     """
-    for name in (*_POSITIVE, "offline_steps", "total_frames"):
+    given = dict(arguments) | {name: _plain(arguments[name]) for name in (*_COUNTS, "seed")}
+    if isinstance(given["seed"], Sequence) and not isinstance(given["seed"], str):
+        given["seed"] = [_plain(seed) for seed in given["seed"]]
+    for name in _COUNTS:
         value, least = given[name], int(name in _POSITIVE)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ConfigError(f"'{name}' is {value!r}, but must be a whole number of at least {least}.")
-    for wrong, sentence in (*_wrong_work(given), *_wrong_loss(given), *_wrong_saving(given)):
+    checks = (_wrong_work, _wrong_loss, _wrong_saving, _wrong_kind)
+    for wrong, sentence in itertools.chain.from_iterable(check(given) for check in checks):
         if wrong:
             raise ConfigError(sentence)
+    if given["save_trainer_file"] is not None:
+        check_writable(Path(given["save_trainer_file"]), folder=given["checkpoint"] is not None)
+    return given
+
+
+def _plain(value: Any) -> Any:
+    """A whole number of any kind, numpy's for instance, as an int; anything else as it is."""
+    try:
+        return value if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return value
+
+
+def _wrong_kind(given: Mapping[str, Any]) -> list[tuple[bool, str]]:
+    wrong = [
+        (name, what)
+        for name, (kinds, what) in _KINDS.items()
+        if given[name] is not None and not isinstance(given[name], kinds)
+    ]
+    if given["logger"] is not None and not callable(getattr(given["logger"], "log_scalar", None)):
+        wrong.append(("logger", "a torchrl logger, with 'log_scalar'"))
+    return [(True, f"'{name}' is {given[name]!r}, but must be {what}.") for name, what in wrong]
 
 
 def _wrong_work(given: Mapping[str, Any]) -> list[tuple[bool, str]]:
@@ -94,7 +138,10 @@ def _wrong_loss(given: Mapping[str, Any]) -> list[tuple[bool, str]]:
             any(isinstance(s, int) and not 0 <= s < 2**63 for s in numbers),
             f"'seed' is {seed!r}, but seeds lie between 0 and 2**63 - 1.",
         ),
-        (several and not (seed and len(set(seed)) == len(seed)), f"'seed' is {seed}: list each seed once."),
+        (
+            several and not (seed and all(seed.count(s) == 1 for s in seed)),
+            f"'seed' is {seed}: list each seed once.",
+        ),
         (
             several and bool(only_one),
             f"A sequence of seeds trains offline in the fused step, without '{'·'.join(only_one[:1])}':"

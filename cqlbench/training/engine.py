@@ -1,5 +1,6 @@
 """The gradient steps of a seed batch on a fixed dataset: indices, gather, noise, update, diagnostics."""
 
+import enum
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,13 @@ from cqlbench.errors import ConfigError
 from cqlbench.training.graph import capture
 from cqlbench.training.prefetch import Prefetcher
 from cqlbench.training.streams import CHUNK, IndexStream, NoiseShape, NoiseStream
+
+
+class Reader(enum.IntEnum):
+    """Who drains the diagnostics: each has sums of its own, since each drains at other steps."""
+
+    EVALUATION = 0
+    LOG = 1
 
 
 @dataclass(frozen=True)
@@ -118,9 +126,9 @@ class Engine:
         self._update = make_update(config, self.actions)
         state = initial_state(config, observation_size, actions.size, seeds, discrete=self.discrete)
         self.state = state.to(device)
-        self._sums: Tensor | None = None
+        self._sums: Tensor | None = None  # [readers, diagnostics, S]
         self._names: tuple[str, ...] = ()
-        self._summed_steps = 0
+        self._summed_steps = [0] * len(Reader)
         self._latest: Tensor | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
 
@@ -156,14 +164,14 @@ class Engine:
         if self._graph is None:
             self.step(step)  # makes the sums, so that the graph finds them at their place
             assert self._sums is not None
-            summed = self._summed_steps
+            summed = list(self._summed_steps)
             self._graph = capture(lambda: self._chunk(step), [*self.state.tensors(), self._sums])
             self._summed_steps = summed
             for offset in range(1, CHUNK):
                 self.step(step + offset)
             return CHUNK
         self._graph.replay()
-        self._summed_steps += CHUNK
+        self._count(CHUNK)
         return CHUNK
 
     def _gather(self, step: int) -> list[Tensor]:
@@ -182,24 +190,28 @@ class Engine:
         self.state, diagnostics = self._update(self.state, self.batch(step), self._noise(step))
         values = torch.stack(list(diagnostics.values()))
         if self._sums is None or self._latest is None:
-            self._names, self._sums, self._latest = tuple(diagnostics), values, values.clone()
+            self._names, self._latest = tuple(diagnostics), values
+            self._sums = values.expand(len(Reader), *values.shape).clone()
         else:
             self._sums += values
             self._latest.copy_(values)
-        self._summed_steps += 1
+        self._count(1)
         return diagnostics
+
+    def _count(self, steps: int) -> None:
+        self._summed_steps = [before + steps for before in self._summed_steps]
 
     def latest_diagnostics(self) -> dict[str, Tensor]:
         """The last step's diagnostics, `[S]` each, on the device."""
         return {} if self._latest is None else dict(zip(self._names, self._latest.clone(), strict=True))
 
-    def drain_diagnostics(self) -> dict[str, list[float]]:
-        """Each diagnostic's mean over the steps since the last call, one number per seed. Synchronises."""
-        if self._sums is None or not self._summed_steps:
+    def drain_diagnostics(self, reader: Reader = Reader.EVALUATION) -> dict[str, list[float]]:
+        """Each diagnostic's mean since `reader`'s last call, one number per seed. Synchronises."""
+        if self._sums is None or not self._summed_steps[reader]:
             return {}
-        means = (self._sums / self._summed_steps).tolist()
-        self._sums.zero_()
-        self._summed_steps = 0
+        means = (self._sums[reader] / self._summed_steps[reader]).tolist()
+        self._sums[reader].zero_()
+        self._summed_steps[reader] = 0
         return dict(zip(self._names, means, strict=True))
 
     def state_dict(self) -> dict[str, Any]:
@@ -207,7 +219,7 @@ class Engine:
 
         The streams of indices and noise are functions of (seed, step) and have no state.
         """
-        summed = {"steps": self._summed_steps, "names": list(self._names)}
+        summed = {"steps": list(self._summed_steps), "names": list(self._names)}
         if self._sums is not None and self._latest is not None:
             summed |= {"sums": self._sums, "latest": self._latest}
         return {"train_state": self.state.state_dict(), "diagnostics": summed}
@@ -225,7 +237,7 @@ class Engine:
                 raise ConfigError(misfit + "its tensors have other shapes.")
             self.state.copy_(theirs)
             summed = state["diagnostics"]
-            self._names, self._summed_steps = tuple(summed["names"]), summed["steps"]
+            self._names, self._summed_steps = tuple(summed["names"]), list(summed["steps"])
             for mine in ("sums", "latest"):
                 kept = getattr(self, f"_{mine}")
                 if mine not in summed:
@@ -272,7 +284,8 @@ class Engine:
             self.step(step)
         self.synchronize()
         seconds = (time.perf_counter() - start) / steps
-        self.drain_diagnostics()
+        for reader in Reader:
+            self.drain_diagnostics(reader)
         self.state.copy_(kept)
         return seconds
 

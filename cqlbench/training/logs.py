@@ -1,7 +1,7 @@
 """What a trainer tells its logger and its user: losses, statistics of batches, times of hooks, progress."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cqlbench.algorithms.cql import Batch
 from cqlbench.progress import Progress
+from cqlbench.training.engine import Reader
 
 
 class Means:
@@ -23,7 +24,8 @@ class Means:
         """Count one more value of each name."""
         for name, value in values.items():
             value = value.detach()
-            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+            before = self._sums.get(name)  # of a loaded state, it may lie on the CPU
+            self._sums[name] = value.clone() if before is None else before.to(value.device) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def drain(self) -> dict[str, float]:
@@ -131,11 +133,11 @@ def as_number(value: Any) -> float | None:
         return None
 
 
-def means_over_seeds(diagnostics: Mapping[str, Tensor]) -> dict[str, float]:
-    """`[S]` each -> their means over the seeds that have not diverged."""
+def means_over_seeds(diagnostics: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """A number per seed each -> their means over the seeds that have not diverged."""
     if not diagnostics:
         return {}
-    means = torch.stack([values.float() for values in diagnostics.values()]).nanmean(1).tolist()
+    means = torch.tensor(list(diagnostics.values()), dtype=torch.float64).nanmean(1).tolist()
     return dict(zip(diagnostics, means, strict=True))
 
 
@@ -177,7 +179,7 @@ class Reporter:
         }
         engine = trainer._engine
         if trainer.auto_log_optim_steps:
-            fused = {} if engine is None else means_over_seeds(engine.latest_diagnostics())
+            fused = {} if engine is None else means_over_seeds(engine.drain_diagnostics(Reader.LOG))
             values |= {"optim_steps": trainer.gradient_steps} | fused | self._means.drain()
         if self._columns is not None:
             if engine is not None:

@@ -13,7 +13,7 @@ from torchrl.trainers import Trainer, UpdateWeights
 from cqlbench.errors import ConfigError
 from cqlbench.training.engine import Engine
 from cqlbench.training.global_stream import GlobalStream
-from cqlbench.training.logs import Reporter
+from cqlbench.training.logs import Means, Reporter
 from cqlbench.training.state_files import read_state, write_state
 
 _COUNTERS = (
@@ -37,6 +37,7 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
     _update_policy: UpdateWeights
     _seconds: Callable[[], float]
     _reporter: Reporter
+    _iteration_losses: Means
     _last_save: int
     _stop_training: bool
     clock: int
@@ -121,6 +122,7 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
         return {name: getattr(self, name) for name in _COUNTERS} | {
             "_last_log": dict(self._last_log),
             "_reporter": self._reporter.state_dict(),
+            "_iteration_losses": self._iteration_losses.state_dict(),
             "_stream": self._stream.state_dict(),
             "train_seconds": self._seconds(),
         }
@@ -130,6 +132,7 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
             setattr(self, name, state[name])
         self._last_log = dict(state["_last_log"])
         self._reporter.load_state_dict(state["_reporter"])
+        self._iteration_losses.load_state_dict(state["_iteration_losses"])
         self._stream.load_state_dict(state["_stream"])
 
 

@@ -4,10 +4,13 @@ It is the CQL step with `conservative_weight` 0, on data from the environment.
 """
 
 import math
+import time
 import tomllib
-from collections.abc import Callable, Iterator
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +23,11 @@ from cqlbench.config import CQLConfig
 from cqlbench.environments import EnvironmentSpec, VectorEnvironment, make_environments
 from cqlbench.errors import ConfigError
 from cqlbench.seeding import Purpose, environment_seeds, numpy_generator, torch_generator
+from cqlbench.training.checkpoint import load_fitting, save
 from cqlbench.training.memory import keep_freed_memory
 from cqlbench.training.streams import NoiseShape, NoiseStream
+
+_SAVE_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -198,60 +204,148 @@ class _Replay:
         indices = torch.randint(rows, (batch_size,), generator=generator)
         return Batch(*(column[indices].unsqueeze(0) for column in self._columns))
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"written": self._written, "columns": [column[: self._written] for column in self._columns]}
 
-def train(recipe: Recipe) -> Iterator[Snapshot]:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._written = state["written"]
+        for column, rows in zip(self._columns, state["columns"], strict=True):
+            column[: len(rows)] = rows
+
+
+def train(recipe: Recipe, saved: Path | None = None) -> Iterator[Snapshot]:
     """Train one policy; yields it untrained, then every `evaluation_interval` environment steps.
 
     The caller decides when to stop reading; at most `max_steps` environment steps are taken.
+
+    Args:
+        recipe: how.
+        saved: a file to keep the state of training in, every five minutes; where it is there already,
+            training goes on from it, exactly, after yielding what was yielded before.
+
+    Raises:
+        CheckpointError: the file cannot be written or read, or is of another recipe or version of torch.
     """
-    seeds = environment_seeds(recipe.seed, Purpose.ENVIRONMENT, recipe.environments)
-    environments = make_environments(recipe.spec(), seeds)
-    try:
-        yield from _train(recipe, environments)
-    finally:
-        environments.close()
-
-
-def _train(recipe: Recipe, environments: VectorEnvironment) -> Iterator[Snapshot]:
     keep_freed_memory()
-    config = recipe.algorithm()
-    low, high = environments.action_low, environments.action_high
-    box = ActionBox.from_bounds(torch.from_numpy(low), torch.from_numpy(high))
-    state = initial_state(config, environments.observation_size, len(low), [recipe.seed])
-    update = make_update(config, box)
-    noise = NoiseStream([recipe.seed], NoiseShape.of(config, len(low)), torch.device("cpu"))
-    replay = _Replay(recipe.max_steps, environments.observation_size, len(low))
-    batches = torch_generator(recipe.seed, Purpose.BATCHES)
-    exploration = numpy_generator(recipe.seed, Purpose.ENVIRONMENT, 1)
-    observations = environments.reset()
-    ended = np.zeros(recipe.environments, np.bool_)
-    gradient_steps = 0
-    for steps in range(0, recipe.max_steps, recipe.environments):
-        if steps % recipe.evaluation_interval < recipe.environments:
-            yield _snapshot(steps, state, low, high)
-        if steps < recipe.random_steps:
-            actions = exploration.uniform(low, high, (recipe.environments, len(low))).astype(np.float32)
-        else:
-            actions = _act(state.parameters["actor"], observations, box, exploration)
-        step = environments.step(actions)
-        # A step after an episode's end only resets: its action was ignored, so it is no transition.
-        real = ~ended
-        replay.add(
-            [
-                observations[real],
-                actions[real],
-                step.rewards[real] * recipe.reward_scale,
-                step.observations[real],
-                step.terminated[real].astype(np.float32),
-            ]
-        )
-        observations, ended = step.observations, step.terminated | step.truncated
-        if steps >= recipe.random_steps:
-            for _ in range(recipe.environments):
-                batch = replay.sample(recipe.batch_size, batches)
-                state, _ = update(state, batch, noise(gradient_steps))
-                gradient_steps += 1
-    yield _snapshot(recipe.max_steps, state, low, high)
+    learner = _Learner(recipe)
+    facts = {"recipe": asdict(recipe), "torch": str(torch.__version__)}
+    if saved is not None and saved.exists():
+        learner.load_state_dict(load_fitting(saved, facts))
+        yield from learner.snapshots[:-1]
+    next_save = time.perf_counter() + _SAVE_SECONDS
+    while True:
+        yield learner.snapshots[-1]
+        if learner.steps >= recipe.max_steps:
+            return
+        learner.segment()
+        if saved is not None and time.perf_counter() >= next_save:
+            save(saved, learner.state_dict(), facts)
+            next_save = time.perf_counter() + _SAVE_SECONDS
+
+
+class _Learner:
+    """Trains in segments of `evaluation_interval` environment steps.
+
+    Each segment has environments and random streams of its own, functions of the seed and its number, so that
+    no simulator's or generator's state needs to be saved.
+
+    Attributes:
+        steps: environment steps taken.
+        snapshots: the policy untrained, and after each segment.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        config = recipe.algorithm()
+        with closing(self._environments(0)) as environments:
+            self._low, self._high = environments.action_low, environments.action_high
+            observation_size = environments.observation_size
+        self._box = ActionBox.from_bounds(torch.from_numpy(self._low), torch.from_numpy(self._high))
+        self._state = initial_state(config, observation_size, len(self._low), [recipe.seed])
+        self._update = make_update(config, self._box)
+        shape = NoiseShape.of(config, len(self._low))
+        self._noise = NoiseStream([recipe.seed], shape, torch.device("cpu"))
+        self._replay = _Replay(recipe.max_steps, observation_size, len(self._low))
+        self._gradient_steps = self.steps = 0
+        self.snapshots = [self._snapshot()]
+
+    def segment(self) -> None:
+        """Take the next segment's environment steps, and as many gradient steps."""
+        recipe, number = self._recipe, len(self.snapshots)
+        batches = torch_generator(recipe.seed, Purpose.BATCHES, number)
+        exploration = numpy_generator(recipe.seed, Purpose.ENVIRONMENT, 1, number)
+        count = recipe.environments
+        with closing(self._environments(number)) as environments:
+            observations, ended = environments.reset(), np.zeros(count, np.bool_)
+            end = min(self.steps + recipe.evaluation_interval, recipe.max_steps)
+            while self.steps < end:
+                if self.steps < recipe.random_steps:
+                    uniform = exploration.uniform(self._low, self._high, (count, len(self._low)))
+                    actions = uniform.astype(np.float32)
+                else:
+                    actor = self._state.parameters["actor"]
+                    actions = _act(actor, observations, self._box, exploration)
+                step = environments.step(actions)
+                # A step after an episode's end only resets: its action was ignored, so it is no transition.
+                real = ~ended
+                self._replay.add(
+                    [
+                        observations[real],
+                        actions[real],
+                        step.rewards[real] * recipe.reward_scale,
+                        step.observations[real],
+                        step.terminated[real].astype(np.float32),
+                    ]
+                )
+                observations, ended = step.observations, step.terminated | step.truncated
+                if self.steps >= recipe.random_steps:
+                    self._gradient_step(batches, count)
+                self.steps += count
+        self.snapshots.append(self._snapshot())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the segments to come, and the snapshots so far, depend on."""
+        return {
+            "train_state": self._state.state_dict(),
+            "replay": self._replay.state_dict(),
+            "steps": self.steps,
+            "gradient_steps": self._gradient_steps,
+            "snapshots": [
+                (each.steps, {name: torch.from_numpy(array) for name, array in each.actor.items()})
+                for each in self.snapshots
+            ],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self._state.copy_(TrainState(**state["train_state"]))
+        self._replay.load_state_dict(state["replay"])
+        self.steps, self._gradient_steps = state["steps"], state["gradient_steps"]
+        self.snapshots = [
+            Snapshot(steps, {name: tensor.numpy() for name, tensor in actor.items()}, self._low, self._high)
+            for steps, actor in state["snapshots"]
+        ]
+
+    def _environments(self, segment: int) -> VectorEnvironment:
+        recipe = self._recipe
+        seeds = environment_seeds(recipe.seed, Purpose.ENVIRONMENT, recipe.environments, segment)
+        return make_environments(recipe.spec(), seeds)
+
+    def _gradient_step(self, batches: torch.Generator, count: int) -> None:
+        for _ in range(count):
+            batch = self._replay.sample(self._recipe.batch_size, batches)
+            self._state, _ = self._update(self._state, batch, self._noise(self._gradient_steps))
+            self._gradient_steps += 1
+
+    def _snapshot(self) -> Snapshot:
+        actor = {
+            name: tensor[0]
+            .reshape(tensor.shape[-1] if name.endswith("bias") else tensor.shape[1:])
+            .clone()
+            .numpy()
+            for name, tensor in self._state.parameters["actor"].items()
+        }
+        return Snapshot(self.steps, actor, self._low, self._high)
 
 
 def _act(
@@ -265,27 +359,16 @@ def _act(
     return taken
 
 
-def _snapshot(steps: int, state: TrainState, low: NDArray[np.float32], high: NDArray[np.float32]) -> Snapshot:
-    actor = {
-        name: tensor[0]
-        .reshape(tensor.shape[-1] if name.endswith("bias") else tensor.shape[1:])
-        .clone()
-        .numpy()
-        for name, tensor in state.parameters["actor"].items()
-    }
-    return Snapshot(steps, actor, low, high)
-
-
 Accept = Callable[[Snapshot], bool]
 
 
-def train_until(recipe: Recipe, accept: Accept) -> Snapshot:
-    """The first snapshot, after the untrained one, that `accept` takes.
+def train_until(recipe: Recipe, accept: Accept, saved: Path | None = None) -> Snapshot:
+    """The first snapshot, after the untrained one, that `accept` takes; `saved` as in `train`.
 
     Raises:
         ConfigError: none was accepted within `max_steps`.
     """
-    for snapshot in train(recipe):
+    for snapshot in train(recipe, saved):
         if snapshot.steps and accept(snapshot):
             return snapshot
     raise ConfigError(

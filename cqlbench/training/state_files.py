@@ -18,15 +18,46 @@ from cqlbench.errors import ConfigError
 _TREE, _TENSORS = "state.json", "tensors"
 
 
+def check_writable(path: Path, *, folder: bool = False) -> None:
+    """Find out before training whether a trainer can be saved at `path`; what is there stays.
+
+    Args:
+        path: a file or a folder, of which only the parents may be made here.
+        folder: whether it will be a folder whatever the backend.
+
+    Raises:
+        ConfigError: it cannot, or the backend is unknown.
+    """
+    folder, reason = folder or _backend() == "memmap", ""
+    try:
+        if not path.name:
+            reason = "that names no file"
+        elif path.is_dir() and not folder:
+            reason = "that is a folder"
+        else:
+            probe = path.with_name(f".{path.name}.probe")
+            atomic.replace(probe, b"")
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise ConfigError(f"The trainer cannot be saved at '{path}': {reason}.")
+
+
+def _backend() -> str:
+    backend = os.environ.get("CKPT_BACKEND", "torch")
+    if backend not in ("torch", "memmap"):
+        raise ConfigError(f"CKPT_BACKEND is '{backend}', but a trainer is saved by 'torch' or 'memmap'.")
+    return backend
+
+
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
     """Put `state` at `path`, in place of what is there, whole or not at all.
 
     Raises:
         ConfigError: the backend is unknown, it cannot hold something in `state`, or `path` cannot be written.
     """
-    backend = os.environ.get("CKPT_BACKEND", "torch")
-    if backend not in ("torch", "memmap"):
-        raise ConfigError(f"CKPT_BACKEND is '{backend}', but a trainer is saved by 'torch' or 'memmap'.")
+    backend = _backend()
     try:
         if backend == "torch":
             content = io.BytesIO()

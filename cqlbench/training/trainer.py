@@ -20,11 +20,12 @@ from cqlbench.errors import ConfigError
 from cqlbench.progress import Progress
 from cqlbench.training.arguments import (
     batch_size,
-    check_arguments,
+    checked_arguments,
     make_stepper,
     own_generator,
     pass_action_spec,
 )
+from cqlbench.training.collection import new_rows
 from cqlbench.training.engine import Engine
 from cqlbench.training.global_stream import GlobalStream
 from cqlbench.training.logs import Means, Reporter
@@ -70,8 +71,8 @@ class CQLTrainer(ResumableTrainer):
             batch: each seed trains a `CQLLoss`'s algorithm in the fused step, from parameters of its own
             (see `engine`; the loss module given is left as it is), and the first seeds torch's stream.
         save_trainer_interval: on the clock, between saves at loop boundaries; the end is saved too.
-        log_interval: on the clock, between logged values; means of losses are over the time between, those of
-            a seed batch over its seeds at the last step.
+        log_interval: on the clock, between logged values; losses are means over the steps between and, for a
+            seed batch, over its seeds that have not diverged.
         save_trainer_file: where to save; `load_from_file` reads it. `None` does not save.
         checkpoint: torchrl's `Checkpoint`, to save with, into `save_trainer_file` or a rotation.
         checkpoint_rotation: keeps the last k, numbered by the clock.
@@ -91,7 +92,7 @@ class CQLTrainer(ResumableTrainer):
         engine: the fused step itself, in place of `loss_module`, `replay_buffer` and `seed`.
 
     Raises:
-        ConfigError: arguments that contradict each other, or a count that makes no sense.
+        ConfigError: arguments that contradict each other, a wrong type, or a count that makes no sense.
     """
 
     def __init__(
@@ -127,7 +128,8 @@ class CQLTrainer(ResumableTrainer):
         engine: Engine | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        check_arguments(given)
+        given = checked_arguments(given)
+        seed = given["seed"]
         if collector is not None and seed is not None:
             seed = given["seed"] = collector.set_seed(seed, static_seed=False)  # torchrl's next seed
             collector.reset()  # it has begun an episode with whatever seed it had before
@@ -139,7 +141,7 @@ class CQLTrainer(ResumableTrainer):
             seed = self._engine.seeds[0]
         self._stream = GlobalStream(seed)  # type: ignore[arg-type]  # a sequence makes an engine
         self._reset_counters()
-        self.offline_steps = offline_steps
+        self.offline_steps: int = given["offline_steps"]
         self._shown = progress_bar
         columns = {"rewards": log_rewards, "actions": log_actions, "observations": log_observations}
         self._reporter = Reporter(self, columns if enable_logging else None, with_times=log_timings)
@@ -154,6 +156,7 @@ class CQLTrainer(ResumableTrainer):
         self._optim_count = self.collected_frames = self._last_save = 0
         self.train_seconds = 0.0
         self._since: float | None = None
+        self._iteration_losses = Means()
 
     def _register_own_hooks(self, loss: Loss | None, seed: int | None) -> None:
         if self.replay_buffer is not None and self._engine is None:
@@ -280,12 +283,10 @@ class CQLTrainer(ResumableTrainer):
         written = self._replay_write_count() if self.replay_buffer is not None else 0
         if self.async_collection:
             self.collector.start()
-            while not self._replay_write_count():
-                time.sleep(0.01)
         for batch in itertools.repeat(None) if self.async_collection else self.collector:
             if batch is None:
-                before, written = written, self._replay_write_count()
-                frames = written - before
+                frames = new_rows(self, written)
+                written += frames
             else:
                 batch = self._process_batch_hook(batch)
                 mask = batch.get(("collector", "mask"), None)
@@ -303,54 +304,64 @@ class CQLTrainer(ResumableTrainer):
             The last batch trained on, where there is one to show.
         """
         self._since = time.perf_counter()
+        try:
+            return self._iterate(batch)
+        finally:
+            self._stop_clock()
+
+    def _iterate(self, batch: TensorDictBase | None) -> TensorDictBase | None:
         offline, per_batch = self._optim_count < self.offline_steps, self.optim_steps_per_batch
         begun = self._optim_count % per_batch if offline else 0  # in a trainer that was stopped within it
         end = self._optim_count - begun + per_batch
         end = min(end, self.offline_steps) if offline else end
         if not begun:
+            self._iteration_losses = Means()
             self._pre_optim_hook()
         if not offline:
             self._pre_epoch_log_hook(batch)
             if batch is not None and self.replay_buffer is not None:
                 batch = self._buffer_hook.extend(batch)
             batch = self._pre_epoch_hook(batch)
-        sub_batch, loop = None, Means()
+        sub_batch = None
         while self._optim_count < end and not (offline and self._stop_training):
-            sub_batch, losses = self._gradient_step(batch, end - self._optim_count)
-            if self._post_optim_complete_log_ops:
-                loop.add(losses)
+            sub_batch = self._gradient_step(batch, end - self._optim_count)
         if not offline:
             self._post_epoch_log_hook(batch)
         if self._optim_count == end:
             self._post_epoch_hook()
-            self._post_optim_complete_log_hook(self._optim_count, TensorDict(loop.drain(), batch_size=[]))
+            means = TensorDict(self._iteration_losses.drain(), batch_size=[])
+            self._post_optim_complete_log_hook(self._optim_count, means)
         if not offline:
             self._reporter.report(sub_batch)
         if self._engine is not None:
             self._engine.synchronize()
-        self.train_seconds, self._since = self._seconds(), None
         return sub_batch
+
+    def _stop_clock(self) -> None:
+        self.train_seconds, self._since = self._seconds(), None
 
     def _seconds(self) -> float:
         running = 0.0 if self._since is None else time.perf_counter() - self._since
         return self.train_seconds + running
 
-    def _gradient_step(
-        self, batch: TensorDictBase | None, at_most: int
-    ) -> tuple[TensorDictBase | None, TensorDictBase]:
-        """One launch of the stepper; returns the batch it trained on, unless it is fused, and its losses."""
+    def _gradient_step(self, batch: TensorDictBase | None, at_most: int) -> TensorDictBase | None:
+        """One launch of the stepper; returns the batch it trained on, unless it is fused."""
         sub_batch = None if self._engine is not None else self._process_optim_batch_hook(batch)
         losses = self.optimization_stepper.step(self, sub_batch, at_most)
         self._optim_count += self.optimization_stepper.taken
         if self._engine is None:
             self._reporter.add(losses)
+        if self._post_optim_complete_log_ops:
+            self._iteration_losses.add(losses)
         if self._optim_count <= self.offline_steps:
             self._reporter.report(sub_batch)
             self._reporter.progress.update(self._optim_count)
+        self._stop_clock()  # what hooks do, for instance save, is no training
         self._post_optim_hook()  # after the report, so that a state saved in a hook goes on after it
+        self._since = time.perf_counter()
         if sub_batch is not None:
             self._post_optim_log(sub_batch)
-        return sub_batch, losses
+        return sub_batch
 
     def show(self, text: str) -> None:
         """Put `text` (the latest score) beside the progress."""

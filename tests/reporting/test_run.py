@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -187,9 +186,3 @@ def test_no_curve_without_a_finished_seed(make_record):
     failed = replace(make_record(0, [1.0]), status="failed", reason="x")
     with pytest.raises(ValueError, match="No seed was evaluated"):
         learning_curve(summarise([failed]), "png")
-
-
-def test_style_file_lies_beside_the_code():
-    from cqlbench.reporting import plots
-
-    assert Path(plots.STYLE).is_file()

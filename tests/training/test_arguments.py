@@ -4,6 +4,7 @@ import inspect
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict
@@ -46,6 +47,14 @@ def test_totals_must_not_be_negative(make_engine, name) -> None:
         ({"checkpoint_rotation": "r"}, "'checkpoint_rotation' needs a 'checkpoint'"),
         ({"checkpoint": Checkpoint()}, "'checkpoint' needs a place"),
         ({"checkpoint_metadata": dict}, "needs a 'checkpoint_rotation'"),
+        ({"replay_buffer": [1, 2]}, r"'replay_buffer' is \[1, 2\], but must be a torchrl 'ReplayBuffer'"),
+        ({"optimizer": "adam"}, "'optimizer' is 'adam', but must be"),
+        ({"target_net_updater": 0.005}, "'target_net_updater' is 0.005, but must be"),
+        ({"logger": "csv"}, "'logger' is 'csv', but must be"),
+        ({"checkpoint": "x", "save_trainer_file": "y"}, "'checkpoint' is 'x', but must be"),
+        ({"checkpoint": Checkpoint(), "checkpoint_rotation": "r"}, "'checkpoint_rotation' is 'r', but must"),
+        ({"save_trainer_file": 3}, "'save_trainer_file' is 3, but must be a path"),
+        ({"seed": [[1]]}, "'seed' is .*, but must be"),
     ],
 )
 def test_a_contradiction_is_one_sentence(make_loss, make_buffer, changes, sentence) -> None:
@@ -54,10 +63,34 @@ def test_a_contradiction_is_one_sentence(make_loss, make_buffer, changes, senten
         CQLTrainer(**(arguments | changes))
 
 
+def test_an_engine_is_an_engine() -> None:
+    with pytest.raises(ConfigError, match="'engine' is 3, but must be an 'Engine'"):
+        CQLTrainer(engine=3, offline_steps=1)
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), [np.uint8(3)]])
+def test_numpys_whole_numbers_are_whole_numbers(make_loss, make_buffer, seed) -> None:
+    trainer = CQLTrainer(
+        loss_module=make_loss(),
+        replay_buffer=make_buffer(),
+        seed=seed,
+        offline_steps=np.int32(4),
+        optim_steps_per_batch=np.int64(2),
+        progress_bar=False,
+    )
+    trainer.train()
+    assert (trainer.gradient_steps, type(trainer.clock)) == (4, int)
+
+
 @pytest.mark.parametrize("name", ["loss_module", "replay_buffer", "seed", "optimizer", "clip_norm"])
 def test_an_engine_has_its_own(make_engine, name) -> None:
     with pytest.raises(ConfigError, match=f"'{name}' and 'engine' exclude each other"):
         CQLTrainer(engine=make_engine(), offline_steps=1, **{name: 1})
+
+
+def test_a_file_that_cannot_be_written_is_found_at_construction(make_engine, tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be saved at .* that is a folder"):
+        CQLTrainer(engine=make_engine(), offline_steps=1, save_trainer_file=tmp_path)
 
 
 def test_a_rotation_and_a_file_exclude_each_other(make_engine, tmp_path) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from cqlbench.algorithms.networks import DiscreteActions
 from cqlbench.errors import ConfigError
+from cqlbench.training.engine import Reader
 
 
 def test_a_batch_holds_whole_rows_preprocessed(make_engine, columns) -> None:
@@ -42,6 +43,33 @@ def test_diagnostics_are_means_since_the_last_call(make_engine) -> None:
     expected = torch.stack([d["td_loss"] for d in seen]).mean(0)
     assert torch.allclose(torch.tensor(means["td_loss"]), expected)
     assert engine.drain_diagnostics() == {}
+
+
+def test_each_reader_of_diagnostics_has_its_own_sums(make_engine) -> None:
+    engine = make_engine()
+    seen = [engine.step(step)["td_loss"].clone() for step in range(2)]
+    engine.drain_diagnostics(Reader.LOG)
+    other = make_engine()
+    other.load_state_dict(copy.deepcopy(engine.state_dict()))
+    seen += [engine.step(step)["td_loss"].clone() for step in range(2, 5)]
+    for step in range(2, 5):
+        other.step(step)
+    for reader, since in ((Reader.LOG, 2), (Reader.EVALUATION, 0)):
+        means = engine.drain_diagnostics(reader)
+        assert means["td_loss"] == pytest.approx(torch.stack(seen[since:]).mean(0).tolist())
+        assert other.drain_diagnostics(reader) == means
+        assert engine.drain_diagnostics(reader) == {}
+
+
+def test_means_after_a_step_that_was_no_number_are_numbers(make_engine) -> None:
+    engine = make_engine()
+    engine.step(0)
+    engine._sums.fill_(torch.nan)
+    for reader in Reader:
+        assert torch.tensor(engine.drain_diagnostics(reader)["td_loss"]).isnan().all()
+    engine.step(1)
+    for reader in Reader:
+        assert torch.tensor(engine.drain_diagnostics(reader)["td_loss"]).isfinite().all()
 
 
 def test_a_loaded_state_goes_on_exactly(make_engine) -> None:

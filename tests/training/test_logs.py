@@ -67,7 +67,7 @@ def test_masked_entries_and_absent_columns_are_left_out() -> None:
 
 
 def test_means_over_seeds_leave_diverged_ones_out() -> None:
-    assert means_over_seeds({"a": torch.tensor([1.0, torch.nan, 3.0])}) == {"a": 2.0}
+    assert means_over_seeds({"a": [1.0, torch.nan, 3.0]}) == {"a": 2.0}
     assert means_over_seeds({}) == {}
 
 

@@ -71,7 +71,11 @@ def test_resume_is_exact(make_loss, make_buffer, tmp_path, monkeypatch, backend,
         trainer.places = []
         trainer.register_op("pre_optim_steps", lambda: trainer.places.append(trainer.clock))
         trainer.register_op("post_steps", lambda: trainer.places.append(trainer.clock))
+        trainer.register_op("post_optim_complete_log", seen_by(trainer))
         return trainer
+
+    def seen_by(trainer: CQLTrainer):
+        return lambda steps, means: trainer.places.append((steps, means.to_dict()))
 
     whole = make()
     whole.train()

@@ -1,5 +1,6 @@
 """The behaviour policies' recipe: read strictly, learns, and stops where it is told to."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from cqlbench.data.behaviour import BehaviourPolicy
 from cqlbench.environments import make_environments
 from cqlbench.errors import ConfigError
 from cqlbench.paths import policies_dir
+from cqlbench.training import soft_actor_critic
+from cqlbench.training.checkpoint import CheckpointError
 from cqlbench.training.soft_actor_critic import Recipe, train, train_until
 
 PENDULUM = Recipe(
@@ -67,6 +70,24 @@ def test_a_recipe_that_does_not_get_there_says_so() -> None:
     short = Recipe(**(vars(PENDULUM) | {"max_steps": 100}))
     with pytest.raises(ConfigError, match=r"within 100 steps"):
         train_until(short, lambda _: False)
+
+
+def test_a_killed_training_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soft_actor_critic, "_SAVE_SECONDS", 0)
+    short = replace(PENDULUM, max_steps=900, evaluation_interval=300, random_steps=400)
+    whole = list(train(short))
+    saved = tmp_path / "pole.checkpoint"
+    for snapshot in train(short, saved):
+        if snapshot.steps == 600:
+            break
+    resumed = list(train(short, saved))
+    assert [snapshot.steps for snapshot in resumed] == [0, 300, 600, 900]
+    for mine, theirs in zip(resumed, whole, strict=True):
+        for name, array in theirs.actor.items():
+            np.testing.assert_array_equal(mine.actor[name], array)
+    assert any((whole[2].actor[name] != array).any() for name, array in whole[3].actor.items())
+    with pytest.raises(CheckpointError, match=r"of another run: recipe\.seed is 1 here and 0 there"):
+        next(train(replace(short, seed=1), saved))
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """States in files and folders: whole, read back as they were, or refused in a sentence."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from cqlbench.errors import ConfigError
-from cqlbench.training.state_files import read_state, write_state
+from cqlbench.training.state_files import check_writable, read_state, write_state
 
 STATE = {
     "state": {"steps": 3, "rate": 0.1, "limit": float("inf"), "none": None, "flag": True, "text": "é"},
@@ -83,3 +85,21 @@ def test_what_memmap_cannot_keep_is_one_sentence_and_leaves_the_old_state(tmp_pa
         write_state(tmp_path / "t", {"state": {1, 2}})
     assert equal(read_state(tmp_path / "t"), STATE)
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
+def test_a_place_that_cannot_be_written_is_found_before(tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    for path, reason in (
+        (tmp_path / "file" / "t.pt", "File exists|Not a directory"),
+        (tmp_path, "that is a folder"),
+        (Path(), "names no file"),
+        (tmp_path / ("x" * 300), "File name too long"),
+    ):
+        with pytest.raises(ConfigError, match=f"cannot be saved at .*({reason})"):
+            check_writable(path)
+    check_writable(tmp_path / "t.pt")
+    check_writable(tmp_path, folder=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    monkeypatch.setenv("CKPT_BACKEND", "other")
+    with pytest.raises(ConfigError, match="CKPT_BACKEND is 'other'"):
+        check_writable(tmp_path / "t.pt")

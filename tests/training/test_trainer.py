@@ -127,6 +127,17 @@ def test_a_logger_gets_gradient_steps(make_engine) -> None:
     assert logger.steps("batch/reward_mean") == [10, 20]
 
 
+def test_a_seed_batchs_logged_losses_are_means_since_the_last_time(make_engine) -> None:
+    other, logger = make_engine(), ListLogger()
+    taken = torch.stack([other.step(step)["td_loss"].mean() for step in range(6)]).reshape(2, 3)
+    trainer = CQLTrainer(
+        engine=make_engine(), offline_steps=6, logger=logger, log_interval=3, progress_bar=False
+    )
+    trainer.register_op("post_optim", trainer.engine.drain_diagnostics)  # as evaluations do meanwhile
+    trainer.train()
+    assert logger.values("td_loss") == pytest.approx(taken.mean(1).tolist())
+
+
 def test_a_diverged_seed_does_not_hide_the_others_losses(make_engine) -> None:
     engine, logger = make_engine(), ListLogger()
     engine.state.parameters["critics"]["0.weight"][0] = torch.nan
@@ -333,6 +344,32 @@ def test_async_collection_fills_the_buffer_meanwhile(make_loss) -> None:
         assert ratio == 8 * steps / frames
 
 
+class Breaks(nn.Module):
+    """A policy that fails at its `limit`-th call."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.left = limit
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("a broken policy")
+        return observation[..., :1]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(("limit", "frames", "random"), [(5, -1, 0), (25, -1, 0), (99, 40, 0), (99, 20, 40)])
+def test_an_asynchronous_collector_that_stops_is_one_sentence(make_loss, limit, frames, random) -> None:
+    buffer = ReplayBuffer(storage=LazyTensorStorage(1000), batch_size=8, shared=True)
+    policy = TensorDictModule(Breaks(limit), in_keys=["observation"], out_keys=["action"])
+    collector = pendulum(policy, frames=frames, replay_buffer=buffer, init_random_frames=random)
+    trainer = online(make_loss, collector=collector, replay_buffer=buffer, async_collection=True)
+    collector.update_policy_weights_ = lambda *weights, **named: None  # the policy is not the loss's
+    with pytest.raises(ConfigError, match=r"The collector has stopped after \d+ of 60 frames"):
+        trainer.train()
+
+
 # loss_module, optimizer, clip_grad_norm, clip_norm, target_net_updater: also in test_steppers.py
 
 
@@ -463,13 +500,38 @@ def test_a_trainer_goes_on_from_the_middle_of_an_iteration(make_engine) -> None:
     with pytest.raises(KeyboardInterrupt):
         first.train()
     state = first.state_dict()
-    assert state["state"]["train_seconds"] > first.train_seconds
+    assert state["state"]["train_seconds"] == first.train_seconds > 0
     second.load_state_dict(state)
     second.train()
     assert boundaries == [10, 20, 25]
     assert second.gradient_steps == 25
     assert second.train_seconds > state["state"]["train_seconds"]
     assert all(map(torch.equal, whole.engine.state.tensors(), second.engine.state.tensors()))
+
+
+def test_hooks_between_steps_are_not_in_train_seconds(make_engine) -> None:
+    trainer = CQLTrainer(engine=make_engine(), offline_steps=4, optim_steps_per_batch=2, progress_bar=False)
+    seen: list[float] = []
+
+    def slow() -> None:
+        time.sleep(0.5)
+        seen.append(trainer.state_dict()["state"]["train_seconds"])
+
+    trainer.register_op("post_optim", slow)
+    began = time.perf_counter()
+    trainer.train()
+    assert 0 < seen[0] < seen[-1] <= trainer.train_seconds <= time.perf_counter() - began - 4 * 0.5
+
+
+@pytest.mark.parametrize("place", ["pre_optim_steps", "post_optim", "post_epoch"])
+def test_the_clock_stops_at_an_error(make_engine, place) -> None:
+    trainer = CQLTrainer(engine=make_engine(), offline_steps=4, progress_bar=False)
+    trainer.register_op(place, lambda *batch: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trainer.train()
+    seconds = trainer.state_dict()["state"]["train_seconds"]
+    time.sleep(0.01)
+    assert trainer.state_dict()["state"]["train_seconds"] == trainer.train_seconds == seconds
 
 
 def test_request_stop_saves_and_the_reason_is_in_the_file(make_loss, make_buffer, tmp_path) -> None:
