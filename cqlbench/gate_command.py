@@ -50,6 +50,8 @@ def gate(words: Sequence[str], console: Console) -> int:
     chosen = selection(values["select"] or _SELECT)
     baseline = None if accepting else _baseline(path, suite.name, values["select"])
     train = _switch(values, "run", True)
+    if not word(rest, "resume", ""):
+        rest = ["resume=never", *rest]  # what was cut off may be of the code before
     runs = make_runs(suite, rest, console, _made_by_this_code() if train else lambda _: True, train)
     if baseline is None:
         write_baseline(path, accept(suite.name, chosen, runs, now()))

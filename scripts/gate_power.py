@@ -12,8 +12,8 @@ import numpy as np
 from cqlbench.reporting.gate import Limits, drops, regressions
 
 SEEDS = 10
-GATES = 2_000
-SAMPLES = 2_000
+GATES = 1_000
+SAMPLES = 1_000
 SPREADS = (6.5, 3.1)
 """Standard deviation of scores between seeds of each of the smoke suite's datasets, in points."""
 

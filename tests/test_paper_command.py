@@ -14,7 +14,7 @@ def paper(world: Path, bench: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     (world / "tree" / "suite").mkdir(parents=True)
     (world / "tree" / "suite" / "mine.yaml").write_text(SUITE)
     monkeypatch.setattr("cqlbench.suite.benchmarks_dir", lambda: world / "tree")
-    return lambda *words: bench("seeds=2", "device=cpu", *words, verb="paper")
+    return lambda *words: bench("seeds=2", "device=cpu", "plots=false", *words, verb="paper")
 
 
 def test_a_suite_is_run_and_reported_apart(world: Path, paper: Run) -> None:
@@ -61,6 +61,7 @@ def test_a_failing_dataset_is_named_at_the_end_and_the_rest_is_reported(
         ([], "No suite was named; say suite=NAME, of mine."),
         (["suite=yours"], "There is no suite 'yours'; there is mine."),
         (["suite=mine", "dataset=hopper"], "'dataset=hopper' cannot be set: the suite names its datasets."),
+        (["suite=mine", "plots=maybe"], "plots=maybe must be true or false."),
         (["suite=mine", "select=worst"], "select=worst is not one of last, best, mean10."),
         (["suite=mine", "sedes=3"], "There is no config key 'sedes'"),
         (["suite=mine", "budget=huge"], "There is no budget 'huge'"),

@@ -206,6 +206,6 @@ def test_false_alarms_are_rare_and_real_drops_are_found() -> None:
     power = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(power)
     generator = np.random.default_rng(1)
-    # 300 gates for the time; what results/README.md states is of 2,000.
+    # 300 gates for the time; what results/README.md states is of 1,000.
     assert power.called(power.SPREADS, 0.0, generator, gates=300) <= 0.05
     assert power.called(power.SPREADS, 10.0, generator, gates=300) >= 0.90
