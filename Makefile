@@ -20,7 +20,7 @@ BENCH = $(call quote,dataset=$(DATASET)) $(call setting,SOURCE,source) $(call se
 .PHONY: help setup check fix test bench report paper gate selftest speed lock clean named
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  make bench takes DATASET= and, where wanted, SOURCE=auto|d4rl|minari|embedded,"
 	@echo "  BUDGET=smoke|quick|paper, SEEDS=3 or SEEDS=0,1,2, STEPS=, DEVICE=auto|cpu|cuda, RESULTS=folder,"
