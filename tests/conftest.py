@@ -1,5 +1,6 @@
 """A world of its own for every test that needs one: cache, results, and an embedded dataset of 600 rows."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,11 @@ import numpy as np
 import pytest
 
 from cqlbench.data.behaviour import BehaviourPolicy
+
+# A shell that starts the tests in the background has SIGINT ignored, nohup SIGHUP too; cqlbench respects that.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 TINY_CARD = """
 [defaults]
