@@ -85,7 +85,7 @@ def test_paths_may_hold_anything() -> None:
         ("seeds=1,2,1", "Seed 1 stands more than once"),
         ("seeds=-1", "Seed -1 is not between"),
         ("seeds=a", "'a'"),
-        ("budget=quik", "no budget 'quik'; there is paper, quick, smoke"),
+        ("budget=quik", "no budget 'quik'; there is gate, paper, quick, smoke"),
         ("algorithm=cqll", "no algorithm 'cqll'"),
         ("algorithm.conservativ_weight=3", "nearest is 'algorithm.conservative_weight'"),
         ("conservative_weight=3", "nearest is 'algorithm.conservative_weight'"),
