@@ -9,7 +9,7 @@ import pytest
 
 from cqlbench.data.behaviour import BehaviourPolicy
 
-# A shell that starts the tests in the background has SIGINT ignored, nohup SIGHUP too; cqlbench respects that.
+# Tests started in the background have SIGINT ignored, and by nohup SIGHUP; cqlbench respects that.
 for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, _usual)
