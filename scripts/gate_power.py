@@ -1,7 +1,7 @@
 """How often the gate calls a regression, in simulation: the numbers in results/README.md.
 
 Scores of seeds are normal, with the spread that was measured on the smoke suite and with twice that, and as
-many seeds on each side as the gate has by default; `drop` is how far the truth has fallen on the first dataset.
+many seeds on each side as the gate has by default; `drop` is how far the first dataset's truth has fallen.
 """
 
 import sys

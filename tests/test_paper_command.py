@@ -10,7 +10,7 @@ SUITE = "title: Tiny\nbudget: smoke\ndatasets:\n  - embedded/tiny-hopper-v0\n"
 
 @pytest.fixture
 def paper(world: Path, bench: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`paper("key=value", ...)` -> exit status, standard output, standard error, on a suite of one dataset."""
+    """`paper("key=value", ...)` -> exit status, output, errors, on a suite of one dataset."""
     (world / "tree" / "suite").mkdir(parents=True)
     (world / "tree" / "suite" / "mine.yaml").write_text(SUITE)
     monkeypatch.setattr("cqlbench.suite.benchmarks_dir", lambda: world / "tree")

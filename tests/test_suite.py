@@ -30,7 +30,7 @@ def test_the_usual_table_is_whole() -> None:
 
 
 def test_an_unknown_suite_is_one_sentence_with_the_names() -> None:
-    with pytest.raises(ConfigError, match="There is no suite 'locomotoin'; there is .*d4rl_locomotion"):
+    with pytest.raises(ConfigError, match=r"There is no suite 'locomotoin'; there is .*d4rl_locomotion"):
         read_suite("locomotoin")
 
 
@@ -76,7 +76,11 @@ def test_what_is_recorded_is_not_made_again(world: Path) -> None:
     assert again == first
     assert count(world) == 2
     (more,) = made(world, "seeds=3")
-    assert [(record.seed, record.seed_batch) for record in more.records] == [(0, (0, 1)), (1, (0, 1)), (2, (2,))]
+    assert [(record.seed, record.seed_batch) for record in more.records] == [
+        (0, (0, 1)),
+        (1, (0, 1)),
+        (2, (2,)),
+    ]
     assert count(world) == 3
     (other,) = made(world, "seeds=2", "algorithm.conservative_weight=3")
     assert other.records[0].config_hash != first.records[0].config_hash

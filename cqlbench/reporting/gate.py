@@ -169,7 +169,7 @@ def drops(
 
 
 def regressions(found: Sequence[Drop], limits: Limits) -> list[bool]:
-    """Which of the drops of `drops` are both large and sure; each of several must be surer than a single one."""
+    """Which of the drops of `drops` are both large and sure; of several, each must be surer."""
     chances = len(found) if len(found) > 2 else 1  # the suite of one dataset is that dataset
     level = 1 - (1 - limits.level) / chances
     return [each.drop > limits.margin and each.probability > level for each in found]

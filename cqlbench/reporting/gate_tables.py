@@ -41,8 +41,8 @@ def document(gate: Gate) -> Document:
         ),
         notes=(
             f"A regression is a drop of more than {limits.margin:g} points whose bootstrap probability is "
-            f"above {limits.level:g}; with D > 1 datasets, above 1 - {1 - limits.level:g}/(D + 1) for each and for "
-            "the suite. Seeds are drawn again on both sides.",
+            f"above {limits.level:g}; with D > 1 datasets, above 1 - {1 - limits.level:g}/(D + 1) for each "
+            "and for the suite. Seeds are drawn again on both sides.",
             f"A ratio of speeds below {limits.throughput:g} is a regression too."
             if limits.throughput
             else "Speed is told and not judged.",

@@ -46,7 +46,10 @@ def test_what_is_not_whole_is_not_accepted(run: SuiteRun) -> None:
     [
         (lambda text: text[:100], "cannot be used: "),
         (lambda text: "[]", "its schema_version is None, and this cqlbench reads 1"),
-        (lambda text: text.replace('"schema_version": 1', '"schema_version": 2', 1), "its schema_version is 2"),
+        (
+            lambda text: text.replace('"schema_version": 1', '"schema_version": 2', 1),
+            "its schema_version is 2",
+        ),
         (lambda text: text.replace('"suite"', '"suit"', 1), "it lacks suite"),
         (lambda text: text.replace('"last"', '"first"', 1), "'selection' is 'first', not one of last"),
     ],
@@ -62,7 +65,7 @@ def test_a_bad_file_is_one_sentence(run: SuiteRun, tmp_path: Path, change, sente
 
 
 def test_no_file_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match="There is no accepted baseline .* accept=true"):
+    with pytest.raises(RecordError, match=r"There is no accepted baseline .* accept=true"):
         read_baseline(tmp_path / "none.json")
 
 

@@ -77,7 +77,7 @@ def test_several_must_each_be_surer() -> None:
 
 
 def test_drops_by_hand() -> None:
-    # Two seeds on each side: a bootstrap mean is 0, 5 or 10 (1/4, 1/2, 1/4); of a constant it is the constant.
+    # Two seeds on each side: a bootstrap mean is 0, 5 or 10 (1/4, 1/2, 1/4); a constant's is itself.
     first, whole = drops([np.array([0.0, 10.0])], [np.array([5.0, 5.0])], ["a"], 200_000)
     assert first == whole
     assert first.probability == pytest.approx(0.25 + 0.5 / 2, abs=0.005)
