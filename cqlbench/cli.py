@@ -74,7 +74,7 @@ gate keys: those of paper (select= [mean10]), and
   accept=        true makes the baseline of this checkout's runs [false]
   run=           false compares what is recorded and trains nothing [true: what this commit has not recorded]
   margin=        a drop in points that is small enough [5]
-  level=         bootstrap probability above which a drop is sure [0.95]
+  level=         bootstrap probability above which a drop is sure [0.9]
   throughput=    lowest ratio of gradient steps per second to the accepted ones; 0 asks for none [0.5]
   output=        folder for gate.md and gate.xml [the results folder's report/gate-<suite>]
   It exits with 0 for no regression, 1 for a regression, 2 if it cannot say.

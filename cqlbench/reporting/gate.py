@@ -33,7 +33,7 @@ class Limits:
     """
 
     margin: float = 5.0
-    level: float = 0.95
+    level: float = 0.9
     throughput: float = 0.5
 
 
