@@ -3,6 +3,8 @@
 import tempfile
 from pathlib import Path
 
+import torch
+
 from cqlbench.data.behaviour import BehaviourPolicy
 from cqlbench.errors import ConfigError
 from cqlbench.paths import cache_dir, policies_dir
@@ -32,9 +34,6 @@ def train_policies(recipe_name: str, output: Path | None = None) -> dict[str, Be
         ConfigError: the recipe cannot be read, `output` cannot be written, or training does not reach the
             score that the recipe asks for.
     """
-    # Imported here: collecting and listing datasets need no torch.
-    import torch
-
     path = Path(recipe_name)
     if path.suffix != ".toml":
         path = policies_dir() / f"{recipe_name}.toml"

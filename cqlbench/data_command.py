@@ -10,7 +10,6 @@ from rich.console import Console
 from cqlbench.data.cards import SOURCES, Card, all_cards
 from cqlbench.data.fetch import fetch, fetch_folder
 from cqlbench.data.names import check_source, find_card
-from cqlbench.data_collect import collect
 from cqlbench.errors import ConfigError, DatasetError, UserError
 
 
@@ -144,6 +143,12 @@ def _import(words: Sequence[str], console: Console) -> None:
     import_(words, console)
 
 
+def _collect(words: Sequence[str], console: Console) -> None:
+    from cqlbench.data_collect import collect  # loads simulators
+
+    collect(words, console)
+
+
 def _fetched(card: Card) -> str:
     if card.source == "imported":
         return f"imported from {card.imported_from}; there is nothing to fetch"
@@ -171,7 +176,7 @@ VERBS: Mapping[str, Verb] = {
     "collect": Verb(
         "policy= env= steps= [seed=] [limit=] [output=FILE.hdf5] [minari=ID]",
         "record a behaviour policy, for any library to read",
-        collect,
+        _collect,
     ),
     "check": Verb("ID [source=] [clip_actions=true]", "the checks before training, one by one", _check),
     "show": Verb("ID [source=] [results=]", "a dataset's facts, and a figure of it", _show),

@@ -157,7 +157,8 @@ def _problem(content: Any) -> str:
     datasets = content["datasets"]
     if not isinstance(datasets, list) or not datasets:
         return "lists no datasets"
-    unknown = [each for each in datasets if not (isinstance(each, str) and each in all_cards())]
+    cards = all_cards()
+    unknown = [each for each in datasets if not (isinstance(each, str) and each in cards)]
     if unknown:
         return f"lists '{unknown[0]}', which is the full id of no dataset card"
     twice = [each for each in datasets if datasets.count(each) > 1]
