@@ -11,6 +11,7 @@ from cqlbench.paths import cache_dir, policies_dir
 from cqlbench.policy_evaluation import CHOICE, FINAL_EPISODES, GLANCE, evaluate, policy_of, reported
 from cqlbench.policy_family import Scored, choose
 from cqlbench.training.soft_actor_critic import Recipe, Snapshot, train, train_until
+from cqlbench.words import values_of
 
 _GLANCE_EPISODES = 40
 
@@ -105,14 +106,7 @@ def from_words(words: list[str]) -> dict[str, BehaviourPolicy]:
     Raises:
         ConfigError: a word that is neither, or no recipe.
     """
-    values: dict[str, str] = {}
-    for word in words:
-        key, _, value = word.partition("=")
-        if key not in ("recipe", "output") or not value:
-            raise ConfigError(
-                f"'{word}' is not understood; train-policy takes recipe=NAME and output=FOLDER."
-            )
-        values[key] = value
+    values = values_of(words, "train-policy", ("recipe", "output"), "recipe=NAME and output=FOLDER")
     if "recipe" not in values:
         raise ConfigError("No recipe was named; say for instance recipe=hopper-medium-v0.")
     return train_policies(values["recipe"], Path(values["output"]) if "output" in values else None)

@@ -1,7 +1,6 @@
 """`cqlbench data check`, `show` and `import`: words, and what is printed."""
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +15,7 @@ from cqlbench.data.resolve import Resolution, resolve
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.errors import ConfigError, DatasetError
 from cqlbench.reporting.dataset import facts, figure
+from cqlbench.words import choices, truth
 
 _IMPORT_KEYS = (
     "id", "env", "max_episode_steps", "score_min", "score_max", "observation_keys", "clip_actions", "licence",
@@ -32,7 +32,7 @@ def check(words: Sequence[str], console: Console) -> None:
         DatasetError: the dataset cannot be had or read, or a check failed.
     """
     resolution, settings = _resolved(words, ("source", "clip_actions"))
-    clip = _truth(settings, "clip_actions")
+    clip = truth(settings, "clip_actions")
     console.out(f"{resolution.dataset_id}: {resolution.reason}")
     if resolution.card.source == "embedded":  # collecting takes long, and would give the same rows
         transitions = provide(resolution).transitions()
@@ -70,7 +70,7 @@ def show(words: Sequence[str], console: Console) -> None:
         DatasetError: the dataset cannot be had.
     """
     resolution, settings = _resolved(words, ("source", "clip_actions", "results"))
-    dataset = provide(resolution, clip_actions=_truth(settings, "clip_actions"))
+    dataset = provide(resolution, clip_actions=truth(settings, "clip_actions"))
     console.out(f"{resolution.dataset_id}: {resolution.reason}")
     for name, text in facts(dataset, resolution.card):
         console.out(f"{name:<12} {text}")
@@ -123,7 +123,7 @@ def import_(words: Sequence[str], console: Console) -> None:
         score_max=high,
         endpoints_source="given by whoever imported it" if low is not None else "",
         observation_keys=keys,
-        quirks=("action_clip",) if _truth(settings, "clip_actions") else (),
+        quirks=("action_clip",) if truth(settings, "clip_actions") else (),
         licence=settings.get("licence", ""),
     )
     dataset = import_dataset(path, card)
@@ -150,7 +150,7 @@ def _words(words: Sequence[str], keys: Sequence[str], what: str) -> tuple[str, d
             names.append(word)
             continue
         if key not in keys:
-            raise ConfigError(f"There is no key '{key}' here; {_choices(key, keys)}")
+            raise ConfigError(f"There is no key '{key}' here; {choices(key, keys)}")
         if not value:
             raise ConfigError(f"'{key}' has no value; say {key}=VALUE.")
         settings[key] = value
@@ -159,12 +159,6 @@ def _words(words: Sequence[str], keys: Sequence[str], what: str) -> tuple[str, d
             f"One {what} is needed, and {len(names)} were given; the keys are {', '.join(keys)}."
         )
     return names[0], settings
-
-
-def _truth(settings: Mapping[str, str], key: str) -> bool:
-    if settings.get(key, "false") not in ("true", "false"):
-        raise ConfigError(f"{key}={settings[key]} must be true or false.")
-    return settings.get(key) == "true"
 
 
 def _number(settings: Mapping[str, str], key: str) -> float | None:
@@ -180,8 +174,3 @@ def _number(settings: Mapping[str, str], key: str) -> float | None:
             f"{key}={settings[key]} must be a {'whole number of at least 1' if whole else 'number'}."
         )
     return value
-
-
-def _choices(typed: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(typed, sorted(names), n=1)
-    return f"did you mean '{close[0]}'?" if close else f"there is {', '.join(sorted(names))}."

@@ -10,6 +10,7 @@ from cqlbench.data.places import expanded, kind
 from cqlbench.data.write import refuse_minari_id, write_d4rl, write_minari
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.errors import ConfigError
+from cqlbench.words import values_of, whole
 
 KEYS = {
     "policy": "a shipped behaviour policy, or the path of an npz file",
@@ -29,18 +30,13 @@ def collect(words: Sequence[str], console: Console) -> None:
         ConfigError: a word that is not understood, or one that is missing.
         DatasetError: the policy does not fit the environment, or the result cannot be written.
     """
-    values: dict[str, str] = {}
-    for word in words:
-        key, _, value = word.partition("=")
-        if key not in KEYS or not value:
-            raise ConfigError(f"'{word}' is not understood; data collect takes {', '.join(KEYS)}.")
-        values[key] = value
+    values = values_of(words, "data collect", KEYS, ", ".join(KEYS))
     for key in ("policy", "env", "steps"):
         if key not in values:
             raise ConfigError(f"'{key}' is missing: {KEYS[key]}.")
     if not {"output", "minari"} & set(values):
         raise ConfigError("Say where the dataset goes: output=FILE.hdf5, minari=ID, or both.")
-    limit = _whole(values, "limit", 1) if "limit" in values else None
+    limit = whole(values, "limit", 1) if "limit" in values else None
     spec = EnvironmentSpec(values["env"], limit)
     policy = BehaviourPolicy.load(values["policy"])
     output = expanded(values["output"]) if "output" in values else None
@@ -48,7 +44,7 @@ def collect(words: Sequence[str], console: Console) -> None:
         raise ConfigError(f"{output} is there already; name another file.")
     if "minari" in values:
         refuse_minari_id(values["minari"])
-    rows, seed = _whole(values, "steps", 1), _whole({"seed": "0", **values}, "seed", 0)
+    rows, seed = whole(values, "steps", 1), whole({"seed": "0", **values}, "seed", 0)
     try:
         transitions = collect_transitions(policy, spec, rows, seed, title="collecting")
     except MemoryError as error:
@@ -62,10 +58,3 @@ def collect(words: Sequence[str], console: Console) -> None:
         name = f"cqlbench's behaviour policy {values['policy']}"
         write_minari(transitions, values["minari"], spec, algorithm_name=name)
         console.out(f"Saved the Minari dataset {values['minari']}")
-
-
-def _whole(values: dict[str, str], key: str, least: int) -> int:
-    text = values.get(key, str(least))
-    if not text.isdecimal() or int(text) < least:
-        raise ConfigError(f"{key}={text} must be a whole number of at least {least}.")
-    return int(text)

@@ -1,8 +1,7 @@
 """`cqlbench data ...`: which datasets there are, getting them, and looking at them."""
 
-import difflib
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -11,6 +10,7 @@ from cqlbench.data.cards import SOURCES, Card, all_cards
 from cqlbench.data.fetch import fetch, fetch_folder
 from cqlbench.data.names import check_source, find_card
 from cqlbench.errors import ConfigError, DatasetError, UserError
+from cqlbench.words import choices, truth
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def data(words: Sequence[str], console: Console) -> None:
         console.out("usage: cqlbench data VERB [words]\n\nverbs:", *lines, sep="\n")
         return
     if words[0] not in VERBS:
-        raise ConfigError(f"There is no command 'data {words[0]}'; {_choices(words[0], VERBS)}")
+        raise ConfigError(f"There is no command 'data {words[0]}'; {choices(words[0], VERBS)}")
     VERBS[words[0]].run(words[1:], console)
 
 
@@ -57,9 +57,8 @@ def list_datasets(words: Sequence[str], console: Console) -> None:
     cards = list(all_cards().values())
     for key, present in (("source", SOURCES), ("family", {card.family for card in cards if card.family})):
         if key in given and given[key] not in present:
-            raise ConfigError(f"No dataset has {key}={given[key]}; {_choices(given[key], present)}")
-    if given.get("cached", "true") not in ("true", "false"):
-        raise ConfigError(f"cached={given['cached']} must be true or false.")
+            raise ConfigError(f"No dataset has {key}={given[key]}; {choices(given[key], present)}")
+    truth(given, "cached")
     rows = []
     for card in cards:
         if given.get("source") in (None, card.source) and given.get("family") in (None, card.family):
@@ -121,7 +120,7 @@ def filters(words: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
         if not equals:
             raise ConfigError(f"'{key}' is not of the form key=value; the keys are {', '.join(keys)}.")
         if key not in keys:
-            raise ConfigError(f"There is no key '{key}' here; {_choices(key, keys)}")
+            raise ConfigError(f"There is no key '{key}' here; {choices(key, keys)}")
     return {key: value for key, _, value in pairs}
 
 
@@ -161,11 +160,6 @@ def _row(card: Card, here: str) -> tuple[str, ...]:
     ends = (f"{end:,.1f}" if end is not None else "-" for end in (card.score_min, card.score_max))
     rows = f"{card.rows:,}" if card.rows else "-"
     return (card.id, rows, f"{card.bytes / 1e6:,.1f} MB" if card.bytes else "-", *ends, here or "-")
-
-
-def _choices(typed: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(typed, sorted(names), n=1)
-    return f"did you mean '{close[0]}'?" if close else f"there is {', '.join(sorted(names))}."
 
 
 VERBS: Mapping[str, Verb] = {

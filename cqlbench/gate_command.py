@@ -19,6 +19,7 @@ from cqlbench.reporting import gate_tables, render
 from cqlbench.reporting.baseline import Baseline, accept, read_baseline, write_baseline
 from cqlbench.reporting.gate import Limits, judge
 from cqlbench.suite import make_runs
+from cqlbench.words import truth
 
 KEYS = ("baseline", "accept", "run", "select", "margin", "level", "throughput", "output")
 _SELECT = "mean10"
@@ -43,13 +44,13 @@ def gate(words: Sequence[str], console: Console) -> int:
     if not word(words, "suite", "") and word(words, "baseline", ""):
         words = [f"suite={read_baseline(Path(word(words, 'baseline', ''))).suite}", *words]
     suite, rest = suite_of(words, KEYS)
-    values = {key: word(words, key, "") for key in KEYS}
+    values = {key: value for key in KEYS if (value := word(words, key, ""))}
     results = Path(word(words, "results", "results"))
-    path = Path(values["baseline"] or results / "baselines" / f"{safe_name(suite.name)}.json")
-    accepting, limits = _switch(values, "accept", False), _limits(values)
-    chosen = selection(values["select"] or _SELECT)
-    baseline = None if accepting else _baseline(path, suite.name, values["select"])
-    train = _switch(values, "run", True)
+    path = Path(values.get("baseline") or results / "baselines" / f"{safe_name(suite.name)}.json")
+    accepting, limits = truth(values, "accept"), _limits(values)
+    chosen = selection(values.get("select", _SELECT))
+    baseline = None if accepting else _baseline(path, suite.name, values.get("select", ""))
+    train = truth(values, "run", default=True)
     if not word(rest, "resume", ""):
         rest = ["resume=never", *rest]  # what was cut off may be of the code before
     runs = make_runs(suite, rest, console, _made_by_this_code() if train else lambda _: True, train)
@@ -62,7 +63,7 @@ def gate(words: Sequence[str], console: Console) -> int:
     console.print()
     render.show(content, console, widest=160)
     console.print()
-    output = Path(values["output"] or results / "report" / f"gate-{safe_name(suite.name)}")
+    output = Path(values.get("output") or results / "report" / f"gate-{safe_name(suite.name)}")
     _write(
         output, {"gate.md": render.markdown(content).encode(), "gate.xml": gate_tables.junit(found)}, console
     )
@@ -94,7 +95,7 @@ def _limits(values: Mapping[str, str]) -> Limits:
     ranges = {"margin": (0.0, math.inf), "level": (0.5, 1.0), "throughput": (0.0, 1.0)}
     found = {}
     for key, (low, high) in ranges.items():
-        if not values[key]:
+        if key not in values:
             continue
         try:
             found[key] = float(values[key])
@@ -103,13 +104,6 @@ def _limits(values: Mapping[str, str]) -> Limits:
         if not (low <= found[key] < high):
             raise ConfigError(f"{key}={values[key]} must be a number of at least {low:g} and below {high:g}.")
     return Limits(**found)
-
-
-def _switch(values: Mapping[str, str], key: str, default: bool) -> bool:
-    said = {"": default, "true": True, "false": False}.get(values[key])
-    if said is None:
-        raise ConfigError(f"{key}={values[key]} must be true or false.")
-    return said
 
 
 def _write(output: Path, files: Mapping[str, bytes], console: Console) -> None:

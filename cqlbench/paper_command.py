@@ -8,8 +8,9 @@ from rich.console import Console
 from cqlbench.compose import word
 from cqlbench.errors import ConfigError, UserError
 from cqlbench.records.store import safe_name
-from cqlbench.report_command import publish, selection, with_plots
+from cqlbench.report_command import publish, selection
 from cqlbench.suite import Suite, make_runs, read_suite, suite_names
+from cqlbench.words import truth
 
 
 class IncompleteSuiteError(UserError):
@@ -28,7 +29,10 @@ def paper(words: Sequence[str], console: Console) -> None:
             or runs that must not meet in one table.
     """
     suite, rest = suite_of(words, ("select", "plots"))
-    chosen, plots = selection(word(words, "select", "last")), with_plots(word(words, "plots", "true"))
+    chosen, plots = (
+        selection(word(words, "select", "last")),
+        truth({"plots": word(words, "plots", "true")}, "plots"),
+    )
     runs = make_runs(suite, rest, console)
     records = [record for run in runs for record in run.records]
     if records:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cqlbench import atomic
 from cqlbench.errors import ConfigError, UserError
 from cqlbench.records.policy import SavedPolicy, find_policy
+from cqlbench.words import values_of
 
 FORMATS = {"export": ".pt2", "torchscript": ".pt", "onnx": ".onnx"}
 _KEYS = ("run", "seed", "results", "format", "output")
@@ -65,7 +66,7 @@ def from_words(words: list[str]) -> Path:
     Raises:
         UserError: a word that is none of these, no such run, a missing package, or no place to write.
     """
-    values = keys_of(words, "export", _KEYS)
+    values = values_of(words, "export", _KEYS)
     output = Path(values["output"]) if "output" in values else None
     by_suffix = {suffix: name for name, suffix in FORMATS.items()}
     kind = values.get("format") or by_suffix.get(output.suffix if output else "", "export")
@@ -148,18 +149,3 @@ def policy_of(values: Mapping[str, str]) -> SavedPolicy:
         raise ConfigError(f"seed={seed} must be a whole number.")
     where = Path(values.get("results", "results"))
     return SavedPolicy.load(find_policy(where, values["run"], None if seed is None else int(seed)))
-
-
-def keys_of(words: list[str], verb: str, known: tuple[str, ...]) -> dict[str, str]:
-    """`key=value` words as a dictionary.
-
-    Raises:
-        ConfigError: a word that is none of `known`.
-    """
-    values = {}
-    for word in words:
-        key, _, value = word.partition("=")
-        if key not in known or not value:
-            raise ConfigError(f"'{word}' is not understood; {verb} takes {'=, '.join(known)}=.")
-        values[key] = value
-    return values

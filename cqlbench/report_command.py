@@ -16,7 +16,8 @@ from cqlbench.reporting.published import published_path, read_published
 from cqlbench.reporting.report import SELECTIONS, Report, Selection, build_report
 from cqlbench.reporting.report_plots import plot_files
 from cqlbench.reporting.report_tables import csv_files, document, grids
-from cqlbench.run_filters import FILTERS, counting_lines, read, values_of
+from cqlbench.run_filters import FILTERS, counting_lines, read
+from cqlbench.words import truth, values_of
 
 _TABLES, _PLOTS, _PAGE = "tables", "plots", "report.html"
 _OURS = (".csv", ".tex", ".pdf", ".png", ".html")
@@ -35,7 +36,7 @@ def report(words: Sequence[str], console: Console) -> Report:
             that cannot be written.
     """
     values = values_of(words, "report", ("results", "select", "output", "plots", *FILTERS))
-    chosen, plots = selection(values.get("select", "last")), with_plots(values.get("plots", "true"))
+    chosen, plots = selection(values.get("select", "last")), truth(values, "plots", default=True)
     results = Path(values.get("results", "results"))
     records = read(results, counting_lines(results, values))
     return publish(records, chosen, plots, Path(values.get("output", results / "report")), console)
@@ -51,17 +52,6 @@ def selection(select: str) -> Selection:
     if chosen is None:
         raise ConfigError(f"select={select} is not one of {', '.join(SELECTIONS)}.")
     return chosen
-
-
-def with_plots(plots: str) -> bool:
-    """What `plots=` says.
-
-    Raises:
-        ConfigError: neither yes nor no.
-    """
-    if plots not in ("true", "false"):
-        raise ConfigError(f"plots={plots} must be true or false.")
-    return plots == "true"
 
 
 def publish(

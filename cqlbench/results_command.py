@@ -19,7 +19,8 @@ from cqlbench.reporting import render, tables
 from cqlbench.reporting.aggregate import Spread, Summary, spread, summarise
 from cqlbench.reporting.export import flat, rows_of, to_csv, to_parquet
 from cqlbench.reporting.render import Document, Grid
-from cqlbench.run_filters import FILTERS, counting_lines, read, values_of
+from cqlbench.run_filters import FILTERS, counting_lines, read
+from cqlbench.words import values_of
 
 _NOT_COMPARED = ("evaluations", "diagnostics", "seed", "command", "reason", "status", "throughput")
 

@@ -1,7 +1,7 @@
 """Which recorded runs a command is about: `key=value` words, and names of runs."""
 
 import fnmatch
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,21 +11,6 @@ from cqlbench.records.schema import Record, RecordError
 from cqlbench.records.store import RecordStore
 
 FILTERS = ("dataset", "algorithm", "budget", "config", "since", "until")
-
-
-def values_of(words: Sequence[str], command: str, keys: Collection[str]) -> dict[str, str]:
-    """`key=value` words as a dictionary.
-
-    Raises:
-        ConfigError: a word that is none of `keys`, or has no value.
-    """
-    values = {}
-    for word in words:
-        key, _, value = word.partition("=")
-        if key not in keys or not value:
-            raise ConfigError(f"'{word}' is not understood; {command} takes {'=, '.join(keys)}=.")
-        values[key] = value
-    return values
 
 
 def choose(lines: Sequence[Line], values: Mapping[str, str]) -> list[Line]:

@@ -12,9 +12,10 @@ from cqlbench import atomic
 from cqlbench.environments import EnvironmentSpec, GymnasiumEnvironments
 from cqlbench.errors import ConfigError, UserError
 from cqlbench.evaluation.scores import normalized_score
-from cqlbench.policy_export import Policy, keys_of, policy_of
+from cqlbench.policy_export import Policy, policy_of
 from cqlbench.records.policy import SavedPolicy
 from cqlbench.seeding import Purpose, environment_seeds
+from cqlbench.words import values_of
 
 _KEYS = ("run", "seed", "results", "video", "episode")
 _SUFFIXES = (".mp4", ".gif")
@@ -30,7 +31,7 @@ def from_words(words: list[str]) -> Path:
     Raises:
         UserError: a word that is none of these, no such run, no environment, no renderer, no encoder.
     """
-    values = keys_of(words, "watch", _KEYS)
+    values = values_of(words, "watch", _KEYS)
     path = Path(values.get("video", ""))
     if path.suffix not in _SUFFIXES:
         raise ConfigError(

@@ -5,7 +5,8 @@ from cqlbench.records.index import Line
 from cqlbench.records.result import SeedResult
 from cqlbench.records.schema import RecordError, RecordKey
 from cqlbench.records.store import RecordStore
-from cqlbench.run_filters import choose, counting_lines, values_of
+from cqlbench.run_filters import choose, counting_lines
+from cqlbench.words import values_of
 
 
 def line(

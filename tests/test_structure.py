@@ -28,6 +28,7 @@ LEAVES = (
     "progress",
     "errors",
     "stopping",
+    "words",
 )
 WIRING = (
     "plan", "speed", "cli", "runner", "resume", "behaviour_recipe", "policy_evaluation", "policy_family",
