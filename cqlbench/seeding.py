@@ -19,6 +19,8 @@ class Purpose(enum.StrEnum):
     NOISE = "noise"
     ENVIRONMENT = "environment"
     EVALUATION = "evaluation"
+    COLLECTION = "collection"
+    ONLINE_BATCHES = "online-batches"
     BOOTSTRAP = "bootstrap"
 
 
