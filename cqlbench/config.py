@@ -136,6 +136,7 @@ class CQLTrainerConfig:
         offline_steps: gradient steps on the buffer, before or without collection.
         frame_skip: factor of the frame count, as in torchrl.
         optim_steps_per_batch: gradient steps per collected batch; offline, between hooks (evaluation is one).
+        online_steps_per_batch: gradient steps per collected batch, where they are not as many.
         loss_module: a torchrl `LossModule`, or any callable that returns loss components.
         optimizer: `None` is one Adam with a parameter group per network.
         logger: `csv`, `tensorboard`, `wandb`, `mlflow`, `trackio` or `none`; in Python any torchrl logger.
@@ -167,6 +168,7 @@ class CQLTrainerConfig:
     offline_steps: int = 0
     frame_skip: int = 1
     optim_steps_per_batch: int = 1_000
+    online_steps_per_batch: Any = None
     loss_module: Any = None
     optimizer: Any = None
     logger: Any = None

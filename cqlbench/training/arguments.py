@@ -27,6 +27,7 @@ from cqlbench.training.steppers import (
 
 _POSITIVE = ("frame_skip", "optim_steps_per_batch", "log_interval", "save_trainer_interval")
 _COUNTS = (*_POSITIVE, "offline_steps", "total_frames")
+_OPTIONAL = ("online_steps_per_batch",)
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "engine": ((Engine,), "an 'Engine'"),
     "replay_buffer": ((ReplayBuffer,), "a torchrl 'ReplayBuffer'"),
@@ -44,11 +45,11 @@ def checked_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: the first thing that makes no sense, or `save_trainer_file` cannot be written.
     """
-    given = dict(arguments) | {name: _plain(arguments[name]) for name in (*_COUNTS, "seed")}
+    given = dict(arguments) | {name: _plain(arguments[name]) for name in (*_COUNTS, *_OPTIONAL, "seed")}
     if isinstance(given["seed"], Sequence) and not isinstance(given["seed"], str):
         given["seed"] = [_plain(seed) for seed in given["seed"]]
-    for name in _COUNTS:
-        value, least = given[name], int(name in _POSITIVE)
+    for name in (*_COUNTS, *(name for name in _OPTIONAL if given[name] is not None)):
+        value, least = given[name], int(name not in ("offline_steps", "total_frames"))
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ConfigError(f"'{name}' is {value!r}, but must be a whole number of at least {least}.")
     checks = (_wrong_work, _wrong_loss, _wrong_saving, _wrong_kind)
@@ -111,7 +112,6 @@ def _wrong_loss(given: Mapping[str, Any]) -> list[tuple[bool, str]]:
         "optimizer",
         "replay_buffer",
         "target_net_updater",
-        "collector",
         "seed",
         "clip_norm",
     )
@@ -123,6 +123,11 @@ def _wrong_loss(given: Mapping[str, Any]) -> list[tuple[bool, str]]:
         (
             bool(doubled),
             f"'{'·'.join(doubled[:1])}' and 'engine' exclude each other: the engine has its own.",
+        ),
+        (
+            engine is not None and given["collector"] is not None and engine.online is None,
+            "The engine has no place for collected rows: make it with online=OnlinePhase(…), or leave out"
+            " 'collector'.",
         ),
         (engine is None and loss is None, "There is nothing to train: pass a 'loss_module'."),
         (loss is not None and not callable(loss), "'loss_module' must be callable: batch -> losses."),
@@ -144,8 +149,8 @@ def _wrong_loss(given: Mapping[str, Any]) -> list[tuple[bool, str]]:
         ),
         (
             several and bool(only_one),
-            f"A sequence of seeds trains offline in the fused step, without '{'·'.join(only_one[:1])}':"
-            " leave that out, or pass an int as 'seed'.",
+            f"A sequence of seeds trains in the fused step, without '{'·'.join(only_one[:1])}': leave that out,"
+            " pass an int as 'seed', or, to collect for each seed, an 'engine' with an OnlinePhase.",
         ),
         (
             given["clip_norm"] is not None and not _positive(given["clip_norm"]),

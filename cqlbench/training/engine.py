@@ -3,7 +3,7 @@
 import enum
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +19,7 @@ from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.errors import ConfigError
 from cqlbench.training.graph import capture
+from cqlbench.training.online import Mixture, OnlinePhase
 from cqlbench.training.prefetch import Prefetcher
 from cqlbench.training.streams import CHUNK, IndexStream, NoiseShape, NoiseStream
 
@@ -84,43 +85,44 @@ class Engine:
 
     Args:
         config: the algorithm.
-        columns: the dataset.
+        columns: the dataset; `None` learns from collected rows alone.
         normalizer: applied to observations of every batch (and by `act`).
         reward_transform: applied to rewards of every batch.
         actions: what actions there are.
         seeds: the seed batch.
         device: where the training state lives.
+        online: what changes when `begin_online` is called; `None` for training offline only.
+
+    Raises:
+        ConfigError: there is neither a dataset nor a place for collected rows.
     """
 
     def __init__(
         self,
         config: CQLConfig,
-        columns: Columns,
+        columns: Columns | None,
         normalizer: ObservationNormalizer,
         reward_transform: RewardTransform,
         actions: ActionSpace,
         seeds: Sequence[int],
         device: torch.device,
+        online: OnlinePhase | None = None,
     ) -> None:
         if device.type == "cuda":
             torch.cuda.set_device(device)  # streams and graphs belong to the current device
         self.config = config
         self.seeds = tuple(seeds)
         self.device = device
-        rows, observation_size = columns.observations.shape
-        self._resident = columns.fits(device)
-        self._columns = columns.to(device) if self._resident else columns
+        self.online = online
+        self._mixture: Mixture | None = None
+        self._columns = columns
+        observation_size = self._observation_size()
         self.actions = actions.to(device)
         self.discrete = isinstance(actions, DiscreteActions)
         self._mean = torch.as_tensor(normalizer.mean, dtype=torch.float32, device=device)
         self._inverse_std = 1 / torch.as_tensor(normalizer.std, dtype=torch.float32, device=device)
         self._reward_transform = reward_transform
-        where = device if self._resident else torch.device("cpu")
-        self._indices = IndexStream(seeds, config.batch_size, rows, where)
-        if self._resident:
-            self._rows: Callable[[int], list[Tensor]] = self._gather
-        else:
-            self._rows = Prefetcher(list(vars(columns).values()), self._flat_indices, device)
+        self._draw_offline()
         noise = NoiseShape.of(config, 0 if self.discrete else actions.size)
         self._noise = NoiseStream(seeds, noise, device)
         self._update = make_update(config, self.actions)
@@ -131,6 +133,77 @@ class Engine:
         self._summed_steps = [0] * len(Reader)
         self._latest: Tensor | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
+
+    def _observation_size(self) -> int:
+        if self._columns is not None:
+            return self._columns.observations.shape[1]
+        if self.online is None:
+            raise ConfigError("There is nothing to learn from: pass a dataset's columns, or an online phase.")
+        return self.online.rows.columns["observations"].shape[2]
+
+    def _draw_offline(self) -> None:
+        """Have batches drawn from the dataset alone."""
+        self._rows: Callable[[int], list[Tensor]] = self._nothing
+        self._resident = True
+        if self._columns is None:
+            return
+        self._resident = self._columns.fits(self.device)
+        if self._resident:
+            self._columns = self._columns.to(self.device)
+        where = self.device if self._resident else torch.device("cpu")
+        rows = len(self._columns.rewards)
+        self._indices = IndexStream(self.seeds, self.config.batch_size, rows, where)
+        if self._resident:
+            self._rows = self._gather
+        else:
+            columns = list(vars(self._columns).values())
+            self._rows = Prefetcher(columns, self._flat_indices, self.device)
+
+    def begin_online(self) -> None:
+        """From now on, mix collected rows into the batches as `online` says.
+
+        Raises:
+            ConfigError: this engine was made for offline training only.
+        """
+        if self._mixture is not None:
+            return
+        if self.online is None:
+            raise ConfigError("This engine has no place for collected rows: make it with online=OnlinePhase(…).")
+        config, weight = self.config, self.online.conservative_weight
+        if weight is not None and weight != config.conservative_weight:
+            config = replace(config, conservative_weight=weight)
+            self._update = make_update(config, self.actions)
+            noise = NoiseShape.of(config, 0 if self.discrete else self.actions.size)
+            self._noise = NoiseStream(self.seeds, noise, self.device)
+            self._sums = self._latest = None  # other diagnostics
+            self._summed_steps = [0] * len(Reader)
+        offline = None if self._columns is None else self._share
+        self._rows = self._mixture = Mixture(
+            self.online, offline, self.seeds, config.batch_size, self.device
+        )
+        self._graph = None
+
+    def extend(self, batch: Mapping[str, Tensor], state: Any = None) -> None:
+        """Add collected rows, as `OnlineRows.extend` does."""
+        self.begin_online()
+        assert self.online is not None
+        first = self.online.rows.rows
+        self.online.rows.extend(batch, state)
+        self._refresh(first)
+
+    def replay(self, count: int) -> dict[str, Tensor] | None:
+        """Take over committed rows, as `OnlineRows.replay` does."""
+        self.begin_online()
+        assert self.online is not None
+        first = self.online.rows.rows
+        found = self.online.rows.replay(count)
+        if found is not None:
+            self._refresh(first)
+        return found
+
+    def _refresh(self, first: int) -> None:
+        assert self._mixture is not None
+        self._mixture.refresh(first)
 
     def batch(self, step: int) -> Batch:
         """The preprocessed batch of gradient step `step`, `[S, B, …]`."""
@@ -155,7 +228,7 @@ class Engine:
         Returns:
             How many steps were taken, `at_most` at most.
         """
-        graphed = self.device.type == "cuda" and self._resident
+        graphed = self.device.type == "cuda" and self._resident and self._mixture is None
         if not graphed or step % CHUNK or at_most < CHUNK:
             self.step(step)
             return 1
@@ -177,6 +250,14 @@ class Engine:
     def _gather(self, step: int) -> list[Tensor]:
         indices = self._flat_indices(step)
         return [column.index_select(0, indices) for column in vars(self._columns).values()]
+
+    def _share(self, step: int, count: int) -> list[Tensor]:
+        """The first `count` rows of each seed's batch of the dataset."""
+        indices = self._indices(step)[:, :count].reshape(-1)
+        return [c.index_select(0, indices).to(self.device) for c in vars(self._columns).values()]
+
+    def _nothing(self, step: int) -> list[Tensor]:
+        raise ConfigError(f"There is no dataset to draw gradient step {step} from: collect first.")
 
     def _flat_indices(self, step: int) -> Tensor:
         return self._indices(step).reshape(-1)
@@ -222,7 +303,8 @@ class Engine:
         summed = {"steps": list(self._summed_steps), "names": list(self._names)}
         if self._sums is not None and self._latest is not None:
             summed |= {"sums": self._sums, "latest": self._latest}
-        return {"train_state": self.state.state_dict(), "diagnostics": summed}
+        online = {} if self._mixture is None or self.online is None else {"online": self.online.rows.rows}
+        return {"train_state": self.state.state_dict(), "diagnostics": summed, **online}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`, what `state_dict` gave on any device.
@@ -236,6 +318,11 @@ class Engine:
             if [t.shape for t in theirs.tensors()] != [t.shape for t in self.state.tensors()]:
                 raise ConfigError(misfit + "its tensors have other shapes.")
             self.state.copy_(theirs)
+            if "online" in state:
+                self.begin_online()
+                assert self.online is not None
+                self.online.rows.go_back(state["online"])
+                self._refresh(0)
             summed = state["diagnostics"]
             self._names, self._summed_steps = tuple(summed["names"]), list(summed["steps"])
             for mine in ("sums", "latest"):

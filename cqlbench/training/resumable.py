@@ -56,7 +56,7 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
             ConfigError: it is of other parts.
         """
         _load_trainer_state(self, state)
-        if self.collector is not None:
+        if self.collector is not None and self._engine is None:
             self._update_policy()
 
     def save_trainer(self, force_save: bool = False) -> None:
@@ -103,7 +103,7 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
             components.load(file, map_location=location, strict=strict, tensor_load_kwargs=kwargs)
         except CheckpointError as error:
             raise ConfigError(f"{file} does not fit this trainer: {error}") from error
-        if self.collector is not None:
+        if self.collector is not None and self._engine is None:
             self._update_policy()
         return self
 

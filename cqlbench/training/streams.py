@@ -83,8 +83,15 @@ class NoiseStream:
 class IndexStream:
     """`indices(step)`: row numbers `[S, B]`, uniform with replacement over `rows`, each seed with its own."""
 
-    def __init__(self, seeds: Sequence[int], batch_size: int, rows: int, device: torch.device) -> None:
-        self._seeds = tuple(seeds)
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        batch_size: int,
+        rows: int,
+        device: torch.device,
+        purpose: Purpose = Purpose.BATCHES,
+    ) -> None:
+        self._seeds, self._purpose = tuple(seeds), purpose
         self._rows = rows
         self._device = device
         self._chunk = -1
@@ -100,7 +107,7 @@ class IndexStream:
         if chunk != self._chunk:
             for position, seed in enumerate(self._seeds):
                 # Drawn on the CPU everywhere: which rows a seed sees does not depend on where it trains.
-                generator = torch_generator(seed, Purpose.BATCHES, chunk)
+                generator = torch_generator(seed, self._purpose, chunk)
                 drawn = torch.randint(self._rows, (CHUNK, self._indices.shape[2]), generator=generator)
                 self._indices[:, position] = drawn.to(self._device)
             self._chunk = chunk

@@ -29,6 +29,7 @@ from cqlbench.training.collection import new_rows
 from cqlbench.training.engine import Engine
 from cqlbench.training.global_stream import GlobalStream
 from cqlbench.training.logs import Means, Reporter
+from cqlbench.training.online_loop import by_seed, steps_due
 from cqlbench.training.resumable import ResumableTrainer
 from cqlbench.training.steppers import FusedStepper, Loss
 
@@ -45,7 +46,7 @@ class CQLTrainer(ResumableTrainer):
     """torchrl's `CQLTrainer`, which also trains offline, and a whole seed batch at once.
 
     First `offline_steps` gradient steps on the replay buffer as it is; then, with a collector, torchrl's loop
-    of collecting and training until `total_frames`. An outer iteration takes `optim_steps_per_batch` gradient
+    of collecting and training until `total_frames`; of a seed batch, frames are counted per seed. An outer iteration takes `optim_steps_per_batch` gradient
     steps between hooks (`register_op`). Offline there is no collected batch: `batch_process`, `pre_epoch` and
     the logging hooks around them wait for collection, and `post_steps_log` gets the last batch trained on.
 
@@ -57,6 +58,7 @@ class CQLTrainer(ResumableTrainer):
         offline_steps: gradient steps on the buffer before, or without, collection.
         frame_skip: frames that count for each collected one.
         optim_steps_per_batch: gradient steps per collected batch; offline, between hooks.
+        online_steps_per_batch: gradient steps per collected batch, where they are not as many.
         loss_module: a `CQLLoss`, a torchrl `LossModule`, or any callable that returns `loss_*` components,
             which are all summed.
         optimizer: `None` is one Adam with a parameter group per network (`default_optimizer`).
@@ -89,7 +91,10 @@ class CQLTrainer(ResumableTrainer):
         async_collection: the collector fills the buffer while this trainer trains.
         log_timings: log seconds per call of every hook, `time/hook/...`.
         auto_log_optim_steps: log `optim_steps` and the mean losses.
-        engine: the fused step itself, in place of `loss_module`, `replay_buffer` and `seed`.
+        engine: the fused step itself, in place of `loss_module`, `replay_buffer` and `seed`. With a collector
+            it needs an `OnlinePhase`, which says where collected rows go and how they are mixed into batches;
+            `SeedCollector` collects for every seed, and so does a torchrl collector of an environment whose
+            batch size is `[S]` or `[S, environments per seed]`.
 
     Raises:
         ConfigError: arguments that contradict each other, a wrong type, or a count that makes no sense.
@@ -103,6 +108,7 @@ class CQLTrainer(ResumableTrainer):
         offline_steps: int = 0,
         frame_skip: int = 1,
         optim_steps_per_batch: int = 1_000,
+        online_steps_per_batch: int | None = None,
         loss_module: Loss | None = None,
         optimizer: torch.optim.Optimizer | None = None,
         logger: Logger | None = None,
@@ -142,6 +148,7 @@ class CQLTrainer(ResumableTrainer):
         self._stream = GlobalStream(seed)  # type: ignore[arg-type]  # a sequence makes an engine
         self._reset_counters()
         self.offline_steps: int = given["offline_steps"]
+        self.online_steps_per_batch: int = given["online_steps_per_batch"] or given["optim_steps_per_batch"]
         self._shown = progress_bar
         columns = {"rewards": log_rewards, "actions": log_actions, "observations": log_observations}
         self._reporter = Reporter(self, columns if enable_logging else None, with_times=log_timings)
@@ -168,7 +175,7 @@ class CQLTrainer(ResumableTrainer):
             )
             self.register_op("process_optim_batch", self._buffer_hook.sample)
             self.register_op("post_loss", self._buffer_hook.update_priority)
-        if self.collector is not None:
+        if self.collector is not None and self._engine is None:
             actor = getattr(loss, "actor_network", None)
             weights = None if actor is None else partial(TensorDict.from_module, actor)
             self._update_policy = UpdateWeights(self.collector, 1, policy_weights_getter=weights)
@@ -260,14 +267,18 @@ class CQLTrainer(ResumableTrainer):
             self._reporter.report(None, at_once=True)
 
     def _train_online(self) -> None:
-        self._update_policy()
+        if self._engine is None:
+            self._update_policy()
+        else:
+            self._engine.begin_online()
+            self._finish_iteration()
         with self._show_progress("collecting", "frame", self.total_frames, self.collected_frames) as progress:
             for batch in self._collected():
                 self._pre_steps_log_hook(batch)
                 self._reporter.collected(batch)
                 if self.collected_frames >= (getattr(self.collector, "init_random_frames", 0) or 0):
                     self.optim_steps(batch)
-                elif batch is not None and self.replay_buffer is not None:
+                elif batch is not None and self._engine is None:
                     self._buffer_hook.extend(batch)
                 self._post_steps_hook()
                 self._post_steps_log_hook(batch)
@@ -278,8 +289,18 @@ class CQLTrainer(ResumableTrainer):
         if not self._stop_training:  # whoever goes on from the saved state reports it
             self._reporter.report(None, at_once=True)
 
+    def _finish_iteration(self) -> None:
+        """The gradient steps, and what follows them, that a killed process still owed to collected frames."""
+        if steps_due(self) > self._optim_count:
+            self.optim_steps(None)
+            self._post_steps_hook()
+            self._post_steps_log_hook(None)
+
     def _collected(self) -> Iterator[TensorDictBase | None]:
         """Collected batches, their frames counted; `None` where the collector fills the buffer itself."""
+        if self._engine is not None:
+            yield from by_seed(self, self._engine)
+            return
         written = self._replay_write_count() if self.replay_buffer is not None else 0
         if self.async_collection:
             self.collector.start()
@@ -311,15 +332,19 @@ class CQLTrainer(ResumableTrainer):
 
     def _iterate(self, batch: TensorDictBase | None) -> TensorDictBase | None:
         offline, per_batch = self._optim_count < self.offline_steps, self.optim_steps_per_batch
-        begun = self._optim_count % per_batch if offline else 0  # in a trainer that was stopped within it
-        end = self._optim_count - begun + per_batch
-        end = min(end, self.offline_steps) if offline else end
+        begun, end = 0, self._optim_count + self.online_steps_per_batch
+        if offline:
+            begun = self._optim_count % per_batch  # in a trainer that was stopped within it
+            end = min(self._optim_count - begun + per_batch, self.offline_steps)
+        elif self._engine is not None:
+            end = steps_due(self)
+            begun = self.online_steps_per_batch - (end - self._optim_count)
         if not begun:
             self._iteration_losses = Means()
             self._pre_optim_hook()
         if not offline:
             self._pre_epoch_log_hook(batch)
-            if batch is not None and self.replay_buffer is not None:
+            if batch is not None and self.replay_buffer is not None and self._engine is None:
                 batch = self._buffer_hook.extend(batch)
             batch = self._pre_epoch_hook(batch)
         sub_batch = None

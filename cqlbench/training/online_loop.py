@@ -1,0 +1,88 @@
+"""Collecting for a whole seed batch: what `CQLTrainer` does between two batches of gradient steps."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tensordict import TensorDict
+from torch import Tensor
+
+from cqlbench.errors import ConfigError
+from cqlbench.training.engine import Engine
+from cqlbench.training.online import as_columns
+from cqlbench.training.seed_collector import SeedCollector
+
+
+def by_seed(trainer: Any, engine: Engine) -> Iterator[TensorDict]:
+    """The collected batches of `trainer`'s collector, `[S, n]`, in `engine`'s rows and counted already.
+
+    Those that a killed process had committed after its last checkpoint come first; then the collector goes on
+    from where it stood after them.
+    """
+    assert engine.online is not None
+    rows, collector = engine.online.rows, trainer.collector
+    frames = batch_frames(collector)
+    replayed = rows.replaying
+    while replayed and (batch := engine.replay(frames)) is not None:
+        trainer.collected_frames += frames
+        yield _tensordict(batch)
+    if replayed and hasattr(collector, "load_state_dict") and rows.committed_state() is not None:
+        collector.load_state_dict(rows.committed_state())
+    for batch in _batches(collector, len(engine.seeds)):
+        engine.extend(batch, collector.state_dict() if isinstance(collector, SeedCollector) else None)
+        trainer.collected_frames += batch["rewards"].shape[1]
+        yield _tensordict(batch)
+
+
+def _batches(collector: Any, seeds: int) -> Iterator[Mapping[str, Tensor]]:
+    if isinstance(collector, SeedCollector):
+        while True:
+            yield collector.collect().columns()
+    for batch in collector:
+        yield as_columns(batch, seeds)
+
+
+def _tensordict(batch: Mapping[str, Tensor]) -> TensorDict:
+    """Torchrl's layout, for hooks and logs."""
+    truncated = batch["ended"] & ~batch["terminated"]
+    following = {
+        "observation": batch["next_observations"],
+        "reward": batch["rewards"].unsqueeze(-1),
+        "terminated": batch["terminated"].unsqueeze(-1),
+        "truncated": truncated.unsqueeze(-1),
+        "done": batch["ended"].unsqueeze(-1),
+    }
+    shape = batch["rewards"].shape
+    return TensorDict(
+        {
+            "observation": batch["observations"],
+            "action": batch["actions"],
+            "next": TensorDict(following, batch_size=shape),
+        },
+        batch_size=shape,
+    )
+
+
+def batch_frames(collector: Any) -> int:
+    """Frames per seed and batch of a seed batch's collector.
+
+    Raises:
+        ConfigError: it does not say.
+    """
+    frames = getattr(collector, "frames_per_batch", None)
+    if not isinstance(frames, int) or frames < 1:
+        raise ConfigError(f"The collector does not say its frames_per_batch: it is {frames!r}.")
+    if isinstance(collector, SeedCollector):
+        return frames
+    batch_size = collector.env.batch_size
+    return frames // (batch_size[0] if batch_size else 1)
+
+
+def steps_due(trainer: Any) -> int:
+    """Gradient steps that `trainer`'s collected frames ask for, the offline ones included."""
+    frames = batch_frames(trainer.collector)
+    waits_for = getattr(trainer.collector, "init_random_frames", 0) or 0
+    first = max(1, math.ceil(waits_for / frames))
+    batches = max(trainer.collected_frames // frames - first + 1, 0)
+    due: int = trainer.offline_steps + batches * trainer.online_steps_per_batch
+    return due
