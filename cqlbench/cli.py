@@ -24,7 +24,8 @@ usage: cqlbench VERB [key=value ...]
 
 verbs:
   bench          train CQL on a dataset, evaluate, record and report it
-  train          the same, and log it; 'cqlbench train --help' explains every setting
+  finetune       the same, and go on with frames from the environment
+  train          the same as bench, and log it; 'cqlbench train --help' explains every setting
   report         tables, plots and a page of recorded runs, beside published scores where they may stand
   paper          run or resume a whole suite of datasets, and report it
   gate           run a suite and compare it with its accepted baseline
@@ -49,6 +50,10 @@ bench keys (defaults in brackets):
   checkpoint_interval=   seconds between saves of what is done; 0 saves nothing [60]
   preset=        the dataset's settings from benchmarks/preset [the dataset card's]
   algorithm.*=, budget.*=   any field of cqlbench/config.py, e.g. algorithm.conservative_weight=5
+
+finetune keys: those of bench, and
+  online=        how it goes on: smoke, quick or paper [the budget's]
+  online.*=      any field of it, e.g. online.frames=50000 online.offline_fraction=0.25
 
 train keys: those of bench, and
   logger=        csv, tensorboard, wandb, mlflow, trackio, none [csv; bench: none]
@@ -176,6 +181,15 @@ def _bench(words: list[str]) -> None:
     bench(make_plan(words), Console(soft_wrap=True, highlight=False))
 
 
+def _finetune(words: list[str]) -> None:
+    from rich.console import Console
+
+    from cqlbench.plan import make_plan
+    from cqlbench.runner import bench
+
+    bench(make_plan(words, online=True), Console(soft_wrap=True, highlight=False))
+
+
 def _train(words: list[str]) -> None:
     from rich.console import Console
 
@@ -251,6 +265,7 @@ def _train_policy(words: list[str]) -> None:
 
 _VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "bench": _bench,
+    "finetune": _finetune,
     "train": _train,
     "report": _report,
     "paper": _paper,

@@ -14,14 +14,14 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cqlbench.config import LOGGERS, TRAINER_DECIDED, BenchConfig
+from cqlbench.config import LOGGERS, TRAINER_DECIDED, BenchConfig, OnlineConfig
 from cqlbench.errors import ConfigError
 from cqlbench.paths import benchmarks_dir
 
 _SHORTHANDS = {"steps": "budget.steps", "logger": "trainer.logger"}
 TEXT = ("dataset", "source", "device", "results", "resume", "trainer.save_trainer_file")
 """Keys whose values are taken as they stand, whatever Hydra's grammar would make of them."""
-_GROUPS = ("algorithm", "budget", "preset")
+_GROUPS = ("algorithm", "budget", "online", "preset")
 _HIGHEST_SEED = 2**32 - 1
 
 
@@ -38,7 +38,9 @@ class Composed:
     changes: tuple[str, ...]
 
 
-def compose_bench(words: Sequence[str], default_budget: str, preset: str = "") -> Composed:
+def compose_bench(
+    words: Sequence[str], default_budget: str, preset: str = "", *, online: bool = False
+) -> Composed:
     """The config of a bench run.
 
     Args:
@@ -46,6 +48,7 @@ def compose_bench(words: Sequence[str], default_budget: str, preset: str = "") -
             takes a count (`3` is `[0,1,2]`) or a plain list (`0,1,2`).
         default_budget: the budget when `words` name none.
         preset: the dataset's own settings, a file in `benchmarks/preset`; budget and words win over it.
+        online: fine-tune as the budget does, unless `words` say how.
 
     Raises:
         ConfigError: a word that is no override, an unknown key (with the nearest valid one), a value of the
@@ -56,9 +59,11 @@ def compose_bench(words: Sequence[str], default_budget: str, preset: str = "") -
         _check_key(override)
     if not any(override.startswith("dataset=") and override != "dataset=''" for override in overrides):
         raise ConfigError("No dataset was named; say for instance dataset=hopper-medium.")
-    changes = tuple(o for o in overrides if o.startswith(("algorithm", "budget.", "protocol.")))
+    changes = tuple(o for o in overrides if o.startswith(("algorithm", "budget.", "protocol.", "online")))
     if not any(override.startswith("budget=") for override in overrides):
         overrides.insert(0, f"budget={default_budget}")
+    if online and not any(override.startswith("online=") for override in overrides):
+        overrides.insert(0, f"online={word(words, 'budget', default_budget)}")
     if preset and not any(override.startswith("preset=") for override in overrides):
         overrides.insert(0, f"preset={preset}")
     config = _compose(overrides)
@@ -104,7 +109,9 @@ def check(config: BenchConfig) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"algorithm.{key}={value} must be a finite number.")
     for key in ("steps", "evaluation_interval", "evaluation_episodes"):
-        _at_least(f"budget.{key}", getattr(budget, key), 1)
+        least = 0 if key == "steps" and config.online.frames else 1
+        _at_least(f"budget.{key}", getattr(budget, key), least)
+    check_online(config.online)
     for key in ("batch_size", "critics", "proposals", "target_update_period"):
         _at_least(f"algorithm.{key}", getattr(algorithm, key), 1)
     for key in vars(algorithm):
@@ -126,6 +133,40 @@ def check(config: BenchConfig) -> None:
             raise ConfigError(
                 f"algorithm.{key}={sizes} must name at least one layer, each of size 1 or more."
             )
+
+
+def check_online(online: OnlineConfig) -> None:
+    """Refuse settings of fine-tuning that make no sense.
+
+    Raises:
+        ConfigError: naming the key, its value and what is allowed.
+    """
+    for key in ("environments", "frames_per_batch", "steps_per_batch", "evaluation_interval"):
+        _at_least(f"online.{key}", getattr(online, key), 1)
+    for key in ("frames", "random_frames", "anneal_frames", "timeout"):
+        _at_least(f"online.{key}", getattr(online, key), 0)
+    for key in ("offline_fraction", "final_offline_fraction"):
+        value = getattr(online, key)
+        if value is not None and not 0 <= value <= 1:
+            raise ConfigError(f"online.{key}={value} must be between 0 and 1.")
+    if online.conservative_weight is not None:
+        _at_least("online.conservative_weight", online.conservative_weight, 0)
+    if online.backend not in ("auto", "envpool", "gymnasium"):
+        raise ConfigError(f"online.backend={online.backend} must be auto, envpool or gymnasium.")
+    for key, value, unit in (
+        ("frames_per_batch", online.frames_per_batch, "environments"),
+        ("frames", online.frames, "frames_per_batch"),
+        ("random_frames", online.random_frames, "frames_per_batch"),
+        ("evaluation_interval", online.evaluation_interval, "frames_per_batch"),
+    ):
+        if value % getattr(online, unit):
+            raise ConfigError(
+                f"online.{key}={value} must be a multiple of online.{unit}={getattr(online, unit)}."
+            )
+    if online.frames and online.random_frames >= online.frames:
+        raise ConfigError(
+            f"online.random_frames={online.random_frames} leaves nothing of online.frames={online.frames}."
+        )
 
 
 def check_trainer(config: BenchConfig) -> None:

@@ -124,6 +124,40 @@ class BudgetConfig:
 
 
 @dataclass
+class OnlineConfig:
+    """What comes after the offline steps: collecting with the learned policy, and training on.
+
+    Attributes:
+        frames: environment frames per seed; 0 ends with the offline steps.
+        environments: of each seed.
+        frames_per_batch: frames per seed collected at a time,
+        steps_per_batch: and gradient steps after each of them.
+        random_frames: per seed, first, by uniform actions and without gradient steps.
+        offline_fraction: share of the dataset's rows in each batch (CORL `mixing_ratio`).
+        final_offline_fraction: what it becomes, linearly; `None`: it stays.
+        anneal_frames: frames at which it gets there.
+        conservative_weight: instead of the algorithm's (CORL `cql_alpha_online`); `None` keeps that.
+        evaluation_interval: frames between evaluations; the last frame is always evaluated.
+        backend: `gymnasium`, whose simulators' states are saved, so that a killed run goes on exactly;
+            `envpool`, which is faster, and whose episodes in flight are dropped then; `auto` prefers envpool.
+        timeout: seconds after which a step of the environments counts as hung; 0 waits for ever.
+    """
+
+    frames: int = 0
+    environments: int = 1
+    frames_per_batch: int = 1
+    steps_per_batch: int = 1
+    random_frames: int = 0
+    offline_fraction: float = 0.5
+    final_offline_fraction: float | None = None
+    anneal_frames: int = 0
+    conservative_weight: float | None = None
+    evaluation_interval: int = 1_000
+    backend: str = "gymnasium"
+    timeout: float = 60.0
+
+
+@dataclass
 class CQLTrainerConfig:
     """Hydra's counterpart of `CQLTrainer`: `trainer: cqlbench` in a defaults list, one field per argument.
 
@@ -199,10 +233,11 @@ LOGGERS = ("none", "csv", "tensorboard", "wandb", "mlflow", "trackio")
 
 TRAINER_DECIDED = {
     "engine": "dataset and algorithm decide it",
-    "collector": "a run trains offline",
-    "total_frames": "a run trains offline",
+    "collector": "online and its environment decide it",
+    "total_frames": "online.frames decides it",
     "offline_steps": "budget.steps decides it",
-    "frame_skip": "a run trains offline",
+    "online_steps_per_batch": "online.steps_per_batch decides it",
+    "frame_skip": "the environment decides it",
     "loss_module": "algorithm decides it",
     "optimizer": "algorithm and its learning rates decide it",
     "seed": "seeds decides it",
@@ -213,7 +248,7 @@ TRAINER_DECIDED = {
     "checkpoint_metadata": "only Python can make it",
     "replay_buffer": "dataset decides it",
     "target_net_updater": "algorithm.polyak_rate decides it",
-    "async_collection": "a run trains offline",
+    "async_collection": "a run collects and trains in turns",
 }
 """Fields of the trainer that a run from the command line has from elsewhere, and from where: all that
 can change a score is among them, so no setting of the trainer belongs to a run's identity."""
@@ -252,6 +287,7 @@ class BenchConfig:
         algorithm: the agent, field by field.
         protocol: what budget `paper` computes, field by field.
         budget: how much is computed, field by field.
+        online: fine-tuning, field by field.
         trainer: logging and the like, field by field.
     """
 
@@ -267,6 +303,7 @@ class BenchConfig:
     algorithm: CQLConfig = field(default_factory=CQLConfig)
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+    online: OnlineConfig = field(default_factory=OnlineConfig)
     trainer: CQLTrainerConfig = field(default_factory=CQLTrainerConfig)
 
 

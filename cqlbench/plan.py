@@ -1,14 +1,14 @@
 """Words on the command line -> everything that is decided before the data are touched."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 import cqlbench
 from cqlbench.compose import as_dict, compose_bench, word
-from cqlbench.config import BenchConfig
+from cqlbench.config import BenchConfig, BudgetConfig
 from cqlbench.data.resolve import Resolution, resolve
 from cqlbench.devices import device_of
 
@@ -34,21 +34,34 @@ class Plan:
     arguments: tuple[str, ...]
 
     @property
+    def budget(self) -> BudgetConfig:
+        """What is recorded as computed: with fine-tuning, of another name and more steps."""
+        budget, online = self.config.budget, self.config.online
+        if not online.frames:
+            return budget
+        first = max(1, -(-online.random_frames // online.frames_per_batch))
+        batches = online.frames // online.frames_per_batch - first + 1
+        steps = budget.steps + batches * online.steps_per_batch
+        return replace(budget, name=f"{budget.name}-finetune", steps=steps)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What a config hash is made of: all that can change a score and that a rerun would share."""
         everything = as_dict(self.config)
-        budget = {key: value for key, value in everything["budget"].items() if key != "comparable"}
+        budget = {key: value for key, value in as_dict(self.budget).items() if key != "comparable"}
+        online = {key: value for key, value in everything["online"].items() if key != "timeout"}
         return {
             "algorithm": everything["algorithm"],
             "budget": budget,
             "scores_version": cqlbench.SCORES_VERSION,
             "tf32": self.device.type == "cuda" and self.config.tf32,
             **({"clip_actions": True} if self.config.clip_actions else {}),
+            **({"online": online} if self.config.online.frames else {}),
         }
 
 
-def make_plan(words: Sequence[str]) -> Plan:
-    """Decide a bench run.
+def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
+    """Decide a bench run; `online`: one that fine-tunes, as its budget does where `words` do not say how.
 
     Raises:
         ConfigError: a word or value that makes no sense.
@@ -56,13 +69,13 @@ def make_plan(words: Sequence[str]) -> Plan:
     """
     device = device_of(word(words, "device", "auto"))
     budget, note = ("paper", "a GPU trains") if device.type == "cuda" else ("quick", "a CPU trains")
-    named = compose_bench(words, budget).config
+    named = compose_bench(words, budget, online=online).config
     resolution = resolve(named.dataset, named.source)
     preset = word(words, "preset", resolution.card.preset)
-    composed = compose_bench(words, budget, preset)
+    composed = compose_bench(words, budget, preset, online=online)
     config = composed.config
     arguments = [
-        "bench",
+        "finetune" if config.online.frames else "bench",
         f"dataset={named.dataset if resolution.card.source == 'path' else resolution.dataset_id}",
         f"budget={config.budget.name}",
         f"seeds={list(config.seeds)}".replace(" ", ""),
@@ -91,6 +104,8 @@ def _incomparable(config: BenchConfig, resolution: Resolution, changes: Sequence
             if source in ("path", "imported")
             else f"{source} data, which are not D4RL's"
         )
+    if config.online.frames and not config.online.frames >= 1_000_000:
+        reasons.append("fewer than a million frames of fine-tuning")
     if not config.budget.comparable:
         reasons.append(f"budget {config.budget.name}")
     if config.clip_actions and "action_clip" not in resolution.card.quirks:

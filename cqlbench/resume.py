@@ -14,11 +14,10 @@ import cqlbench
 from cqlbench import stopping
 from cqlbench.data.buffer import Dataset
 from cqlbench.evaluation.evaluator import Evaluator
+from cqlbench.fine_tuning import run_place
 from cqlbench.plan import Plan
 from cqlbench.records.from_run import dataset_id
 from cqlbench.records.provenance import Provenance
-from cqlbench.records.schema import RecordKey, config_hash
-from cqlbench.records.store import run_folder, safe_name
 from cqlbench.training.checkpoint import (
     CheckpointError,
     CheckpointFolder,
@@ -51,13 +50,10 @@ class ResumableRun:
 
     def __init__(self, plan: Plan, dataset: Dataset, origin: Provenance, evaluator: Evaluator) -> None:
         config = plan.config
-        identity, dataset_name = plan.identity, dataset_id(dataset, plan.resolution)
-        key = RecordKey(dataset_name, config.algorithm.name, config.budget.name, config_hash(identity), 0)
-        seeds = safe_name("checkpoints-" + ",".join(map(str, config.seeds)))
-        self.folder = CheckpointFolder(Path(config.results) / "runs" / run_folder(key) / seeds)
+        self.folder = CheckpointFolder(run_place(plan, dataset, "checkpoints"))
         self.facts = {
-            **identity,
-            "dataset": {"id": dataset_name, "content_hash": dataset.content_hash},
+            **plan.identity,
+            "dataset": {"id": dataset_id(dataset, plan.resolution), "content_hash": dataset.content_hash},
             "seeds": list(config.seeds),
             "device": plan.device.type,
             "versions": origin.versions,
@@ -66,6 +62,9 @@ class ResumableRun:
         self.origin = origin
         self._evaluator = evaluator
         self._trainer = evaluator.trainer
+        self._total_steps = plan.budget.steps
+        online = evaluator.trainer.engine.online
+        self._collected = None if online is None else online.rows
         self._interval = config.checkpoint_interval
         self._from = config.resume
         self._found = Found()
@@ -108,9 +107,8 @@ class ResumableRun:
             console.print(f"Refused  {sentence}")
         if self._found.path is None:
             return
-        total = self._trainer.offline_steps
         console.print(
-            f"Resumed  after {self.steps_done:,} of {total:,} gradient steps, from {self._found.path}"
+            f"Resumed  after {self.steps_done:,} of {self._total_steps:,} gradient steps, from {self._found.path}"
         )
         before, now = self._found.state["machine"], asdict(self.origin.machine)
         if changed := [name for name in now if now[name] != before.get(name)]:
@@ -128,6 +126,8 @@ class ResumableRun:
         """
         if self._found.path is not None:
             self._load(self._found.state)
+        elif self._collected is not None:
+            self._collected.forget()  # of a process that was killed before it could save
         self._found = Found()  # its memory is not needed any more
         self._next_save = time.perf_counter() + self._interval
         self._trainer.register_op("post_optim", self._between_steps)
@@ -144,6 +144,8 @@ class ResumableRun:
     def finish(self) -> None:
         """Remove the checkpoints: everything is recorded."""
         self.folder.clear()
+        if self._collected is not None:
+            self._collected.remove()
 
     def _search(self) -> Found:
         if self._from == "auto":
@@ -200,7 +202,7 @@ class ResumableRun:
         if not self._interval:
             return "nothing was saved, as checkpoint_interval=0 says"
         self._save()
-        done, total = self._trainer.gradient_steps, self._trainer.offline_steps
+        done, total = self._trainer.gradient_steps, self._total_steps
         return f"saved after {done:,} of {total:,} gradient steps, and the same command goes on from there"
 
 

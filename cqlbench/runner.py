@@ -12,6 +12,7 @@ from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.data.provide import provide
 from cqlbench.evaluation.evaluator import Evaluator
 from cqlbench.evaluation.playable import playable
+from cqlbench.fine_tuning import make_collector, online_phase
 from cqlbench.plan import Plan
 from cqlbench.records import provenance
 from cqlbench.records.from_run import records_of
@@ -48,8 +49,10 @@ def bench(plan: Plan, console: Console) -> list[Record]:
     store.check_writable()
 
     dataset = provide(plan.resolution, clip_actions=config.clip_actions)
-    trainer = make_trainer(plan, make_engine(plan, dataset), dataset, console)
     environment, unplayed_because = playable(card, dataset)
+    engine = make_engine(plan, dataset)
+    collector = make_collector(plan, engine, environment, unplayed_because)
+    trainer = make_trainer(plan, engine, dataset, console, collector)
     evaluator = Evaluator(
         trainer,
         environment,
@@ -57,6 +60,7 @@ def bench(plan: Plan, console: Console) -> list[Record]:
         config.budget.evaluation_interval,
         card.score_min,
         card.score_max,
+        online_interval=config.online.evaluation_interval,
         unplayed_because=unplayed_because,
         began=began,
     )
@@ -72,7 +76,7 @@ def bench(plan: Plan, console: Console) -> list[Record]:
             dataset,
             plan.resolution,
             plan.identity,
-            config.budget,
+            plan.budget,
             run.origin,
             time.perf_counter() - evaluator.began,
             incomparable_because=plan.incomparable_because,
@@ -104,15 +108,18 @@ def make_engine(plan: Plan, dataset: Dataset) -> Engine:
         low, high = torch.full(sizes, card.action_low), torch.full(sizes, card.action_high)
         actions = ActionBox.from_bounds(low, high)
     buffer = dataset.replay_buffer(algorithm.batch_size)
-    return Engine(algorithm, Columns.of(buffer), normalizer, rewards, actions, plan.config.seeds, plan.device)
+    columns, seeds = Columns.of(buffer), plan.config.seeds
+    online = online_phase(plan, dataset)
+    return Engine(algorithm, columns, normalizer, rewards, actions, seeds, plan.device, online)
 
 
 def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Console, done: int = 0) -> None:
     """Say what will be computed and how long the steps not yet `done` will take, from a few measured ones."""
-    budget, engine = plan.config.budget, evaluator.trainer.engine
-    seconds = engine.seconds_per_step() * (budget.steps - done)
+    budget, engine, online = plan.config.budget, evaluator.trainer.engine, plan.config.online
+    seconds = engine.seconds_per_step() * (plan.budget.steps - done)
     evaluations = -(-budget.steps // budget.evaluation_interval)
-    left = evaluations - done // budget.evaluation_interval
+    left = max(evaluations - done // budget.evaluation_interval, 0)
+    left += -(-online.frames // online.evaluation_interval)
     longest = left * evaluator.seconds_at_most()
     played = f" and at most {_duration(longest)} of evaluation" if longest else ""
     console.print(
@@ -124,6 +131,12 @@ def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Consol
         f" {len(engine.seeds)} seeds on {engine.device}, {evaluations} evaluations of"
         f" {budget.evaluation_episodes} episodes per seed"
     )
+    if online.frames:
+        console.print(
+            f"Online   {online.frames:,} frames per seed, {online.steps_per_batch} gradient steps after every"
+            f" {online.frames_per_batch}, {100 * online.offline_fraction:g} % of each batch from the dataset,"
+            f" {-(-online.frames // online.evaluation_interval)} evaluations"
+        )
     if evaluator.spec is None:
         console.print(f"Scores   {evaluator.unplayed_because}")
     console.print(f"Time     about {_duration(seconds)} of training{played}")

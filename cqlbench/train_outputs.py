@@ -20,12 +20,15 @@ from cqlbench.records.policy import SavedPolicy
 from cqlbench.records.schema import Record, RecordKey, config_hash
 from cqlbench.records.store import RecordStore, run_folder
 from cqlbench.training.engine import Engine
+from cqlbench.training.seed_collector import SeedCollector
 from cqlbench.training.trainer import CQLTrainer
 from cqlbench.training.trainer_config import make_cql_trainer
 
 
-def make_trainer(plan: Plan, engine: Engine, dataset: Dataset, console: Console) -> CQLTrainer:
-    """The trainer that the plan's `trainer` settings describe.
+def make_trainer(
+    plan: Plan, engine: Engine, dataset: Dataset, console: Console, collector: SeedCollector | None = None
+) -> CQLTrainer:
+    """The trainer that the plan's `trainer` settings describe; with a collector, it trains on online.
 
     Raises:
         ConfigError: an unknown logger, or one whose package is missing.
@@ -35,6 +38,13 @@ def make_trainer(plan: Plan, engine: Engine, dataset: Dataset, console: Console)
     if logger is not None:
         console.print(Text(f"Log      {settings['logger']}, in {logger.log_dir}"), soft_wrap=True)
     given = {"engine": engine, "offline_steps": plan.config.budget.steps, "logger": logger}
+    if collector is not None:
+        online = plan.config.online
+        given |= {
+            "collector": collector,
+            "total_frames": online.frames,
+            "online_steps_per_batch": online.steps_per_batch,
+        }
     trainer = make_cql_trainer(**settings | given)
     if logger is not None and hasattr(logger.experiment, "flush"):
         trainer.register_op("shutdown", logger.experiment.flush)  # TensorBoard writes every two minutes
@@ -45,7 +55,7 @@ def logs_folder(plan: Plan, dataset: Dataset) -> Path:
     """`<results>/logs/` and the run's folder, as its records have it under `runs/`."""
     algorithm, budget, digest = (
         plan.config.algorithm.name,
-        plan.config.budget.name,
+        plan.budget.name,
         config_hash(plan.identity),
     )
     key = RecordKey(dataset_id(dataset, plan.resolution), algorithm, budget, digest, plan.config.seeds[0])

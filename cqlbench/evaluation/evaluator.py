@@ -27,6 +27,7 @@ class Checkpointed:
         diagnostics: means over the gradient steps since the one before, one number per seed.
         finite: `[S]`: whether the seed trains on: one that has diverged is frozen.
         seconds: since the run began.
+        frames: per seed, collected by then.
     """
 
     step: int
@@ -35,6 +36,7 @@ class Checkpointed:
     diagnostics: dict[str, list[float]]
     finite: list[bool]
     seconds: float
+    frames: int = 0
 
 
 @dataclass
@@ -46,6 +48,8 @@ class Evaluator:
         spec: the environment, or `None` to keep diagnostics only.
         episodes: per seed and evaluation.
         interval: gradient steps between evaluations; the last step is evaluated in any case.
+        online_interval: once frames are collected, those per seed between evaluations; the last one is
+            evaluated in any case.
         score_min: return that counts as 0.
         score_max: return that counts as 100.
         history: one entry per evaluation.
@@ -65,6 +69,7 @@ class Evaluator:
     score_max: float | None
     history: list[Checkpointed] = field(default_factory=list)
     seconds: float = 0.0
+    online_interval: int = 1
     unplayed_because: str = "Not evaluated: the dataset's card names no environment."
     began: float = field(default_factory=time.perf_counter)
     check: Callable[[], None] = lambda: None
@@ -72,8 +77,11 @@ class Evaluator:
 
     def __call__(self) -> None:
         """Evaluate if it is time to and has not been done."""
-        step = self.trainer.gradient_steps
-        due = step and (step % self.interval == 0 or step == self.trainer.offline_steps)
+        step, frames = self.trainer.gradient_steps, self.trainer.collected_frames
+        if frames:
+            due = step and (frames % self.online_interval == 0 or frames >= self.trainer.total_frames)
+        else:
+            due = step and (step % self.interval == 0 or step == self.trainer.offline_steps)
         if due and not (self.history and self.history[-1].step == step):
             self._evaluate(step)
 
@@ -125,7 +133,9 @@ class Evaluator:
         self.seconds += time.perf_counter() - start
         seconds = time.perf_counter() - self.began
         finite = engine.finite_seeds()
-        self.history.append(Checkpointed(step, played, scores, engine.drain_diagnostics(), finite, seconds))
+        frames = self.trainer.collected_frames
+        diagnostics = engine.drain_diagnostics()
+        self.history.append(Checkpointed(step, played, scores, diagnostics, finite, seconds, frames))
         self._after_evaluation()
 
     def _after_evaluation(self) -> None:

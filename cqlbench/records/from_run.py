@@ -13,6 +13,7 @@ from cqlbench.data.resolve import Resolution
 from cqlbench.errors import DatasetError
 from cqlbench.evaluation.evaluator import Checkpointed, Evaluator
 from cqlbench.evaluation.scores import normalized_score
+from cqlbench.records.online import online_facts
 from cqlbench.records.provenance import Provenance, with_tilde
 from cqlbench.records.schema import (
     Budget,
@@ -93,6 +94,7 @@ def records_of(
                 throughput=throughput,
                 status="failed" if reason else "finished",
                 reason=reason or (None if protocol else evaluator.unplayed_because),
+                online=online_facts(evaluator, position),
                 **origin,
             )
         )

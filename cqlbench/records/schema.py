@@ -130,6 +130,32 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OnlineFacts:
+    """How a run went on after its offline steps, with frames from its own environments.
+
+    Attributes:
+        offline_steps: gradient steps before the first frame.
+        frames: environment frames of this seed.
+        evaluated_frames: frames collected by each of the record's evaluations.
+        offline_score: mean score of the last evaluation before the first frame; `None` without one.
+        online_score: mean score of the last evaluation.
+        cumulative_regret: mean over the evaluations after the first frame of 1 − score / 100 (CORL's).
+        dropped_episodes: episodes that broke off: an environment failed, or a killed process could not take
+            its state along.
+        incidents: one sentence for each of them.
+    """
+
+    offline_steps: int
+    frames: int
+    evaluated_frames: tuple[int, ...]
+    offline_score: float | None
+    online_score: float | None
+    cumulative_regret: float | None
+    dropped_episodes: int = 0
+    incidents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Throughput:
     """Speed of the whole seed batch.
 
@@ -221,6 +247,7 @@ class Record:
         command: arguments that make the run again.
         resumed_at: gradient steps after which another process went on with the run, after a kill; a record
             of a run made in one go is written without it.
+        online: of a fine-tuned run; others are written without it.
         schema_version: of this layout.
 
     Raises:
@@ -248,6 +275,7 @@ class Record:
     created_at: str
     command: tuple[str, ...]
     resumed_at: tuple[int, ...] = field(default=(), metadata={"left_out": True})
+    online: OnlineFacts | None = field(default=None, metadata={"left_out": True})
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:

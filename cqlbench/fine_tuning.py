@@ -1,0 +1,79 @@
+"""The parts of a fine-tuning run: where collected rows lie, what collects them."""
+
+from pathlib import Path
+
+from cqlbench.data.buffer import Dataset
+from cqlbench.environments import EnvironmentSpec
+from cqlbench.errors import ConfigError
+from cqlbench.plan import Plan
+from cqlbench.records.from_run import dataset_id
+from cqlbench.records.schema import RecordKey, config_hash
+from cqlbench.records.store import run_folder, safe_name
+from cqlbench.training.engine import Engine
+from cqlbench.training.online import OnlinePhase
+from cqlbench.training.online_rows import OnlineRows
+from cqlbench.training.seed_collector import SeedCollector
+
+
+def run_place(plan: Plan, dataset: Dataset, kind: str) -> Path:
+    """A folder for something of the plan's run (`checkpoints`, `collected`), beside its future records."""
+    budget = plan.budget.name
+    name = dataset_id(dataset, plan.resolution)
+    key = RecordKey(name, plan.config.algorithm.name, budget, config_hash(plan.identity), 0)
+    seeds = safe_name(f"{kind}-" + ",".join(map(str, plan.config.seeds)))
+    return Path(plan.config.results) / "runs" / run_folder(key) / seeds
+
+
+def online_phase(plan: Plan, dataset: Dataset) -> OnlinePhase | None:
+    """What the plan asks for after the offline steps; `None` if nothing.
+
+    Raises:
+        ConfigError: collected rows cannot be kept, or what is asked for needs an algorithm of another kind.
+    """
+    online = plan.config.online
+    if not online.frames:
+        return None
+    rows = OnlineRows(
+        len(plan.config.seeds),
+        online.frames,
+        dataset.observation_size,
+        dataset.action_size,
+        online.environments,
+        run_place(plan, dataset, "collected"),
+    )
+    return OnlinePhase(
+        rows,
+        online.offline_fraction,
+        online.final_offline_fraction,
+        online.anneal_frames,
+        online.conservative_weight,
+    )
+
+
+def make_collector(
+    plan: Plan, engine: Engine, spec: EnvironmentSpec | None, unplayed_because: str
+) -> SeedCollector | None:
+    """What collects for the plan; `None` if nothing is asked for.
+
+    Raises:
+        ConfigError: there is no environment to collect in, or its spaces are not the dataset's.
+    """
+    online = plan.config.online
+    if not online.frames:
+        return None
+    if spec is None:
+        raise ConfigError(
+            f"{plan.resolution.dataset_id} cannot be fine-tuned, which takes its environment."
+            f" {unplayed_because}"
+        )
+    return SeedCollector(
+        spec,
+        plan.config.seeds,
+        engine.sample_actions,
+        engine.actions,
+        environments=online.environments,
+        frames_per_batch=online.frames_per_batch,
+        random_frames=online.random_frames,
+        backend=online.backend,
+        timeout=online.timeout,
+    )
