@@ -45,6 +45,9 @@ def _draw(axes: Axes, summary: Summary, curve: Curve) -> None:
     axes.set_xlabel("Gradient steps (thousands)" if in_thousands else "Gradient steps")
     axes.set_ylabel("Normalised score (0-100)" if curve.normalised else "Return per episode")
     (_draw_points if len(places) == 1 else _draw_lines)(axes, curve, places, colour)
+    online = summary.lead.online
+    if online is not None and online.offline_steps < curve.steps[-1]:
+        _mark_first_frame(axes, online.offline_steps / (1000 if in_thousands else 1))
     data = summary.lead.dataset
     behaviour = data.behaviour_score if curve.normalised else data.behaviour_return_mean
     if behaviour is not None:
@@ -54,6 +57,21 @@ def _draw(axes: Axes, summary: Summary, curve: Curve) -> None:
     run = f"{shortened(summary.lead.algorithm)}, budget {summary.lead.budget.name}{warning}"
     axes.set_title(f"{shortened(data.id)}\n{run}", parse_math=False)
     _label(axes, summary, curve, behaviour, colour)
+
+
+def _mark_first_frame(axes: Axes, place: float) -> None:
+    axes.axvline(place, color=_GREY, linewidth=0.8)
+    for side, text in (("right", "offline "), ("left", " online")):
+        axes.text(
+            place,
+            0.98,
+            text,
+            transform=axes.get_xaxis_transform(),
+            ha=side,
+            va="top",
+            fontsize=7,
+            color=_GREY,
+        )
 
 
 def _draw_lines(axes: Axes, curve: Curve, places: Floats, colour: str) -> None:

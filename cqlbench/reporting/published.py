@@ -18,6 +18,8 @@ METRICS = {
     "last": "normalized_score_last",
     "best": "normalized_score_best",
     "mean10": "normalized_score_last10mean",
+    "offline": "normalized_score_after_offline",
+    "online": "normalized_score_after_online",
 }
 """What a publication's number must be to stand beside ours of the same selection."""
 
@@ -112,7 +114,8 @@ def compare(
     Args:
         dataset: full dataset id; only D4RL's own have published scores.
         algorithm: our name of it; case and signs do not matter (`td3_bc` is TD3+BC).
-        selection: `last`, `best` or `mean10`.
+        selection: `last`, `best` or `mean10`; of a fine-tuned run's last evaluation before its first frame
+            `offline`, after its last one `online`.
         ours: our score.
         scores: the published ones.
     """

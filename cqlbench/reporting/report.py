@@ -135,6 +135,7 @@ class Report:
         cells: every dataset × algorithm, row by row, those without a record included.
         suites: one per algorithm.
         improvements: every pair of algorithms that both have a score of every dataset.
+        published: every published score.
     """
 
     selection: Selection
@@ -144,6 +145,7 @@ class Report:
     cells: tuple[Cell, ...]
     suites: tuple[Suite, ...]
     improvements: tuple[Improvement, ...]
+    published: tuple[Published, ...] = ()
 
     @cached_property
     def _places(self) -> dict[tuple[str, str], Cell]:
@@ -201,7 +203,8 @@ def build_report(
         spreads = [_score(summary, selection) for _, summary in row]
         for (algorithm, summary), score, best in zip(row, spreads, best_of(spreads), strict=True):
             beside = summary is not None and not summary.incomparable_because
-            rivals = compare(dataset, algorithm, selection, score, published) if beside else ()
+            kind = "online" if summary and summary.lead.online and selection == "last" else selection
+            rivals = compare(dataset, algorithm, kind, score, published) if beside else ()
             cells.append(Cell(dataset, algorithm, summary, score, _seeds(summary, selection), best, rivals))
     scores = {name: [cell.seeds for cell in cells if cell.algorithm == name] for name in algorithms}
     return Report(
@@ -212,6 +215,7 @@ def build_report(
         cells=tuple(cells),
         suites=tuple(_suite(name, scores[name], samples) for name in algorithms),
         improvements=tuple(_improvements(scores, samples)),
+        published=tuple(published),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from cqlbench.records.schema import EvaluationProtocol
 from cqlbench.reporting.aggregate import FEWEST_SEEDS, Spread
+from cqlbench.reporting.fine_tuning import suite_grid
 from cqlbench.reporting.published import Comparison, Published
 from cqlbench.reporting.render import Document, Grid
 from cqlbench.reporting.report import AGGREGATES, SELECTIONS, Cell, Estimate, Report
@@ -33,6 +34,9 @@ def grids(report: Report) -> dict[str, Grid]:
         found["suite"] = _suite(report)
     if report.improvements:
         found["improvement"] = _improvement(report)
+    tuned = suite_grid(report.summaries, report.published)
+    if tuned is not None:
+        found["fine-tuning"] = tuned
     sources = _sources(report)
     for algorithm in report.algorithms:
         cells = [cell for cell in report.cells if cell.algorithm == algorithm and cell.published]

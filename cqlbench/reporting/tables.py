@@ -8,6 +8,7 @@ from cqlbench.records.result import LATE_EVALUATIONS, SeedResult
 from cqlbench.records.schema import EvaluationProtocol, Record
 from cqlbench.reporting import render
 from cqlbench.reporting.aggregate import FEWEST_SEEDS, Spread, Summary
+from cqlbench.reporting.fine_tuning import fine_tuning, run_grid
 from cqlbench.reporting.render import Document, Grid
 
 ABSENT = "–"
@@ -21,7 +22,9 @@ def report(summary: Summary) -> Document:
         f"{record.algorithm} on {record.dataset.id}, budget {record.budget.name}: "
         f"{record.budget.steps:,} steps, {finished}"
     )
-    grids = (_scores(summary), _seeds(summary))
+    tuned = fine_tuning(summary)
+    online = () if tuned is None else (run_grid(tuned),)
+    grids = (*online, _scores(summary), _seeds(summary))
     return Document(title, tuple(_warnings(summary)), grids, tuple(_notes(summary)))
 
 
@@ -104,6 +107,8 @@ def _warnings(summary: Summary) -> Iterator[str]:
 
 def _notes(summary: Summary) -> Iterator[str]:
     record = summary.lead
+    if record.online is not None:
+        yield from record.online.incidents
     if record.protocol is not None:
         yield from _protocol_notes(record.protocol)
     yield (

@@ -168,7 +168,9 @@ class Engine:
         if self._mixture is not None:
             return
         if self.online is None:
-            raise ConfigError("This engine has no place for collected rows: make it with online=OnlinePhase(…).")
+            raise ConfigError(
+                "This engine has no place for collected rows: make it with online=OnlinePhase(…)."
+            )
         config, weight = self.config, self.online.conservative_weight
         if weight is not None and weight != config.conservative_weight:
             config = replace(config, conservative_weight=weight)
@@ -178,9 +180,7 @@ class Engine:
             self._sums = self._latest = None  # other diagnostics
             self._summed_steps = [0] * len(Reader)
         offline = None if self._columns is None else self._share
-        self._rows = self._mixture = Mixture(
-            self.online, offline, self.seeds, config.batch_size, self.device
-        )
+        self._rows = self._mixture = Mixture(self.online, offline, self.seeds, config.batch_size, self.device)
         self._graph = None
 
     def extend(self, batch: Mapping[str, Tensor], state: Any = None) -> None:

@@ -167,9 +167,7 @@ class OnlineReturns:
             rewards = self._transform(rows.columns["rewards"][seed, episode])
             ends = torch.zeros(len(rewards), dtype=torch.bool)
             ends[-1] = True
-            self.column[seed, episode] = returns_to_go(
-                rewards, ends, self._discount, failure=self._failure
-            )
+            self.column[seed, episode] = returns_to_go(rewards, ends, self._discount, failure=self._failure)
             self._begins[seed, last % environments] = last + environments
             changed = min(changed, begin)
         return changed
