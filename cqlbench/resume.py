@@ -108,7 +108,8 @@ class ResumableRun:
         if self._found.path is None:
             return
         console.print(
-            f"Resumed  after {self.steps_done:,} of {self._total_steps:,} gradient steps, from {self._found.path}"
+            f"Resumed  after {self.steps_done:,} of {self._total_steps:,} gradient steps, from"
+            f" {self._found.path}"
         )
         before, now = self._found.state["machine"], asdict(self.origin.machine)
         if changed := [name for name in now if now[name] != before.get(name)]:

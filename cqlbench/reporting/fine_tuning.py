@@ -59,8 +59,10 @@ def run_grid(tuned: FineTuning) -> Grid:
         ("gain, seed by seed", *_line(tuned.gain)),
         ("cumulative regret", *_line(tuned.regret, 3)),
     ]
-    caption = "Cumulative regret: mean over the evaluations after the first frame of 1 − score / 100; lower is "
+    caption = (
+        "Cumulative regret: mean over the evaluations after the first frame of 1 − score / 100; lower is "
         "better."
+    )
     return Grid("Fine-tuning", ("Policy", "Seeds", "Score ± std", "95 % interval"), tuple(rows), caption)
 
 

@@ -62,16 +62,8 @@ def _draw(axes: Axes, summary: Summary, curve: Curve) -> None:
 def _mark_first_frame(axes: Axes, place: float) -> None:
     axes.axvline(place, color=_GREY, linewidth=0.8)
     for side, text in (("right", "offline "), ("left", " online")):
-        axes.text(
-            place,
-            0.98,
-            text,
-            transform=axes.get_xaxis_transform(),
-            ha=side,
-            va="top",
-            fontsize=7,
-            color=_GREY,
-        )
+        up = axes.get_xaxis_transform()
+        axes.text(place, 0.98, text, transform=up, ha=side, va="top", fontsize=7, color=_GREY)
 
 
 def _draw_lines(axes: Axes, curve: Curve, places: Floats, colour: str) -> None:

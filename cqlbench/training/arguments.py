@@ -149,8 +149,8 @@ def _wrong_loss(given: Mapping[str, Any]) -> list[tuple[bool, str]]:
         ),
         (
             several and bool(only_one),
-            f"A sequence of seeds trains in the fused step, without '{'·'.join(only_one[:1])}': leave that out,"
-            " pass an int as 'seed', or, to collect for each seed, an 'engine' with an OnlinePhase.",
+            f"A sequence of seeds trains in the fused step, without '{'·'.join(only_one[:1])}': leave that"
+            " out, pass an int as 'seed', or, to collect for each seed, an 'engine' with an OnlinePhase.",
         ),
         (
             given["clip_norm"] is not None and not _positive(given["clip_norm"]),

@@ -183,13 +183,11 @@ class Engine:
         self._rows = self._mixture = Mixture(self.online, offline, self.seeds, config.batch_size, self.device)
         self._graph = None
 
-    def extend(self, batch: Mapping[str, Tensor], state: Any = None) -> None:
+    def extend(self, batch: Mapping[str, Tensor], state: Any = None, broken: Tensor | None = None) -> None:
         """Add collected rows, as `OnlineRows.extend` does."""
         self.begin_online()
         assert self.online is not None
-        first = self.online.rows.rows
-        self.online.rows.extend(batch, state)
-        self._refresh(first)
+        self._refresh(self.online.rows.extend(batch, state, broken))
 
     def replay(self, count: int) -> dict[str, Tensor] | None:
         """Take over committed rows, as `OnlineRows.replay` does."""

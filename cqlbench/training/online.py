@@ -1,4 +1,4 @@
-"""The online phase of a seed batch: each batch mixes the dataset's rows with those of a seed's own environments."""
+"""The online phase of a seed batch: batches that mix the dataset's rows with a seed's own."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,8 +61,8 @@ class OnlinePhase:
 class Mixture:
     """`mixture(step)`: the rows of a gradient step, `[S · B, …]`, in each seed the dataset's before its own.
 
-    torchrl's `OfflineToOnlineReplayBuffer` mixes the same way, but for one learner: it has no rows by seed, no
-    batch that is a function of (seed, step), and no state to save.
+    torchrl's `OfflineToOnlineReplayBuffer` mixes the same way, but for one learner: it has no rows by seed,
+    no batch that is a function of (seed, step), and no state to save.
 
     Args:
         phase: the rows and their share.

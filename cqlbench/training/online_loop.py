@@ -28,18 +28,30 @@ def by_seed(trainer: Any, engine: Engine) -> Iterator[TensorDict]:
         yield _tensordict(batch)
     if replayed and hasattr(collector, "load_state_dict") and rows.committed_state() is not None:
         collector.load_state_dict(rows.committed_state())
-    for batch in _batches(collector, len(engine.seeds)):
-        engine.extend(batch, collector.state_dict() if isinstance(collector, SeedCollector) else None)
-        trainer.collected_frames += batch["rewards"].shape[1]
-        yield _tensordict(batch)
+    for collected, broken, state in _batches(collector, len(engine.seeds)):
+        engine.extend(collected, state, broken)
+        trainer.collected_frames += collected["rewards"].shape[1]
+        yield _tensordict(collected)
 
 
-def _batches(collector: Any, seeds: int) -> Iterator[Mapping[str, Tensor]]:
-    if isinstance(collector, SeedCollector):
-        while True:
-            yield collector.collect().columns()
-    for batch in collector:
-        yield as_columns(batch, seeds)
+def _batches(collector: Any, seeds: int) -> Iterator[tuple[Mapping[str, Tensor], Tensor | None, Any]]:
+    if not isinstance(collector, SeedCollector):
+        for batch in collector:
+            yield as_columns(batch, seeds), None, None
+        return
+    while True:
+        collected = collector.collect()
+        columns = dict(vars(collected))
+        broken = columns.pop("broken_before")
+        if (environments := broken.shape[1]) > 1:
+            columns = {name: _in_time(column, environments) for name, column in columns.items()}
+        yield columns, broken, collector.state_dict()
+
+
+def _in_time(column: Tensor, environments: int) -> Tensor:
+    """Rows `[S, E * T, …]` environment by environment, to rows in time."""
+    apart = column.unflatten(1, (environments, -1))
+    return apart.transpose(1, 2).flatten(1, 2)
 
 
 def _tensordict(batch: Mapping[str, Tensor]) -> TensorDict:
@@ -76,6 +88,15 @@ def batch_frames(collector: Any) -> int:
         return frames
     batch_size = collector.env.batch_size
     return frames // (batch_size[0] if batch_size else 1)
+
+
+def finish_iteration(trainer: Any) -> None:
+    """The gradient steps, and what follows them, that a killed process still owed to collected frames."""
+    trainer.engine.begin_online()
+    if steps_due(trainer) > trainer.gradient_steps:
+        trainer.optim_steps(None)
+        trainer._post_steps_hook()
+        trainer._post_steps_log_hook(None)
 
 
 def steps_due(trainer: Any) -> int:

@@ -1,7 +1,7 @@
 """Rows that a collector gathers, every seed its own: on disk as they come, whole up to a commit marker.
 
-A file per column, `[S, capacity, …]`, memory-mapped; after the rows of a batch, the marker is moved on. A killed
-process therefore leaves every committed batch behind, and beside them where the collector stood after the last.
+A file per column, `[S, capacity, …]`, memory-mapped; after the rows of a batch, the marker is moved on. A
+killed process therefore leaves every committed batch behind, and where the collector stood after the last.
 """
 
 import json
@@ -9,7 +9,7 @@ import mmap
 import shutil
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,25 +98,35 @@ class OnlineRows:
         free = shutil.disk_usage(self._folder).free
         if wanted > free:
             raise ConfigError(
-                f"Collected rows need {wanted / 1e6:,.0f} MB in '{self._folder}', and {free / 1e6:,.0f} MB are"
-                " free: make room, or choose another results folder."
+                f"Collected rows need {wanted / 1e6:,.0f} MB in '{self._folder}', and {free / 1e6:,.0f} MB"
+                " are free: make room, or choose another results folder."
             )
 
-    def extend(self, batch: Mapping[str, Tensor], state: Any = None) -> None:
+    def extend(self, batch: Mapping[str, Tensor], state: Any = None, broken: Tensor | None = None) -> int:
         """Add `n` rows per seed, and commit them.
 
         Args:
             batch: a tensor `[S, n, …]` for each column.
             state: where the collector stands after them, in plain JSON types.
+            broken: `[S, environments]` bool: episodes that broke off before these rows, so that the last row
+                of their environment was the last of its episode.
+
+        Returns:
+            The first row that has changed.
 
         Raises:
             UserError: there is no room for them.
         """
+        first = self.rows
+        if broken is not None and broken.any() and first:
+            last = first - self.environments
+            self.columns["ended"][:, last:first] |= broken
+            first = last
         count = batch["rewards"].shape[1]
         if self.rows + count > self.capacity:
             raise UserError(
-                f"{self.rows:,} rows per seed and {count:,} more do not fit the {self.capacity:,} that there is"
-                " room for: collect fewer, or make more room."
+                f"{self.rows:,} rows per seed and {count:,} more do not fit the {self.capacity:,} that there"
+                " is room for: collect fewer, or make more room."
             )
         for name, column in self.columns.items():
             column[:, self.rows : self.rows + count].copy_(batch[name])
@@ -124,6 +134,7 @@ class OnlineRows:
         self.committed = self.rows
         if self._marker is not None:
             self._marker.write(self.rows, state)
+        return first
 
     def replay(self, count: int) -> dict[str, Tensor] | None:
         """The next `count` committed rows per seed that a killed process left; from now on `rows` has them.
@@ -182,7 +193,7 @@ def _marker_in(folder: Path) -> "_Marker":
 
 
 class _Marker:
-    """How many rows are whole, and a state beside it: two slots in turn, of which the newest whole one counts.
+    """How many rows are whole, and a state beside it: two slots in turn; the newest whole one counts.
 
     A process may be killed at any time; what it had written stays with the operating system.
     """
@@ -216,8 +227,3 @@ class _Marker:
         checksum = zlib.crc32(text, rows & 0xFFFFFFFF)
         _SLOT_HEAD.pack_into(self._map, start, self._number, rows, len(text), checksum)
         self.rows, self.state = rows, state
-
-
-def column_names() -> Sequence[str]:
-    """What a collected batch has, in the order of a gradient step's columns, `ended` last."""
-    return ("observations", "actions", "rewards", "next_observations", "terminated", "ended")

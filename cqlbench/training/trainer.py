@@ -29,7 +29,7 @@ from cqlbench.training.collection import new_rows
 from cqlbench.training.engine import Engine
 from cqlbench.training.global_stream import GlobalStream
 from cqlbench.training.logs import Means, Reporter
-from cqlbench.training.online_loop import by_seed, steps_due
+from cqlbench.training.online_loop import by_seed, finish_iteration, steps_due
 from cqlbench.training.resumable import ResumableTrainer
 from cqlbench.training.steppers import FusedStepper, Loss
 
@@ -46,8 +46,8 @@ class CQLTrainer(ResumableTrainer):
     """torchrl's `CQLTrainer`, which also trains offline, and a whole seed batch at once.
 
     First `offline_steps` gradient steps on the replay buffer as it is; then, with a collector, torchrl's loop
-    of collecting and training until `total_frames`; of a seed batch, frames are counted per seed. An outer iteration takes `optim_steps_per_batch` gradient
-    steps between hooks (`register_op`). Offline there is no collected batch: `batch_process`, `pre_epoch` and
+    of collecting and training until `total_frames`, per seed of a seed batch. An outer iteration takes
+    `optim_steps_per_batch` gradient steps between hooks (`register_op`). Offline there is no collected batch: `batch_process`, `pre_epoch` and
     the logging hooks around them wait for collection, and `post_steps_log` gets the last batch trained on.
 
     Whatever is counted "on the clock" counts gradient steps offline and, from there on, environment frames.
@@ -91,10 +91,9 @@ class CQLTrainer(ResumableTrainer):
         async_collection: the collector fills the buffer while this trainer trains.
         log_timings: log seconds per call of every hook, `time/hook/...`.
         auto_log_optim_steps: log `optim_steps` and the mean losses.
-        engine: the fused step itself, in place of `loss_module`, `replay_buffer` and `seed`. With a collector
-            it needs an `OnlinePhase`, which says where collected rows go and how they are mixed into batches;
-            `SeedCollector` collects for every seed, and so does a torchrl collector of an environment whose
-            batch size is `[S]` or `[S, environments per seed]`.
+        engine: the fused step itself, in place of `loss_module`, `replay_buffer` and `seed`. To collect it
+            needs an `OnlinePhase`, and a `SeedCollector` or a torchrl collector of an environment of batch
+            size `[S]` or `[S, environments per seed]`.
 
     Raises:
         ConfigError: arguments that contradict each other, a wrong type, or a count that makes no sense.
@@ -270,8 +269,7 @@ class CQLTrainer(ResumableTrainer):
         if self._engine is None:
             self._update_policy()
         else:
-            self._engine.begin_online()
-            self._finish_iteration()
+            finish_iteration(self)
         with self._show_progress("collecting", "frame", self.total_frames, self.collected_frames) as progress:
             for batch in self._collected():
                 self._pre_steps_log_hook(batch)
@@ -288,13 +286,6 @@ class CQLTrainer(ResumableTrainer):
                 self.save_trainer()
         if not self._stop_training:  # whoever goes on from the saved state reports it
             self._reporter.report(None, at_once=True)
-
-    def _finish_iteration(self) -> None:
-        """The gradient steps, and what follows them, that a killed process still owed to collected frames."""
-        if steps_due(self) > self._optim_count:
-            self.optim_steps(None)
-            self._post_steps_hook()
-            self._post_steps_log_hook(None)
 
     def _collected(self) -> Iterator[TensorDictBase | None]:
         """Collected batches, their frames counted; `None` where the collector fills the buffer itself."""
