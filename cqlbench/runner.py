@@ -1,6 +1,7 @@
 """A plan -> run records and their report: the whole flow on one screen."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.data.provide import provide
+from cqlbench.data.returns_to_go import returns_to_go
 from cqlbench.evaluation.evaluator import Evaluator
 from cqlbench.evaluation.playable import playable
 from cqlbench.plan import Plan
@@ -103,8 +105,16 @@ def make_engine(plan: Plan, dataset: Dataset) -> Engine:
         sizes = (dataset.action_size,)
         low, high = torch.full(sizes, card.action_low), torch.full(sizes, card.action_high)
         actions = ActionBox.from_bounds(low, high)
-    buffer = dataset.replay_buffer(algorithm.batch_size)
-    return Engine(algorithm, Columns.of(buffer), normalizer, rewards, actions, plan.config.seeds, plan.device)
+    columns = Columns.of(dataset.replay_buffer(algorithm.batch_size))
+    if algorithm.calibrated:
+        values = returns_to_go(
+            rewards(columns.rewards.numpy()),
+            dataset.last_rows,
+            algorithm.discount,
+            sparse=algorithm.sparse_rewards,
+        )
+        columns = replace(columns, returns_to_go=torch.from_numpy(values))
+    return Engine(algorithm, columns, normalizer, rewards, actions, plan.config.seeds, plan.device)
 
 
 def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Console, done: int = 0) -> None:

@@ -40,6 +40,7 @@ class Columns:
         rewards: `[T]` float32.
         next_observations: `[T, O]` float32.
         terminated: `[T]` bool.
+        returns_to_go: `[T]` float32, of preprocessed rewards (Cal-QL); −inf: not known. `None` without it.
     """
 
     observations: Tensor
@@ -47,10 +48,14 @@ class Columns:
     rewards: Tensor
     next_observations: Tensor
     terminated: Tensor
+    returns_to_go: Tensor | None = None
 
     @classmethod
     def of(cls, buffer: TensorDictReplayBuffer) -> Self:
-        """All rows of a replay buffer, without a copy where its storage is memory-mapped."""
+        """All rows of a replay buffer, without a copy where its storage is memory-mapped.
+
+        `returns_to_go` is there if the rows have it beside `observation`.
+        """
         rows = buffer.storage[: len(buffer)]
 
         def column(*key: str) -> Tensor:
@@ -58,23 +63,29 @@ class Columns:
             mapped: Tensor = rows.get(key)
             return mapped.as_subclass(Tensor)
 
+        has_returns = rows.get("returns_to_go", None) is not None
         return cls(
             observations=column("observation"),
             actions=column("action"),
             rewards=column("next", "reward").flatten(),
             next_observations=column("next", "observation"),
             terminated=column("next", "terminated").flatten(),
+            returns_to_go=column("returns_to_go").flatten() if has_returns else None,
         )
+
+    def present(self) -> list[Tensor]:
+        """The columns that there are, in the order of the fields."""
+        return [column for column in vars(self).values() if column is not None]
 
     def to(self, device: torch.device) -> "Columns":
         """The columns on `device`; nothing is copied where they are there already."""
-        return Columns(*(column.to(device) for column in vars(self).values()))
+        return Columns(*(column.to(device) for column in self.present()))
 
     def fits(self, device: torch.device) -> bool:
         """Whether `device` has room for the columns, with as much left over for training."""
         if device.type != "cuda":
             return True
-        size = sum(column.numel() * column.element_size() for column in vars(self).values())
+        size = sum(column.numel() * column.element_size() for column in self.present())
         free, _ = torch.cuda.mem_get_info(device)
         return bool(2 * size < free)
 
@@ -120,7 +131,7 @@ class Engine:
         if self._resident:
             self._rows: Callable[[int], list[Tensor]] = self._gather
         else:
-            self._rows = Prefetcher(list(vars(columns).values()), self._flat_indices, device)
+            self._rows = Prefetcher(columns.present(), self._flat_indices, device)
         noise = NoiseShape.of(config, 0 if self.discrete else actions.size)
         self._noise = NoiseStream(seeds, noise, device)
         self._update = make_update(config, self.actions)
@@ -136,7 +147,7 @@ class Engine:
         """The preprocessed batch of gradient step `step`, `[S, B, …]`."""
         rows = self._rows(step)
         shape = (len(self.seeds), self.config.batch_size)
-        observations, actions, rewards, next_observations, terminated = (
+        observations, actions, rewards, next_observations, terminated, *calibration = (
             column.view(*shape, *column.shape[1:]) for column in rows
         )
         return Batch(
@@ -145,6 +156,7 @@ class Engine:
             rewards=self._reward_transform(rewards),
             next_observations=self._normalize(next_observations),
             terminated=terminated.float(),
+            returns_to_go=calibration[0] if calibration else None,
         )
 
     def advance(self, step: int, at_most: int) -> int:
@@ -176,7 +188,7 @@ class Engine:
 
     def _gather(self, step: int) -> list[Tensor]:
         indices = self._flat_indices(step)
-        return [column.index_select(0, indices) for column in vars(self._columns).values()]
+        return [column.index_select(0, indices) for column in self._columns.present()]
 
     def _flat_indices(self, step: int) -> Tensor:
         return self._indices(step).reshape(-1)
