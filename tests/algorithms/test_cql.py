@@ -184,7 +184,7 @@ def test_losses_and_all_gradients_agree_with_the_equations(changes: dict, dtype:
 
 
 def test_calibration_bounds_the_policys_values_and_stops_their_gradients() -> None:
-    # One state, one critic, N = 1, bound 1: the uniform action and that of π(·|s) are below, that of π(·|s′) above.
+    # One state, one critic, N = 1, bound 1: the uniform and that of π(·|s) are below, that of π(·|s′) above.
     values = torch.tensor([0.0, 0.5, 2.0]).view(1, 1, 1, 3).requires_grad_()
     bounded, fraction = calibrate(values, torch.ones(1, 1))
     bounded.sum().backward()
