@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cqlbench.config import LOGGERS, TRAINER_DECIDED, BenchConfig, OnlineConfig
+from cqlbench.config import LOGGERS, TRAINER_DECIDED, BenchConfig, CQLConfig, OnlineConfig
 from cqlbench.errors import ConfigError
 from cqlbench.paths import benchmarks_dir
 
@@ -124,6 +124,7 @@ def check(config: BenchConfig) -> None:
     for key in ("discount", "polyak_rate"):
         if not 0 <= getattr(algorithm, key) <= 1:
             raise ConfigError(f"algorithm.{key}={getattr(algorithm, key)} must be between 0 and 1.")
+    _check_calibration(algorithm)
     low, high = algorithm.gap_clip_min, algorithm.gap_clip_max
     if low is not None and high is not None and low >= high:
         raise ConfigError(f"algorithm.gap_clip_min={low} must be below gap_clip_max={high}.")
@@ -167,6 +168,31 @@ def check_online(online: OnlineConfig) -> None:
         raise ConfigError(
             f"online.random_frames={online.random_frames} leaves nothing of online.frames={online.frames}."
         )
+
+
+def _check_calibration(algorithm: CQLConfig) -> None:
+    for wrong, sentence in (
+        (
+            algorithm.calibrated and algorithm.conservative_weight == 0,
+            "algorithm.calibrated=true changes the penalty, and algorithm.conservative_weight=0 leaves none:"
+            " raise the weight.",
+        ),
+        (
+            algorithm.calibrated and algorithm.variant != "H",
+            "algorithm.calibrated=true is Cal-QL, which is a CQL(H): leave out"
+            f" algorithm.variant={algorithm.variant}.",
+        ),
+        (
+            algorithm.sparse_rewards and not algorithm.calibrated,
+            "algorithm.sparse_rewards=true is about Cal-QL's returns: say algorithm.calibrated=true too.",
+        ),
+        (
+            algorithm.sparse_rewards and algorithm.discount == 1,
+            "algorithm.sparse_rewards=true sums a reward for ever: algorithm.discount must be below 1.",
+        ),
+    ):
+        if wrong:
+            raise ConfigError(sentence)
 
 
 def check_trainer(config: BenchConfig) -> None:

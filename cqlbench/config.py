@@ -1,6 +1,7 @@
 """Typed configuration. Field names are the field's terms; the docstrings give paper symbols and sources.
 
-Sources: "CQL" is Kumar et al. 2020 (arXiv:2006.04779); "SAC" is Haarnoja et al. 2018 (arXiv:1812.05905).
+Sources: "CQL" is Kumar et al. 2020 (arXiv:2006.04779); "SAC" is Haarnoja et al. 2018 (arXiv:1812.05905);
+"Cal-QL" is Nakamoto et al. 2023 (arXiv:2303.05479).
 Defaults are those of CORL's gym-mujoco v2 configs (see `benchmarks/algorithm/cql.yaml`).
 """
 
@@ -59,6 +60,10 @@ class CQLConfig:
         lagrange: learn a multiplier α′ of the penalty by dual gradient descent (CQL eq. 30).
         target_action_gap: τ, the gap that the multiplier aims at (CORL `cql_target_action_gap`).
         initial_log_multiplier: log α′ at the start (CORL: 1).
+        calibrated: Cal-QL: in the gap, the values of the policy's proposals are at least the return-to-go of
+            the row's own episode (Cal-QL eq. 5.1).
+        sparse_rewards: with `calibrated`: episodes that end on the lowest reward go on failing for ever, so
+            their returns-to-go are reward/(1 − γ) (CORL `is_sparse_reward`).
         normalize_observations: subtract the dataset's mean, divide by its standard deviation + 1e-3 (CORL).
         normalize_rewards: divide rewards by the range of episode returns, times 1000 (CORL
             `normalize_reward`).
@@ -98,6 +103,8 @@ class CQLConfig:
     lagrange: bool = False
     target_action_gap: float = -1.0
     initial_log_multiplier: float = 1.0
+    calibrated: bool = False
+    sparse_rewards: bool = False
     normalize_observations: bool = True
     normalize_rewards: bool = False
     reward_scale: float = 1.0

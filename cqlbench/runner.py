@@ -1,6 +1,7 @@
 """A plan -> run records and their report: the whole flow on one screen."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.data.provide import provide
+from cqlbench.data.returns_to_go import returns_to_go
 from cqlbench.evaluation.evaluator import Evaluator
 from cqlbench.evaluation.playable import playable
 from cqlbench.fine_tuning import make_collector, online_phase
@@ -21,7 +23,8 @@ from cqlbench.records.store import RecordStore
 from cqlbench.reporting.run import report_run
 from cqlbench.resume import ResumableRun
 from cqlbench.train_outputs import keep_policies, log_evaluations, make_trainer
-from cqlbench.training.engine import Columns, Engine
+from cqlbench.training.columns import Columns
+from cqlbench.training.engine import Engine
 from cqlbench.training.memory import keep_freed_memory
 
 
@@ -107,9 +110,16 @@ def make_engine(plan: Plan, dataset: Dataset) -> Engine:
         sizes = (dataset.action_size,)
         low, high = torch.full(sizes, card.action_low), torch.full(sizes, card.action_high)
         actions = ActionBox.from_bounds(low, high)
-    buffer = dataset.replay_buffer(algorithm.batch_size)
-    columns, seeds = Columns.of(buffer), plan.config.seeds
-    online = online_phase(plan, dataset)
+    columns = Columns.of(dataset.replay_buffer(algorithm.batch_size))
+    if algorithm.calibrated:
+        values = returns_to_go(
+            rewards(columns.rewards.numpy()),
+            dataset.last_rows,
+            algorithm.discount,
+            sparse=algorithm.sparse_rewards,
+        )
+        columns = replace(columns, returns_to_go=torch.from_numpy(values))
+    online, seeds = online_phase(plan, dataset), plan.config.seeds
     return Engine(algorithm, columns, normalizer, rewards, actions, seeds, plan.device, online)
 
 

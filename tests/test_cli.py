@@ -69,6 +69,21 @@ def test_the_same_arguments_give_the_same_returns_and_the_second_run_collects_no
     assert by_seed[0] != by_seed[1]
 
 
+def test_cal_ql_is_an_algorithm_of_its_own(world, bench) -> None:
+    assert bench(TINY, "seeds=1")[0] == 0
+    status, out, err = bench(TINY, "seeds=1", "algorithm=calql")
+    assert status == 0, err
+    calibrated, plain = (
+        json.loads(path.read_text()) for path in sorted((world / "results").rglob("seed-*.json"))
+    )
+    assert (calibrated["algorithm"], plain["algorithm"]) == ("calql", "cql")
+    assert calibrated["config"]["algorithm"]["calibrated"] is True
+    assert 0 < calibrated["diagnostics"][-1]["calibrated_fraction"] <= 1
+    assert "calibrated_fraction" not in plain["diagnostics"][-1]
+    assert "calql" in out
+    assert_refused(bench(TINY, "algorithm=calql", "algorithm.conservative_weight=0"), "raise the weight")
+
+
 def test_a_seed_scores_the_same_alone(world, bench) -> None:
     bench(TINY, "seeds=[0,1,2]")
     bench(TINY, "seeds=[1]", f"results={world / 'alone'}")

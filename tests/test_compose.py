@@ -86,7 +86,9 @@ def test_paths_may_hold_anything() -> None:
         ("seeds=-1", "Seed -1 is not between"),
         ("seeds=a", "'a'"),
         ("budget=quik", "no budget 'quik'; there is gate, paper, quick, smoke"),
-        ("algorithm=cqll", "no algorithm 'cqll'"),
+        ("algorithm=cqll", "no algorithm 'cqll'; there is calql, cql, sac"),
+        ("algorithm.sparse_rewards=true", "say algorithm.calibrated=true too"),
+        ("preset/by_algorithm=x", "no config key 'preset/by_algorithm'"),
         ("algorithm.conservativ_weight=3", "nearest is 'algorithm.conservative_weight'"),
         ("conservative_weight=3", "nearest is 'algorithm.conservative_weight'"),
         ("algorithm.discount=x", "algorithm.discount=x: Value 'x'"),
@@ -111,6 +113,32 @@ def test_bad_words_end_in_one_sentence(word: str, sentence: str) -> None:
         compose_bench(["dataset=hopper-medium", word], "smoke")
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("algorithm.conservative_weight=0", "raise the weight"),
+        ("algorithm.variant=rho", "leave out algorithm.variant=rho"),
+        ("algorithm.discount=1", "discount must be below 1"),
+    ],
+)
+def test_cal_ql_refuses_what_it_makes_no_sense_with(word: str, sentence: str) -> None:
+    words = ["dataset=x", "algorithm=calql", "algorithm.sparse_rewards=true"]
+    assert compose_bench(words, "smoke").config.algorithm.sparse_rewards
+    with pytest.raises(ConfigError, match=sentence):
+        compose_bench([*words, word], "smoke")
+
+
+def test_an_algorithm_is_chosen_by_name_and_words_win_over_what_it_always_has() -> None:
+    words = ["dataset=x", "algorithm=sac", "algorithm.conservative_weight=2"]
+    composed = compose_bench(words, "smoke", "d4rl-antmaze")
+    assert composed.config.algorithm.conservative_weight == 2
+    assert composed.changes == tuple(words[1:])
+    calibrated = compose_bench(["dataset=x", "algorithm=calql"], "smoke", "d4rl-antmaze").config.algorithm
+    without = {"name": "cql", "calibrated": False, "sparse_rewards": False}
+    plain = compose_bench(["dataset=x"], "smoke", "d4rl-antmaze").config.algorithm
+    assert vars(calibrated) | without == vars(plain)
 
 
 def test_a_dataset_is_needed() -> None:

@@ -13,7 +13,8 @@ import torch
 from cqlbench.algorithms import cql
 from cqlbench.cli import main
 from cqlbench.paths import data_root
-from cqlbench.training.engine import Columns, Engine
+from cqlbench.training.columns import Columns
+from cqlbench.training.engine import Engine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

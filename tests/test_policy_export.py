@@ -17,7 +17,8 @@ from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.policy_export import FORMATS, Policy, exported
 from cqlbench.records.policy import SavedPolicy
-from cqlbench.training.engine import Columns, Engine
+from cqlbench.training.columns import Columns
+from cqlbench.training.engine import Engine
 
 PROGRAM = """
 import pathlib, sys, warnings

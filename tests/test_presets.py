@@ -9,9 +9,17 @@ import pytest
 
 from cqlbench.compose import compose_bench
 from cqlbench.data.cards import all_cards, load_card
+from cqlbench.paths import benchmarks_dir
 
-with (Path(__file__).parent / "golden" / "corl_cql.csv").open(encoding="utf-8") as lines:
-    ROWS = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def rows(name):
+    with (GOLDEN / name).open(encoding="utf-8") as lines:
+        return list(csv.DictReader(line for line in lines if not line.startswith("#")))
+
+
+ROWS, CALQL_ROWS = rows("corl_cql.csv"), rows("corl_calql.csv")
 
 SAME = {
     "batch_size": "batch_size",
@@ -36,14 +44,11 @@ SWITCHES = {
 
 
 @functools.cache
-def composed(preset):
-    return compose_bench(["dataset=any"], "paper", preset).config
+def composed(preset, *words):
+    return compose_bench(["dataset=any", *words], "paper", preset).config
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["dataset"])
-def test_a_preset_is_the_published_config(row):
-    card = load_card(f"d4rl/{row['dataset']}")
-    config = composed(card.preset)
+def assert_published(row, card, config):
     algorithm = config.algorithm
     assert {ours: float(getattr(algorithm, ours)) for ours in SAME} == {
         ours: float(row[theirs]) for ours, theirs in SAME.items()
@@ -66,6 +71,49 @@ def test_a_preset_is_the_published_config(row):
     assert algorithm.normalize_rewards == (modified and card.family == "gym-mujoco")
     assert algorithm.reward_scale == (float(row["reward_scale"]) if modified else 1.0)
     assert algorithm.reward_bias == (float(row["reward_bias"]) if modified else 0.0)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["dataset"])
+def test_a_preset_is_the_published_config(row):
+    card = load_card(f"d4rl/{row['dataset']}")
+    config = composed(card.preset)
+    assert_published(row, card, config)
+    assert (config.algorithm.name, config.algorithm.calibrated) == ("cql", False)
+
+
+@pytest.mark.parametrize("row", CALQL_ROWS, ids=lambda row: row["dataset"])
+def test_what_a_preset_has_for_cal_ql_is_the_published_config(row):
+    card = load_card(f"d4rl/{row['dataset']}")
+    config = composed(card.preset, "algorithm=calql")
+    assert_published(row, card, config)
+    assert (config.algorithm.name, config.algorithm.calibrated) == ("calql", True)
+    assert config.algorithm.sparse_rewards == (row["is_sparse_reward"] == "true")
+
+
+@pytest.mark.parametrize("preset", [path.stem for path in (benchmarks_dir() / "preset").glob("*.yaml")])
+@pytest.mark.parametrize("budget", ["gate", "paper"])
+def test_soft_actor_critic_stays_so_under_every_preset_and_budget(preset, budget):
+    algorithm = composed(preset, "algorithm=sac", f"budget={budget}").algorithm
+    assert (algorithm.name, algorithm.conservative_weight, algorithm.backup_entropy) == ("sac", 0, True)
+    assert not any((algorithm.lagrange, algorithm.max_q_backup, algorithm.calibrated))
+
+
+def test_soft_actor_critics_rates_and_sizes_are_the_papers():
+    algorithm = composed("", "algorithm=sac").algorithm
+    for network in ("actor", "critic", "temperature"):
+        assert getattr(algorithm, f"{network}_learning_rate") == 3e-4
+    assert algorithm.actor_hidden == algorithm.critic_hidden == [256, 256]
+
+
+def test_what_stands_for_one_algorithm_is_found_by_its_name():
+    # A misspelt file would be skipped in silence: they are optional.
+    names = {
+        group: {path.stem for path in (benchmarks_dir() / group).glob("*.yaml")}
+        for group in ("algorithm", "preset", "algorithm/always", "preset/by_algorithm")
+    }
+    assert names["algorithm/always"] <= names["algorithm"]
+    pairs = {f"{preset}-{algorithm}" for preset in names["preset"] for algorithm in names["algorithm"]}
+    assert names["preset/by_algorithm"] <= pairs
 
 
 def test_every_published_config_is_a_cards_preset_and_no_other_card_has_one():

@@ -1,10 +1,14 @@
 """From a dataset's buffer to what the gradient step reads."""
 
 import numpy as np
+import pytest
 
 from cqlbench.data.buffer import buffer_for
+from cqlbench.data.provide import provide
 from cqlbench.data.transitions import Transitions
-from cqlbench.training.engine import Columns
+from cqlbench.plan import make_plan
+from cqlbench.runner import make_engine
+from cqlbench.training.columns import Columns
 
 
 def three_kinds_of_end() -> Transitions:
@@ -28,3 +32,18 @@ def test_training_reads_the_buffers_rows_and_only_terminations_end_a_value(tmp_p
     for name in ("observations", "actions", "rewards", "next_observations"):
         np.testing.assert_array_equal(getattr(read, name).numpy(), getattr(source, name))
     assert read.terminated.tolist() == [False, True, False, False, False, False]
+
+
+def test_cal_ql_trains_beside_the_returns_of_preprocessed_rewards(world) -> None:
+    words = ["dataset=tiny-hopper", "budget=smoke", "algorithm.reward_scale=2", "algorithm.reward_bias=-3"]
+    plan = make_plan([*words, "algorithm=calql"])
+    dataset = provide(plan.resolution, clip_actions=False)
+    columns = make_engine(plan, dataset)._columns
+    rewards = 2.0 * columns.rewards.double().numpy() - 3.0
+    starts = {*dataset.episode_starts.tolist(), dataset.rows}
+    expected, following = np.zeros(dataset.rows), 0.0
+    for row in reversed(range(dataset.rows)):
+        following = rewards[row] + (0.0 if row + 1 in starts else plan.config.algorithm.discount * following)
+        expected[row] = following
+    assert columns.returns_to_go.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+    assert make_engine(make_plan(words), dataset)._columns.returns_to_go is None

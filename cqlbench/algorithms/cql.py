@@ -17,6 +17,7 @@ from cqlbench.algorithms.networks import (
     critic_values,
 )
 from cqlbench.config import CQLConfig
+from cqlbench.errors import ConfigError
 
 _LARGEST_MULTIPLIER = 1e6
 """CORL's and the paper's code's bound."""
@@ -32,6 +33,8 @@ class Batch:
         rewards: `[S, B]`, preprocessed.
         next_observations: `[S, B, O]`, preprocessed.
         terminated: `[S, B]` float: 1 where the value of the next observation is 0. Time limits are 0 here.
+        returns_to_go: `[S, B]`, of the preprocessed rewards, for Cal-QL; −inf where none is known. `None`
+            without it.
     """
 
     observations: Tensor
@@ -39,6 +42,7 @@ class Batch:
     rewards: Tensor
     next_observations: Tensor
     terminated: Tensor
+    returns_to_go: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,9 @@ def losses(networks: Networks, batch: Batch, noise: Noise, config: CQLConfig, bo
         noise: every random number; with a fixed noise the result is a function of the rest.
         config: the algorithm's settings.
         box: the action box.
+
+    Raises:
+        ConfigError: `config` is calibrated, and the batch holds no returns-to-go.
     """
     policy = actor_distribution(networks.actor, batch.observations, box)
     with torch.no_grad():
@@ -220,7 +227,10 @@ def critic_loss(
     actions, log_density = proposals(policy, next_policy, noise, config)
     values = critic_values(networks.critics, batch.observations, torch.cat([data, actions], dim=2))
     loss, diagnostics = _squared_error(values[..., 0], targets)
-    gap = conservative_gap(values[..., 1:], log_density, values[..., 0], config).mean(2)  # [S, K]
+    proposed = values[..., 1:]  # [S, K, B, 3N]
+    if config.calibrated:
+        proposed, diagnostics["calibrated_fraction"] = calibrate(proposed, batch.returns_to_go)
+    gap = conservative_gap(proposed, log_density, values[..., 0], config).mean(2)  # [S, K]
     penalty = gap
     if config.lagrange:
         penalty = multiplier_of(networks.log_multiplier).detach().unsqueeze(1) * (
@@ -262,6 +272,33 @@ def proposals(
         torch.cat([random, current, following], dim=2),
         torch.cat([uniform_density, current_density, following_density], dim=2),
     )
+
+
+def calibrate(values: Tensor, returns_to_go: Tensor | None) -> tuple[Tensor, Tensor]:
+    """max(Q(s,a), V^μ(s)) for the policy's proposals (Cal-QL eq. 5.1), V^μ(s) being the row's return-to-go.
+
+    Uniform proposals keep their values, as in the authors' code and CORL's: they stand for no policy.
+
+    Args:
+        values: `[S, K, B, 3N]`, in the order of `proposals`.
+        returns_to_go: `[S, B]`.
+
+    Returns:
+        The values, and the fraction of the policy's that were below their bound, `[S]`.
+
+    Raises:
+        ConfigError: there are no returns-to-go.
+    """
+    if returns_to_go is None:
+        raise ConfigError(
+            "Cal-QL (calibrated) needs 'returns_to_go' beside every row; cqlbench.data.returns_to_go computes"
+            " them."
+        )
+    N = values.shape[-1] // 3
+    uniform, of_policy = values[..., :N], values[..., N:]
+    bound = returns_to_go[:, None, :, None].to(values.dtype)  # [S, 1, B, 1]
+    fraction = (of_policy.detach() < bound).to(values.dtype).mean((1, 2, 3))
+    return torch.cat([uniform, torch.maximum(of_policy, bound)], dim=-1), fraction
 
 
 def conservative_gap(values: Tensor, log_density: Tensor, data_values: Tensor, config: CQLConfig) -> Tensor:

@@ -23,6 +23,7 @@ _CONTINUOUS_ONLY = (
     "backup_entropy",
     "bc_steps",
     "lagrange",
+    "calibrated",
 )
 
 

@@ -86,6 +86,8 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
             ("next", "reward"),
             ("next", "terminated"),
         ]
+        if config.calibrated:
+            self._in_keys.append("returns_to_go")
         self.config = config
         self._generator = torch.Generator().manual_seed(seed)
         self.register_buffer("low", low)
@@ -120,13 +122,21 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
         return ["loss_qvalue", "loss_actor", "loss_alpha", "loss_alpha_prime"]
 
     def forward(self, tensordict: TensorDictBase) -> TensorDict:
-        """The losses of a batch `[B]`, scalars, and detached diagnostics."""
+        """The losses of a batch `[B]`, scalars, and detached diagnostics.
+
+        Raises:
+            ConfigError: `config` is calibrated, and the batch has no `returns_to_go`.
+        """
+        returns_to_go = tensordict.get("returns_to_go", None) if self.config.calibrated else None
+        if returns_to_go is not None:
+            returns_to_go = returns_to_go.reshape(1, -1)
         batch = Batch(
             observations=tensordict.get("observation").unsqueeze(0),
             actions=tensordict.get("action").unsqueeze(0),
             rewards=tensordict.get(("next", "reward")).reshape(1, -1),
             next_observations=tensordict.get(("next", "observation")).unsqueeze(0),
             terminated=tensordict.get(("next", "terminated")).reshape(1, -1).float(),
+            returns_to_go=returns_to_go,
         )
         result = losses(
             Networks(

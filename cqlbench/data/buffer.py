@@ -118,6 +118,14 @@ class Dataset:
         """`A`."""
         return len(self.action_lowest)
 
+    @property
+    def last_rows(self) -> NDArray[np.bool_]:
+        """`[T]` bool: the last row of each episode, whatever ended it: task, time limit or recording."""
+        last = np.zeros(self.rows, bool)
+        last[self.episode_starts[1:] - 1] = True
+        last[-1] = True
+        return last
+
     def transitions(self) -> Transitions:
         """The rows as they were read, without a copy; what else the source had is not known any more."""
         columns = {name: self.storage[key].numpy() for name, key in _FIELDS.items()}

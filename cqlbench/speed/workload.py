@@ -9,7 +9,8 @@ from cqlbench.algorithms.cql import Batch
 from cqlbench.algorithms.networks import ActionBox
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
-from cqlbench.training.engine import Columns, Engine
+from cqlbench.training.columns import Columns
+from cqlbench.training.engine import Engine
 
 OBSERVATION_SIZE, ACTION_SIZE = 11, 3
 """Hopper's."""

@@ -3,14 +3,13 @@
 import enum
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchrl.data import TensorDictReplayBuffer
 
 from cqlbench.algorithms.cql import Batch
 from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
@@ -18,8 +17,9 @@ from cqlbench.algorithms.update import TrainState, act, initial_state, make_upda
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.errors import ConfigError
+from cqlbench.training.columns import Columns
 from cqlbench.training.graph import capture
-from cqlbench.training.online import Mixture, OnlinePhase
+from cqlbench.training.online import Mixture, OnlinePhase, OnlineReturns
 from cqlbench.training.prefetch import Prefetcher
 from cqlbench.training.streams import CHUNK, IndexStream, NoiseShape, NoiseStream
 
@@ -29,55 +29,6 @@ class Reader(enum.IntEnum):
 
     EVALUATION = 0
     LOG = 1
-
-
-@dataclass(frozen=True)
-class Columns:
-    """A dataset as training reads it; on the CPU usually memory-mapped. Raw values, before preprocessing.
-
-    Attributes:
-        observations: `[T, O]` float32.
-        actions: `[T, A]` float32; discrete ones one-hot.
-        rewards: `[T]` float32.
-        next_observations: `[T, O]` float32.
-        terminated: `[T]` bool.
-    """
-
-    observations: Tensor
-    actions: Tensor
-    rewards: Tensor
-    next_observations: Tensor
-    terminated: Tensor
-
-    @classmethod
-    def of(cls, buffer: TensorDictReplayBuffer) -> Self:
-        """All rows of a replay buffer, without a copy where its storage is memory-mapped."""
-        rows = buffer.storage[: len(buffer)]
-
-        def column(*key: str) -> Tensor:
-            # A plain view of the mapped pages: the tensor subclass costs microseconds at every operation.
-            mapped: Tensor = rows.get(key)
-            return mapped.as_subclass(Tensor)
-
-        return cls(
-            observations=column("observation"),
-            actions=column("action"),
-            rewards=column("next", "reward").flatten(),
-            next_observations=column("next", "observation"),
-            terminated=column("next", "terminated").flatten(),
-        )
-
-    def to(self, device: torch.device) -> "Columns":
-        """The columns on `device`; nothing is copied where they are there already."""
-        return Columns(*(column.to(device) for column in vars(self).values()))
-
-    def fits(self, device: torch.device) -> bool:
-        """Whether `device` has room for the columns, with as much left over for training."""
-        if device.type != "cuda":
-            return True
-        size = sum(column.numel() * column.element_size() for column in vars(self).values())
-        free, _ = torch.cuda.mem_get_info(device)
-        return bool(2 * size < free)
 
 
 class Engine:
@@ -156,8 +107,7 @@ class Engine:
         if self._resident:
             self._rows = self._gather
         else:
-            columns = list(vars(self._columns).values())
-            self._rows = Prefetcher(columns, self._flat_indices, self.device)
+            self._rows = Prefetcher(self._columns.present(), self._flat_indices, self.device)
 
     def begin_online(self) -> None:
         """From now on, mix collected rows into the batches as `online` says.
@@ -180,8 +130,19 @@ class Engine:
             self._sums = self._latest = None  # other diagnostics
             self._summed_steps = [0] * len(Reader)
         offline = None if self._columns is None else self._share
-        self._rows = self._mixture = Mixture(self.online, offline, self.seeds, config.batch_size, self.device)
+        returns = None
+        if config.calibrated:
+            failure = self._failure() if config.sparse_rewards else None
+            returns = OnlineReturns(self.online.rows, self._reward_transform, config.discount, failure)
+        self._rows = self._mixture = Mixture(
+            self.online, offline, self.seeds, config.batch_size, self.device, returns
+        )
         self._graph = None
+
+    def _failure(self) -> float:
+        if self._columns is None:
+            raise ConfigError("Sparse rewards need a dataset, whose lowest reward is the failing one.")
+        return float(self._reward_transform(self._columns.rewards.min()))
 
     def extend(self, batch: Mapping[str, Tensor], state: Any = None, broken: Tensor | None = None) -> None:
         """Add collected rows, as `OnlineRows.extend` does."""
@@ -207,7 +168,7 @@ class Engine:
         """The preprocessed batch of gradient step `step`, `[S, B, …]`."""
         rows = self._rows(step)
         shape = (len(self.seeds), self.config.batch_size)
-        observations, actions, rewards, next_observations, terminated = (
+        observations, actions, rewards, next_observations, terminated, *calibration = (
             column.view(*shape, *column.shape[1:]) for column in rows
         )
         return Batch(
@@ -216,6 +177,7 @@ class Engine:
             rewards=self._reward_transform(rewards),
             next_observations=self._normalize(next_observations),
             terminated=terminated.float(),
+            returns_to_go=calibration[0] if calibration else None,
         )
 
     def advance(self, step: int, at_most: int) -> int:
@@ -247,12 +209,12 @@ class Engine:
 
     def _gather(self, step: int) -> list[Tensor]:
         indices = self._flat_indices(step)
-        return [column.index_select(0, indices) for column in vars(self._columns).values()]
+        return [column.index_select(0, indices) for column in self._columns.present()]
 
     def _share(self, step: int, count: int) -> list[Tensor]:
         """The first `count` rows of each seed's batch of the dataset."""
         indices = self._indices(step)[:, :count].reshape(-1)
-        return [c.index_select(0, indices).to(self.device) for c in vars(self._columns).values()]
+        return [column.index_select(0, indices).to(self.device) for column in self._columns.present()]
 
     def _nothing(self, step: int) -> list[Tensor]:
         raise ConfigError(f"There is no dataset to draw gradient step {step} from: collect first.")

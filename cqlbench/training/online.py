@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cqlbench.data.preprocess import RewardTransform
@@ -164,13 +166,18 @@ class OnlineReturns:
         for seed, last in ended.tolist():
             begin = int(self._begins[seed, last % environments])
             episode = slice(begin, last + 1, environments)
-            rewards = self._transform(rows.columns["rewards"][seed, episode])
-            ends = torch.zeros(len(rewards), dtype=torch.bool)
-            ends[-1] = True
-            self.column[seed, episode] = returns_to_go(rewards, ends, self._discount, failure=self._failure)
+            self.column[seed, episode] = self._of(rows.columns["rewards"][seed, episode])
             self._begins[seed, last % environments] = last + environments
             changed = min(changed, begin)
         return changed
+
+    def _of(self, raw: Tensor) -> Tensor:
+        rewards: NDArray[np.float32] = self._transform(raw.numpy())
+        if self._failure is not None and rewards[-1] <= self._failure:
+            return torch.full(raw.shape, self._failure / (1 - self._discount))
+        ends = np.zeros(len(rewards), np.bool_)
+        ends[-1] = True
+        return torch.from_numpy(returns_to_go(rewards, ends, self._discount, sparse=False))
 
 
 def as_columns(batch: Any, seeds: int) -> Mapping[str, Tensor]:

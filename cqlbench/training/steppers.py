@@ -16,7 +16,8 @@ from cqlbench.algorithms.networks import ActionBox
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.errors import ConfigError
-from cqlbench.training.engine import Columns, Engine
+from cqlbench.training.columns import Columns
+from cqlbench.training.engine import Engine
 
 Loss = Callable[[TensorDictBase], TensorDictBase]
 """A batch -> its loss components, `loss_*`, scalars, and whatever else is worth logging."""

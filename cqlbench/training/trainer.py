@@ -46,9 +46,9 @@ class CQLTrainer(ResumableTrainer):
     """torchrl's `CQLTrainer`, which also trains offline, and a whole seed batch at once.
 
     First `offline_steps` gradient steps on the replay buffer as it is; then, with a collector, torchrl's loop
-    of collecting and training until `total_frames`, per seed of a seed batch. An outer iteration takes
-    `optim_steps_per_batch` gradient steps between hooks (`register_op`). Offline there is no collected batch: `batch_process`, `pre_epoch` and
-    the logging hooks around them wait for collection, and `post_steps_log` gets the last batch trained on.
+    of collecting and training until `total_frames` (per seed of a seed batch). Each outer iteration takes
+    `optim_steps_per_batch` gradient steps between hooks (`register_op`); offline `batch_process`, `pre_epoch`
+    and the logging hooks around them wait for collection, and `post_steps_log` gets the last batch.
 
     Whatever is counted "on the clock" counts gradient steps offline and, from there on, environment frames.
 
@@ -271,7 +271,7 @@ class CQLTrainer(ResumableTrainer):
         else:
             finish_iteration(self)
         with self._show_progress("collecting", "frame", self.total_frames, self.collected_frames) as progress:
-            for batch in self._collected():
+            for batch in self._collected() if self._engine is None else by_seed(self, self._engine):
                 self._pre_steps_log_hook(batch)
                 self._reporter.collected(batch)
                 if self.collected_frames >= (getattr(self.collector, "init_random_frames", 0) or 0):
@@ -289,9 +289,6 @@ class CQLTrainer(ResumableTrainer):
 
     def _collected(self) -> Iterator[TensorDictBase | None]:
         """Collected batches, their frames counted; `None` where the collector fills the buffer itself."""
-        if self._engine is not None:
-            yield from by_seed(self, self._engine)
-            return
         written = self._replay_write_count() if self.replay_buffer is not None else 0
         if self.async_collection:
             self.collector.start()

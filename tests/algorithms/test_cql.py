@@ -1,15 +1,18 @@
 """CQL's losses and every parameter's gradient against float64 arithmetic written from the equations."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from golden import cql_reference
 
-from cqlbench.algorithms.cql import Batch, Noise, conservative_gap, losses
+from cqlbench.algorithms.cql import Batch, Noise, calibrate, conservative_gap, losses
 from cqlbench.algorithms.cql import Networks as AllNetworks
 from cqlbench.algorithms.networks import ActionBox
 from cqlbench.algorithms.update import TrainState, initial_state, loss_gradients
 from cqlbench.config import CQLConfig
+from cqlbench.errors import ConfigError
 
 S, B, N, O, A = 2, 4, 3, 3, 2  # noqa: E741
 LOW, HIGH = np.array([-1.0, -0.4]), np.array([1.0, 2.0])
@@ -48,6 +51,10 @@ def problem(settings: CQLConfig, dtype: torch.dtype) -> tuple[TrainState, Batch,
         actor=normal(S, B, A),
         target=normal(S, B, N if settings.max_q_backup else 1, A),
     )
+    if settings.calibrated:
+        returns = 2 * normal(S, B)
+        returns[:, 1] = -torch.inf
+        batch = dataclasses.replace(batch, returns_to_go=returns)
     return state, batch, noise, box
 
 
@@ -84,6 +91,7 @@ def one_seed(
         low=LOW,
         high=HIGH,
         settings=settings,
+        returns_to_go=None if batch.returns_to_go is None else array(batch.returns_to_go),
     )
 
 
@@ -119,6 +127,22 @@ SETTINGS = [
             "conservative_weight": 5.0,
         },
         id="antmaze",
+    ),
+    pytest.param({"calibrated": True, "cql_temperature": 0.7}, id="calibrated"),
+    pytest.param(
+        {"calibrated": True, "importance_sampled": False, "cql_temperature": 1.3},
+        id="calibrated-no-importance-weights",
+    ),
+    pytest.param(
+        {
+            "calibrated": True,
+            "lagrange": True,
+            "target_action_gap": 0.8,
+            "max_q_backup": True,
+            "gap_clip_min": -200.0,
+            "conservative_weight": 5.0,
+        },
+        id="calibrated-antmaze",
     ),
 ]
 
@@ -157,6 +181,58 @@ def test_losses_and_all_gradients_agree_with_the_equations(changes: dict, dtype:
                 assert not found[name].any()
                 continue
             assert relative_error(found[name], gradient) < 1e-5, name
+
+
+def test_calibration_bounds_the_policys_values_and_stops_their_gradients() -> None:
+    # One state, one critic, N = 1, bound 1: the uniform and that of π(·|s) are below, that of π(·|s′) above.
+    values = torch.tensor([0.0, 0.5, 2.0]).view(1, 1, 1, 3).requires_grad_()
+    bounded, fraction = calibrate(values, torch.ones(1, 1))
+    bounded.sum().backward()
+    assert bounded.flatten().tolist() == [0.0, 1.0, 2.0]
+    assert values.grad.flatten().tolist() == [1.0, 0.0, 1.0]
+    assert fraction.tolist() == [0.5]
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"importance_sampled": False}, {"lagrange": True, "gap_clip_min": -1.0}]
+)
+def test_calibration_without_known_returns_is_cql_exactly(changes: dict) -> None:
+    settings = config(**changes, calibrated=True)
+    state, batch, noise, box = problem(settings, torch.float32)
+    unknown = dataclasses.replace(batch, returns_to_go=torch.full((S, B), -torch.inf))
+    plain = dataclasses.replace(batch, returns_to_go=None)
+    found, diagnostics = loss_gradients(state, unknown, noise, settings, box)
+    expected, without = loss_gradients(state, plain, noise, config(**changes), box)
+    assert diagnostics.pop("calibrated_fraction").tolist() == [0.0] * S
+    assert set(diagnostics) == set(without)
+    for ours, theirs in ((diagnostics, without), *((found[group], expected[group]) for group in expected)):
+        for name in theirs:
+            assert torch.equal(ours[name], theirs[name]), name
+    known, _ = loss_gradients(state, batch, noise, settings, box)
+    assert not torch.allclose(known["critics"]["0.weight"], expected["critics"]["0.weight"])
+
+
+def test_the_calibrated_fraction_counts_the_values_that_were_bounded() -> None:
+    settings = config(calibrated=True)
+    state, batch, noise, box = problem(settings, torch.float64)
+    _, diagnostics = loss_gradients(state, batch, noise, settings, box)
+    for seed in range(S):
+        golden = one_seed(seed, settings, state, batch, noise)
+        below = [
+            cql_reference.q_value(critic, golden.observations[b], action) < golden.returns_to_go[b]
+            for critic in golden.critics
+            for b in range(B)
+            for action, _ in cql_reference.proposals(golden, b)[N:]
+        ]
+        assert diagnostics["calibrated_fraction"][seed].item() == pytest.approx(np.mean(below))
+        assert 0 < np.mean(below) < 0.75, "some are bounded, some are not, and one row in four has no bound"
+
+
+def test_calibration_needs_returns() -> None:
+    settings = config(calibrated=True)
+    state, batch, noise, box = problem(settings, torch.float32)
+    with pytest.raises(ConfigError, match="needs 'returns_to_go'"):
+        loss_gradients(state, dataclasses.replace(batch, returns_to_go=None), noise, settings, box)
 
 
 def test_gap_by_hand() -> None:

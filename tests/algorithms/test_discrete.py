@@ -231,6 +231,7 @@ def test_the_greedy_action_of_a_diverged_critic_is_not_a_number() -> None:
         ("backup_entropy", True),
         ("bc_steps", 10),
         ("lagrange", True),
+        ("calibrated", True),
     ],
 )
 def test_options_of_continuous_actions_are_refused_by_name(name: str, value: object) -> None:

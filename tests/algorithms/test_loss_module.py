@@ -13,6 +13,7 @@ from cqlbench.algorithms.loss_module import CQLLoss
 from cqlbench.algorithms.networks import ActionBox
 from cqlbench.algorithms.update import initial_state, loss_gradients
 from cqlbench.config import CQLConfig
+from cqlbench.errors import ConfigError
 
 O, A, B = 4, 2, 32  # noqa: E741
 LOW, HIGH = torch.tensor([-1.0, -2.0]), torch.tensor([1.0, 0.5])
@@ -40,9 +41,13 @@ def rows(count: int) -> TensorDict:
     )
 
 
-def test_its_gradients_are_the_fused_steps() -> None:
-    loss = CQLLoss(CONFIG, O, LOW, HIGH, seed=3)
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_its_gradients_are_the_fused_steps(calibrated: bool) -> None:
+    config = CQLConfig(**(vars(CONFIG) | {"calibrated": calibrated}))
+    loss = CQLLoss(config, O, LOW, HIGH, seed=3)
     batch = rows(B)
+    if calibrated:
+        batch["returns_to_go"] = batch["next", "reward"] * 2
     state = loss._generator.get_state()
     values = loss(batch)
     sum(values[name] for name in loss.out_keys).backward()
@@ -53,12 +58,13 @@ def test_its_gradients_are_the_fused_steps() -> None:
         batch["next", "reward"].view(1, -1),
         batch["next", "observation"][None],
         batch["next", "terminated"].view(1, -1).float(),
+        batch["returns_to_go"].view(1, -1) if calibrated else None,
     )
     gradients, diagnostics = loss_gradients(
-        initial_state(CONFIG, O, A, [3]),
+        initial_state(config, O, A, [3]),
         as_batch,
         loss._noise(as_batch),
-        CONFIG,
+        config,
         ActionBox.from_bounds(LOW, HIGH),
     )
     for name, gradient in gradients["critics"].items():
@@ -68,6 +74,14 @@ def test_its_gradients_are_the_fused_steps() -> None:
         assert torch.allclose(ours, gradient, atol=1e-6), name
     assert torch.allclose(loss.log_multiplier.grad, gradients["multiplier"]["log"])
     assert torch.allclose(values["td_loss"], diagnostics["td_loss"][0])
+    assert ("calibrated_fraction" in values.keys()) is calibrated  # noqa: SIM118  # a TensorDict
+
+
+def test_a_calibrated_one_says_that_returns_are_missing() -> None:
+    loss = CQLLoss(CQLConfig(**(vars(CONFIG) | {"calibrated": True})), O, LOW, HIGH)
+    assert "returns_to_go" in loss.in_keys
+    with pytest.raises(ConfigError, match="needs 'returns_to_go' beside every row"):
+        loss(rows(B))
 
 
 def test_it_trains_in_a_plain_torchrl_loop() -> None:

@@ -33,6 +33,12 @@ def test_discrete_actions_stay_so(transitions):
         assert torch.equal(dataset.storage["action"], torch.from_numpy(actions))
 
 
+def test_the_last_row_of_every_episode_is_known(transitions):
+    dataset = buffer_for("a", "k", lambda: transitions)
+    assert np.flatnonzero(dataset.last_rows).tolist() == transitions.episode_ends.tolist()
+    assert len(dataset.last_rows) == len(transitions)
+
+
 def many(rows, observation_size=11, action_size=3):
     rng = np.random.default_rng(0)
     observations = rng.random((rows, observation_size), np.float32)

@@ -13,7 +13,8 @@ from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.evaluation.evaluator import Evaluator
 from cqlbench.records.from_run import failure
-from cqlbench.training.engine import Columns, Engine
+from cqlbench.training.columns import Columns
+from cqlbench.training.engine import Engine
 from cqlbench.training.trainer import CQLTrainer
 
 SPEC = EnvironmentSpec("Hopper-v4", max_episode_steps=30)

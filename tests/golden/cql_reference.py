@@ -48,8 +48,10 @@ class Problem:
             gap_clip_max=None,
             lagrange=False,
             target_action_gap=-1.0,
+            calibrated=False,
         )
     )
+    returns_to_go: np.ndarray | None = None  # [B], for Cal-QL
 
 
 def forward(network, x):
@@ -142,6 +144,11 @@ def gap(problem, critic, b, pairs, weights):
     t = s.cql_temperature
     data = q_value(critic, state, problem.actions[b])
     values = [q_value(critic, state, action) for action, _ in pairs]
+    if s.calibrated:
+        values = [
+            value if n < problem.random.shape[1] else max(value, problem.returns_to_go[b])
+            for n, value in enumerate(values)
+        ]
     if s.variant == "rho":
         high = sum(w * v for w, v in zip(weights, values, strict=True))
     else:

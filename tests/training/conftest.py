@@ -12,7 +12,8 @@ from cqlbench.algorithms.loss_module import CQLLoss
 from cqlbench.algorithms.networks import ActionBox, ActionSpace
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
-from cqlbench.training.engine import Columns, Engine
+from cqlbench.training.columns import Columns
+from cqlbench.training.engine import Engine
 
 T, O, A = 200, 4, 2  # noqa: E741
 CPU = torch.device("cpu")

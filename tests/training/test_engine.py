@@ -8,6 +8,7 @@ import torch
 
 from cqlbench.algorithms.networks import DiscreteActions
 from cqlbench.errors import ConfigError
+from cqlbench.training.columns import Columns
 from cqlbench.training.engine import Reader
 
 
@@ -23,6 +24,42 @@ def test_a_batch_holds_whole_rows_preprocessed(make_engine, columns) -> None:
             assert batch.rewards[seed, b] == 2 * columns.rewards[index] + 1
             assert torch.equal(batch.next_observations[seed, b], (columns.next_observations[index] - 3) / 2)
             assert batch.terminated[seed, b] == columns.terminated[index].float()
+
+
+def test_returns_to_go_come_with_their_rows(make_engine, columns) -> None:
+    returns = torch.arange(len(columns.rewards), dtype=torch.float32)
+    with_returns = dataclasses.replace(columns, returns_to_go=returns)
+    batch = make_engine(0, 1, columns=with_returns, calibrated=True).batch(step=3)
+    rows = batch.returns_to_go.long()
+    assert torch.equal(batch.actions, columns.actions[rows])
+    assert make_engine(0, 1, columns=columns).batch(step=3).returns_to_go is None
+
+
+def test_returns_to_go_change_nothing_where_they_are_not_asked_for(make_engine, columns) -> None:
+    with_returns = dataclasses.replace(columns, returns_to_go=torch.zeros(len(columns.rewards)))
+    engines = [make_engine(columns=each) for each in (columns, with_returns)]
+    engines.append(make_engine(columns=with_returns, calibrated=True))
+    for step in range(3):
+        for engine in engines:
+            engine.step(step)
+    plain, unread, calibrated = (engine.state.parameters["critics"]["0.weight"] for engine in engines)
+    assert torch.equal(plain, unread)
+    assert not torch.equal(plain, calibrated)
+
+
+def test_cal_ql_without_returns_to_go_is_one_sentence(make_engine) -> None:
+    with pytest.raises(ConfigError, match="needs 'returns_to_go'"):
+        make_engine(calibrated=True).step(0)
+
+
+@pytest.mark.parametrize("shape", [(200,), (200, 1)])
+def test_a_replay_buffers_rows_may_have_returns_to_go(make_buffer, shape) -> None:
+    buffer = make_buffer()
+    assert Columns.of(buffer).returns_to_go is None
+    rows = buffer[:].set("returns_to_go", torch.arange(200.0).view(shape))
+    buffer = make_buffer(rows=0)
+    buffer.extend(rows)
+    assert Columns.of(buffer).returns_to_go.tolist() == list(range(200))
 
 
 def test_timing_steps_does_not_advance_training(make_engine) -> None:

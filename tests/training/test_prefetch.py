@@ -1,8 +1,11 @@
 """Rows gathered ahead are the rows that were asked for, whatever was asked for before."""
 
+import dataclasses
+
+import pytest
 import torch
 
-from cqlbench.training.engine import Columns
+from cqlbench.training.columns import Columns
 from cqlbench.training.prefetch import Prefetcher
 
 CPU = torch.device("cpu")
@@ -39,10 +42,15 @@ def test_the_following_rows_are_gathered_before_they_are_asked_for() -> None:
     assert asked == [0, 1, 2]
 
 
-def test_training_is_the_same_with_the_dataset_elsewhere(make_engine, monkeypatch) -> None:
-    here = make_engine()
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_training_is_the_same_with_the_dataset_elsewhere(
+    make_engine, columns, monkeypatch, calibrated
+) -> None:
+    if calibrated:
+        columns = dataclasses.replace(columns, returns_to_go=3 * columns.rewards)
+    here = make_engine(columns=columns, calibrated=calibrated)
     monkeypatch.setattr(Columns, "fits", lambda self, device: False)
-    elsewhere = make_engine()
+    elsewhere = make_engine(columns=columns, calibrated=calibrated)
     for step in range(20):  # past a chunk of indices
         here.step(step)
         elsewhere.step(step)
