@@ -208,11 +208,13 @@ class Engine:
         return CHUNK
 
     def _gather(self, step: int) -> list[Tensor]:
+        assert self._columns is not None
         indices = self._flat_indices(step)
         return [column.index_select(0, indices) for column in self._columns.present()]
 
     def _share(self, step: int, count: int) -> list[Tensor]:
         """The first `count` rows of each seed's batch of the dataset."""
+        assert self._columns is not None
         indices = self._indices(step)[:, :count].reshape(-1)
         return [column.index_select(0, indices).to(self.device) for column in self._columns.present()]
 

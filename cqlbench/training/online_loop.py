@@ -50,7 +50,7 @@ def _batches(collector: Any, seeds: int) -> Iterator[tuple[Mapping[str, Tensor],
 
 def _in_time(column: Tensor, environments: int) -> Tensor:
     """Rows `[S, E * T, …]` environment by environment, to rows in time."""
-    apart = column.unflatten(1, (environments, -1))
+    apart = column.view(len(column), environments, -1, *column.shape[2:])
     return apart.transpose(1, 2).flatten(1, 2)
 
 

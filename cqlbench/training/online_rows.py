@@ -212,7 +212,7 @@ class _Marker:
         start = slot * self._slot_bytes
         number, rows, length, checksum = _SLOT_HEAD.unpack_from(self._map, start)
         text = self._map[start + _SLOT_HEAD.size : start + _SLOT_HEAD.size + length]
-        if not number or length > self._slot_bytes or zlib.crc32(text, rows & 0xFFFFFFFF) != checksum:
+        if not number or length > self._slot_bytes or _checksum(number, rows, text) != checksum:
             return 0, 0, None
         return number, rows, json.loads(text)
 
@@ -224,6 +224,10 @@ class _Marker:
         self._number += 1
         start = (self._number % 2) * self._slot_bytes
         self._map[start + _SLOT_HEAD.size : start + _SLOT_HEAD.size + len(text)] = text
-        checksum = zlib.crc32(text, rows & 0xFFFFFFFF)
+        checksum = _checksum(self._number, rows, text)
         _SLOT_HEAD.pack_into(self._map, start, self._number, rows, len(text), checksum)
         self.rows, self.state = rows, state
+
+
+def _checksum(number: int, rows: int, text: bytes) -> int:
+    return zlib.crc32(text, zlib.crc32(struct.pack("<QQ", number, rows)))
