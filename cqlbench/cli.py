@@ -48,6 +48,7 @@ bench keys (defaults in brackets):
   results=       folder for records and reports [results]
   resume=        auto: go on where an interrupted run of the same settings stands; never; a checkpoint [auto]
   checkpoint_interval=   seconds between saves of what is done; 0 saves nothing [60]
+  algorithm=     cql, calql or sac: a file of benchmarks/algorithm [cql]
   preset=        the dataset's settings from benchmarks/preset [the dataset card's]
   algorithm.*=, budget.*=   any field of cqlbench/config.py, e.g. algorithm.conservative_weight=5
 

@@ -8,9 +8,10 @@ import torch
 
 import cqlbench
 from cqlbench.compose import as_dict, compose_bench, word
-from cqlbench.config import BenchConfig, BudgetConfig
+from cqlbench.config import BenchConfig, BudgetConfig, CQLConfig
 from cqlbench.data.resolve import Resolution, resolve
 from cqlbench.devices import device_of
+from cqlbench.paths import benchmarks_dir
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,10 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
 def _incomparable(config: BenchConfig, resolution: Resolution, changes: Sequence[str], preset: str) -> str:
     reasons = []
     source = resolution.card.source
+    algorithm = word(changes, "algorithm", CQLConfig.name)
+    own = benchmarks_dir() / "preset" / "by_algorithm" / f"{preset}-{algorithm}.yaml"
+    published = bool(preset) and (algorithm == CQLConfig.name or own.exists())
+    settings = [change for change in changes if not change.startswith("algorithm=")]
     if source != "d4rl":
         reasons.append(
             "a dataset of your own"
@@ -110,12 +115,12 @@ def _incomparable(config: BenchConfig, resolution: Resolution, changes: Sequence
         reasons.append(f"budget {config.budget.name}")
     if config.clip_actions and "action_clip" not in resolution.card.quirks:
         reasons.append("clipped actions")
-    if changes:
-        reasons.append(f"changed settings ({', '.join(changes)})")
+    if settings:
+        reasons.append(f"changed settings ({', '.join(settings)})")
     if source == "d4rl" and preset != resolution.card.preset:
         reasons.append(f"preset {preset}")
-    elif source == "d4rl" and not preset:
-        reasons.append("no settings were published for it")
+    elif source == "d4rl" and not published:
+        reasons.append(f"no settings of {algorithm} were published for it")
     if resolution.card.incomparable_because:
         reasons.append(resolution.card.incomparable_because)
     return "; ".join(reasons)

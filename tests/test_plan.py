@@ -38,10 +38,32 @@ def test_a_published_run_is_comparable_until_something_is_changed(monkeypatch) -
 
 def test_d4rl_data_are_comparable_only_with_published_settings_and_rewards() -> None:
     unpublished = make_plan(["dataset=d4rl/hopper-medium-v1", "budget=paper"])
-    assert unpublished.incomparable_because == "no settings were published for it"
+    assert unpublished.incomparable_because == "no settings of cql were published for it"
     door = make_plan(["dataset=d4rl/door-human-v1", "budget=paper"])
     assert door.incomparable_because.startswith("gymnasium-robotics changed its rewards")
     assert make_plan(["dataset=d4rl/pen-human-v1", "budget=paper"]).incomparable_because == ""
+
+
+@pytest.mark.parametrize(
+    ("dataset", "algorithm", "reason"),
+    [
+        ("antmaze-umaze-v2", "calql", ""),
+        ("hopper-medium-v2", "cql", ""),
+        ("hopper-medium-v2", "calql", "no settings of calql were published for it"),
+        ("antmaze-umaze-v2", "sac", "no settings of sac were published for it"),
+    ],
+)
+def test_an_algorithm_is_comparable_with_its_own_published_settings(
+    monkeypatch, dataset: str, algorithm: str, reason: str
+) -> None:
+    pretend_to_have_d4rl(monkeypatch)
+    words = [f"dataset=d4rl/{dataset}", "budget=paper", f"algorithm={algorithm}"]
+    plan = make_plan(words)
+    assert not plan.resolution.card.incomparable_because
+    assert plan.incomparable_because == reason
+    assert make_plan(plan.arguments[1:]).identity == plan.identity
+    assert plan.config.algorithm.name == algorithm
+    assert "algorithm.discount=0.9" in make_plan([*words, "algorithm.discount=0.9"]).incomparable_because
 
 
 def test_embedded_data_are_never_comparable() -> None:

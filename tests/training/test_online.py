@@ -104,7 +104,7 @@ def test_fractions_outside_the_unit_interval_are_refused(setting: str, value: fl
 
 
 def test_a_negative_weight_is_refused() -> None:
-    with pytest.raises(ConfigError, match="conservative_weight=-1.0 must be at least 0"):
+    with pytest.raises(ConfigError, match=r"conservative_weight=-1\.0 must be at least 0"):
         OnlinePhase(filled(1), conservative_weight=-1.0)
 
 
