@@ -116,7 +116,7 @@ class VectorEnvironment(Protocol):
         """
 
     def state(self) -> list[Any] | None:
-        """All that following steps and episodes depend on, as JSON has it; `None` where it is out of reach."""
+        """What following steps and episodes depend on, as JSON has it; `None` where it is out of reach."""
 
     def set_state(self, state: list[Any]) -> None:
         """Go on where `state` was taken, bit by bit, in environments of the same spec and number.
@@ -216,6 +216,7 @@ class FlatObservations:
         self.size = sum(int(np.prod(part.shape)) for part in parts.values()) + self._padding
 
     def __call__(self, observations: Any) -> NDArray[np.float64]:
+        """What environments observe, row by row -> `[n, O]`."""
         if self._plain:
             return np.array(observations, np.float64)
         parts = [observations] if self._keys is None else [observations[key] for key in self._keys]
@@ -226,9 +227,7 @@ class FlatObservations:
     def one(self, observation: Any) -> NDArray[np.float64]:
         """What a single environment observes -> `[O]`, rounded to the dtypes that its space declares."""
         parts = [observation] if self._keys is None else [observation[key] for key in self._keys]
-        flat = [
-            np.asarray(part, dtype).reshape(-1) for part, dtype in zip(parts, self._dtypes, strict=True)
-        ]
+        flat = [np.asarray(part, dtype).reshape(-1) for part, dtype in zip(parts, self._dtypes, strict=True)]
         return np.concatenate([*flat, np.zeros(self._padding)])
 
 

@@ -207,6 +207,7 @@ class _EnvpoolEnvironments:
         return None
 
     def set_state(self, state: list[Any]) -> None:
+        del state
         raise UserError(f"envpool cannot set states of '{self._spec.id}'; use the gymnasium backend.")
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Environments of gymnasium, stepped one after the other, whose simulators can be saved, replaced and drawn."""
+"""Environments of gymnasium, stepped one by one, whose simulators can be saved, replaced and drawn."""
 
 import importlib
 import threading
@@ -116,7 +116,7 @@ class GymnasiumEnvironments:
 
     def replace(self, where: NDArray[np.bool_], seeds: Sequence[int]) -> None:
         """See `VectorEnvironment`."""
-        for index in np.flatnonzero(where):
+        for index in np.flatnonzero(where).tolist():
             self._environments[index] = self._make()  # the old one may hang when it is closed, too
             self._unused_seeds[index], self._ended[index] = seeds[index], False
 

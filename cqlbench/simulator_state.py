@@ -1,8 +1,8 @@
 """The exact state of a gymnasium environment, for the kinds whose whole state is known.
 
-Those are gymnasium's own MuJoCo and classic-control environments under the wrappers that `gymnasium.make` puts
-around them. Stepping on from a state is bit by bit what stepping on without it is, in the same versions of
-MuJoCo and gymnasium.
+Those are gymnasium's own MuJoCo and classic-control environments under the wrappers that `gymnasium.make`
+puts around them. Stepping on from a state is bit by bit what stepping on without it is, in the same versions
+of MuJoCo and gymnasium.
 """
 
 import base64
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _DERIVED = ("xpos", "xipos", "xquat", "geom_xpos", "site_xpos", "cvel", "sensordata")
-"""What tasks read before they step, for instance to tell how far a body has moved. MuJoCo computes it on the way
-into a step, so it lags behind the positions, and no function of the state proper gives it back."""
+"""What tasks read before they step, for instance to tell how far a body has moved. MuJoCo computes it on the
+way into a step, so it lags behind the positions, and no function of the state proper gives it back."""
 
 _MUJOCO = "gymnasium.envs.mujoco."
 _CLASSIC = "gymnasium.envs.classic_control."
@@ -50,7 +50,7 @@ def set_state(environment: gymnasium.Env[Any, Any], state: dict[str, Any]) -> No
         _set_mujoco(base, simulator)
     else:
         for name, value in simulator.items():
-            setattr(base, name, _unpacked(value))
+            setattr(base, name, unpacked(value))
     base.np_random.bit_generator.state = state["generator"]
     for layer, elapsed in zip(_layers(environment), state["elapsed"], strict=True):
         if elapsed is not None:
@@ -71,34 +71,39 @@ def _simulator(base: Any) -> dict[str, Any] | None:
         spec = mujoco.mjtState.mjSTATE_INTEGRATION.value
         integration = np.empty(mujoco.mj_stateSize(base.model, spec))
         mujoco.mj_getState(base.model, base.data, integration, spec)
-        derived = {name: _packed(getattr(base.data, name)) for name in _DERIVED}
-        return {"integration": _packed(integration), **derived}
+        derived = {name: packed(getattr(base.data, name)) for name in _DERIVED}
+        return {"integration": packed(integration), **derived}
     if origin.startswith(_CLASSIC):
         names = [name for name in ("state", "steps_beyond_terminated") if hasattr(base, name)]
-        return {name: _packed(getattr(base, name)) for name in names}
+        return {name: packed(getattr(base, name)) for name in names}
     return None
 
 
 def _set_mujoco(base: Any, simulator: dict[str, Any]) -> None:
     spec = mujoco.mjtState.mjSTATE_INTEGRATION.value
-    integration = _unpacked(simulator["integration"])
+    integration = unpacked(simulator["integration"])
     if integration.shape != (mujoco.mj_stateSize(base.model, spec),):
         raise ValueError("the simulator's state has another size")
     mujoco.mj_setState(base.model, base.data, integration, spec)
     for name in _DERIVED:
-        getattr(base.data, name)[:] = _unpacked(simulator[name])
+        getattr(base.data, name)[:] = unpacked(simulator[name])
 
 
-def _packed(value: Any) -> Any:
+def packed(value: Any) -> Any:
     """Arrays as `[dtype, shape, base64]`: a tenth of the time and half the length of decimal digits."""
     if isinstance(value, np.ndarray):
         return [value.dtype.str, list(value.shape), base64.b64encode(value.tobytes()).decode()]
     if isinstance(value, tuple):
-        return _packed(np.array(value))
+        return packed(np.array(value))
     return value
 
 
-def _unpacked(value: Any) -> Any:
+def unpacked(value: Any) -> Any:
+    """What `packed` was given.
+
+    Raises:
+        TypeError or ValueError: it gave no such thing.
+    """
     if isinstance(value, list):
         dtype, shape, digits = value
         array: NDArray[Any] = np.frombuffer(base64.b64decode(digits), dtype).reshape(shape)
