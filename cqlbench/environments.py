@@ -6,97 +6,39 @@ rounding error at first; where the dynamics are chaotic (HalfCheetah) rounding a
 200 steps. Episodes are therefore reproducible per backend and version, which `environment_versions` records.
 """
 
-import contextlib
+import importlib
 import importlib.metadata
 import json
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from cqlbench.environment_spec import (
+    EnvironmentSpec,
+    FlatObservations,
+    Step,
+    VectorEnvironment,
+    action_bounds,
+    native_actions,
+    quiet_construction,
+    time_limit,
+)
 from cqlbench.errors import UserError
+from cqlbench.gymnasium_environments import GymnasiumEnvironments
 
-
-@dataclass(frozen=True)
-class EnvironmentSpec:
-    """What an evaluation or collection environment is, before it is made.
-
-    Attributes:
-        id: gymnasium id, such as `Hopper-v4`.
-        max_episode_steps: the time limit, in steps; `None` takes the registered one.
-        kwargs: constructor arguments.
-        module: the Python module that registers the environment with gymnasium; empty: gymnasium itself.
-        extra: the extra of cqlbench that brings that module.
-        observation_keys: of observations that are dictionaries, the parts that are joined, in this order.
-        padding: how many zeros are appended to each observation, for sensors that read 0 in the data.
-
-    Raises:
-        UserError: the time limit is not positive.
-    """
-
-    id: str
-    max_episode_steps: int | None = None
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    module: str = ""
-    extra: str = ""
-    observation_keys: tuple[str, ...] | None = None
-    padding: int = 0
-
-    def __post_init__(self) -> None:
-        if self.max_episode_steps is not None and self.max_episode_steps < 1:
-            raise UserError(
-                f"The time limit of '{self.id}' is {self.max_episode_steps} steps, and at least 1 is needed."
-            )
-
-
-@dataclass(frozen=True)
-class Step:
-    """What `n` environments return. `observations` of an ended episode are the state really reached.
-
-    The environment that ended starts its next episode at the following `step`, which ignores its action
-    and returns the first observation with reward 0 (gymnasium's `NEXT_STEP` autoreset, also envpool's).
-
-    A task that ends itself in the very step of its time limit is both terminated and truncated in gymnasium,
-    and truncated only in envpool.
-
-    Attributes:
-        observations: `[n, O]` float64.
-        rewards: `[n]` float64.
-        terminated: `[n]` bool.
-        truncated: `[n]` bool.
-    """
-
-    observations: NDArray[np.float64]
-    rewards: NDArray[np.float64]
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
-
-
-class VectorEnvironment(Protocol):
-    """`n` environments stepped together, each with its own seed."""
-
-    backend: str
-    """`envpool` or `gymnasium`."""
-    action_low: NDArray[np.float32]
-    """`[A]`; with discrete actions zeros"""
-    action_high: NDArray[np.float32]
-    """`[A]`; with discrete actions ones"""
-    observation_size: int
-    """`O`"""
-
-    def reset(self) -> NDArray[np.float64]:
-        """First observations, `[n, O]`: of the seeds' first episodes, then of the episodes after those."""
-
-    def step(self, actions: NDArray[np.float32]) -> Step:
-        """Apply `actions`, `[n, A]`; of discrete ones the largest entry counts."""
-
-    def close(self) -> None:
-        """Free threads and simulators. May be called twice."""
+__all__ = [
+    "EnvironmentSpec",
+    "GymnasiumEnvironments",
+    "Step",
+    "VectorEnvironment",
+    "choose_backend",
+    "environment_versions",
+    "make_environments",
+    "why_unplayable",
+]
 
 
 def make_environments(
@@ -198,196 +140,75 @@ class _EnvpoolEnvironments:
     backend = "envpool"
 
     def __init__(self, spec: EnvironmentSpec, seeds: Sequence[int], threads: int, discrete: bool) -> None:
-        import envpool
-
-        with _quiet_construction():
-            self._pool = envpool.make(
-                spec.id,
-                env_type="gymnasium",
-                num_envs=len(seeds),
-                num_threads=threads or min(len(seeds), _usable_cores()),
-                seed=list(seeds),
-                **_time_limit(spec),
-            )
+        self._spec, self._threads, self._count = spec, threads or min(len(seeds), _usable_cores()), len(seeds)
+        self._given_up: list[Any] = []
+        self._pool = self._make(seeds)
+        with quiet_construction():
             self._space, observations = self._pool.action_space, self._pool.observation_space
         try:
-            self.action_low, self.action_high = _action_bounds(spec, self._space, discrete)
-            self._flat = _Flat(spec, observations, len(seeds))
+            self.action_low, self.action_high = action_bounds(spec, self._space, discrete)
+            self._flat = FlatObservations(spec, observations)
         except UserError:
             self._pool.close()
             raise
         self.observation_size = self._flat.size
 
+    def _make(self, seeds: Sequence[int]) -> Any:
+        import envpool
+
+        with quiet_construction():
+            return envpool.make(
+                self._spec.id,
+                env_type="gymnasium",
+                num_envs=self._count,
+                num_threads=self._threads,
+                seed=list(seeds),
+                **time_limit(self._spec),
+            )
+
     def reset(self) -> NDArray[np.float64]:
         observations, _ = self._pool.reset()
         return self._flat(observations)
 
-    def step(self, actions: NDArray[np.float32]) -> Step:
-        native = _native(actions.astype(np.float64), self._space)
-        observations, rewards, terminated, truncated, _ = self._pool.step(native)
-        return Step(
-            self._flat(observations),
-            np.array(rewards, np.float64),
-            np.array(terminated, np.bool_),
-            np.array(truncated, np.bool_),
-        )
+    def step(self, actions: NDArray[np.float32], where: NDArray[np.bool_] | None = None) -> Step:
+        native = native_actions(actions.astype(np.float64), self._space)
+        if where is None:
+            observations, rewards, terminated, truncated, _ = self._pool.step(native)
+            return Step(
+                self._flat(observations),
+                np.array(rewards, np.float64),
+                np.array(terminated, np.bool_),
+                np.array(truncated, np.bool_),
+            )
+        some = np.flatnonzero(where).astype(np.int32)
+        observations, rewards, terminated, truncated, info = self._pool.step(native[some], some)
+        step, rows = Step.empty(self._count, self.observation_size), info["env_id"]
+        step.observations[rows] = self._flat(observations)
+        step.rewards[rows], step.terminated[rows], step.truncated[rows] = rewards, terminated, truncated
+        return step
+
+    def reset_some(self, where: NDArray[np.bool_]) -> NDArray[np.float64]:
+        observations, info = self._pool.reset(np.flatnonzero(where).astype(np.int32))
+        placed = np.zeros((self._count, self.observation_size))
+        placed[info["env_id"]] = self._flat(observations)  # in whatever order they came
+        return placed
+
+    def interrupted(self) -> tuple[Step, NDArray[np.bool_], NDArray[np.bool_]]:
+        nowhere = np.zeros(self._count, np.bool_)
+        return Step.empty(self._count, self.observation_size), nowhere, ~nowhere
+
+    def replace(self, where: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+        # A part of a pool cannot be made anew: there the reset to come, which clears the simulator, must do.
+        if where.all():
+            self._given_up.append(self._pool)  # what hangs would hang its destructor
+            self._pool = self._make(seeds)
+
+    def state(self) -> list[Any] | None:
+        return None
+
+    def set_state(self, state: list[Any]) -> None:
+        del state
+        raise UserError(f"envpool cannot set states of '{self._spec.id}'; use the gymnasium backend.")
 
     def close(self) -> None:
         self._pool.close()
-
-
-class GymnasiumEnvironments:
-    """`make_environments` by gymnasium, which can also draw."""
-
-    backend = "gymnasium"
-
-    def __init__(self, spec: EnvironmentSpec, seeds: Sequence[int], discrete: bool) -> None:
-        def make() -> gymnasium.Env[Any, Any]:
-            return gymnasium.make(spec.id, disable_env_checker=True, **_time_limit(spec), **spec.kwargs)
-
-        try:
-            with _quiet_construction():
-                if spec.module:
-                    importlib.import_module(spec.module)
-                self._vector = gymnasium.vector.SyncVectorEnv(
-                    [make] * len(seeds), autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP
-                )
-        except Exception as error:
-            raise UserError(_unmade(spec, error)) from error
-        self._unused_seeds: list[int | None] | None = list(seeds)
-        try:
-            self._space = self._vector.single_action_space
-            self.action_low, self.action_high = _action_bounds(spec, self._space, discrete)
-            self._flat = _Flat(spec, self._vector.single_observation_space, len(seeds))
-        except UserError:
-            self._vector.close()
-            raise
-        self.observation_size = self._flat.size
-
-    @property
-    def frames_per_second(self) -> int | None:
-        """The rate at which `frame` is meant to be shown, if the environment says so."""
-        rate: int | None = self._vector.envs[0].metadata.get("render_fps")
-        return rate
-
-    def frame(self) -> NDArray[np.uint8]:
-        """A picture of the first environment, `[height, width, 3]`; needs the `render_mode` `rgb_array`."""
-        return np.asarray(self._vector.envs[0].render(), np.uint8)
-
-    def reset(self) -> NDArray[np.float64]:
-        """See `VectorEnvironment`."""
-        # Seeding again would replay the first episodes, which envpool's `reset` does not do.
-        seeds, self._unused_seeds = self._unused_seeds, None
-        observations, _ = self._vector.reset(seed=seeds)
-        return self._flat(observations)
-
-    def step(self, actions: NDArray[np.float32]) -> Step:
-        """See `VectorEnvironment`."""
-        observations, rewards, terminated, truncated, _ = self._vector.step(_native(actions, self._space))
-        return Step(
-            self._flat(observations),
-            np.array(rewards, np.float64),
-            np.array(terminated, np.bool_),
-            np.array(truncated, np.bool_),
-        )
-
-    def close(self) -> None:
-        """See `VectorEnvironment`."""
-        self._vector.close()
-
-
-def _time_limit(spec: EnvironmentSpec) -> dict[str, int]:
-    return {} if spec.max_episode_steps is None else {"max_episode_steps": spec.max_episode_steps}
-
-
-@contextlib.contextmanager
-def _quiet_construction() -> Iterator[None]:
-    """No line per environment about superseded ids, XML attributes and rounded bounds.
-
-    The ids are the published protocol's (D4RL is scored on v4): the advice to upgrade is not for our users.
-    """
-    import mujoco
-
-    def ignore(_: str) -> None:
-        return None
-
-    before = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(ignore)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        mujoco.set_mju_user_warning(before)
-
-
-def _unmade(spec: EnvironmentSpec, error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    reason = lines[0].split(". ")[0].rstrip(".")
-    advice = "correct its id or arguments, or install the package that registers it"
-    if spec.module and not isinstance(error, ImportError | gymnasium.error.Error | TypeError):
-        advice = f"try other versions of {spec.module} and MuJoCo"
-    if spec.extra and isinstance(error, ImportError):
-        advice = f"install what it needs with `pip install 'cqlbench[{spec.extra}]'`"
-    return f"Environment '{spec.id}' cannot be made here ({reason}); {advice}."
-
-
-def _action_bounds(
-    spec: EnvironmentSpec, space: Any, discrete: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    if discrete and isinstance(space, gymnasium.spaces.Discrete):
-        return np.zeros(int(space.n), np.float32), np.ones(int(space.n), np.float32)
-    if discrete:
-        raise UserError(
-            f"Environment '{spec.id}' has the action space {space}, and a Discrete one is needed."
-        )
-    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-        raise UserError(f"Environment '{spec.id}' has the action space {space}, and a flat Box is needed.")
-    return np.asarray(space.low, np.float32), np.asarray(space.high, np.float32)
-
-
-def _native(actions: NDArray[Any], space: Any) -> NDArray[Any]:
-    """`actions`, `[n, A]`, as the simulator takes them: discrete ones by their numbers."""
-    if isinstance(space, gymnasium.spaces.Discrete):
-        actions = actions.argmax(axis=1) + int(space.start)
-    return actions
-
-
-class _Flat:
-    """What `n` environments observe -> `[n, O]` float64, laid out as the data are.
-
-    The parts of a dictionary are joined in the order of `observation_keys`, each row by row; a discrete part
-    is one number.
-    """
-
-    def __init__(self, spec: EnvironmentSpec, space: Any, environments: int) -> None:
-        self._keys, self._rows, self._padding = spec.observation_keys, environments, spec.padding
-        if self._keys is None:
-            parts = {"": space}
-            if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-                raise UserError(
-                    f"Environment '{spec.id}' has the observation space {space}, and a flat Box is needed; "
-                    "of a dictionary, the card names the parts (observation_keys)."
-                )
-        else:
-            parts = {key: _part(spec, space, key) for key in self._keys}
-        self.size = sum(int(np.prod(part.shape)) for part in parts.values()) + self._padding
-
-    def __call__(self, observations: Any) -> NDArray[np.float64]:
-        parts = [observations] if self._keys is None else [observations[key] for key in self._keys]
-        flat = [np.asarray(part, np.float64).reshape(self._rows, -1) for part in parts]
-        return np.concatenate([*flat, np.zeros((self._rows, self._padding))], axis=1)
-
-
-def _part(spec: EnvironmentSpec, space: Any, key: str) -> gymnasium.Space[Any]:
-    there = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {}
-    part = there.get(key)
-    if not isinstance(part, gymnasium.spaces.Box | gymnasium.spaces.Discrete):
-        usable = [
-            k for k, v in there.items() if isinstance(v, gymnasium.spaces.Box | gymnasium.spaces.Discrete)
-        ]
-        raise UserError(
-            f"Environment '{spec.id}' observes no array '{key}', which the card's observation_keys name; it "
-            f"observes {', '.join(usable) or space}."
-        )
-    return part

@@ -136,7 +136,7 @@ def test_envpool_and_gymnasium_simulate_the_same_task(environment_id, positions,
     pool, plain = (make_environments(spec, [11], backend) for backend in BACKENDS)
     observation = pool.reset()[0]
     plain.reset()
-    simulator = plain._vector.envs[0].unwrapped
+    simulator = plain._environments[0].unwrapped
     mujoco.mj_resetData(simulator.model, simulator.data)  # the solver's warm start is part of the state
     simulator.set_state(np.append(0.0, observation[: positions - 1]), observation[positions - 1 :])
     noise = np.random.default_rng(0)

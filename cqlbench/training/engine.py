@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cqlbench.algorithms.cql import Batch
-from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
+from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions, actor_distribution
 from cqlbench.algorithms.update import TrainState, act, initial_state, make_update
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
@@ -308,6 +308,23 @@ class Engine:
         """Deterministic actions of every seed at its own raw observations, `[S, E, O]` -> `[S, E, A]`."""
         normalized = self._normalize(observations.to(self.device, torch.float32))
         return act(self.state.parameters, normalized, self.actions)
+
+    @torch.no_grad()
+    def sample_actions(self, observations: Tensor, normals: Tensor) -> Tensor:
+        """Actions drawn from every seed's policy at its own raw observations; discrete ones are greedy.
+
+        Args:
+            observations: `[S, E, O]`, on any device.
+            normals: `[S, E, A]` standard normal numbers, on the engine's device.
+
+        Returns:
+            `[S, E, A]`, on the engine's device.
+        """
+        if isinstance(self.actions, DiscreteActions):
+            return self.act(observations)
+        normalized = self._normalize(observations.to(self.device, torch.float32))
+        policy = actor_distribution(self.state.parameters["actor"], normalized, self.actions)
+        return self.actions.from_unit(torch.addcmul(policy.mean, policy.log_std.exp(), normals).tanh())
 
     def policy(self, position: int) -> dict[str, NDArray[np.float32]]:
         """What `act` computes with, for the seed at `position` of the batch: see `records/policy.py`."""

@@ -17,6 +17,11 @@ from cqlbench.seeding import Purpose, torch_generator
 CHUNK = 16
 """Steps drawn at once. Part of a stream's definition: changing it changes every run's numbers."""
 
+EXPLORATION_CHUNK = 256
+"""Steps of collection drawn at once. Part of a stream's definition as well."""
+
+_KINDS = ("normals", "uniforms")
+
 
 @dataclass(frozen=True)
 class NoiseShape:
@@ -78,6 +83,44 @@ class NoiseStream:
             shape = self._normals[:, position].shape
             self._normals[:, position] = torch.randn(shape, generator=generator, device=self._device)
             self._uniforms[:, position].uniform_(-1, 1, generator=generator)
+
+
+class ExplorationStream:
+    """Noise and uniform actions of online collection, as functions of (seed, step).
+
+    A step takes one frame in each of a seed's `E` environments. Drawn on the CPU everywhere: which actions
+    are taken depends as little as can be on where the policy computes.
+    """
+
+    def __init__(
+        self, seeds: Sequence[int], environments: int, action_size: int, device: torch.device
+    ) -> None:
+        self._seeds = tuple(seeds)
+        self._shape = (EXPLORATION_CHUNK, len(seeds), environments, action_size)
+        self._device = device
+        self._drawn: dict[str, tuple[int, Tensor]] = {}
+
+    def normals(self, step: int) -> Tensor:
+        """`[S, E, A]` on the device, of the step counted from 0."""
+        return self._at(step, "normals")
+
+    def uniforms(self, step: int) -> Tensor:
+        """`[S, E, A]` in [0, 1) on the device, of the step counted from 0."""
+        return self._at(step, "uniforms")
+
+    def _at(self, step: int, kind: str) -> Tensor:
+        chunk, offset = divmod(step, EXPLORATION_CHUNK)
+        number, drawn = self._drawn.get(kind, (-1, None))
+        if drawn is None or number != chunk:
+            drawn = torch.empty(self._shape)
+            for position, seed in enumerate(self._seeds):
+                generator = torch_generator(seed, Purpose.COLLECTION, _KINDS.index(kind), chunk)
+                shape = drawn[:, position].shape
+                draw = torch.randn if kind == "normals" else torch.rand
+                drawn[:, position] = draw(shape, generator=generator)
+            drawn = drawn.to(self._device)
+            self._drawn[kind] = chunk, drawn
+        return drawn[offset]
 
 
 class IndexStream:

@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import torch
 
+from cqlbench.algorithms import networks
 from cqlbench.algorithms.networks import DiscreteActions
 from cqlbench.errors import ConfigError
 from cqlbench.training.columns import Columns
@@ -159,3 +160,28 @@ def test_acting_is_deterministic_bounded_and_normalises_as_training_does(make_en
     other = make_engine()
     other._mean, other._inverse_std = torch.zeros(4), torch.ones(4)
     assert torch.allclose(other.act((observations.float() - 3) / 2), actions, atol=1e-6)
+
+
+def test_sampled_actions_are_the_policys_at_raw_observations(make_engine) -> None:
+    engine = make_engine(0, 1)
+    generator = torch.Generator().manual_seed(0)
+    observations = 3 + 2 * torch.randn(2, 1, 4, generator=generator).expand(2, 4_000, 4)
+    normals = torch.randn(2, 4_000, 2, generator=generator)
+    sampled = engine.sample_actions(observations, normals)
+    policy = networks.actor_distribution(
+        engine.state.parameters["actor"], (observations - 3) / 2, engine.actions
+    )
+    expected, _ = policy.sample(normals)
+    assert torch.allclose(sampled, expected, atol=1e-6)
+    zeros = torch.zeros_like(normals)
+    assert torch.allclose(engine.sample_actions(observations, zeros), engine.act(observations), atol=1e-6)
+    assert sampled[0].std(0).min() > 0.1
+
+
+def test_sampled_discrete_actions_are_greedy(make_engine, columns) -> None:
+    one_hot = torch.nn.functional.one_hot(torch.arange(200) % 2, 2).float()
+    engine = make_engine(
+        0, 1, columns=dataclasses.replace(columns, actions=one_hot), actions=DiscreteActions(2)
+    )
+    observations = columns.observations[:10].view(2, 5, 4)
+    assert torch.equal(engine.sample_actions(observations, torch.ones(2, 5, 2)), engine.act(observations))

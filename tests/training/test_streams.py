@@ -2,7 +2,14 @@
 
 import torch
 
-from cqlbench.training.streams import CHUNK, IndexStream, NoiseShape, NoiseStream
+from cqlbench.training.streams import (
+    CHUNK,
+    EXPLORATION_CHUNK,
+    ExplorationStream,
+    IndexStream,
+    NoiseShape,
+    NoiseStream,
+)
 
 CPU = torch.device("cpu")
 SHAPE = NoiseShape(batch_size=4, proposals=3, action_size=2)
@@ -40,3 +47,20 @@ def test_indices_cover_the_dataset_evenly_whatever_the_company() -> None:
         counts += torch.bincount(alone(step)[0], minlength=10)
     expected = 4 * CHUNK * 256 / 10
     assert (counts - expected).abs().max() < 6 * expected**0.5
+
+
+def test_exploration_does_not_depend_on_company_or_on_the_steps_before() -> None:
+    together, alone = ExplorationStream([7, 2], 3, 2, CPU), ExplorationStream([2], 3, 2, CPU)
+    for step in (0, 1, EXPLORATION_CHUNK, 3 * EXPLORATION_CHUNK + 5, 2):
+        assert torch.equal(together.normals(step)[1], alone.normals(step)[0])
+        assert torch.equal(together.uniforms(step)[1], alone.uniforms(step)[0])
+    steps = range(2 * EXPLORATION_CHUNK)
+    normal = torch.stack([alone.normals(step) for step in steps])
+    uniform = torch.stack([alone.uniforms(step) for step in steps])
+    assert abs(normal.mean()) < 0.06
+    assert abs(normal.var() - 1) < 0.08
+    assert uniform.min() >= 0
+    assert uniform.max() < 1
+    assert abs(uniform.mean() - 0.5) < 0.02
+    for drawn in (normal, uniform):
+        assert len(drawn.unique()) > 0.99 * drawn.numel()

@@ -1,0 +1,397 @@
+"""Online collection for a whole seed batch: every seed acts in environments of its own, all in step."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cqlbench.environments import EnvironmentSpec, Step, VectorEnvironment
+from cqlbench.errors import ConfigError, UserError
+from cqlbench.simulator_state import packed, unpacked
+from cqlbench.training.environment_guard import EnvironmentGuard, Outcome
+from cqlbench.training.streams import ExplorationStream
+
+Act = Callable[[Tensor, Tensor], Tensor]
+"""Raw observations `[S, E, O]` on the CPU and standard normal numbers `[S, E, A]` on the device -> actions
+`[S, E, A]`; row `s` is for seed `s`. The observations' memory is written to again afterwards."""
+
+_FAILURES_IN_A_ROW = 3
+
+
+@dataclass(frozen=True)
+class Collected:
+    """`F = E * T` frames of each of `S` seeds; every row is a transition that happened.
+
+    Rows are laid out environment by environment, and in time within each: row `e * T + t` is step `t` of the
+    seed's environment `e`, so `column.view(S, E, T, …)` has the tracks apart. A track goes on in the next
+    `Collected`, where its first row follows this one's last.
+
+    Attributes:
+        observations: `[S, F, O]` float32.
+        actions: `[S, F, A]` float32, as the environment was given them.
+        rewards: `[S, F]` float32.
+        next_observations: `[S, F, O]` float32: the states really reached, at episode ends too.
+        terminated: `[S, F]` bool: the task ended itself.
+        ended: `[S, F]` bool: the last row of its episode: terminated, at the time limit, or dropped.
+        broken_before: `[S, E]` bool: the episode in flight before this batch was dropped, so the track's last
+            row before it, delivered with `ended` false, was the last of its episode.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    rewards: Tensor
+    next_observations: Tensor
+    terminated: Tensor
+    ended: Tensor
+    broken_before: Tensor
+
+
+class Episode(NamedTuple):
+    """A whole episode: training seed, the seed's frames when it ended, steps, undiscounted return."""
+
+    seed: int
+    frame: int
+    length: int
+    episode_return: float
+
+
+class SeedCollector:
+    """Steps `E` environments for each seed with the seeds' policies.
+
+    Exploration noise, uniform actions and the environments' seeds are functions of the seed and the frame:
+    the other seeds of the batch change nothing, and no generator has a state to save. An environment whose
+    episode ends is reset at once, so all seeds have the same number of frames.
+
+    An environment that raises, hangs or returns a NaN is made anew: its episode is dropped, what happened is
+    said in `incidents`, and the frame is taken in a new episode.
+
+    Args:
+        spec: the environment.
+        seeds: the training seeds `[S]`, in the order of the policy's rows.
+        act: the policy.
+        low: `[A]`, the lowest actions that the policy takes; with discrete actions zeros.
+        high: `[A]`, the highest; with discrete actions, which are one-hot, ones.
+        environments: `E`.
+        frames_per_batch: frames per seed and `collect`; `None`: `E`.
+        random_frames: of each seed, taken with uniform actions before the policy acts.
+        backend: see `make_environments`.
+        timeout: seconds after which a step counts as hung; 0: never; `None`: `DEFAULT_TIMEOUTS`.
+        discrete: whether actions are discrete.
+        observation_size: `O` of the data; `None`: the environment's.
+        device: where `act` wants its normal numbers.
+
+    Attributes:
+        frames: of each seed, collected so far.
+        episodes: whole episodes, in the order in which they ended. The caller may clear the list; what is in
+            it is part of the state.
+        dropped_episodes: how many episodes lost their rest.
+        incidents: a sentence for each failure.
+
+    Raises:
+        UserError: the environment cannot be made.
+        ConfigError: its spaces are not the data's, or a count makes no sense.
+    """
+
+    def __init__(
+        self,
+        spec: EnvironmentSpec,
+        seeds: Sequence[int],
+        act: Act,
+        low: NDArray[np.float32],
+        high: NDArray[np.float32],
+        *,
+        environments: int = 1,
+        frames_per_batch: int | None = None,
+        random_frames: int = 0,
+        backend: str = "auto",
+        timeout: float | None = None,
+        discrete: bool = False,
+        observation_size: int | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        frames_per_batch = environments if frames_per_batch is None else frames_per_batch
+        _check_counts(environments, frames_per_batch, random_frames, timeout)
+        self._spec, self._seeds, self._act, self._discrete = spec, tuple(seeds), act, discrete
+        self._each, self._steps, self._random_frames = (
+            environments,
+            frames_per_batch // environments,
+            random_frames,
+        )
+        self._guard = EnvironmentGuard(spec, seeds, environments, backend, timeout, discrete=discrete)
+        made = self._guard.environments
+        try:
+            _check_spaces(spec, made, low, high, observation_size)
+        except ConfigError:
+            self.close()
+            raise
+        self._low, self._high = made.action_low, made.action_high
+        S, E, A = len(self._seeds), environments, len(low)
+        self._exploration = ExplorationStream(seeds, E, A, device or torch.device("cpu"))
+        self._observations = np.zeros((S * E, made.observation_size), np.float32)
+        self._seen = torch.from_numpy(self._observations).view(S, E, -1)
+        self._lengths, self._returns = np.zeros(S * E, np.int64), np.zeros(S * E)
+        self._broken_before = np.zeros(S * E, np.bool_)
+        self._rows = _Rows(0, *self._observations.shape, A)
+        self._begun = False
+        self._failures = np.zeros(S * E, np.int64)
+        self.frames = self.dropped_episodes = 0
+        self.episodes: list[Episode] = []
+        self.incidents: tuple[str, ...] = ()
+
+    @property
+    def backend(self) -> str:
+        """`envpool` or `gymnasium`."""
+        return self._guard.environments.backend
+
+    def collect(self) -> Collected:
+        """The next `frames_per_batch` frames of each seed.
+
+        Raises:
+            UserError: an environment failed three times without a frame in between.
+        """
+        rows = self._rows = _Rows(self._steps, *self._observations.shape, len(self._low))
+        if not self._begun:
+            self._begin_episodes(np.ones(len(self._lengths), np.bool_))
+            self._begun = True
+        for _ in range(self._steps):
+            actions = self._actions()
+            outcome = self._guard.step(actions)
+            if outcome.broken is None:
+                self._keep(actions, outcome.step, slice(None))
+            else:
+                self._keep_in_parts(actions, outcome)
+            rows.step += 1
+            self.frames += self._each
+            self._failures[:] = 0
+        broken_before, self._broken_before = self._broken_before, np.zeros_like(self._broken_before)
+        return rows.collected(len(self._seeds), broken_before)
+
+    def close(self) -> None:
+        """Free threads and simulators."""
+        self._guard.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the frames to come depend on besides the policy, as JSON has it.
+
+        Taken between two `collect`s. Where the simulators' states are out of reach, `simulators` is `None`.
+        """
+        return {
+            "environment": self._spec.id,
+            "seeds": list(self._seeds),
+            "environments": self._each,
+            "backend": self.backend,
+            "frames": self.frames,
+            "begun": self._begun,
+            "simulators": self._guard.environments.state() if self._begun else None,
+            "generations": self._guard.generations.tolist(),
+            "observations": packed(self._observations),
+            "lengths": self._lengths.tolist(),
+            "returns": self._returns.tolist(),
+            "broken_before": self._broken_before.tolist(),
+            "episodes": [list(episode) for episode in self.episodes],
+            "dropped_episodes": self.dropped_episodes,
+            "incidents": list(self.incidents),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`, bit by bit; where it has no simulators, with new episodes: an incident.
+
+        Raises:
+            ConfigError: it is of other environments or seeds.
+        """
+        misfit = (
+            f"This state of collection does not fit {self._each} x '{self._spec.id}' for seeds {self._seeds}"
+        )
+        try:
+            theirs = state["environment"], tuple(state["seeds"]), state["environments"]
+            if theirs != (self._spec.id, self._seeds, self._each):
+                raise ConfigError(f"{misfit}: it is of {theirs[2]} x '{theirs[0]}' for seeds {theirs[1]}.")
+            self._guard.generations[:] = state["generations"]
+            self._observations[:] = unpacked(state["observations"])
+            self._lengths[:], self._returns[:] = state["lengths"], state["returns"]
+            self._broken_before[:] = state["broken_before"]
+            self.frames, self._begun = int(state["frames"]), bool(state["begun"])
+            self.episodes = [Episode(*each) for each in state["episodes"]]
+            self.dropped_episodes = int(state["dropped_episodes"])
+            self.incidents = tuple(state["incidents"])
+            self._rows = _Rows(0, *self._observations.shape, len(self._low))
+            self._failures[:] = 0
+            simulators = state["simulators"] if state["backend"] == self.backend else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"{misfit} ({error}).") from error
+        if simulators is not None:
+            self._guard.environments.set_state(simulators)
+        elif self._begun:
+            self._drop(np.ones(len(self._lengths), np.bool_), "gave no state of its simulators to go on from")
+            self._begun = False  # so that the next `collect` resets them
+
+    def _actions(self) -> NDArray[np.float32]:
+        """`[n, A]`, in the box."""
+        actions: NDArray[np.float32]
+        step = self.frames // self._each
+        if self.frames >= self._random_frames:
+            sampled = self._act(self._seen, self._exploration.normals(step))
+            actions = sampled.numpy(force=True).reshape(len(self._lengths), -1)
+        else:
+            uniforms = self._exploration.uniforms(step).numpy(force=True).reshape(len(self._lengths), -1)
+            if self._discrete:
+                actions = np.eye(len(self._low), dtype=np.float32)[uniforms.argmax(axis=1)]
+                return actions
+            actions = self._low + uniforms * (self._high - self._low)
+        # A diverged policy's NaN must not reach a simulator, nor a box's edge be missed by rounding.
+        actions = np.nan_to_num(actions)
+        np.maximum(actions, self._low, out=actions)
+        np.minimum(actions, self._high, out=actions)
+        return actions
+
+    def _keep(self, actions: NDArray[np.float32], step: Step, where: NDArray[np.bool_] | slice) -> None:
+        """Write down the step of the environments `where`, and go on from it."""
+        rows, t = self._rows, self._rows.step
+        rows.observations[where, t] = self._observations[where]
+        rows.actions[where, t] = actions[where]
+        rows.rewards[where, t] = step.rewards[where]
+        rows.terminated[where, t] = step.terminated[where]
+        self._observations[where] = step.observations[where]
+        rows.next_observations[where, t] = self._observations[where]
+        rows.filled[where] = t + 1
+        self._lengths[where] += 1
+        self._returns[where] += step.rewards[where]
+        ended = step.terminated | step.truncated
+        if not ended.any():
+            return
+        ending = np.zeros_like(ended)
+        ending[where] = ended[where]
+        rows.ended[ending, t] = True
+        for index in np.flatnonzero(ending):
+            seed, frame = self._seeds[index // self._each], self.frames + self._each
+            self.episodes.append(Episode(seed, frame, int(self._lengths[index]), float(self._returns[index])))
+        self._lengths[ending], self._returns[ending] = 0, 0.0
+        if ending.any():
+            self._begin_episodes(ending)
+
+    def _keep_in_parts(self, actions: NDArray[np.float32], outcome: Outcome) -> None:
+        """Take one frame everywhere, of which `outcome` is the first part."""
+        missing = np.ones(len(self._lengths), np.bool_)
+        while True:
+            good = missing if outcome.good is None else outcome.good
+            missing = missing & ~good
+            self._keep(actions, outcome.step, good)
+            if outcome.broken is not None:
+                self._drop(outcome.broken, outcome.reason)
+                self._begin_episodes(outcome.broken)
+            if not missing.any():
+                return
+            actions = self._actions()
+            outcome = self._guard.step(actions, missing)
+
+    def _begin_episodes(self, where: NDArray[np.bool_]) -> None:
+        while where.any():
+            outcome = self._guard.reset_some(where)
+            good = where if outcome.good is None else outcome.good
+            self._observations[good] = outcome.step.observations[good]
+            where = where & ~good
+            if outcome.broken is not None:
+                where |= outcome.broken
+                self._drop(outcome.broken, outcome.reason)
+
+    def _drop(self, broken: NDArray[np.bool_], reason: str) -> None:
+        """Give up the episodes of the environments `broken`, and make those anew; a reset must follow."""
+        in_flight = broken & (self._lengths > 0)
+        rows = self._rows
+        here = in_flight & (rows.filled > 0)
+        rows.ended[here, rows.filled[here] - 1] = True
+        self._broken_before |= in_flight & ~here
+        self._lengths[broken], self._returns[broken] = 0, 0.0
+        dropped = int(in_flight.sum())
+        self.dropped_episodes += dropped
+        seeds = sorted({self._seeds[index // self._each] for index in np.flatnonzero(broken)})
+        told = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+        self.incidents += (
+            f"At frame {self.frames} of {told}, '{self._spec.id}' {reason}: it was made anew, and the rest of"
+            f" {dropped} episode{'s' * (dropped != 1)} dropped.",
+        )
+        self._failures[broken] += 1
+        if self._failures.max() >= _FAILURES_IN_A_ROW:
+            raise UserError(
+                f"Environment '{self._spec.id}' {reason}, and has now failed {_FAILURES_IN_A_ROW} times"
+                " without a frame in between; correct it, or allow its steps more time (timeout)."
+            )
+        self._guard.make_anew(broken)
+
+
+class _Rows:
+    """`T` steps of `n` environments, being filled in."""
+
+    def __init__(self, steps: int, environments: int, observation_size: int, action_size: int) -> None:
+        n, T = environments, steps
+        self.observations = np.empty((n, T, observation_size), np.float32)
+        self.actions = np.empty((n, T, action_size), np.float32)
+        self.rewards = np.empty((n, T), np.float32)
+        self.next_observations = np.empty((n, T, observation_size), np.float32)
+        self.terminated = np.empty((n, T), np.bool_)
+        self.ended = np.zeros((n, T), np.bool_)
+        self.filled = np.zeros(n, np.int64)
+        self.step = 0
+
+    def collected(self, seeds: int, broken_before: NDArray[np.bool_]) -> Collected:
+        """The rows by seed, without a copy."""
+
+        def column(array: NDArray[Any]) -> Tensor:
+            return torch.from_numpy(array).view(seeds, -1, *array.shape[2:])
+
+        return Collected(
+            observations=column(self.observations),
+            actions=column(self.actions),
+            rewards=column(self.rewards),
+            next_observations=column(self.next_observations),
+            terminated=column(self.terminated),
+            ended=column(self.ended),
+            broken_before=torch.from_numpy(broken_before).view(seeds, -1),
+        )
+
+
+def _check_counts(
+    environments: int, frames_per_batch: int, random_frames: int, timeout: float | None
+) -> None:
+    if environments < 1:
+        raise ConfigError(f"{environments} environments per seed cannot collect: at least 1 is needed.")
+    if frames_per_batch < 1 or frames_per_batch % environments:
+        raise ConfigError(
+            f"{frames_per_batch} frames per seed and batch are no whole number of steps of {environments}"
+            " environments; use a multiple."
+        )
+    if random_frames < 0:
+        raise ConfigError(f"{random_frames} random frames cannot be taken: at least 0 are needed.")
+    if timeout is not None and not timeout >= 0:
+        raise ConfigError(f"A timeout of {timeout} s makes no sense: use 0 (none) or more.")
+
+
+def _check_spaces(
+    spec: EnvironmentSpec,
+    made: VectorEnvironment,
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+    observation_size: int | None,
+) -> None:
+    advice = "collect in the environment that the data come from."
+    if observation_size not in (None, made.observation_size):
+        raise ConfigError(
+            f"Environment '{spec.id}' gives {made.observation_size} observations, but the data have"
+            f" {observation_size}; {advice}"
+        )
+    low, high = np.asarray(low, np.float32), np.asarray(high, np.float32)
+    if not made.action_low.shape == low.shape == high.shape:
+        raise ConfigError(
+            f"Environment '{spec.id}' takes {len(made.action_low)} actions, but the policy gives {low.size};"
+            f" {advice}"
+        )
+    if not (np.allclose(made.action_low, low) and np.allclose(made.action_high, high)):
+        raise ConfigError(
+            f"Environment '{spec.id}' takes actions between {made.action_low.tolist()} and"
+            f" {made.action_high.tolist()}, but the policy gives some between {low.tolist()} and"
+            f" {high.tolist()}; {advice}"
+        )
