@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cqlbench.algorithms.networks import ActionBox
 from cqlbench.data.buffer import Dataset
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.errors import ConfigError
@@ -66,14 +67,22 @@ def make_collector(
             f"{plan.resolution.dataset_id} cannot be fine-tuned, which takes its environment."
             f" {unplayed_because}"
         )
+    if not isinstance(engine.actions, ActionBox):
+        raise ConfigError(
+            "Fine-tuning needs continuous actions: with discrete ones there is no policy to explore with."
+        )
+    box = engine.actions
     return SeedCollector(
         spec,
         plan.config.seeds,
         engine.sample_actions,
-        engine.actions,
+        (box.centre - box.half_range).numpy(force=True),
+        (box.centre + box.half_range).numpy(force=True),
         environments=online.environments,
         frames_per_batch=online.frames_per_batch,
         random_frames=online.random_frames,
         backend=online.backend,
         timeout=online.timeout,
+        observation_size=engine.observation_size,
+        device=plan.device,
     )

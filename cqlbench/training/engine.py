@@ -67,7 +67,7 @@ class Engine:
         self.online = online
         self._mixture: Mixture | None = None
         self._columns = columns
-        observation_size = self._observation_size()
+        self.observation_size = observation_size = self._observation_size()
         self.actions = actions.to(device)
         self.discrete = isinstance(actions, DiscreteActions)
         self._mean = torch.as_tensor(normalizer.mean, dtype=torch.float32, device=device)

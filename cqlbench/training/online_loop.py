@@ -28,24 +28,38 @@ def by_seed(trainer: Any, engine: Engine) -> Iterator[TensorDict]:
         yield _tensordict(batch)
     if replayed and hasattr(collector, "load_state_dict") and rows.committed_state() is not None:
         collector.load_state_dict(rows.committed_state())
-    for collected, broken, state in _batches(collector, len(engine.seeds)):
+    for collected, broken, state in _batches(trainer, len(engine.seeds)):
         engine.extend(collected, state, broken)
         trainer.collected_frames += collected["rewards"].shape[1]
         yield _tensordict(collected)
 
 
-def _batches(collector: Any, seeds: int) -> Iterator[tuple[Mapping[str, Tensor], Tensor | None, Any]]:
+def _batches(trainer: Any, seeds: int) -> Iterator[tuple[Mapping[str, Tensor], Tensor | None, Any]]:
+    collector = trainer.collector
     if not isinstance(collector, SeedCollector):
         for batch in collector:
             yield as_columns(batch, seeds), None, None
         return
     while True:
         collected = collector.collect()
+        _show_returns(trainer, collector)
         columns = dict(vars(collected))
         broken = columns.pop("broken_before")
         if (environments := broken.shape[1]) > 1:
             columns = {name: _in_time(column, environments) for name, column in columns.items()}
         yield columns, broken, collector.state_dict()
+
+
+def _show_returns(trainer: Any, collector: SeedCollector) -> None:
+    """Log the episodes that have ended, and forget them: the commit marker keeps what the collector holds."""
+    if not collector.episodes:
+        return
+    ended, collector.episodes = collector.episodes, []
+    mean = sum(each.episode_return for each in ended) / len(ended)
+    length = sum(each.length for each in ended) / len(ended)
+    if trainer.logger is not None:
+        for name, value in (("return", mean), ("length", length)):
+            trainer.logger.log_scalar(f"collected/episode_{name}", value, step=trainer.clock)
 
 
 def _in_time(column: Tensor, environments: int) -> Tensor:

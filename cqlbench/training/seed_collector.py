@@ -85,6 +85,8 @@ class SeedCollector:
         device: where `act` wants its normal numbers.
 
     Attributes:
+        frames_per_batch: of each seed.
+        init_random_frames: of each seed, before gradient steps make sense.
         frames: of each seed, collected so far.
         episodes: whole episodes, in the order in which they ended. The caller may clear the list; what is in
             it is part of the state.
@@ -115,6 +117,7 @@ class SeedCollector:
     ) -> None:
         frames_per_batch = environments if frames_per_batch is None else frames_per_batch
         _check_counts(environments, frames_per_batch, random_frames, timeout)
+        self.frames_per_batch, self.init_random_frames = frames_per_batch, random_frames
         self._spec, self._seeds, self._act, self._discrete = spec, tuple(seeds), act, discrete
         self._each, self._steps, self._random_frames = (
             environments,
@@ -173,6 +176,9 @@ class SeedCollector:
     def close(self) -> None:
         """Free threads and simulators."""
         self._guard.close()
+
+    shutdown = close
+    """As torchrl's collectors call it."""
 
     def state_dict(self) -> dict[str, Any]:
         """What the frames to come depend on besides the policy, as JSON has it.
