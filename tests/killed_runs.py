@@ -1,10 +1,11 @@
 """A program: the same short run again and again, each killed at a random moment and gone on with.
 
-    python killed_runs.py FOLDER TRIALS
+    python killed_runs.py FOLDER TRIALS [WORDS]
 
-Every run is a process of its own, forked from this one, which has paid for the imports. A checkpoint is saved
-after every gradient step, and each save is slowed down, so that many kills hit the middle of one. Prints, as
-JSON, what each trial's last checkpoint and records have in common with the run that was never killed.
+WORDS are those of the run, in place of an offline run's. Every run is a process of its own, forked from this
+one, which has paid for the imports. A checkpoint is saved after every gradient step, or as WORDS say, and each
+save is slowed down, so that many kills hit the middle of one. Prints, as JSON, what each trial's last checkpoint
+and records have in common with the run that was never killed.
 """
 
 import itertools
@@ -122,16 +123,21 @@ def trial(plan: Plan, results: Path, moments: list[float]) -> dict | None:
         "status": status,
         "mid_write": mid_write,
         "resumed_at": max(record.get("resumed_at", []) for record in written),
-        "left": sorted(path.name for path in results.rglob("*checkpoint*") if path.name != FINAL),
+        "left": [
+            path.name
+            for kind in ("*checkpoint*", "collected*", "*.memmap")
+            for path in results.rglob(kind)
+            if path.name != FINAL
+        ],
         "tensors": tensors,
         "records": records,
     }
 
 
-def main(folder: Path, trials: int) -> None:
+def main(folder: Path, trials: int, words: list[str]) -> None:
     """Run it all and print the report."""
     patch(folder)
-    plan = make_plan([*WORDS, "algorithm.batch_size=8", "checkpoint_interval=1e-9", "device=cpu"])
+    plan = make_plan(["algorithm.batch_size=8", "checkpoint_interval=1e-9", "device=cpu", *words])
     run(plan, folder / "warm")  # imports what is imported late, and collects the dataset
     if (threads := Path("/proc/self/task")).is_dir():  # where there is Linux
         assert len(list(threads.iterdir())) == 1, "threads do not survive a fork"
@@ -158,4 +164,4 @@ def main(folder: Path, trials: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or WORDS)

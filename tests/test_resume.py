@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,13 +19,14 @@ from cqlbench.training.checkpoint import CheckpointFolder
 from cqlbench.training.engine import Engine
 
 TRIALS = 20
+ONLINE_TRIALS = 10
 RUN = ["dataset=tiny-hopper", "seeds=2", "steps=9", "budget.evaluation_interval=3"]
 
 
-def test_runs_killed_at_random_moments_and_resumed_equal_the_one_that_was_not(world: Path) -> None:
+def killed_runs(world: Path, trials: int, words: list[str]) -> dict[str, Any]:
     program = Path(__file__).parent / "killed_runs.py"
     done = subprocess.run(
-        [sys.executable, str(program), str(world), str(TRIALS)],
+        [sys.executable, str(program), str(world), str(trials), *words],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -32,19 +34,33 @@ def test_runs_killed_at_random_moments_and_resumed_equal_the_one_that_was_not(wo
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    report: dict[str, Any] = json.loads(done.stdout)
     assert report["whole"]["status"] == 0
-    assert report["whole"]["evaluations"] == [3, 3]
     assert report["whole"]["tensors"] > 20
     for trial in report["trials"]:
         assert trial["status"] == 0, trial
         assert trial["same_tensors"], trial
         assert trial["same_records"], trial
         assert trial["left"] == [], trial
-    assert len(report["trials"]) == TRIALS
+    assert len(report["trials"]) == trials
+    return report
+
+
+def test_runs_killed_at_random_moments_and_resumed_equal_the_one_that_was_not(world: Path) -> None:
+    report = killed_runs(world, TRIALS, [])
+    assert report["whole"]["evaluations"] == [3, 3]
     # The kills were what they are meant to be: in the middle of training, and some of a save.
     assert sum(bool(trial["resumed_at"]) for trial in report["trials"]) >= TRIALS // 3
     assert any(trial["mid_write"] for trial in report["trials"])
+
+
+def test_fine_tuned_runs_killed_at_random_moments_equal_the_one_that_was_not(world: Path) -> None:
+    # A checkpoint now and then, so that the frames after it come from the rows that were committed.
+    words = [*RUN, "steps=3", "online.frames=60", "online.evaluation_interval=30", "online.random_frames=4"]
+    words += ["checkpoint_interval=0.1", "online.timeout=0", "algorithm=calql"]
+    report = killed_runs(world, ONLINE_TRIALS, words)
+    assert report["whole"]["evaluations"] == [3, 3]
+    assert sum(max(trial["resumed_at"], default=0) > 3 for trial in report["trials"]) >= 2
 
 
 @pytest.fixture(autouse=True)
