@@ -3,9 +3,9 @@
     python killed_runs.py FOLDER TRIALS [WORDS]
 
 WORDS are those of the run, in place of an offline run's. Every run is a process of its own, forked from this
-one, which has paid for the imports. A checkpoint is saved after every gradient step, or as WORDS say, and each
-save is slowed down, so that many kills hit the middle of one. Prints, as JSON, what each trial's last checkpoint
-and records have in common with the run that was never killed.
+one, which has paid for the imports. A checkpoint is saved after every gradient step, or as WORDS say, and
+each save is slowed down, so that many kills hit the middle of one. Prints, as JSON, what each trial's last
+checkpoint and records have in common with the run that was never killed.
 """
 
 import itertools
