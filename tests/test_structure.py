@@ -25,6 +25,7 @@ LEAVES = (
     "environment_spec",
     "gymnasium_environments",
     "simulator_state",
+    "envpool_env",
     "config",
     "seeding",
     "paths",

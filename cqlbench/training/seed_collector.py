@@ -1,5 +1,6 @@
 """Online collection for a whole seed batch: every seed acts in environments of its own, all in step."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -249,10 +250,8 @@ class SeedCollector:
                 return actions
             actions = self._low + uniforms * (self._high - self._low)
         # A diverged policy's NaN must not reach a simulator, nor a box's edge be missed by rounding.
-        actions = np.nan_to_num(actions)
-        np.maximum(actions, self._low, out=actions)
-        np.minimum(actions, self._high, out=actions)
-        return actions
+        actions = np.minimum(np.maximum(actions, self._low), self._high)
+        return actions if math.isfinite(actions.sum()) else np.nan_to_num(actions).clip(self._low, self._high)
 
     def _keep(self, actions: NDArray[np.float32], step: Step, where: NDArray[np.bool_] | slice) -> None:
         """Write down the step of the environments `where`, and go on from it."""
