@@ -17,19 +17,19 @@ BENCH = $(call quote,dataset=$(DATASET)) $(call setting,SOURCE,source) $(call se
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check fix test bench report paper gate selftest speed lock clean named
+.PHONY: help setup check fix test bench finetune report paper gate selftest speed lock clean named
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "  make bench takes DATASET= and, where wanted, SOURCE=auto|d4rl|minari|embedded,"
+	@echo "  make bench and finetune take DATASET= and, where wanted, SOURCE=auto|d4rl|minari|embedded,"
 	@echo "  BUDGET=smoke|quick|paper, SEEDS=3 or SEEDS=0,1,2, STEPS=, DEVICE=auto|cpu|cuda, RESULTS=folder,"
 	@echo "  and ARGS= for everything else. PYTHON= chooses the interpreter that .venv is made with."
 
 setup: $(READY) ## Make or refresh .venv from requirements.lock
 	@echo "$(VENV) is ready."
 
-$(READY): requirements.lock pyproject.toml $(if $(filter bench,$(MAKECMDGOALS)),| named)
+$(READY): requirements.lock pyproject.toml $(if $(filter bench finetune,$(MAKECMDGOALS)),| named)
 	@python=$$(sh scripts/find_python.sh $(call quote,$(PYTHON))) && "$$python" scripts/bootstrap.py $@
 
 check: $(READY) ## Lint, formatting, types, structure: what CI checks before the tests
@@ -51,6 +51,9 @@ named:
 
 bench: named $(READY) ## Train, evaluate and tabulate: make bench DATASET=hopper-medium
 	@$(BIN)/cqlbench bench $(BENCH) $(ARGS)
+
+finetune: named $(READY) ## Train offline, then go on with frames from the environment; variables as of bench
+	@$(BIN)/cqlbench finetune $(BENCH) $(ARGS)
 
 report: $(READY) ## Tables of recorded runs; RESULTS=, SELECT=last|best|mean10, OUTPUT=, and filters as ARGS=
 	@$(BIN)/cqlbench report $(call setting,RESULTS,results) $(call setting,SELECT,select) \

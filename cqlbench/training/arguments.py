@@ -15,6 +15,7 @@ from torchrl.objectives.utils import TargetNetUpdater
 from cqlbench.algorithms.loss_module import CQLLoss
 from cqlbench.errors import ConfigError
 from cqlbench.training.engine import Engine
+from cqlbench.training.online_loop import refuse_frames
 from cqlbench.training.resumable import refuse_prefetch
 from cqlbench.training.state_files import check_writable
 from cqlbench.training.steppers import (
@@ -192,6 +193,8 @@ def make_stepper(given: Mapping[str, Any]) -> tuple[FusedStepper | LossStepper, 
     """
     loss, by_norm, bound = given["loss_module"], given["clip_grad_norm"], given["clip_norm"]
     if given["engine"] is not None:
+        if given["collector"] is not None:
+            refuse_frames(given["engine"], given["collector"], given["total_frames"])
         return FusedStepper(given["engine"]), None
     if isinstance(given["seed"], Sequence):
         return FusedStepper(seed_batch(loss, given["replay_buffer"], given["seed"], by_norm, bound)), None

@@ -21,7 +21,7 @@ def by_seed(trainer: Any, engine: Engine) -> Iterator[TensorDict]:
     """
     assert engine.online is not None
     rows, collector = engine.online.rows, trainer.collector
-    frames = batch_frames(collector)
+    frames = batch_frames(collector, len(engine.seeds))
     replayed = rows.replaying
     while replayed and (batch := engine.replay(frames)) is not None:
         trainer.collected_frames += frames
@@ -89,19 +89,44 @@ def _tensordict(batch: Mapping[str, Tensor]) -> TensorDict:
     )
 
 
-def batch_frames(collector: Any) -> int:
-    """Frames per seed and batch of a seed batch's collector.
+def refuse_frames(engine: Engine, collector: Any, total_frames: int) -> None:
+    """Refuse what the collected frames of a seed cannot be.
 
     Raises:
-        ConfigError: it does not say.
+        ConfigError: they are no whole number of batches, or there is no room for them.
     """
-    frames = getattr(collector, "frames_per_batch", None)
-    if not isinstance(frames, int) or frames < 1:
-        raise ConfigError(f"The collector does not say its frames_per_batch: it is {frames!r}.")
+    assert engine.online is not None
+    frames, room = batch_frames(collector, len(engine.seeds)), engine.online.rows.capacity
+    if total_frames % frames:
+        raise ConfigError(
+            f"'total_frames' is {total_frames}, but must be a multiple of the {frames} frames that a batch"
+            " has of each seed."
+        )
+    if total_frames > room:
+        raise ConfigError(f"'total_frames' is {total_frames}, and the engine has room for {room} per seed.")
+
+
+def batch_frames(collector: Any, seeds: int) -> int:
+    """Frames per batch, of each of `seeds`.
+
+    Raises:
+        ConfigError: the collector does not say.
+    """
     if isinstance(collector, SeedCollector):
-        return frames
-    batch_size = collector.env.batch_size
-    return frames // (batch_size[0] if batch_size else 1)
+        return collector.frames_per_batch
+    frames = getattr(collector, "requested_frames_per_batch", None)
+    if not isinstance(frames, int) or frames < seeds or frames % seeds:
+        raise ConfigError(
+            f"The collector's frames per batch are {frames!r}, and must be as many for each of {seeds} seeds."
+        )
+    return frames // seeds
+
+
+def random_frames(trainer: Any) -> int:
+    """Frames, as `trainer` counts them, before its gradient steps begin."""
+    frames: int = getattr(trainer.collector, "init_random_frames", 0) or 0
+    shared = trainer._engine is not None and not isinstance(trainer.collector, SeedCollector)
+    return frames // len(trainer._engine.seeds) if shared else frames
 
 
 def finish_iteration(trainer: Any) -> None:
@@ -115,9 +140,8 @@ def finish_iteration(trainer: Any) -> None:
 
 def steps_due(trainer: Any) -> int:
     """Gradient steps that `trainer`'s collected frames ask for, the offline ones included."""
-    frames = batch_frames(trainer.collector)
-    waits_for = getattr(trainer.collector, "init_random_frames", 0) or 0
-    first = max(1, math.ceil(waits_for / frames))
+    frames = batch_frames(trainer.collector, len(trainer.engine.seeds))
+    first = max(1, math.ceil(random_frames(trainer) / frames))
     batches = max(trainer.collected_frames // frames - first + 1, 0)
     due: int = trainer.offline_steps + batches * trainer.online_steps_per_batch
     return due

@@ -29,7 +29,7 @@ from cqlbench.training.collection import new_rows
 from cqlbench.training.engine import Engine
 from cqlbench.training.global_stream import GlobalStream
 from cqlbench.training.logs import Means, Reporter
-from cqlbench.training.online_loop import by_seed, finish_iteration, steps_due
+from cqlbench.training.online_loop import by_seed, finish_iteration, random_frames, steps_due
 from cqlbench.training.resumable import ResumableTrainer
 from cqlbench.training.steppers import FusedStepper, Loss
 
@@ -274,7 +274,7 @@ class CQLTrainer(ResumableTrainer):
             for batch in self._collected() if self._engine is None else by_seed(self, self._engine):
                 self._pre_steps_log_hook(batch)
                 self._reporter.collected(batch)
-                if self.collected_frames >= (getattr(self.collector, "init_random_frames", 0) or 0):
+                if self.collected_frames >= random_frames(self):
                     self.optim_steps(batch)
                 elif batch is not None and self._engine is None:
                     self._buffer_hook.extend(batch)

@@ -1,0 +1,108 @@
+"""`cqlbench finetune` as typed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cqlbench.compose import compose_bench
+from cqlbench.errors import ConfigError
+from cqlbench.plan import make_plan
+
+Command = Callable[..., tuple[int, str, str]]
+ONLINE = ["dataset=tiny-hopper", "seeds=2", "online.frames=20", "online.evaluation_interval=10"]
+EVALUATED = "budget.evaluation_interval=3"
+
+
+@pytest.mark.parametrize("algorithm", ["cql", "calql"])
+def test_a_run_is_trained_offline_then_online_and_recorded(
+    bench: Command, world: Path, algorithm: str
+) -> None:
+    status, out, err = bench(*ONLINE, EVALUATED, f"algorithm={algorithm}", verb="finetune")
+    assert status == 0, err
+    assert "Online   20 frames per seed, 1 gradient steps after every 1" in out
+    assert "after 20 frames per seed" in out
+    paths = sorted((world / "results").rglob("seed-*.json"))
+    assert len(paths) == 2
+    record = json.loads(paths[0].read_text())
+    assert record["budget"]["name"] == "smoke-finetune"
+    assert record["budget"]["steps"] == 26
+    assert [evaluation["step"] for evaluation in record["evaluations"]] == [3, 6, 16, 26]
+    assert record["online"]["evaluated_frames"] == [0, 0, 10, 20]
+    assert record["online"]["offline_steps"] == 6
+    assert not record["comparable"]
+    assert record["command"][:2] == ["cqlbench", "finetune"]
+    assert not list((world / "results").rglob("*.memmap")), "all is trained and recorded"
+    assert (paths[0].with_suffix(".npz")).exists()
+
+
+def test_the_same_command_gives_the_same_scores(bench: Command, world: Path) -> None:
+    scores = []
+    for name in ("one", "two"):
+        assert bench(*ONLINE, EVALUATED, f"results={world / name}", verb="finetune")[0] == 0
+        records = [json.loads(path.read_text()) for path in sorted((world / name).rglob("seed-*.json"))]
+        scores.append([[e["returns"] for e in record["evaluations"]] for record in records])
+    assert scores[0] == scores[1]
+
+
+def test_soft_actor_critic_learns_from_nothing(bench: Command, world: Path) -> None:
+    words = [*ONLINE, "steps=0", "algorithm=sac", "online.offline_fraction=0", "online.random_frames=5"]
+    status, _, err = bench(*words, verb="finetune")
+    assert status == 0, err
+    record = json.loads(next((world / "results").rglob("seed-0.json")).read_text())
+    assert record["online"]["offline_steps"] == 0
+    assert record["online"]["offline_score"] is None
+    assert record["budget"]["steps"] == 16
+
+
+def test_envpool_collects_too(bench: Command) -> None:
+    status, _, err = bench(*ONLINE, EVALUATED, "online.backend=envpool", "online.environments=2",
+                             "online.frames_per_batch=2", verb="finetune")  # fmt: skip
+    assert status == 0, err
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("online.offline_fraction=1.5", "online.offline_fraction=1.5 must be between 0 and 1."),
+        ("online.final_offline_fraction=-1", "online.final_offline_fraction=-1.0 must be between 0 and 1."),
+        ("online.frames_per_batch=3", "online.frames=20 must be a multiple of online.frames_per_batch=3."),
+        ("online.environments=4", "online.frames_per_batch=1 must be a multiple of online.environments=4."),
+        ("online.random_frames=20", "online.random_frames=20 leaves nothing of online.frames=20."),
+        ("online.conservative_weight=-1", "online.conservative_weight=-1.0 must be a number of at least 0."),
+        ("online.backend=mujoco", "online.backend=mujoco must be auto, envpool or gymnasium."),
+        ("online=huge", "There is no online 'huge'; there is none, paper, quick, smoke."),
+        ("online.frame=3", "There is no config key 'online.frame'; the nearest is 'online.frames'."),
+    ],
+)
+def test_every_mistake_is_one_sentence(bench: Command, word: str, sentence: str) -> None:
+    status, _, err = bench(*ONLINE, word, verb="finetune")
+    assert (status, err) == (2, f"cqlbench: {sentence}\n")
+
+
+def test_an_offline_run_is_no_fine_tuned_one() -> None:
+    offline = make_plan(["dataset=embedded/hopper-medium-v0", "budget=smoke", "device=cpu"])
+    tuned = make_plan(["dataset=embedded/hopper-medium-v0", "budget=smoke", "device=cpu"], online=True)
+    assert (offline.budget.name, tuned.budget.name) == ("smoke", "smoke-finetune")
+    assert "online" not in offline.identity
+    assert tuned.identity["online"]["frames"] == 300
+    assert tuned.budget.steps == 200 + 300
+    assert make_plan(list(tuned.arguments[1:]), online=True).identity == tuned.identity
+
+
+def test_each_budget_says_how_it_goes_on_and_words_win() -> None:
+    composed = compose_bench(
+        ["dataset=x", "online.frames=50", "online.evaluation_interval=25"], "quick", online=True
+    )
+    assert composed.config.online.frames == 50
+    assert compose_bench(["dataset=x"], "quick", online=True).config.online.frames == 12_000
+    assert compose_bench(["dataset=x"], "quick").config.online.frames == 0
+    assert (
+        compose_bench(["dataset=x", "budget=paper"], "quick", online=True).config.online.frames == 1_000_000
+    )
+
+
+def test_a_run_that_ends_offline_needs_a_step() -> None:
+    with pytest.raises(ConfigError, match=r"budget\.steps=0 must be a number of at least 1"):
+        compose_bench(["dataset=x", "steps=0"], "quick")
