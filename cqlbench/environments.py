@@ -31,6 +31,7 @@ from cqlbench.gymnasium_environments import GymnasiumEnvironments
 
 __all__ = [
     "EnvironmentSpec",
+    "EnvpoolEnvironments",
     "GymnasiumEnvironments",
     "Step",
     "VectorEnvironment",
@@ -62,7 +63,7 @@ def make_environments(
         UserError: no backend has the environment, or its spaces are others.
     """
     if choose_backend(spec, backend) == "envpool":
-        return _EnvpoolEnvironments(spec, seeds, threads, discrete)
+        return EnvpoolEnvironments(spec, seeds, threads, discrete)
     return GymnasiumEnvironments(spec, seeds, discrete)
 
 
@@ -136,20 +137,22 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-class _EnvpoolEnvironments:
+class EnvpoolEnvironments:
+    """A `VectorEnvironment` by envpool, whose own interface is `pool`."""
+
     backend = "envpool"
 
     def __init__(self, spec: EnvironmentSpec, seeds: Sequence[int], threads: int, discrete: bool) -> None:
         self._spec, self._threads, self._count = spec, threads or min(len(seeds), _usable_cores()), len(seeds)
         self._given_up: list[Any] = []
-        self._pool = self._make(seeds)
+        self.pool = self._make(seeds)
         with quiet_construction():
-            self._space, observations = self._pool.action_space, self._pool.observation_space
+            self._space, observations = self.pool.action_space, self.pool.observation_space
         try:
             self.action_low, self.action_high = action_bounds(spec, self._space, discrete)
             self._flat = FlatObservations(spec, observations)
         except UserError:
-            self._pool.close()
+            self.pool.close()
             raise
         self.observation_size = self._flat.size
 
@@ -167,13 +170,15 @@ class _EnvpoolEnvironments:
             )
 
     def reset(self) -> NDArray[np.float64]:
-        observations, _ = self._pool.reset()
+        """See `VectorEnvironment`."""
+        observations, _ = self.pool.reset()
         return self._flat(observations)
 
     def step(self, actions: NDArray[np.float32], where: NDArray[np.bool_] | None = None) -> Step:
+        """See `VectorEnvironment`."""
         native = native_actions(actions.astype(np.float64), self._space)
         if where is None:
-            observations, rewards, terminated, truncated, _ = self._pool.step(native)
+            observations, rewards, terminated, truncated, _ = self.pool.step(native)
             return Step(
                 self._flat(observations),
                 np.array(rewards, np.float64),
@@ -181,34 +186,40 @@ class _EnvpoolEnvironments:
                 np.array(truncated, np.bool_),
             )
         some = np.flatnonzero(where).astype(np.int32)
-        observations, rewards, terminated, truncated, info = self._pool.step(native[some], some)
+        observations, rewards, terminated, truncated, info = self.pool.step(native[some], some)
         step, rows = Step.empty(self._count, self.observation_size), info["env_id"]
         step.observations[rows] = self._flat(observations)
         step.rewards[rows], step.terminated[rows], step.truncated[rows] = rewards, terminated, truncated
         return step
 
     def reset_some(self, where: NDArray[np.bool_]) -> NDArray[np.float64]:
-        observations, info = self._pool.reset(np.flatnonzero(where).astype(np.int32))
+        """See `VectorEnvironment`."""
+        observations, info = self.pool.reset(np.flatnonzero(where).astype(np.int32))
         placed = np.zeros((self._count, self.observation_size))
         placed[info["env_id"]] = self._flat(observations)  # in whatever order they came
         return placed
 
     def interrupted(self) -> tuple[Step, NDArray[np.bool_], NDArray[np.bool_]]:
+        """See `VectorEnvironment`."""
         nowhere = np.zeros(self._count, np.bool_)
         return Step.empty(self._count, self.observation_size), nowhere, ~nowhere
 
     def replace(self, where: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+        """See `VectorEnvironment`."""
         # A part of a pool cannot be made anew: there the reset to come, which clears the simulator, must do.
         if where.all():
-            self._given_up.append(self._pool)  # what hangs would hang its destructor
-            self._pool = self._make(seeds)
+            self._given_up.append(self.pool)  # what hangs would hang its destructor
+            self.pool = self._make(seeds)
 
     def state(self) -> list[Any] | None:
+        """See `VectorEnvironment`."""
         return None
 
     def set_state(self, state: list[Any]) -> None:
+        """See `VectorEnvironment`."""
         del state
         raise UserError(f"envpool cannot set states of '{self._spec.id}'; use the gymnasium backend.")
 
     def close(self) -> None:
-        self._pool.close()
+        """See `VectorEnvironment`."""
+        self.pool.close()

@@ -6,6 +6,7 @@ import torch
 from rich.console import Console
 
 from cqlbench.devices import device_of
+from cqlbench.speed.collection import measure_collection
 from cqlbench.speed.measure import measure, table, write
 from cqlbench.speed.memory import memory_growth
 from cqlbench.words import truth, values_of, whole
@@ -30,10 +31,12 @@ def speed(words: list[str], console: Console) -> None:
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
     rows = measure(device, rounds, console)
     console.print(table(rows))
+    collection = measure_collection(device, rounds)
+    console.print("Collection: not measured, for there is no envpool." if collection is None else collection)
     growth = memory_growth(steps, device) if steps else None
     if growth is not None:
         console.print(
             f"Memory: {growth.before:.0f} MiB resident, {growth.after:.0f} MiB after {growth.steps:,} more"
             f" steps ({growth.percent:+.1f} %)"
         )
-    console.print(f"Recorded {write(rows, growth, Path(settings['results']), device)}")
+    console.print(f"Recorded {write(rows, growth, collection, Path(settings['results']), device)}")

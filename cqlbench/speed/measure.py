@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.box import SIMPLE_HEAD
@@ -24,6 +24,9 @@ from cqlbench.speed.roofline import Peaks, bytes_moved, measure_peaks, roofline_
 from cqlbench.speed.workload import Workload, products
 from cqlbench.training.memory import keep_freed_memory
 from cqlbench.training.streams import CHUNK
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 SIZES = ((256, 256), (256, 256, 256))
 SEED_BATCHES = (1, 4, 10)
@@ -188,7 +191,13 @@ def table(rows: list[Row]) -> Table:
     return made
 
 
-def write(rows: list[Row], growth: Growth | None, folder: Path, device: torch.device) -> Path:
+def write(
+    rows: list[Row],
+    growth: Growth | None,
+    collection: "DataclassInstance | None",
+    folder: Path,
+    device: torch.device,
+) -> Path:
     """File the rows with what they were measured on.
 
     Raises:
@@ -198,6 +207,7 @@ def write(rows: list[Row], growth: Growth | None, folder: Path, device: torch.de
     content: dict[str, Any] = {
         "schema_version": 1,
         "rows": [asdict(row) for row in rows],
+        "collection": None if collection is None else asdict(collection),
         "memory": None if growth is None else asdict(growth),
         "matmul_precision": torch.get_float32_matmul_precision(),
         "created_at": origin.created_at,
