@@ -120,11 +120,7 @@ class SeedCollector:
         _check_counts(environments, frames_per_batch, random_frames, timeout)
         self.frames_per_batch, self.init_random_frames = frames_per_batch, random_frames
         self._spec, self._seeds, self._act, self._discrete = spec, tuple(seeds), act, discrete
-        self._each, self._steps, self._random_frames = (
-            environments,
-            frames_per_batch // environments,
-            random_frames,
-        )
+        self._each, self._steps = environments, frames_per_batch // environments
         self._guard = EnvironmentGuard(spec, seeds, environments, backend, timeout, discrete=discrete)
         made = self._guard.environments
         try:
@@ -240,7 +236,7 @@ class SeedCollector:
         """`[n, A]`, in the box."""
         actions: NDArray[np.float32]
         step = self.frames // self._each
-        if self.frames >= self._random_frames:
+        if self.frames >= self.init_random_frames:
             sampled = self._act(self._seen, self._exploration.normals(step))
             actions = sampled.numpy(force=True).reshape(len(self._lengths), -1)
         else:
