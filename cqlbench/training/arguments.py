@@ -15,6 +15,7 @@ from torchrl.objectives.utils import TargetNetUpdater
 from cqlbench.algorithms.loss_module import CQLLoss
 from cqlbench.errors import ConfigError
 from cqlbench.training.engine import Engine
+from cqlbench.training.matching import refuse_mismatch
 from cqlbench.training.online_loop import refuse_frames
 from cqlbench.training.resumable import refuse_prefetch
 from cqlbench.training.state_files import check_writable
@@ -191,6 +192,7 @@ def make_stepper(given: Mapping[str, Any]) -> tuple[FusedStepper | LossStepper, 
     Raises:
         ConfigError: see `seed_batch` and `default_optimizer`.
     """
+    refuse_mismatch(given["collector"], given["engine"], given["replay_buffer"])
     loss, by_norm, bound = given["loss_module"], given["clip_grad_norm"], given["clip_norm"]
     if given["engine"] is not None:
         if given["collector"] is not None:

@@ -109,6 +109,11 @@ class Engine:
         else:
             self._rows = Prefetcher(self._columns.present(), self._flat_indices, self.device)
 
+    @property
+    def dataset(self) -> Columns | None:
+        """What offline rows are drawn from."""
+        return self._columns
+
     def begin_online(self) -> None:
         """From now on, mix collected rows into the batches as `online` says.
 

@@ -88,7 +88,8 @@ class CQLTrainer(ResumableTrainer):
         log_observations: among them, observations.
         target_net_updater: torchrl's `SoftUpdate` or `HardUpdate`; `None` is polyak averaging at the
             `CQLConfig`'s rate.
-        async_collection: the collector fills the buffer while this trainer trains.
+        async_collection: the collector fills the buffer while this trainer trains; it gets the policy's
+            weights after every outer iteration.
         log_timings: log seconds per call of every hook, `time/hook/...`.
         auto_log_optim_steps: log `optim_steps` and the mean losses.
         engine: the fused step itself, in place of `loss_module`, `replay_buffer` and `seed`. To collect it

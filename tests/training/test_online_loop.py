@@ -239,6 +239,15 @@ def test_a_torchrl_collector_of_envpool_collects_for_every_seed(
     assert torch.equal(following[:, :-2][goes_on], rows["observations"][:, 2:24][goes_on])
 
 
+def test_an_environment_of_another_box_is_refused(
+    torchrl_collector: Callable[[Engine], Collector],
+) -> None:
+    engine = make_engine(0, 1, environments=2)
+    engine.actions = ActionBox.from_bounds(-torch.ones(1), torch.ones(1))
+    with pytest.raises(ConfigError, match=r"actions are between \[-2.0\] and \[2.0\], and the data's"):
+        CQLTrainer(engine=engine, collector=torchrl_collector(engine), total_frames=12, offline_steps=1)
+
+
 def test_an_engine_without_a_place_for_rows_takes_no_collector() -> None:
     engine = make_engine(0)
     engine.online = None
