@@ -109,6 +109,27 @@ def test_a_second_reset_goes_on_to_new_episodes(backend):
     assert_same(twice, play(spec, [7], backend, 3, restart=True))
 
 
+def test_some_are_stepped_and_reset_while_others_stand_still(backend):
+    spec = EnvironmentSpec("Hopper-v4", 4)
+    pair, alone = make_environments(spec, [7, 8], backend), make_environments(spec, [8], backend)
+    np.testing.assert_array_equal(pair.reset()[1:], alone.reset())
+    first, second = np.array([True, False]), np.array([False, True])
+    noise = np.random.default_rng(0)
+    for _ in range(4):
+        actions = noise.uniform(-1, 1, (2, 3)).astype(np.float32)
+        expected = alone.step(actions[1:])
+        pair.step(actions[::-1].copy(), first)
+        got = pair.step(actions, second)
+        np.testing.assert_array_equal(got.observations[1:], expected.observations)
+        assert (got.rewards[1], got.truncated[1]) == (expected.rewards[0], expected.truncated[0])
+    assert got.truncated[1]
+    np.testing.assert_array_equal(pair.reset_some(second)[1], alone.reset_some(second[1:])[0])
+    for environments in (pair, alone):  # the next step is the new episode's first
+        step = environments.step(np.ones((1 + (environments is pair), 3), np.float32))
+        assert step.rewards[-1] != 0
+        environments.close()
+
+
 def test_a_step_is_not_overwritten_by_the_next(backend):
     environments = make_environments(EnvironmentSpec("Hopper-v4"), [1], backend)
     first = environments.reset()

@@ -32,7 +32,9 @@ def speed(words: list[str], console: Console) -> None:
     rows = measure(device, rounds, console)
     console.print(table(rows))
     collection = measure_collection(device, rounds)
-    console.print("Collection: not measured, for there is no envpool." if collection is None else collection)
+    console.print(
+        "Collection: not measured, for there is no envpool." if collection is None else str(collection)
+    )
     growth = memory_growth(steps, device) if steps else None
     if growth is not None:
         console.print(
