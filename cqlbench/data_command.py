@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from cqlbench.data.cards import SOURCES, Card, all_cards
+from cqlbench.data.cards import SOURCES, Card, all_cards, damaged_cards
 from cqlbench.data.fetch import fetch, fetch_folder
 from cqlbench.data.names import check_source, find_card
 from cqlbench.errors import ConfigError, DatasetError, UserError
@@ -77,6 +77,8 @@ def list_datasets(words: Sequence[str], console: Console) -> None:
         f"{len(rows)} datasets. Scores 0 and 100 are returns. Cached: 'file' is downloaded, 'ready' "
         "is converted as well; embedded ones are made here when needed."
     )
+    for fault in damaged_cards():
+        console.out(fault)
 
 
 def fetch_datasets(words: Sequence[str], console: Console) -> None:

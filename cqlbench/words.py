@@ -1,4 +1,4 @@
-"""`key=value` words of the command line, and the sentences for those that are mistaken."""
+"""Words: `key=value` ones of the command line, sentences for mistaken ones, and numbers of things."""
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -56,3 +56,8 @@ def choices(typed: str, names: Iterable[str]) -> str:
     """The end of a sentence that says what could have been meant by `typed`."""
     close = difflib.get_close_matches(typed, sorted(names), n=1)
     return f"did you mean '{close[0]}'?" if close else f"there is {', '.join(sorted(names))}."
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of something, in words."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -3,7 +3,7 @@
 import pytest
 
 from cqlbench.errors import ConfigError
-from cqlbench.words import choices, truth, values_of, whole
+from cqlbench.words import choices, counted, truth, values_of, whole
 
 
 def test_words_become_a_dictionary_and_the_last_one_counts() -> None:
@@ -38,3 +38,7 @@ def test_whole_numbers() -> None:
 def test_what_could_have_been_meant() -> None:
     assert choices("hoper", ["walker", "hopper"]) == "did you mean 'hopper'?"
     assert choices("xyz", ["walker", "hopper"]) == "there is hopper, walker."
+
+
+def test_numbers_of_things() -> None:
+    assert [counted(number, "seed") for number in (0, 1, 1200)] == ["0 seeds", "1 seed", "1,200 seeds"]

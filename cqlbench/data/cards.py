@@ -1,5 +1,6 @@
 """Dataset id -> the facts known before training, from the tables in `datasets/cards`."""
 
+import contextlib
 import functools
 import tomllib
 from collections.abc import Mapping
@@ -147,16 +148,37 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 def all_cards() -> dict[str, Card]:
     """Every card by its id, in the order of files and of cards inside a file; imported datasets' cards last.
 
+    Those of imported datasets that are damaged are left out: see `damaged_cards`.
+
     Raises:
         DatasetError: a card file is not readable or says something that a card does not have.
     """
     cards: dict[str, Card] = {}
-    for path in (*sorted(cards_dir().glob("*.toml")), *sorted(imported_cards_dir().glob("*.toml"))):
-        for card in _cards_in(path):
-            if card.id in cards:
-                raise DatasetError(f"{path} has a card '{card.id}', which another card file has as well.")
-            cards[card.id] = card
+    for path in sorted(cards_dir().glob("*.toml")):
+        _add(cards, path)
+    for path in sorted(imported_cards_dir().glob("*.toml")):
+        with contextlib.suppress(DatasetError):
+            _add(cards, path)
     return cards
+
+
+def damaged_cards() -> list[str]:
+    """What is wrong with cards of imported datasets, one sentence each."""
+    faults = []
+    cards: dict[str, Card] = {}
+    for path in sorted(imported_cards_dir().glob("*.toml")):
+        try:
+            _add(cards, path)
+        except DatasetError as error:
+            faults.append(f"{error} Remove that file, or import its dataset again.")
+    return faults
+
+
+def _add(cards: dict[str, Card], path: Path) -> None:
+    for card in _cards_in(path):
+        if card.id in cards:
+            raise DatasetError(f"{path} has a card '{card.id}', which another card file has as well.")
+        cards[card.id] = card
 
 
 def imported_cards_dir() -> Path:

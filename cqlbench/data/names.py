@@ -4,7 +4,7 @@ import difflib
 import unicodedata
 from collections.abc import Mapping
 
-from cqlbench.data.cards import SOURCES, Card, all_cards
+from cqlbench.data.cards import SOURCES, Card, all_cards, damaged_cards
 from cqlbench.errors import DatasetError
 
 
@@ -21,7 +21,7 @@ def find_card(name: str, source: str = "auto") -> Card:
         return cards[name]
     matches = matching(name, cards, source)
     if not matches:
-        raise DatasetError(unknown(name, cards, source))
+        raise DatasetError(" ".join([unknown(name, cards, source), *damaged_cards()]))
     return min(matches, key=lambda card: (SOURCES.index(card.source), -card.version))
 
 

@@ -16,6 +16,7 @@ from cqlbench.reporting.figures import Line
 from cqlbench.reporting.report import SELECTIONS, Estimate, Improvement, Report
 from cqlbench.reporting.statistics import performance_profile, performance_profile_interval
 from cqlbench.seeding import Purpose, numpy_generator
+from cqlbench.words import counted
 
 PANELS = 18
 """Datasets on one figure of curves; more of them make more figures."""
@@ -129,7 +130,7 @@ def _scores(report: Report) -> Iterator[Plot]:
         f"Mean over seeds of the {SELECTIONS[report.selection]}; the bar is the {_INTERVAL} interval of the "
         "mean (Student's t), none for fewer than three seeds. The dashed line is the mean "
         "of what made the data.",
-        f"Scores of {_list(report.algorithms)} on {_count(len(shown), 'dataset')}. "
+        f"Scores of {_list(report.algorithms)} on {counted(len(shown), 'dataset')}. "
         f"Highest means: {_list(best)}.",
         lambda: figures.score_intervals(shown, behaviour=behaviour, order=report.algorithms),
     )
@@ -229,7 +230,7 @@ def _curves(report: Report) -> Iterator[Plot]:
 
 def _curve_plots(report: Report, runs: dict[str, list[Summary]], unit: str, ending: str) -> Iterator[Plot]:
     what = "score" if unit == figures.SCORE else "return"
-    where = _count(len(runs), "dataset")
+    where = counted(len(runs), "dataset")
     band = f"The band is the {_INTERVAL} interval of the mean (Student's t), none for fewer than three seeds."
     yield Plot(
         f"learning-curves{ending}",
@@ -288,7 +289,7 @@ def _throughput(report: Report) -> Iterator[Plot]:
         for record in summary.records:
             speed = record.throughput
             if speed is not None and speed.seed_steps_per_second > 0:
-                row = f"{_machine(summary)}, {_count(len(record.seed_batch), 'seed')}"
+                row = f"{_machine(summary)}, {counted(len(record.seed_batch), 'seed')}"
                 runs = rates.setdefault(row, {}).setdefault(record.algorithm, {})
                 # The seeds of a batch share one measurement.
                 runs[record.dataset.id, record.seed_batch, speed.steps_per_second] = (
@@ -315,7 +316,7 @@ def _throughput(report: Report) -> Iterator[Plot]:
 
 def _machine(summary: Summary) -> str:
     machine = summary.lead.machine
-    return machine.gpu or f"{machine.cpu}, {_count(machine.cores, 'core')}"
+    return machine.gpu or f"{machine.cpu}, {counted(machine.cores, 'core')}"
 
 
 def _estimate(estimate: Estimate) -> figures.Estimate | None:
@@ -327,7 +328,3 @@ def _estimate(estimate: Estimate) -> figures.Estimate | None:
 def _list(words: Sequence[str], between: str = ", ") -> str:
     more = len(words) - _TOLD
     return between.join(words[:_TOLD]) + (f"{between}and {more} more" if more > 0 else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

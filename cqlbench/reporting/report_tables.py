@@ -12,6 +12,7 @@ from cqlbench.reporting.published import Comparison, Published
 from cqlbench.reporting.render import Document, Grid
 from cqlbench.reporting.report import AGGREGATES, SELECTIONS, Cell, Estimate, Report
 from cqlbench.reporting.tables import ABSENT, interval_text, number_text, spread_text
+from cqlbench.words import counted
 
 _FOOT = ("mean", "IQM")
 """The suite's numbers below the scores; the others have a table of their own."""
@@ -21,8 +22,8 @@ def document(report: Report) -> Document:
     """The whole report in words and tables."""
     finished = sum(cell.score.count for cell in report.cells)
     title = (
-        f"{', '.join(report.algorithms)} on {_count(len(report.datasets), 'dataset')}, "
-        f"budget {report.budget}: {SELECTIONS[report.selection]} of {_count(finished, 'seed')}"
+        f"{', '.join(report.algorithms)} on {counted(len(report.datasets), 'dataset')}, "
+        f"budget {report.budget}: {SELECTIONS[report.selection]} of {counted(finished, 'seed')}"
     )
     return Document(title, tuple(_warnings(report)), tuple(grids(report).values()), tuple(_notes(report)))
 
@@ -257,7 +258,7 @@ def _environment(protocol: EvaluationProtocol) -> str:
     simulator = f", MuJoCo {place.mujoco_version}" if place.mujoco_version else ""
     return (
         f"{place.id} on {place.backend} {place.backend_version}{simulator}: "
-        f"{_count(protocol.episodes, 'episode')} per seed and evaluation, "
+        f"{counted(protocol.episodes, 'episode')} per seed and evaluation, "
         f"{'deterministic' if protocol.deterministic else 'sampled'} actions."
     )
 
@@ -296,7 +297,3 @@ def _estimate(estimate: Estimate, form: str = "z,.1f") -> str:
     if estimate.low is None or estimate.high is None:
         return format(estimate.value, form)
     return f"{estimate.value:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -10,6 +10,7 @@ from cqlbench.reporting import render
 from cqlbench.reporting.aggregate import FEWEST_SEEDS, Spread, Summary
 from cqlbench.reporting.fine_tuning import fine_tuning, run_grid
 from cqlbench.reporting.render import Document, Grid
+from cqlbench.words import counted
 
 ABSENT = "–"
 
@@ -17,7 +18,7 @@ ABSENT = "–"
 def report(summary: Summary) -> Document:
     """What to say about a run."""
     record = summary.lead
-    finished = f"{len(summary.finished)} of {_count(len(summary.seeds), 'seed')} finished"
+    finished = f"{len(summary.finished)} of {counted(len(summary.seeds), 'seed')} finished"
     title = (
         f"{record.algorithm} on {record.dataset.id}, budget {record.budget.name}: "
         f"{record.budget.steps:,} steps, {finished}"
@@ -136,7 +137,7 @@ def _protocol_notes(protocol: EvaluationProtocol) -> Iterator[str]:
     limit = protocol.max_episode_steps
     yield (
         f"Evaluation: {place.id}{kwargs} on {place.backend} {place.backend_version}{simulator}; "
-        f"{_count(protocol.episodes, 'episode')} per seed and evaluation, "
+        f"{counted(protocol.episodes, 'episode')} per seed and evaluation, "
         f"{'deterministic' if protocol.deterministic else 'sampled'} actions, "
         f"{'no time limit' if limit is None else f'at most {limit:,} steps'}."
     )
@@ -171,7 +172,7 @@ def _speed_notes(records: Sequence[Record]) -> Iterator[str]:
         together = f" for {seeds} seeds together ({_rate(speed.seed_steps_per_second)} seed steps/s)"
         yield (
             f"Speed: {_rate(speed.steps_per_second)} gradient steps/s{together if seeds > 1 else ''} on "
-            f"{machine.gpu or f'{machine.cpu}, ' + _count(machine.cores, 'core')}; "
+            f"{machine.gpu or f'{machine.cpu}, ' + counted(machine.cores, 'core')}; "
             f"{_duration(speed.total_seconds)} in all, {_duration(speed.evaluation_seconds)} in evaluation."
         )
 
@@ -217,7 +218,3 @@ def _duration(seconds: float) -> str:
 
 def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from cqlbench.data import cards
-from cqlbench.data.cards import Card, all_cards, imported_cards_dir
+from cqlbench.data.cards import Card, all_cards, damaged_cards, imported_cards_dir
 from cqlbench.data.imported import card_text, import_dataset, recorded_environment
+from cqlbench.data.names import find_card
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.errors import DatasetError
 
@@ -117,3 +118,17 @@ def test_an_environment_that_no_card_holds_leaves_no_card(tmp_path, make_episode
     with pytest.raises(DatasetError, match="its card is no TOML"):
         import_dataset(path, Card(id="my/robot-v0", source="imported", environment=spec))
     assert not imported_cards_dir().exists()
+
+
+def test_a_damaged_card_stops_only_whoever_asks_for_its_dataset():
+    imported_cards_dir().mkdir(parents=True)
+    (imported_cards_dir() / "whole.toml").write_text(card_text(CARD), encoding="utf-8")
+    damaged = imported_cards_dir() / "torn.toml"
+    damaged.write_text(card_text(CARD)[:40], encoding="utf-8")
+    assert find_card(CARD.id).id == CARD.id
+    assert find_card("hopper-medium-v2").source == "d4rl"
+    (fault,) = damaged_cards()
+    assert str(damaged) in fault
+    assert fault.endswith("Remove that file, or import its dataset again.")
+    with pytest.raises(DatasetError, match=r"no dataset 'my/torn-v0'.*torn\.toml"):
+        find_card("my/torn-v0")
