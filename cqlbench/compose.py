@@ -19,7 +19,7 @@ from cqlbench.errors import ConfigError
 from cqlbench.paths import benchmarks_dir
 
 _SHORTHANDS = {"steps": "budget.steps", "logger": "trainer.logger"}
-TEXT = ("dataset", "source", "device", "results", "resume", "trainer.save_trainer_file")
+TEXT = ("dataset", "source", "device", "results", "resume", "online.start", "trainer.save_trainer_file")
 """Keys whose values are taken as they stand, whatever Hydra's grammar would make of them."""
 _GROUPS = ("algorithm", "budget", "online", "preset")
 _HIGHEST_SEED = 2**32 - 1

@@ -148,6 +148,8 @@ class OnlineConfig:
         backend: `gymnasium`, whose simulators' states are saved, so that a killed run goes on exactly;
             `envpool`, which is faster, and whose episodes in flight are dropped then; `auto` prefers envpool.
         timeout: seconds after which a step of the environments counts as hung; 0 waits for ever.
+        start: where the offline steps have been taken already: a trainer that `cqlbench train` has saved
+            (`trainer.save_trainer_file`), of the same algorithm and seeds.
     """
 
     frames: int = 0
@@ -162,6 +164,7 @@ class OnlineConfig:
     evaluation_interval: int = 1_000
     backend: str = "gymnasium"
     timeout: float = 60.0
+    start: str = ""
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from cqlbench.config import BenchConfig, BudgetConfig, CQLConfig
 from cqlbench.data.resolve import Resolution, resolve
 from cqlbench.devices import device_of
 from cqlbench.paths import benchmarks_dir
+from cqlbench.training.saved_start import SavedStart
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Plan:
         budget_note: why this budget, if it was not named.
         incomparable_because: why its scores may not stand beside published ones; empty if they may.
         arguments: words that make the same run again, whatever the machine's network and devices.
+        start: the trainer that fine-tuning begins from; `None` trains offline first.
     """
 
     config: BenchConfig
@@ -33,6 +36,7 @@ class Plan:
     budget_note: str
     incomparable_because: str
     arguments: tuple[str, ...]
+    start: SavedStart | None = None
 
     @property
     def budget(self) -> BudgetConfig:
@@ -50,7 +54,11 @@ class Plan:
         """What a config hash is made of: all that can change a score and that a rerun would share."""
         everything = as_dict(self.config)
         budget = {key: value for key, value in as_dict(self.budget).items() if key != "comparable"}
-        online = {key: value for key, value in everything["online"].items() if key != "timeout"}
+        online = {
+            key: value for key, value in everything["online"].items() if key not in ("timeout", "start")
+        }
+        if self.start is not None:
+            online["start"] = self.start.digest
         return {
             "algorithm": everything["algorithm"],
             "budget": budget,
@@ -75,6 +83,9 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
     preset = word(words, "preset", resolution.card.preset)
     composed = compose_bench(words, budget, preset, online=online)
     config = composed.config
+    start = SavedStart.read(Path(config.online.start)) if config.online.start else None
+    if start is not None:
+        config.budget.steps = start.steps
     arguments = [
         "finetune" if config.online.frames else "bench",
         f"dataset={named.dataset if resolution.card.source == 'path' else resolution.dataset_id}",
@@ -93,6 +104,7 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
         budget_note="" if word(words, "budget", "") else f" (none was named, and {note})",
         incomparable_because=_incomparable(config, resolution, composed.changes, preset),
         arguments=tuple(arguments),
+        start=start,
     )
 
 

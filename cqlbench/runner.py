@@ -54,8 +54,11 @@ def bench(plan: Plan, console: Console) -> list[Record]:
     dataset = provide(plan.resolution, clip_actions=config.clip_actions)
     environment, unplayed_because = playable(card, dataset)
     engine = make_engine(plan, dataset)
+    if plan.start is not None:
+        plan.start.load_into(engine)
     collector = make_collector(plan, engine, environment, unplayed_because)
     trainer = make_trainer(plan, engine, dataset, console, collector)
+    trainer.start_after(0 if plan.start is None else plan.start.steps)
     evaluator = Evaluator(
         trainer,
         environment,

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cqlbench.compose import compose_bench
@@ -54,6 +55,41 @@ def test_soft_actor_critic_learns_from_nothing(bench: Command, world: Path) -> N
     assert record["online"]["offline_steps"] == 0
     assert record["online"]["offline_score"] is None
     assert record["budget"]["steps"] == 16
+
+
+def test_a_saved_trainer_is_fine_tuned_as_if_it_had_never_been_saved(bench: Command, world: Path) -> None:
+    saved = world / "offline.pt"
+    words = ["dataset=tiny-hopper", "seeds=2", EVALUATED]
+    assert bench(*words, f"trainer.save_trainer_file={saved}", verb="train")[0] == 0
+    policies = []
+    for name, extra in (("whole", []), ("started", [f"online.start={saved}"])):
+        status, _, err = bench(*ONLINE, EVALUATED, f"results={world / name}", *extra, verb="finetune")
+        assert status == 0, err
+        records = [json.loads(path.read_text()) for path in sorted((world / name).rglob("seed-*.json"))]
+        assert [record["online"]["offline_steps"] for record in records] == [6, 6]
+        policies.append([np.load(path) for path in sorted((world / name).rglob("seed-*.npz"))])
+    for whole, started in zip(*policies, strict=True):
+        weights = [name for name in whole.files if whole[name].dtype == np.float32]
+        assert len(weights) > 4
+        assert all(np.array_equal(whole[name], started[name]) for name in weights)
+
+
+@pytest.mark.parametrize(
+    ("start", "sentence"),
+    [
+        ("nowhere.pt", "There is no saved trainer at nowhere.pt."),
+        ("one.pt", "one.pt does not fit this run. This training state does not fit the engine"),
+    ],
+)
+def test_a_start_that_is_none_is_one_sentence(
+    bench: Command, world: Path, monkeypatch: pytest.MonkeyPatch, start: str, sentence: str
+) -> None:
+    monkeypatch.chdir(world)
+    words = ["dataset=tiny-hopper", "seeds=1", EVALUATED, "trainer.save_trainer_file=one.pt"]
+    assert bench(*words, verb="train")[0] == 0
+    status, _, err = bench(*ONLINE, EVALUATED, f"online.start={start}", verb="finetune")
+    assert status == 2
+    assert err.startswith(f"cqlbench: {sentence}")
 
 
 def test_envpool_collects_too(bench: Command) -> None:

@@ -60,6 +60,7 @@ class Line:
     mean: Floats
     low: Floats
     high: Floats
+    first_frame: float | None = None
 
 
 def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
@@ -313,6 +314,8 @@ def _grid(
 def _curve(axes: Axes, line: Line, look: _Look, unit: float) -> None:
     x = line.x / unit
     every = max(1, math.ceil(len(x) / 6))
+    if line.first_frame is not None:
+        axes.axvline(line.first_frame / unit, color=_GREY, linewidth=0.8, linestyle=(0, (1, 1.5)))
     axes.fill_between(x, line.low, line.high, color=look.colour, alpha=0.16, linewidth=0)
     axes.plot(
         x, line.mean, color=look.colour, linestyle=look.dash, linewidth=1.3, marker=look.marker,

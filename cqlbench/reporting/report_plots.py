@@ -235,7 +235,7 @@ def _curve_plots(report: Report, runs: dict[str, list[Summary]], unit: str, endi
     yield Plot(
         f"learning-curves{ending}",
         "Learning curves",
-        f"Mean {what} over the finished seeds at each evaluation. {band}",
+        f"Mean {what} over the finished seeds at each evaluation. {band}{_first_frames(runs)}",
         f"Mean {what} over gradient steps on {where}. {_ends(runs)}",
         lambda: figures.learning_curves(_panels(runs, _over_steps), unit, report.algorithms),
     )
@@ -250,6 +250,11 @@ def _curve_plots(report: Report, runs: dict[str, list[Summary]], unit: str, endi
     )
 
 
+def _first_frames(runs: dict[str, list[Summary]]) -> str:
+    tuned = any(summary.lead.online is not None for each in runs.values() for summary in each)
+    return " Dotted: where offline training ended and fine-tuning began." if tuned else ""
+
+
 def _panels(runs: dict[str, list[Summary]], line_of: Callable[[Summary], Line]) -> dict[str, dict[str, Line]]:
     return {
         dataset: {summary.lead.algorithm: line_of(summary) for summary in each}
@@ -260,7 +265,9 @@ def _panels(runs: dict[str, list[Summary]], line_of: Callable[[Summary], Line]) 
 def _over_steps(summary: Summary) -> Line:
     assert summary.curve is not None
     curve = summary.curve
-    return Line(curve.steps.astype(np.float64), curve.mean, curve.low, curve.high)
+    online = summary.lead.online
+    first_frame = None if online is None else float(online.offline_steps)
+    return Line(curve.steps.astype(np.float64), curve.mean, curve.low, curve.high, first_frame)
 
 
 def _over_seconds(summary: Summary) -> Line:

@@ -59,6 +59,10 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
         if self.collector is not None and self._engine is None:
             self._update_policy()
 
+    def start_after(self, steps: int) -> None:
+        """Count `steps` gradient steps that another trainer has taken."""
+        self._optim_count = steps
+
     def save_trainer(self, force_save: bool = False) -> None:
         """Save if `save_trainer_interval` has passed on the clock since the last time, or if told to.
 
