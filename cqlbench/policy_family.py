@@ -5,8 +5,8 @@ D4RL's terms (Fu et al. 2020, section 5.2), by the score of the stochastic polic
 - `random`: the policy before training;
 - `expert`: the best of the run's last fifth, by when it should have levelled off;
 - `medium`: the first that makes a third of the way from random to where the run levelled off;
-- `replay1`, `replay2`, …: evenly spaced from the untrained policy to `medium`. Equal shares of them stand for
-  the replay buffer of a run that stopped there.
+- `replay1`, `replay2`, …: evenly spaced between these two. Equal shares of `random`, them and `medium` stand for
+  the replay buffer of a run that stopped at `medium`.
 """
 
 import statistics
@@ -17,6 +17,7 @@ from cqlbench.errors import ConfigError
 from cqlbench.training.soft_actor_critic import Snapshot
 
 REPLAY_POLICIES = 8
+"""With `random` and `medium`."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,6 @@ def choose(run: Sequence[Scored], name: str) -> dict[str, Snapshot]:
     count = min(REPLAY_POLICIES, medium + 1)
     spread = [round(part * medium / (count - 1)) for part in range(count)]
     parts = {"random": run[0], "medium": run[medium], "expert": max(last, key=lambda each: each.score)}
-    parts |= {f"replay{number}": run[index] for number, index in enumerate(spread, 1)}
+    parts |= {f"replay{number}": run[index] for number, index in enumerate(spread[1:-1], 1)}
     task, _, version = name.rpartition("-v")
     return {f"{task}-{part}-v{version}": each.snapshot for part, each in parts.items()}
