@@ -244,7 +244,9 @@ def _check_key(override: str) -> None:
         nearest = difflib.get_close_matches(key, valid, n=1, cutoff=0.5) or difflib.get_close_matches(
             key.rpartition(".")[2], [name.rpartition(".")[2] for name in valid], n=1, cutoff=0.5
         )
-        by_leaf = {name.rpartition(".")[2]: name for name in valid}
+        # Of equal leaves the last counts: fine-tuning's are meant least often.
+        ordered = sorted(valid, key=lambda name: not name.startswith("online."))
+        by_leaf = {name.rpartition(".")[2]: name for name in ordered}
         hint = f"; the nearest is '{by_leaf.get(nearest[0], nearest[0])}'" if nearest else ""
         raise ConfigError(f"There is no config key '{key}'{hint}.")
     if key in _GROUPS:
