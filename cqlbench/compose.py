@@ -241,12 +241,12 @@ def _check_key(override: str) -> None:
         raise ConfigError(f"{key} cannot be set in a run from the command line: {TRAINER_DECIDED[name]}.")
     valid = [*_flatten("", as_dict(BenchConfig())), *_GROUPS, *_SHORTHANDS]
     if key not in valid:
-        nearest = difflib.get_close_matches(key, valid, n=1, cutoff=0.5) or difflib.get_close_matches(
-            key.rpartition(".")[2], [name.rpartition(".")[2] for name in valid], n=1, cutoff=0.5
-        )
         # Of equal leaves the last counts: fine-tuning's are meant least often.
         ordered = sorted(valid, key=lambda name: not name.startswith("online."))
         by_leaf = {name.rpartition(".")[2]: name for name in ordered}
+        leaf = key.rpartition(".")[2]
+        nearest = [leaf] if leaf in by_leaf else difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
+        nearest = nearest or difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.5)
         hint = f"; the nearest is '{by_leaf.get(nearest[0], nearest[0])}'" if nearest else ""
         raise ConfigError(f"There is no config key '{key}'{hint}.")
     if key in _GROUPS:
