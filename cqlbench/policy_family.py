@@ -5,7 +5,7 @@ D4RL's terms (Fu et al. 2020, section 5.2), by the score of the stochastic polic
 - `random`: the policy before training;
 - `expert`: the best of the run's last fifth, by when it should have levelled off;
 - `medium`: the first that makes a third of the way from random to where the run levelled off;
-- `replay1`, `replay2`, …: evenly spaced between these two. Equal shares of `random`, them and `medium` stand for
+- `replay1`, `replay2`, …: evenly spaced between `random` and `medium`. Equal shares of all of these stand for
   the replay buffer of a run that stopped at `medium`.
 """
 
