@@ -63,13 +63,22 @@ def compose_bench(
     if not any(override.startswith("budget=") for override in overrides):
         overrides.insert(0, f"budget={default_budget}")
     if online and not any(override.startswith("online=") for override in overrides):
-        overrides.insert(0, f"online={word(words, 'budget', default_budget)}")
+        overrides.insert(0, f"online={_online_of(word(words, 'budget', default_budget))}")
     if preset and not any(override.startswith("preset=") for override in overrides):
         overrides.insert(0, f"preset={preset}")
     config = _compose(overrides)
     check(config)
     check_trainer(config)
     return Composed(config, changes)
+
+
+def _online_of(budget: str) -> str:
+    choices = sorted(path.stem for path in (benchmarks_dir() / "online").glob("*.yaml"))
+    if budget not in choices:
+        raise ConfigError(
+            f"Budget '{budget}' has no fine-tuning of its own: say online={' or '.join(choices[1:])}."
+        )
+    return budget
 
 
 def word(words: Sequence[str], key: str, default: str) -> str:

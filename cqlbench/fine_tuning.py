@@ -1,11 +1,13 @@
 """The parts of a fine-tuning run: where collected rows lie, what collects them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cqlbench.algorithms.networks import ActionBox
 from cqlbench.data.buffer import Dataset
 from cqlbench.environments import EnvironmentSpec
-from cqlbench.errors import ConfigError
+from cqlbench.errors import ConfigError, UserError
 from cqlbench.plan import Plan
 from cqlbench.records.from_run import dataset_id
 from cqlbench.records.schema import RecordKey, config_hash
@@ -49,6 +51,17 @@ def online_phase(plan: Plan, dataset: Dataset) -> OnlinePhase | None:
         online.anneal_frames,
         online.conservative_weight,
     )
+
+
+@contextmanager
+def nothing_left_on_error(engine: Engine) -> Iterator[None]:
+    """Remove the files for collected rows, if they were made for this run and it cannot begin."""
+    try:
+        yield
+    except UserError:
+        if engine.online is not None and engine.online.rows.fresh:
+            engine.online.rows.remove()
+        raise
 
 
 def make_collector(

@@ -12,6 +12,7 @@ from cqlbench.compose import as_dict, compose_bench, word
 from cqlbench.config import BenchConfig, BudgetConfig, CQLConfig
 from cqlbench.data.resolve import Resolution, resolve
 from cqlbench.devices import device_of
+from cqlbench.errors import ConfigError
 from cqlbench.paths import benchmarks_dir
 from cqlbench.training.saved_start import SavedStart
 
@@ -83,8 +84,14 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
     preset = word(words, "preset", resolution.card.preset)
     composed = compose_bench(words, budget, preset, online=online)
     config = composed.config
+    online_choice = word(words, "online", word(words, "budget", budget) if online else "none")
     start = SavedStart.read(Path(config.online.start)) if config.online.start else None
     if start is not None:
+        told = [change for change in composed.changes if change.startswith("budget.steps=")]
+        if told and config.budget.steps != start.steps:
+            raise ConfigError(
+                f"{told[-1]} asks for other offline steps than the {start.steps:,} of online.start."
+            )
         config.budget.steps = start.steps
     arguments = [
         "finetune" if config.online.frames else "bench",
@@ -92,6 +99,7 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
         f"budget={config.budget.name}",
         f"seeds={list(config.seeds)}".replace(" ", ""),
         f"device={device}",
+        *([f"online={online_choice}"] if config.online.frames and not word(words, "online", "") else []),
         *([f"preset={preset}"] if word(words, "preset", "") else []),
         *([] if config.tf32 else ["tf32=false"]),
         *(["clip_actions=true"] if config.clip_actions else []),
@@ -114,7 +122,7 @@ def _incomparable(config: BenchConfig, resolution: Resolution, changes: Sequence
     algorithm = word(changes, "algorithm", CQLConfig.name)
     own = benchmarks_dir() / "preset" / "by_algorithm" / f"{preset}-{algorithm}.yaml"
     published = bool(preset) and (algorithm == CQLConfig.name or own.exists())
-    settings = [change for change in changes if not change.startswith("algorithm=")]
+    settings = [change for change in changes if not change.startswith(("algorithm=", "online="))]
     if source != "d4rl":
         reasons.append(
             "a dataset of your own"
@@ -127,6 +135,8 @@ def _incomparable(config: BenchConfig, resolution: Resolution, changes: Sequence
         reasons.append(f"budget {config.budget.name}")
     if config.clip_actions and "action_clip" not in resolution.card.quirks:
         reasons.append("clipped actions")
+    if config.online.frames and config.algorithm.name != "calql":
+        reasons.append(f"fine-tuned by the settings of offline {config.algorithm.name}, which are not CORL's")
     if settings:
         reasons.append(f"changed settings ({', '.join(settings)})")
     if source == "d4rl" and preset != resolution.card.preset:

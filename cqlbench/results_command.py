@@ -22,7 +22,7 @@ from cqlbench.reporting.render import Document, Grid
 from cqlbench.run_filters import FILTERS, counting_lines, read
 from cqlbench.words import values_of
 
-_NOT_COMPARED = ("evaluations", "diagnostics", "seed", "command", "reason", "status", "throughput")
+_NOT_COMPARED = ("evaluations", "diagnostics", "online", "seed", "command", "reason", "status", "throughput")
 
 
 def results(words: Sequence[str], console: Console) -> None:

@@ -28,7 +28,10 @@ from cqlbench.training.checkpoint import (
 
 _COST = 50
 """However slow the disk, a save is followed by so many times its duration of training: less than 2 %."""
-_CODE = ("algorithms", "data", "evaluation", "training", "environments.py", "runner.py", "seeding.py")
+_CODE = (
+    "algorithms", "data", "evaluation", "training", "environments.py", "environment_spec.py",
+    "fine_tuning.py", "gymnasium_environments.py", "runner.py", "seeding.py", "simulator_state.py",
+)  # fmt: skip
 
 
 class ResumableRun:
@@ -132,6 +135,7 @@ class ResumableRun:
         self._found = Found()  # its memory is not needed any more
         self._next_save = time.perf_counter() + self._interval
         self._trainer.register_op("post_optim", self._between_steps)
+        self._trainer.register_op("pre_steps_log", lambda _batch: self._between_steps())  # after collecting
         with stopping.deferred() as self._check:
             self._evaluator.check = self._check
             try:

@@ -14,7 +14,7 @@ from cqlbench.data.provide import provide
 from cqlbench.data.returns_to_go import returns_to_go
 from cqlbench.evaluation.evaluator import Evaluator
 from cqlbench.evaluation.playable import playable
-from cqlbench.fine_tuning import make_collector, online_phase
+from cqlbench.fine_tuning import make_collector, nothing_left_on_error, online_phase
 from cqlbench.plan import Plan
 from cqlbench.records import provenance
 from cqlbench.records.from_run import records_of
@@ -54,9 +54,10 @@ def bench(plan: Plan, console: Console) -> list[Record]:
     dataset = provide(plan.resolution, clip_actions=config.clip_actions)
     environment, unplayed_because = playable(card, dataset)
     engine = make_engine(plan, dataset)
-    if plan.start is not None:
-        plan.start.load_into(engine)
-    collector = make_collector(plan, engine, environment, unplayed_because)
+    with nothing_left_on_error(engine):
+        if plan.start is not None:
+            plan.start.load_into(engine)
+        collector = make_collector(plan, engine, environment, unplayed_because)
     trainer = make_trainer(plan, engine, dataset, console, collector)
     trainer.start_after(0 if plan.start is None else plan.start.steps)
     evaluator = Evaluator(

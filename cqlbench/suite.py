@@ -137,7 +137,7 @@ def _recorded(plan: Plan, usable: Callable[[Record], bool]) -> dict[int, Record]
     found = RecordStore(Path(plan.config.results)).find(
         dataset=plan.resolution.dataset_id,
         algorithm=plan.config.algorithm.name,
-        budget=plan.config.budget.name,
+        budget=plan.budget.name,
         config_hash=config_hash(plan.identity),
     )
     return {

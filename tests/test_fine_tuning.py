@@ -78,7 +78,7 @@ def test_a_saved_trainer_is_fine_tuned_as_if_it_had_never_been_saved(bench: Comm
     ("start", "sentence"),
     [
         ("nowhere.pt", "There is no saved trainer at nowhere.pt."),
-        ("one.pt", "one.pt does not fit this run. This training state does not fit the engine"),
+        ("one.pt", "one.pt does not fit this run. It is of the seeds [0], and these are [0, 1]."),
     ],
 )
 def test_a_start_that_is_none_is_one_sentence(
@@ -108,6 +108,7 @@ def test_envpool_collects_too(bench: Command) -> None:
         ("online.random_frames=20", "online.random_frames=20 leaves nothing of online.frames=20."),
         ("online.conservative_weight=-1", "online.conservative_weight=-1.0 must be a number of at least 0."),
         ("online.backend=mujoco", "online.backend=mujoco must be auto, envpool or gymnasium."),
+        ("budget=gate", "Budget 'gate' has no fine-tuning of its own: say online=paper or quick or smoke."),
         ("online=huge", "There is no online 'huge'; there is none, paper, quick, smoke."),
         ("online.frame=3", "There is no config key 'online.frame'; the nearest is 'online.frames'."),
     ],
@@ -125,6 +126,11 @@ def test_an_offline_run_is_no_fine_tuned_one() -> None:
     assert tuned.identity["online"]["frames"] == 300
     assert tuned.budget.steps == 200 + 300
     assert make_plan(list(tuned.arguments[1:]), online=True).identity == tuned.identity
+    both = make_plan(
+        ["dataset=embedded/hopper-medium-v0", "budget=quick", "device=cpu", "online.frames=4000"]
+    )
+    assert both.arguments[0] == "finetune"
+    assert make_plan(list(both.arguments[1:]), online=True).identity == both.identity
 
 
 def test_each_budget_says_how_it_goes_on_and_words_win() -> None:

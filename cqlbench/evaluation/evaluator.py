@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cqlbench.environments import EnvironmentSpec, make_environments
 from cqlbench.evaluation.rollout import Rollout, rollout
 from cqlbench.evaluation.scores import normalized_score
+from cqlbench.training.online_loop import steps_due
 from cqlbench.training.trainer import CQLTrainer
 
 
@@ -79,7 +80,10 @@ class Evaluator:
         """Evaluate if it is time to and has not been done."""
         step, frames = self.trainer.gradient_steps, self.trainer.collected_frames
         if frames:
-            due = step and (frames % self.online_interval == 0 or frames >= self.trainer.total_frames)
+            # A checkpoint may lie between a batch of frames and its gradient steps.
+            due = step == steps_due(self.trainer) and (
+                frames % self.online_interval == 0 or frames >= self.trainer.total_frames
+            )
         else:
             due = step and (step % self.interval == 0 or step == self.trainer.offline_steps)
         if due and not (self.history and self.history[-1].step == step):

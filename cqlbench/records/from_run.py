@@ -54,7 +54,7 @@ def records_of(
     if not budget.comparable:
         incomparable_because = incomparable_because or f"the budget is {budget.name}"
     engine, trainer = evaluator.trainer.engine, evaluator.trainer
-    per_second = trainer.gradient_steps / trainer.train_seconds
+    per_second = (trainer.gradient_steps - trainer.started_after) / trainer.train_seconds
     throughput = Throughput(
         train_seconds=trainer.train_seconds,
         steps_per_second=per_second,

@@ -31,7 +31,10 @@ def online_facts(evaluator: Evaluator, position: int) -> OnlineFacts | None:
 
 
 def regret(evaluations: Sequence[Checkpointed], position: int) -> float | None:
-    """Mean of 1 − score / 100 over evaluations (CORL's `eval/regret`, algorithms/finetune/cal_ql.py).
+    """Mean of 1 − score / 100 over evaluations.
+
+    After CORL's `eval/regret` (algorithms/finetune/cal_ql.py), which has success rates of training episodes,
+    and is there for tasks with goals only, where this has scores of evaluations.
 
     `None` where there are none, or one has no score.
     """

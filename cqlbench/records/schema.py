@@ -139,7 +139,7 @@ class OnlineFacts:
         evaluated_frames: frames collected by each of the record's evaluations.
         offline_score: mean score of the last evaluation before the first frame; `None` without one.
         online_score: mean score of the last evaluation.
-        cumulative_regret: mean over the evaluations after the first frame of 1 − score / 100 (CORL's).
+        cumulative_regret: mean over the evaluations after the first frame of 1 − score / 100.
         dropped_episodes: episodes that broke off: an environment failed, or a killed process could not take
             its state along.
         incidents: one sentence for each of them.

@@ -33,6 +33,7 @@ class FineTuning:
 def fine_tuning(summary: Summary) -> FineTuning | None:
     """Of one run; `None` where it did not go on online, or no seed finished."""
     known = [record.online for record in summary.finished if record.online is not None]
+    batches = {r.seed_batch: r.online.dropped_episodes for r in summary.finished if r.online is not None}
     if not known:
         return None
     whole = [
@@ -46,7 +47,7 @@ def fine_tuning(summary: Summary) -> FineTuning | None:
         after=spread([each.online_score for each in known if each.online_score is not None]),
         gain=spread([after - before for before, after in whole]),
         regret=spread([each.cumulative_regret for each in known if each.cumulative_regret is not None]),
-        dropped_episodes=known[0].dropped_episodes,  # counted for the seed batch as a whole
+        dropped_episodes=sum(batches.values()),  # counted for each seed batch as a whole
     )
 
 
@@ -99,6 +100,8 @@ def suite_grid(summaries: Sequence[Summary], published: Sequence[Published]) -> 
         "Score ± std over seeds before the first frame and after the last one; gain: seed by seed, with its "
         "95 % interval. Regret: mean over the evaluations between of 1 − score / 100."
     )
+    if columns:
+        caption += " CORL's Cal-QL bounds the penalty offline only, ours in both phases."
     return Grid("Fine-tuning", head, tuple(rows), caption, labels=2)
 
 

@@ -202,8 +202,10 @@ def build_report(
         row = [(algorithm, runs.get((dataset, algorithm))) for algorithm in algorithms]
         spreads = [_score(summary, selection) for _, summary in row]
         for (algorithm, summary), score, best in zip(row, spreads, best_of(spreads), strict=True):
+            online = summary is not None and summary.lead.online is not None
             beside = summary is not None and not summary.incomparable_because
-            kind = "online" if summary and summary.lead.online and selection == "last" else selection
+            beside &= not online or selection == "last"  # of others nothing was published after fine-tuning
+            kind = "online" if online else selection
             rivals = compare(dataset, algorithm, kind, score, published) if beside else ()
             cells.append(Cell(dataset, algorithm, summary, score, _seeds(summary, selection), best, rivals))
     scores = {name: [cell.seeds for cell in cells if cell.algorithm == name] for name in algorithms}

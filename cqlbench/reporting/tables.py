@@ -108,8 +108,9 @@ def _warnings(summary: Summary) -> Iterator[str]:
 
 def _notes(summary: Summary) -> Iterator[str]:
     record = summary.lead
-    if record.online is not None:
-        yield from record.online.incidents
+    yield from dict.fromkeys(
+        text for each in summary.records if each.online for text in each.online.incidents
+    )
     if record.protocol is not None:
         yield from _protocol_notes(record.protocol)
     yield (

@@ -196,7 +196,7 @@ def make_stepper(given: Mapping[str, Any]) -> tuple[FusedStepper | LossStepper, 
     loss, by_norm, bound = given["loss_module"], given["clip_grad_norm"], given["clip_norm"]
     if given["engine"] is not None:
         if given["collector"] is not None:
-            refuse_frames(given["engine"], given["collector"], given["total_frames"])
+            refuse_frames(given["engine"], given["collector"], given["total_frames"], given["frame_skip"])
         return FusedStepper(given["engine"]), None
     if isinstance(given["seed"], Sequence):
         return FusedStepper(seed_batch(loss, given["replay_buffer"], given["seed"], by_norm, bound)), None

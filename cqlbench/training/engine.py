@@ -153,7 +153,9 @@ class Engine:
         """Add collected rows, as `OnlineRows.extend` does."""
         self.begin_online()
         assert self.online is not None
-        self._refresh(self.online.rows.extend(batch, state, broken))
+        first = self.online.rows.rows
+        self.online.rows.extend(batch, state, broken)
+        self._refresh(first)
 
     def replay(self, count: int) -> dict[str, Tensor] | None:
         """Take over committed rows, as `OnlineRows.replay` does."""
@@ -271,7 +273,25 @@ class Engine:
         if self._sums is not None and self._latest is not None:
             summed |= {"sums": self._sums, "latest": self._latest}
         online = {} if self._mixture is None or self.online is None else {"online": self.online.rows.rows}
-        return {"train_state": self.state.state_dict(), "diagnostics": summed, **online}
+        of = {"seeds": list(self.seeds), "mean": self._mean, "inverse_std": self._inverse_std}
+        return {"train_state": self.state.state_dict(), "diagnostics": summed, "of": of, **online}
+
+    def begin_from(self, state: Mapping[str, Any]) -> None:
+        """Take over parameters, targets and moments from what `state_dict` gave of the same seeds and data.
+
+        Raises:
+            ConfigError: it is of other seeds, data or networks.
+        """
+        theirs = state["of"]
+        if theirs["seeds"] != list(self.seeds):
+            raise ConfigError(f"It is of the seeds {theirs['seeds']}, and these are {list(self.seeds)}.")
+        mine = self._mean, self._inverse_std
+        if any(
+            a.shape != b.shape or not torch.equal(a, b.to(self.device))
+            for a, b in zip(mine, (theirs["mean"], theirs["inverse_std"]), strict=True)
+        ):
+            raise ConfigError("It has normalised observations by other data.")
+        self.load_state_dict({**state, "diagnostics": {"steps": [0] * len(Reader), "names": []}})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`, what `state_dict` gave on any device.
@@ -290,6 +310,8 @@ class Engine:
                 assert self.online is not None
                 self.online.rows.go_back(state["online"])
                 self._refresh(0)
+            elif self._mixture is not None:
+                raise ConfigError(misfit + "it is of offline training, and the engine is fine-tuning.")
             summed = state["diagnostics"]
             self._names, self._summed_steps = tuple(summed["names"]), list(summed["steps"])
             for mine in ("sums", "latest"):

@@ -91,7 +91,7 @@ class Mixture:
         )
         rows = phase.rows
         self._returns = returns
-        self._host = [column for name, column in rows.columns.items() if name != "ended"]
+        self._host = [column for name, column in rows.columns.items() if name not in ("ended", "broken")]
         if returns is not None:
             self._host.append(returns.column)
         on_host = device.type == "cpu"
@@ -162,9 +162,13 @@ class OnlineReturns:
             self.column.fill_(-torch.inf)
             self._begins[:] = torch.arange(environments)
         changed = rows.rows
-        ended = rows.columns["ended"][:, first : rows.rows].nonzero() + torch.tensor([0, first])
-        for seed, last in ended.tolist():
+        new = slice(first, rows.rows)
+        ended = rows.columns["ended"][:, new].nonzero() + torch.tensor([0, first])
+        broken = rows.columns["broken"][:, new].nonzero() + torch.tensor([0, first - environments])
+        for seed, last in sorted([*ended.tolist(), *broken.tolist()]):
             begin = int(self._begins[seed, last % environments])
+            if begin > last:  # it ended before its environment broke
+                continue
             episode = slice(begin, last + 1, environments)
             self.column[seed, episode] = self._of(rows.columns["rewards"][seed, episode])
             self._begins[seed, last % environments] = last + environments
@@ -180,12 +184,13 @@ class OnlineReturns:
         return torch.from_numpy(returns_to_go(rewards, ends, self._discount, sparse=False))
 
 
-def as_columns(batch: Any, seeds: int) -> Mapping[str, Tensor]:
+def as_columns(batch: Any, seeds: int, environments: int = 1) -> Mapping[str, Tensor]:
     """A collected batch as `OnlineRows.extend` takes it.
 
     Args:
         batch: a tensordict of torchrl's keys, `[S, E, n]`, `[S, n]` or, of one seed, `[n]` or `[E, n]`.
         seeds: S.
+        environments: E.
 
     Returns:
         `[S, n · E, …]` each; row `i` is of environment `i % E`.
@@ -198,10 +203,10 @@ def as_columns(batch: Any, seeds: int) -> Mapping[str, Tensor]:
         batch = batch.unsqueeze(0)
     if len(batch.batch_size) == 2:
         batch = batch.unsqueeze(1)
-    if len(batch.batch_size) != 3 or batch.batch_size[0] != seeds:
+    if len(batch.batch_size) != 3 or tuple(batch.batch_size[:2]) != (seeds, environments):
         raise ConfigError(
-            f"A collected batch of shape {list(shape)} is not of {seeds} seeds: the environment's batch size"
-            f" must be [{seeds}] or [{seeds}, environments per seed]."
+            f"A collected batch of shape {list(shape)} is not of {seeds} seeds, {environments} environments"
+            f" each: the environment's batch size must be [{seeds}, {environments}]."
         )
     keys: dict[str, Any] = {
         "observations": "observation",

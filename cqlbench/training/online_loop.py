@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from tensordict import TensorDict
 from torch import Tensor
 
@@ -22,12 +23,11 @@ def by_seed(trainer: Any, engine: Engine) -> Iterator[TensorDict]:
     assert engine.online is not None
     rows, collector = engine.online.rows, trainer.collector
     frames = batch_frames(collector, len(engine.seeds))
-    replayed = rows.replaying
-    while replayed and (batch := engine.replay(frames)) is not None:
+    if rows.replaying and isinstance(collector, SeedCollector):
+        collector.load_state_dict(rows.committed_state())  # what came to pass while they were collected, too
+    while (batch := engine.replay(frames)) is not None:
         trainer.collected_frames += frames
         yield _tensordict(batch)
-    if replayed and hasattr(collector, "load_state_dict") and rows.committed_state() is not None:
-        collector.load_state_dict(rows.committed_state())
     for collected, broken, state in _batches(trainer, len(engine.seeds)):
         engine.extend(collected, state, broken)
         trainer.collected_frames += collected["rewards"].shape[1]
@@ -36,9 +36,13 @@ def by_seed(trainer: Any, engine: Engine) -> Iterator[TensorDict]:
 
 def _batches(trainer: Any, seeds: int) -> Iterator[tuple[Mapping[str, Tensor], Tensor | None, Any]]:
     collector = trainer.collector
+    rows = trainer.engine.online.rows
     if not isinstance(collector, SeedCollector):
+        # torchrl's environments have no state to go on from: they begin new episodes in a new process.
+        broken = torch.full((seeds, rows.environments), bool(rows.rows))
         for batch in collector:
-            yield as_columns(batch, seeds), None, None
+            yield as_columns(batch, seeds, rows.environments), broken, None
+            broken = torch.zeros_like(broken)
         return
     while True:
         collected = collector.collect()
@@ -89,13 +93,22 @@ def _tensordict(batch: Mapping[str, Tensor]) -> TensorDict:
     )
 
 
-def refuse_frames(engine: Engine, collector: Any, total_frames: int) -> None:
+def refuse_frames(engine: Engine, collector: Any, total_frames: int, frame_skip: int) -> None:
     """Refuse what the collected frames of a seed cannot be.
 
     Raises:
-        ConfigError: they are no whole number of batches, or there is no room for them.
+        ConfigError: they are no whole number of batches, there is no room for them, or they are counted or
+            laid out in another way.
     """
     assert engine.online is not None
+    if frame_skip != 1:
+        raise ConfigError(f"'frame_skip' is {frame_skip}, but a seed batch counts every frame: leave it out.")
+    mine = engine.online.rows.environments
+    if isinstance(collector, SeedCollector) and collector.environments != mine:
+        raise ConfigError(
+            f"The collector has {collector.environments} environments per seed, and the engine's rows are of"
+            f" {mine}: make them equal."
+        )
     frames, room = batch_frames(collector, len(engine.seeds)), engine.online.rows.capacity
     if total_frames % frames:
         raise ConfigError(
@@ -131,6 +144,8 @@ def random_frames(trainer: Any) -> int:
 
 def finish_iteration(trainer: Any) -> None:
     """The gradient steps, and what follows them, that a killed process still owed to collected frames."""
+    if trainer._engine is None or trainer.collector is None or trainer._stop_training:
+        return
     trainer.engine.begin_online()
     if steps_due(trainer) > trainer.gradient_steps:
         trainer.optim_steps(None)

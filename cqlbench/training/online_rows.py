@@ -4,8 +4,10 @@ A file per column, `[S, capacity, …]`, memory-mapped; after the rows of a batc
 killed process therefore leaves every committed batch behind, and where the collector stood after the last.
 """
 
+import errno
 import json
 import mmap
+import os
 import shutil
 import struct
 import zlib
@@ -26,8 +28,9 @@ _SLOT_HEAD = struct.Struct("<QQII")
 class OnlineRows:
     """The rows of a seed batch's own environments, in the order in which they were collected.
 
-    Row `i` of a seed is of its environment `i % environments`; `ended` marks the last row of an episode. Raw
-    values, before preprocessing.
+    Row `i` of a seed is of its environment `i % environments`; `ended` marks the last row of an episode, and
+    `broken` a row before which its environment's episode broke off, which `ended` could not tell in time. Raw
+    values, before preprocessing. What is committed is never changed.
 
     Args:
         seeds: S.
@@ -41,6 +44,7 @@ class OnlineRows:
         rows: per seed, those that training may draw from.
         committed: per seed, those that are whole in `folder`: more than `rows` after going back to a
             checkpoint that was made before the last of them.
+        fresh: whether files were made for them.
 
     Raises:
         ConfigError: the folder cannot be written, or there is no room in it.
@@ -57,6 +61,7 @@ class OnlineRows:
     ) -> None:
         self.capacity, self.environments = capacity, environments
         self.rows = self.committed = 0
+        self.fresh = False
         self._folder = folder
         shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
             "observations": ((observation_size,), torch.float32),
@@ -65,76 +70,65 @@ class OnlineRows:
             "next_observations": ((observation_size,), torch.float32),
             "terminated": ((), torch.bool),
             "ended": ((), torch.bool),
+            "broken": ((), torch.bool),
         }
         self._marker = None if folder is None else _marker_in(folder)
         self.columns = {
             name: self._column(name, (seeds, capacity, *shape), dtype)
             for name, (shape, dtype) in shapes.items()
         }
-        if self._marker is not None:
+        if self._marker is not None and self.fresh:
+            self._marker.write(0, None)
+        elif self._marker is not None:
             self.committed = min(self._marker.rows, capacity)
 
     def _column(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         if self._folder is None:
             return torch.zeros(shape, dtype=dtype)
-        path = self._folder / f"{name}.memmap"
+        path, size = self._folder / f"{name}.memmap", torch.Size(shape)
+        wanted = size.numel() * torch.empty((), dtype=dtype).element_size()
         try:
-            size = torch.Size(shape)
-            wanted = size.numel() * torch.empty((), dtype=dtype).element_size()
             if not path.exists() or path.stat().st_size != wanted:
-                self._refuse_full_disk(wanted)
-                mapped = MemoryMappedTensor.empty(size, dtype=dtype, filename=path, existsok=True)
-            else:
-                mapped = MemoryMappedTensor.from_filename(path, dtype, size)
+                self.fresh = True
+                _allocate(path, wanted)
+            mapped = MemoryMappedTensor.from_filename(path, dtype, size)
         except (OSError, RuntimeError) as error:
+            path.unlink(missing_ok=True)
             reason = getattr(error, "strerror", None) or error
-            raise ConfigError(f"Collected rows cannot be kept in '{self._folder}' ({reason}).") from error
+            raise ConfigError(
+                f"Collected rows cannot be kept in '{self._folder}' ({reason}): make room for"
+                f" {wanted / 1e6:,.1f} MB, or choose another results folder."
+            ) from error
         plain: Tensor = mapped.as_subclass(Tensor)
         return plain
 
-    def _refuse_full_disk(self, wanted: int) -> None:
-        # Pages of a sparse file are given out one by one: a full disk would kill the process, not raise.
-        assert self._folder is not None
-        free = shutil.disk_usage(self._folder).free
-        if wanted > free:
-            raise ConfigError(
-                f"Collected rows need {wanted / 1e6:,.0f} MB in '{self._folder}', and {free / 1e6:,.0f} MB"
-                " are free: make room, or choose another results folder."
-            )
-
-    def extend(self, batch: Mapping[str, Tensor], state: Any = None, broken: Tensor | None = None) -> int:
+    def extend(self, batch: Mapping[str, Tensor], state: Any = None, broken: Tensor | None = None) -> None:
         """Add `n` rows per seed, and commit them.
 
         Args:
-            batch: a tensor `[S, n, …]` for each column.
+            batch: a tensor `[S, n, …]` for each column but `broken`.
             state: where the collector stands after them, in plain JSON types.
-            broken: `[S, environments]` bool: episodes that broke off before these rows, so that the last row
-                of their environment was the last of its episode.
-
-        Returns:
-            The first row that has changed.
+            broken: `[S, environments]` bool: see the column of that name; `None`: nowhere.
 
         Raises:
             UserError: there is no room for them.
         """
-        first = self.rows
-        if broken is not None and broken.any() and first:
-            last = first - self.environments
-            self.columns["ended"][:, last:first] |= broken
-            first = last
-        count = batch["rewards"].shape[1]
-        if self.rows + count > self.capacity:
+        first, count = self.rows, batch["rewards"].shape[1]
+        if first + count > self.capacity:
             raise UserError(
-                f"{self.rows:,} rows per seed and {count:,} more do not fit the {self.capacity:,} that there"
+                f"{first:,} rows per seed and {count:,} more do not fit the {self.capacity:,} that there"
                 " is room for: collect fewer, or make more room."
             )
         for name, column in self.columns.items():
-            column[:, self.rows : self.rows + count].copy_(batch[name])
+            if name != "broken":
+                column[:, first : first + count].copy_(batch[name])
+        self.columns["broken"][:, first : first + count] = False
+        if broken is not None and first:
+            self.columns["broken"][:, first : first + self.environments] = broken
         self.rows += count
         self.committed = self.rows
         if self._marker is not None:
             self._marker.write(self.rows, state)
-        return first
 
     def replay(self, count: int) -> dict[str, Tensor] | None:
         """The next `count` committed rows per seed that a killed process left; from now on `rows` has them.
@@ -182,6 +176,17 @@ class OnlineRows:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
+def _allocate(path: Path, size: int) -> None:
+    """A file of zeros, with its room on the disk: writing to a mapped hole of a full disk is a crash."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+            return
+        if size > shutil.disk_usage(path.parent).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        file.truncate(size)
+
+
 def _marker_in(folder: Path) -> "_Marker":
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -199,9 +204,9 @@ class _Marker:
     """
 
     def __init__(self, path: Path, slot_bytes: int = 1 << 20) -> None:
-        fresh = not path.exists()
-        with path.open("w+b" if fresh else "r+b") as file:
-            file.truncate(2 * slot_bytes)
+        if not path.exists() or path.stat().st_size != 2 * slot_bytes:
+            _allocate(path, 2 * slot_bytes)
+        with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), 2 * slot_bytes)
         self._slot_bytes = slot_bytes
         self._number, self.rows, self.state = max(
@@ -220,7 +225,10 @@ class _Marker:
         """Move the marker."""
         text = json.dumps(state).encode()
         if len(text) + _SLOT_HEAD.size > self._slot_bytes:
-            text = b"null"  # as of a simulator that gives no state
+            raise UserError(
+                f"The collector's state takes {len(text):,} bytes, and a commit has room for"
+                f" {self._slot_bytes:,}: use fewer environments, or the backend envpool."
+            )
         self._number += 1
         start = (self._number % 2) * self._slot_bytes
         self._map[start + _SLOT_HEAD.size : start + _SLOT_HEAD.size + len(text)] = text

@@ -30,6 +30,7 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
 
     Attributes:
         clock: what save intervals are counted in.
+        started_after: gradient steps that another trainer has taken.
     """
 
     _engine: Engine | None
@@ -41,6 +42,7 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
     _last_save: int
     _stop_training: bool
     clock: int
+    started_after: int = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the rest of the training depends on, sharing memory with the trainer.
@@ -61,7 +63,7 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
 
     def start_after(self, steps: int) -> None:
         """Count `steps` gradient steps that another trainer has taken."""
-        self._optim_count = steps
+        self._optim_count = self.started_after = steps
 
     def save_trainer(self, force_save: bool = False) -> None:
         """Save if `save_trainer_interval` has passed on the clock since the last time, or if told to.

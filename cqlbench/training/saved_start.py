@@ -48,13 +48,13 @@ class SavedStart:
         """Give `engine` the saved parameters, moments and targets.
 
         Raises:
-            ConfigError: it has other networks or another number of seeds.
+            ConfigError: it has other networks, seeds or data.
         """
         try:
-            engine.load_state_dict(self._engine)
+            engine.begin_from(self._engine)
         except ConfigError as error:
             raise ConfigError(
-                f"{self.path} does not fit this run. {error} Use the algorithm, budget and seeds of the run"
+                f"{self.path} does not fit this run. {error} Use the dataset, networks and seeds of the run"
                 " that saved it."
             ) from error
 

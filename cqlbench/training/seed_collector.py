@@ -21,6 +21,7 @@ Act = Callable[[Tensor, Tensor], Tensor]
 `[S, E, A]`; row `s` is for seed `s`. The observations' memory is written to again afterwards."""
 
 _FAILURES_IN_A_ROW = 3
+_INCIDENTS_KEPT = 100
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,14 @@ class SeedCollector:
         device: where `act` wants its normal numbers.
 
     Attributes:
+        environments: of each seed.
         frames_per_batch: of each seed.
         init_random_frames: of each seed, before gradient steps make sense.
         frames: of each seed, collected so far.
         episodes: whole episodes, in the order in which they ended. The caller may clear the list; what is in
             it is part of the state.
         dropped_episodes: how many episodes lost their rest.
-        incidents: a sentence for each failure.
+        incidents: a sentence for each of the last hundred failures.
 
     Raises:
         UserError: the environment cannot be made.
@@ -118,9 +120,10 @@ class SeedCollector:
     ) -> None:
         frames_per_batch = environments if frames_per_batch is None else frames_per_batch
         _check_counts(environments, frames_per_batch, random_frames, timeout)
-        self.frames_per_batch, self.init_random_frames = frames_per_batch, random_frames
+        self.environments, self.frames_per_batch = environments, frames_per_batch
+        self.init_random_frames = random_frames
         self._spec, self._seeds, self._act, self._discrete = spec, tuple(seeds), act, discrete
-        self._each, self._steps = environments, frames_per_batch // environments
+        self._steps = frames_per_batch // environments
         self._guard = EnvironmentGuard(spec, seeds, environments, backend, timeout, discrete=discrete)
         made = self._guard.environments
         try:
@@ -136,7 +139,7 @@ class SeedCollector:
         self._lengths, self._returns = np.zeros(S * E, np.int64), np.zeros(S * E)
         self._broken_before = np.zeros(S * E, np.bool_)
         self._rows = _Rows(0, *self._observations.shape, A)
-        self._begun = False
+        self._begun = self._lost = False
         self._failures = np.zeros(S * E, np.int64)
         self.frames = self.dropped_episodes = 0
         self.episodes: list[Episode] = []
@@ -154,6 +157,9 @@ class SeedCollector:
             UserError: an environment failed three times without a frame in between.
         """
         rows = self._rows = _Rows(self._steps, *self._observations.shape, len(self._low))
+        if self._lost:
+            self._drop(np.ones(len(self._lengths), np.bool_), "gave no state of its simulators to go on from")
+            self._lost = self._begun = False
         if not self._begun:
             self._begin_episodes(np.ones(len(self._lengths), np.bool_))
             self._begun = True
@@ -165,7 +171,7 @@ class SeedCollector:
             else:
                 self._keep_in_parts(actions, outcome)
             rows.step += 1
-            self.frames += self._each
+            self.frames += self.environments
             self._failures[:] = 0
         broken_before, self._broken_before = self._broken_before, np.zeros_like(self._broken_before)
         return rows.collected(len(self._seeds), broken_before)
@@ -174,8 +180,7 @@ class SeedCollector:
         """Free threads and simulators."""
         self._guard.close()
 
-    shutdown = close
-    """As torchrl's collectors call it."""
+    shutdown = close  # torchrl's name
 
     def state_dict(self) -> dict[str, Any]:
         """What the frames to come depend on besides the policy, as JSON has it.
@@ -185,11 +190,11 @@ class SeedCollector:
         return {
             "environment": self._spec.id,
             "seeds": list(self._seeds),
-            "environments": self._each,
+            "environments": self.environments,
             "backend": self.backend,
             "frames": self.frames,
             "begun": self._begun,
-            "simulators": self._guard.environments.state() if self._begun else None,
+            "simulators": self._guard.environments.state() if self._begun and not self._lost else None,
             "generations": self._guard.generations.tolist(),
             "observations": packed(self._observations),
             "lengths": self._lengths.tolist(),
@@ -206,12 +211,11 @@ class SeedCollector:
         Raises:
             ConfigError: it is of other environments or seeds.
         """
-        misfit = (
-            f"This state of collection does not fit {self._each} x '{self._spec.id}' for seeds {self._seeds}"
-        )
+        mine = f"{self.environments} x '{self._spec.id}' for seeds {self._seeds}"
+        misfit = f"This state of collection does not fit {mine}"
         try:
             theirs = state["environment"], tuple(state["seeds"]), state["environments"]
-            if theirs != (self._spec.id, self._seeds, self._each):
+            if theirs != (self._spec.id, self._seeds, self.environments):
                 raise ConfigError(f"{misfit}: it is of {theirs[2]} x '{theirs[0]}' for seeds {theirs[1]}.")
             self._guard.generations[:] = state["generations"]
             self._observations[:] = unpacked(state["observations"])
@@ -228,14 +232,12 @@ class SeedCollector:
             raise ConfigError(f"{misfit} ({error}).") from error
         if simulators is not None:
             self._guard.environments.set_state(simulators)
-        elif self._begun:
-            self._drop(np.ones(len(self._lengths), np.bool_), "gave no state of its simulators to go on from")
-            self._begun = False  # so that the next `collect` resets them
+        self._lost = self._begun and simulators is None  # dropped when there is more to collect
 
     def _actions(self) -> NDArray[np.float32]:
         """`[n, A]`, in the box."""
         actions: NDArray[np.float32]
-        step = self.frames // self._each
+        step = self.frames // self.environments
         if self.frames >= self.init_random_frames:
             sampled = self._act(self._seen, self._exploration.normals(step))
             actions = sampled.numpy(force=True).reshape(len(self._lengths), -1)
@@ -268,7 +270,7 @@ class SeedCollector:
         ending[where] = ended[where]
         rows.ended[ending, t] = True
         for index in np.flatnonzero(ending):
-            seed, frame = self._seeds[index // self._each], self.frames + self._each
+            seed, frame = self._seeds[index // self.environments], self.frames + self.environments
             self.episodes.append(Episode(seed, frame, int(self._lengths[index]), float(self._returns[index])))
         self._lengths[ending], self._returns[ending] = 0, 0.0
         if ending.any():
@@ -309,12 +311,11 @@ class SeedCollector:
         self._lengths[broken], self._returns[broken] = 0, 0.0
         dropped = int(in_flight.sum())
         self.dropped_episodes += dropped
-        seeds = sorted({self._seeds[index // self._each] for index in np.flatnonzero(broken)})
+        seeds = sorted({self._seeds[index // self.environments] for index in np.flatnonzero(broken)})
         told = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
-        self.incidents += (
-            f"At frame {self.frames} of {told}, '{self._spec.id}' {reason}: it was made anew, and the rest of"
-            f" {dropped} episode{'s' * (dropped != 1)} dropped.",
-        )
+        rest = f"the rest of {dropped} episode{'s' * (dropped != 1)} dropped"
+        told = f"At frame {self.frames} of {told}, '{self._spec.id}' {reason}: it begins anew, {rest}."
+        self.incidents = (*self.incidents[-_INCIDENTS_KEPT + 1 :], told)
         self._failures[broken] += 1
         if self._failures.max() >= _FAILURES_IN_A_ROW:
             raise UserError(

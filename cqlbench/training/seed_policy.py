@@ -45,6 +45,8 @@ class SeedPolicy(TensorDictModuleBase):  # type: ignore[misc]  # tensordict has 
         if self._noise is None:
             size, device = self._engine.actions.size, self._engine.device
             self._noise = ExplorationStream(self._engine.seeds, rows.shape[1], size, device)
+            if self._engine.online is not None:  # of a trainer that goes on
+                self.calls = self._engine.online.rows.rows // rows.shape[1]
         actions = self._engine.sample_actions(rows, self._noise.normals(self.calls))
         self.calls += 1
         shape = (*tensordict.batch_size, actions.shape[-1])

@@ -245,6 +245,7 @@ class CQLTrainer(ResumableTrainer):
                 self._setup_hook()
                 if self._optim_count < self.offline_steps:
                     self._train_offline()
+                finish_iteration(self)
                 if self.collected_frames < self.total_frames and not self._stop_training:
                     self._train_online()
                 self.save_trainer(force_save=True)
@@ -269,8 +270,6 @@ class CQLTrainer(ResumableTrainer):
     def _train_online(self) -> None:
         if self._engine is None:
             self._update_policy()
-        else:
-            finish_iteration(self)
         with self._show_progress("collecting", "frame", self.total_frames, self.collected_frames) as progress:
             for batch in self._collected() if self._engine is None else by_seed(self, self._engine):
                 self._pre_steps_log_hook(batch)

@@ -156,6 +156,24 @@ def test_with_sparse_rewards_an_episode_that_failed_fails_for_ever() -> None:
     assert returns.column[1, :4].tolist() == [-10.0] * 4
 
 
+def test_an_episode_that_broke_off_ends_with_the_row_before() -> None:
+    rows = OnlineRows(S, 12, OBSERVATION, A)
+    whole = filled(12, capacity=12)
+    whole.columns["ended"][0, 3] = True  # it had ended when the other's environment broke
+    ones = {name: column.clone() for name, column in whole.columns.items()}
+    ones["rewards"].fill_(1.0)
+    returns = OnlineReturns(rows, RewardTransform(), 1.0, None)
+    rows.extend({name: column[:, :4] for name, column in ones.items()})
+    returns.update(0)
+    rows.extend(
+        {name: column[:, 4:8] for name, column in ones.items()}, broken=torch.tensor([[True], [True]])
+    )
+    returns.update(4)
+    unknown = [-torch.inf] * 4
+    assert returns.column[0, :8].tolist() == [4.0, 3.0, 2.0, 1.0, *unknown]
+    assert returns.column[1, :8].tolist() == [4.0, 3.0, 2.0, 1.0, *unknown]
+
+
 def collected(*shape: int) -> TensorDict:
     number = torch.arange(torch.Size(shape).numel(), dtype=torch.float32).view(*shape, 1)
     flags = torch.zeros(*shape, 1, dtype=torch.bool)
@@ -164,7 +182,7 @@ def collected(*shape: int) -> TensorDict:
 
 
 def test_torchrl_batches_become_rows_in_time() -> None:
-    columns = as_columns(collected(2, 3, 4), 2)  # seeds, environments, time
+    columns = as_columns(collected(2, 3, 4), 2, 3)  # seeds, environments, time
     assert columns["rewards"].shape == (2, 12)
     assert columns["rewards"][0].tolist() == [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]
     assert columns["observations"].shape == (2, 12, 1)
@@ -173,8 +191,10 @@ def test_torchrl_batches_become_rows_in_time() -> None:
 
 
 def test_torchrl_batches_of_another_shape_or_without_a_column_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"shape \[3, 4\] is not of 2 seeds"):
+    with pytest.raises(ConfigError, match=r"shape \[3, 4\] is not of 2 seeds, 1 environments each"):
         as_columns(collected(3, 4), 2)
+    with pytest.raises(ConfigError, match=r"shape \[2, 3, 4\] is not of 2 seeds, 2 environments each"):
+        as_columns(collected(2, 3, 4), 2, 2)
     lacking = collected(2, 4).exclude(("next", "reward"))
     with pytest.raises(ConfigError, match="lacks a column"):
         as_columns(lacking, 2)

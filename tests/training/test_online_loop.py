@@ -21,6 +21,7 @@ from cqlbench.training.online import OnlinePhase
 from cqlbench.training.online_rows import OnlineRows
 from cqlbench.training.seed_collector import SeedCollector
 from cqlbench.training.seed_policy import SeedPolicy
+from cqlbench.training.streams import ExplorationStream
 from cqlbench.training.trainer import CQLTrainer
 
 PENDULUM = EnvironmentSpec("Pendulum-v1", 20)
@@ -97,8 +98,11 @@ def test_random_frames_come_first_and_train_nothing() -> None:
     trainer.train()
     assert trainer.gradient_steps == 4 + 24 - 10 + 1
     assert engine.online is not None
-    actions = engine.online.rows.columns["actions"][:, :10]
-    assert actions.abs().max() <= 2
+    actions = engine.online.rows.columns["actions"][:, :10, 0]
+    uniforms = ExplorationStream(engine.seeds, 1, 1, CPU)
+    for frame in range(10):
+        expected = -2 + 4 * uniforms.uniforms(frame)[:, 0, 0]
+        torch.testing.assert_close(actions[:, frame], expected)
 
 
 def test_hooks_see_the_collected_batch_in_torchrls_layout() -> None:
@@ -151,7 +155,7 @@ def test_calibrated_values_are_bounded_by_the_returns_of_ended_episodes() -> Non
     assert (bounds <= 0).all()
 
 
-@pytest.mark.parametrize("stop_at", [3, 4, 7, 11, 19])
+@pytest.mark.parametrize("stop_at", [3, 4, 7, 11, 19, 27])
 @pytest.mark.parametrize("environments", [1, 2])
 def test_a_stopped_trainer_goes_on_bit_by_bit(tmp_path: Path, stop_at: int, environments: int) -> None:
     sizes = {"environments": environments, "frames_per_batch": 2}
@@ -169,7 +173,7 @@ def test_a_stopped_trainer_goes_on_bit_by_bit(tmp_path: Path, stop_at: int, envi
     saved: dict[str, Any] = {}
 
     def save() -> None:
-        if trainer.gradient_steps == max(stop_at - 3, 1):
+        if trainer.gradient_steps == (27 if stop_at == 27 else max(stop_at - 3, 1)):
             torch.save(trainer.state_dict(), tmp_path / "state.pt")
             saved["at"] = trainer.gradient_steps
 
@@ -253,6 +257,26 @@ def test_an_engine_without_a_place_for_rows_takes_no_collector() -> None:
     engine.online = None
     with pytest.raises(ConfigError, match="no place for collected rows"):
         make_trainer(engine)
+
+
+def test_rows_of_other_environments_per_seed_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match="collector has 2 environments per seed, and the engine's rows are of 1"
+    ):
+        make_trainer(make_engine(0), environments=2, frames_per_batch=2)
+
+
+def test_frames_are_not_multiplied() -> None:
+    with pytest.raises(ConfigError, match="'frame_skip' is 2"):
+        make_trainer(make_engine(0), frame_skip=2)
+
+
+def test_an_offline_state_does_not_go_into_an_engine_that_is_online() -> None:
+    engine = make_engine(0)
+    offline = engine.state_dict()
+    make_trainer(engine).train()
+    with pytest.raises(ConfigError, match="of offline training, and the engine is fine-tuning"):
+        engine.load_state_dict(offline)
 
 
 def test_more_frames_than_there_is_room_for_are_refused_beforehand() -> None:

@@ -125,21 +125,21 @@ for first in range(0, 40_000, 4):
     assert torch.equal(again.columns["rewards"][:, : again.committed], expected)
 
 
-def test_an_episode_that_broke_off_ends_with_the_last_row_of_its_environment(tmp_path: Path) -> None:
+def test_an_episode_that_broke_off_is_marked_at_the_row_after_it(tmp_path: Path) -> None:
     rows = rows_in(tmp_path, environments=2)
     rows.extend(batch(0))
     broken = torch.tensor([[False, True], [False, False]])
 
-    first = rows.extend(batch(4), broken=broken)
+    rows.extend(batch(4), broken=broken)
 
-    assert first == 2
-    assert rows.columns["ended"][0, :8].tolist() == [False, False, False, True] + [False] * 4
-    assert not rows.columns["ended"][1].any()
+    assert rows.columns["broken"][0, :8].tolist() == [False] * 5 + [True, False, False]
+    assert not rows.columns["broken"][1].any()
+    assert not rows.columns["ended"].any(), "what is committed is not changed"
 
 
 def test_without_a_folder_rows_are_in_memory_only() -> None:
     rows = rows_in(None)
-    assert rows.extend(batch(0), "state") == 0
+    rows.extend(batch(0), "state")
     assert rows.rows == rows.committed == 4
     assert rows.committed_state() is None
 
@@ -158,7 +158,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_a_disk_without_room_is_refused_beforehand(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"Collected rows need .* MB in .* are free"):
+    with pytest.raises(ConfigError, match=r"cannot be kept in .*: make room for .* MB"):
         rows_in(tmp_path, capacity=10**13)
 
 
@@ -170,3 +170,16 @@ def test_rows_are_forgotten_and_removed(tmp_path: Path) -> None:
     assert rows_in(folder).committed == 0
     rows.remove()
     assert not folder.exists()
+
+
+def test_rows_without_their_files_are_not_taken_for_committed_ones(tmp_path: Path) -> None:
+    rows_in(tmp_path).extend(batch(0))
+    (tmp_path / "rewards.memmap").unlink()
+    again = rows_in(tmp_path)
+    assert again.fresh
+    assert again.committed == 0
+
+
+def test_a_state_that_no_commit_has_room_for_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="takes 2,000,002 bytes"):
+        rows_in(tmp_path).extend(batch(0), "x" * 2_000_000)
