@@ -106,14 +106,20 @@ def suite_grid(summaries: Sequence[Summary], published: Sequence[Published]) -> 
 
 
 def _published(summary: Summary, scores: Sequence[Published]) -> dict[str, str]:
-    lead, empty = summary.lead, spread([])
-    found: dict[str, str] = {}
-    for before in compare(lead.dataset.id, lead.algorithm, "offline", empty, scores):
-        for after in compare(lead.dataset.id, lead.algorithm, "online", empty, scores):
-            if before.published.source == after.published.source:
-                first, last = before.published, after.published
-                found[first.source] = f"{_theirs(first)} → {_theirs(last)}"
-    return found
+    def told(kind: str) -> dict[str, Published]:
+        found = compare(summary.lead.dataset.id, summary.lead.algorithm, kind, spread([]), scores)
+        return {each.published.source: each.published for each in found}
+
+    before, after, regret = told("offline"), told("online"), told("regret")
+    texts = {
+        source: f"{_theirs(before[source])} → {_theirs(after[source])}"
+        for source in before
+        if source in after
+    }
+    return {
+        source: f"{text}, regret {regret[source].mean:.2f}" if source in regret else text
+        for source, text in texts.items()
+    }
 
 
 def _theirs(score: Published) -> str:

@@ -20,6 +20,7 @@ METRICS = {
     "mean10": "normalized_score_last10mean",
     "offline": "normalized_score_after_offline",
     "online": "normalized_score_after_online",
+    "regret": "online_cumulative_regret",
 }
 """What a publication's number must be to stand beside ours of the same selection."""
 
@@ -115,7 +116,7 @@ def compare(
         dataset: full dataset id; only D4RL's own have published scores.
         algorithm: our name of it; case and signs do not matter (`td3_bc` is TD3+BC).
         selection: `last`, `best` or `mean10`; of a fine-tuned run's last evaluation before its first frame
-            `offline`, after its last one `online`.
+            `offline`, after its last one `online`; `regret`: of the phase between.
         ours: our score.
         scores: the published ones.
     """

@@ -195,7 +195,8 @@ class Reporter:
 
     def collected(self, batch: TensorDictBase | None) -> None:
         """Log statistics of a collected batch, and show how it went beside the progress."""
-        if batch is None or self._columns is None:
+        unseen = self._trainer.logger is None and not self._trainer._shown
+        if batch is None or self._columns is None or unseen:
             return
         values = batch_statistics(batch, "collected", **self._columns)
         self.log(values)

@@ -72,7 +72,7 @@ def test_published_fine_tuning_stands_beside_the_same_dataset_only(tuned: list[R
     assert grid is not None
     assert grid.columns[-1] == "CORL-finetune"
     assert grid.rows[0][:4] == ("d4rl/antmaze-umaze-v2", "calql", "500", "20.0 ± 10.0 → 50.0 ± 17.3")
-    assert grid.rows[0][-1] == "76.8 ± 7.5 → 99.8 ± 0.4"
+    assert grid.rows[0][-1] == "76.8 ± 7.5 → 99.8 ± 0.4, regret 0.01"
     own = [replace(r, comparable=False, comparable_reason="embedded data") for r in comparable]
     alone = suite_grid([summarise(own)], published)
     assert alone is not None
