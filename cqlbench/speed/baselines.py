@@ -85,7 +85,8 @@ class _Plain:
         return u.tanh(), (density - squash).sum(-1)
 
     def step(self) -> None:
-        states, actions, rewards, following, ended = (column[0] for column in vars(self.batch).values())
+        columns = (column[0] for column in vars(self.batch).values() if column is not None)
+        states, actions, rewards, following, ended = columns
         new_actions, log_density = self.sample(states)
         temperature = self.log_temperature.exp().detach()
         temperature_loss = -(self.log_temperature * (log_density.detach() - ACTION_SIZE)).mean()

@@ -24,7 +24,9 @@ BUDGET = BudgetConfig("paper", 6, 6, 2, comparable=True)
 
 def _evaluator():
     engine = SimpleNamespace(seeds=(0, 1), config=CQLConfig())
-    trainer = SimpleNamespace(engine=engine, gradient_steps=6, train_seconds=2.0)
+    trainer = SimpleNamespace(
+        engine=engine, gradient_steps=6, started_after=0, total_frames=0, train_seconds=2.0
+    )
     point = Checkpointed(6, None, None, {"td_loss": [1.0, 2.0]}, [True, True], 3.0)
     return SimpleNamespace(
         trainer=trainer,
