@@ -4,7 +4,8 @@ D4RL's terms (Fu et al. 2020, section 5.2), by the score of the stochastic polic
 
 - `random`: the policy before training;
 - `expert`: the best of the run's last fifth, by when it should have levelled off;
-- `medium`: the first that makes a third of the way from random to where the run levelled off;
+- `medium`: the first that makes a third of the way from random to where the run levelled off, and not by
+  chance: with the four after it, it makes that on average;
 - `replay1`, `replay2`, …: evenly spaced between `random` and `medium`. Equal shares of all of these stand for
   the replay buffer of a run that stopped at `medium`.
 """
@@ -18,6 +19,7 @@ from cqlbench.training.soft_actor_critic import Snapshot
 
 REPLAY_POLICIES = 8
 """With `random` and `medium`."""
+_IN_A_ROW = 5
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,16 @@ def choose(run: Sequence[Scored], name: str) -> dict[str, Snapshot]:
     third = start + (level - start) / 3
     if not level > start:
         raise ConfigError(f"The run learned nothing: it began at score {start:.1f} and ended at {level:.1f}.")
-    medium = next(index for index, each in enumerate(run) if each.score >= third)
+    medium = next(
+        index for index, each in enumerate(run) if each.score >= third and _lasting(run, index, third)
+    )
     count = min(REPLAY_POLICIES, medium + 1)
     spread = [round(part * medium / (count - 1)) for part in range(count)]
     parts = {"random": run[0], "medium": run[medium], "expert": max(last, key=lambda each: each.score)}
     parts |= {f"replay{number}": run[index] for number, index in enumerate(spread[1:-1], 1)}
     task, _, version = name.rpartition("-v")
     return {f"{task}-{part}-v{version}": each.snapshot for part, each in parts.items()}
+
+
+def _lasting(run: Sequence[Scored], index: int, level: float) -> bool:
+    return statistics.fmean(each.score for each in run[index : index + _IN_A_ROW]) >= level

@@ -25,6 +25,11 @@ def test_each_part_is_the_snapshot_that_its_definition_names() -> None:
     }
 
 
+def test_a_lucky_snapshot_is_not_medium() -> None:
+    chosen = choose(run(0, 2, 50, 3, 4, 6, 30, 40, 35, 60, 66, 60, 60, 60, 60), "ant-v2")
+    assert chosen["ant-medium-v2"].steps == 60
+
+
 def test_a_long_way_to_medium_is_spread_over_eight() -> None:
     chosen = choose(run(*range(101)), "ant-v0")
     between = [f"replay{number}" for number in range(1, 7)]
