@@ -83,9 +83,9 @@ def test_a_published_version_is_not_replaced_by_an_embedded_dataset():
 
 def test_nothing_fits():
     with pytest.raises(
-        DatasetError, match=r"'walker2d-medium' cannot be had here.*connect to the network"
+        DatasetError, match=r"'ant-medium' cannot be had here.*connect to the network"
     ) as caught:
-        resolve("walker2d-medium")
+        resolve("ant-medium")
     assert "http://rail.eecs.berkeley.edu" in str(caught.value)
 
 
@@ -113,8 +113,8 @@ def test_forced_minari(tmp_path):
 
 
 def test_local_minari_stands_in_when_there_is_no_embedded_dataset(tmp_path):
-    (tmp_path / "minari" / "mujoco" / "walker2d" / "medium-v0" / "data").mkdir(parents=True)
-    assert resolve("walker2d-medium").dataset_id == "minari/mujoco/walker2d/medium-v0"
+    (tmp_path / "minari" / "mujoco" / "ant" / "medium-v0" / "data").mkdir(parents=True)
+    assert resolve("ant-medium").dataset_id == "minari/mujoco/ant/medium-v0"
     assert resolve("hopper-medium").dataset_id == "embedded/hopper-medium-v0"
 
 
@@ -132,9 +132,9 @@ def test_minari_is_downloaded_when_there_is_a_network(monkeypatch):
 
 
 def test_a_version_is_d4rls_and_no_other_stands_in(tmp_path):
-    (tmp_path / "minari" / "mujoco" / "walker2d" / "medium-v0" / "data").mkdir(parents=True)
-    with pytest.raises(DatasetError, match="'walker2d-medium-v0' cannot be had here"):
-        resolve("walker2d-medium-v0")
+    (tmp_path / "minari" / "mujoco" / "ant" / "medium-v0" / "data").mkdir(parents=True)
+    with pytest.raises(DatasetError, match="'ant-medium-v0' cannot be had here"):
+        resolve("ant-medium-v0")
     with pytest.raises(DatasetError, match=r"did you mean .*minari/D4RL/pen/human-v2"):
         resolve("D4RL/pen/human-v3")
 
@@ -261,7 +261,7 @@ def test_a_locked_d4rl_folder_is_passed_over(locked, monkeypatch):
 def test_a_folder_of_an_unknown_user_is_one_sentence(monkeypatch, variable):
     monkeypatch.setenv(variable, "~nouser/datasets")
     with pytest.raises(DatasetError, match="home folder in '~nouser/datasets' is not known"):
-        resolve("walker2d-medium")
+        resolve("ant-medium")
 
 
 def test_file_of_another_kind(tmp_path):
@@ -290,8 +290,8 @@ def test_unknown_name_near_nothing_says_where_the_names_are():
 
 
 def test_name_that_another_source_has():
-    with pytest.raises(DatasetError, match="no dataset 'walker2d-random' of the source 'embedded'"):
-        resolve("walker2d-random", "embedded")
+    with pytest.raises(DatasetError, match="no dataset 'ant-random' of the source 'embedded'"):
+        resolve("ant-random", "embedded")
 
 
 def test_unknown_source():
