@@ -12,6 +12,8 @@ _GREY = "#444444"
 _MARKED = 12
 """Curves with no more evaluations than this show each as a dot."""
 _THOUSANDS_FROM = 2000
+_TITLE_CHARACTERS = 60
+"""More of them leave the figure."""
 _APART = 0.2
 """Least distance between the two labels, in heights of the frame."""
 
@@ -53,8 +55,10 @@ def _draw(axes: Axes, summary: Summary, curve: Curve) -> None:
     if behaviour is not None:
         axes.axhline(behaviour, color=_GREY, linestyle=(0, (4, 3)), linewidth=1.0)
     _set_heights(axes, curve, behaviour)
-    warning = " (not comparable with published scores)" if summary.incomparable_because else ""
-    run = f"{shortened(summary.lead.algorithm)}, budget {summary.lead.budget.name}{warning}"
+    run = f"{shortened(summary.lead.algorithm)}, budget {summary.lead.budget.name}"
+    if summary.incomparable_because:
+        warning = "(not comparable with published scores)"
+        run += ("\n" if len(run) + len(warning) > _TITLE_CHARACTERS else " ") + warning
     axes.set_title(f"{shortened(data.id)}\n{run}", parse_math=False)
     _label(axes, summary, curve, behaviour, colour)
 
