@@ -73,12 +73,16 @@ def compose_bench(
 
 
 def _online_of(budget: str) -> str:
-    choices = sorted(path.stem for path in (benchmarks_dir() / "online").glob("*.yaml"))
+    choices = _choices("online")
     if budget not in choices:
         raise ConfigError(
             f"Budget '{budget}' has no fine-tuning of its own: say online={' or '.join(choices[1:])}."
         )
     return budget
+
+
+def _choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (benchmarks_dir() / group).glob("*.yaml"))
 
 
 def word(words: Sequence[str], key: str, default: str) -> str:
@@ -260,7 +264,7 @@ def _check_key(override: str) -> None:
         raise ConfigError(f"There is no config key '{key}'{hint}.")
     if key in _GROUPS:
         choice = override.partition("=")[2]
-        choices = sorted(path.stem for path in (benchmarks_dir() / key).glob("*.yaml"))
+        choices = _choices(key)
         if choice not in choices:
             raise ConfigError(f"There is no {key} '{choice}'; there is {', '.join(choices)}.")
 

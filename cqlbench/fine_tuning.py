@@ -9,9 +9,8 @@ from cqlbench.data.buffer import Dataset
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.errors import ConfigError, UserError
 from cqlbench.plan import Plan
-from cqlbench.records.from_run import dataset_id
-from cqlbench.records.schema import RecordKey, config_hash
-from cqlbench.records.store import run_folder, safe_name
+from cqlbench.records.store import safe_name
+from cqlbench.train_outputs import future_folder
 from cqlbench.training.engine import Engine
 from cqlbench.training.online import OnlinePhase
 from cqlbench.training.online_rows import OnlineRows
@@ -20,11 +19,8 @@ from cqlbench.training.seed_collector import SeedCollector
 
 def run_place(plan: Plan, dataset: Dataset, kind: str) -> Path:
     """A folder for something of the plan's run (`checkpoints`, `collected`), beside its future records."""
-    budget = plan.budget.name
-    name = dataset_id(dataset, plan.resolution)
-    key = RecordKey(name, plan.config.algorithm.name, budget, config_hash(plan.identity), 0)
     seeds = safe_name(f"{kind}-" + ",".join(map(str, plan.config.seeds)))
-    return Path(plan.config.results) / "runs" / run_folder(key) / seeds
+    return Path(plan.config.results) / "runs" / future_folder(plan, dataset) / seeds
 
 
 def online_phase(plan: Plan, dataset: Dataset) -> OnlinePhase | None:
@@ -84,13 +80,12 @@ def make_collector(
         raise ConfigError(
             "Fine-tuning needs continuous actions: with discrete ones there is no policy to explore with."
         )
-    box = engine.actions
     return SeedCollector(
         spec,
         plan.config.seeds,
         engine.sample_actions,
-        (box.centre - box.half_range).numpy(force=True),
-        (box.centre + box.half_range).numpy(force=True),
+        engine.actions.low.numpy(force=True),
+        engine.actions.high.numpy(force=True),
         environments=online.environments,
         frames_per_batch=online.frames_per_batch,
         random_frames=online.random_frames,

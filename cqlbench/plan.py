@@ -14,6 +14,7 @@ from cqlbench.data.resolve import Resolution, resolve
 from cqlbench.devices import device_of
 from cqlbench.errors import ConfigError
 from cqlbench.paths import benchmarks_dir
+from cqlbench.training.online_loop import training_batches
 from cqlbench.training.saved_start import SavedStart
 
 
@@ -45,8 +46,7 @@ class Plan:
         budget, online = self.config.budget, self.config.online
         if not online.frames:
             return budget
-        first = max(1, -(-online.random_frames // online.frames_per_batch))
-        batches = online.frames // online.frames_per_batch - first + 1
+        batches = training_batches(online.frames, online.frames_per_batch, online.random_frames)
         steps = budget.steps + batches * online.steps_per_batch
         return replace(budget, name=f"{budget.name}-finetune", steps=steps)
 

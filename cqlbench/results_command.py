@@ -19,6 +19,7 @@ from cqlbench.reporting import render, tables
 from cqlbench.reporting.aggregate import Spread, Summary, spread, summarise
 from cqlbench.reporting.export import flat, rows_of, to_csv, to_parquet
 from cqlbench.reporting.render import Document, Grid
+from cqlbench.reporting.texts import ABSENT, spread_text
 from cqlbench.run_filters import FILTERS, counting_lines, read
 from cqlbench.words import values_of
 
@@ -50,7 +51,7 @@ def _list(words: Sequence[str], console: Console) -> None:
         seeds = list(group)
         finished = [line.result for line in seeds if line.result.status == "finished"]
         score, value = (
-            tables.spread_text(spread([x for x in numbers if x is not None]))
+            spread_text(spread([x for x in numbers if x is not None]))
             for numbers in ([each.last for each in finished], [each.last_return for each in finished])
         )
         states = [line.result.status for line in seeds]
@@ -96,7 +97,7 @@ def compared(first: Summary, second: Summary) -> Document:
     leads = first.lead, second.lead
     settings = [flat(_made_how(lead)) for lead in leads]
     differing = [
-        (name, *(tables.ABSENT if each.get(name) is None else str(each[name]) for each in settings))
+        (name, *(ABSENT if each.get(name) is None else str(each[name]) for each in settings))
         for name in dict.fromkeys((*settings[0], *settings[1]))
         if settings[0].get(name) != settings[1].get(name)
     ]
@@ -121,8 +122,8 @@ def _made_how(record: Record) -> dict[str, Any]:
 
 def _scores_row(name: str, first: Spread, second: Spread) -> tuple[str, ...]:
     known = first.mean is not None and second.mean is not None
-    change = f"{second.mean - first.mean:+z.1f}" if known else tables.ABSENT  # type: ignore[operator]
-    return name, tables.spread_text(first), tables.spread_text(second), change
+    change = f"{second.mean - first.mean:+z.1f}" if known else ABSENT  # type: ignore[operator]
+    return name, spread_text(first), spread_text(second), change
 
 
 def _summary(folder: Path, run: str) -> Summary:

@@ -26,6 +26,7 @@ from cqlbench.train_outputs import keep_policies, log_evaluations, make_trainer
 from cqlbench.training.columns import Columns
 from cqlbench.training.engine import Engine
 from cqlbench.training.memory import keep_freed_memory
+from cqlbench.words import counted
 
 
 def bench(plan: Plan, console: Console) -> list[Record]:
@@ -116,12 +117,9 @@ def make_engine(plan: Plan, dataset: Dataset) -> Engine:
         actions = ActionBox.from_bounds(low, high)
     columns = Columns.of(dataset.replay_buffer(algorithm.batch_size))
     if algorithm.calibrated:
-        values = returns_to_go(
-            rewards(columns.rewards.numpy()),
-            dataset.last_rows,
-            algorithm.discount,
-            sparse=algorithm.sparse_rewards,
-        )
+        seen = rewards(columns.rewards.numpy())
+        failing = float(seen.min()) if algorithm.sparse_rewards else None
+        values = returns_to_go(seen, dataset.last_rows, algorithm.discount, failing=failing)
         columns = replace(columns, returns_to_go=torch.from_numpy(values))
     online, seeds = online_phase(plan, dataset), plan.config.seeds
     return Engine(algorithm, columns, normalizer, rewards, actions, seeds, plan.device, online)
@@ -142,13 +140,14 @@ def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Consol
     )
     console.print(
         f"Budget   {budget.name}{plan.budget_note}: {budget.steps:,} gradient steps of"
-        f" {len(engine.seeds)} seeds on {engine.device}, {evaluations} evaluations of"
+        f" {counted(len(engine.seeds), 'seed')} on {engine.device}, {evaluations} evaluations of"
         f" {budget.evaluation_episodes} episodes per seed"
     )
     if online.frames:
+        steps = counted(online.steps_per_batch, "gradient step")
         console.print(
-            f"Online   {online.frames:,} frames per seed, {online.steps_per_batch} gradient steps after every"
-            f" {online.frames_per_batch}, {100 * online.offline_fraction:g} % of each batch from the dataset,"
+            f"Online   {online.frames:,} frames per seed, {steps} after every {online.frames_per_batch},"
+            f" {100 * online.offline_fraction:g} % of each batch from the dataset,"
             f" {-(-online.frames // online.evaluation_interval)} evaluations"
         )
     if evaluator.spec is None:

@@ -34,7 +34,8 @@ def make_trainer(
         ConfigError: an unknown logger, or one whose package is missing.
     """
     settings = as_dict(plan.config.trainer)
-    logger = open_logger(settings["logger"], logs_folder(plan, dataset))
+    logs = Path(plan.config.results) / "logs" / future_folder(plan, dataset)
+    logger = open_logger(settings["logger"], logs)
     if logger is not None:
         console.print(Text(f"Log      {settings['logger']}, in {logger.log_dir}"), soft_wrap=True)
     given = {"engine": engine, "offline_steps": plan.config.budget.steps, "logger": logger}
@@ -51,15 +52,12 @@ def make_trainer(
     return trainer
 
 
-def logs_folder(plan: Plan, dataset: Dataset) -> Path:
-    """`<results>/logs/` and the run's folder, as its records have it under `runs/`."""
-    algorithm, budget, digest = (
-        plan.config.algorithm.name,
-        plan.budget.name,
-        config_hash(plan.identity),
+def future_folder(plan: Plan, dataset: Dataset) -> str:
+    """The relative path of the plan's run, as its records will have it under `<results>/runs/`."""
+    name, digest = dataset_id(dataset, plan.resolution), config_hash(plan.identity)
+    return run_folder(
+        RecordKey(name, plan.config.algorithm.name, plan.budget.name, digest, plan.config.seeds[0])
     )
-    key = RecordKey(dataset_id(dataset, plan.resolution), algorithm, budget, digest, plan.config.seeds[0])
-    return Path(plan.config.results) / "logs" / run_folder(key)
 
 
 def open_logger(name: str | None, folder: Path) -> Logger | None:

@@ -52,6 +52,16 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def suite_file(world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only suite there is: `mine`, of `embedded/tiny-hopper-v0`."""
+    path = world / "tree" / "suite" / "mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("title: Tiny\nbudget: smoke\ndatasets:\n  - embedded/tiny-hopper-v0\n")
+    monkeypatch.setattr("cqlbench.suite.benchmarks_dir", lambda: world / "tree")
+    return path
+
+
+@pytest.fixture
 def bench(world: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """`bench("key=value", ...)` -> exit status, standard output, standard error of the real command."""
     from cqlbench.cli import main

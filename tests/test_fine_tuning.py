@@ -22,7 +22,7 @@ def test_a_run_is_trained_offline_then_online_and_recorded(
 ) -> None:
     status, out, err = bench(*ONLINE, EVALUATED, f"algorithm={algorithm}", verb="finetune")
     assert status == 0, err
-    assert "Online   20 frames per seed, 1 gradient steps after every 1" in out
+    assert "Online   20 frames per seed, 1 gradient step after every 1" in out
     assert "after 20 frames per seed" in out
     paths = sorted((world / "results").rglob("seed-*.json"))
     assert len(paths) == 2

@@ -11,15 +11,10 @@ from cqlbench.records.store import RecordStore
 
 Run = Callable[..., tuple[int, str, str]]
 
-SUITE = "title: Tiny\nbudget: smoke\ndatasets:\n  - embedded/tiny-hopper-v0\n"
-
 
 @pytest.fixture
-def gate(world: Path, bench: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+def gate(suite_file: Path, bench: Run) -> Run:
     """`gate("key=value", ...)` -> exit status, standard output, standard error."""
-    (world / "tree" / "suite").mkdir(parents=True)
-    (world / "tree" / "suite" / "mine.yaml").write_text(SUITE)
-    monkeypatch.setattr("cqlbench.suite.benchmarks_dir", lambda: world / "tree")
     return lambda *words: bench("device=cpu", *words, verb="gate")
 
 
@@ -114,9 +109,9 @@ def test_mistakes_are_one_sentence(world: Path, gate: Run, words: list[str], sen
     assert not (world / "results").exists()
 
 
-def test_a_baseline_of_another_suite_is_refused(world: Path, gate: Run) -> None:
+def test_a_baseline_of_another_suite_is_refused(world: Path, suite_file: Path, gate: Run) -> None:
     assert gate("suite=mine", "accept=true")[0] == 0
-    (world / "tree" / "suite" / "yours.yaml").write_text(SUITE)
+    suite_file.with_name("yours.yaml").write_text(suite_file.read_text())
     status, _, err = gate("suite=yours", f"baseline={baseline(world)}")
     assert status == 2
     assert "is of the suite mine, not yours." in err

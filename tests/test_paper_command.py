@@ -5,15 +5,10 @@ import pytest
 
 Run = Callable[..., tuple[int, str, str]]
 
-SUITE = "title: Tiny\nbudget: smoke\ndatasets:\n  - embedded/tiny-hopper-v0\n"
-
 
 @pytest.fixture
-def paper(world: Path, bench: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+def paper(suite_file: Path, bench: Run) -> Run:
     """`paper("key=value", ...)` -> exit status, output, errors, on a suite of one dataset."""
-    (world / "tree" / "suite").mkdir(parents=True)
-    (world / "tree" / "suite" / "mine.yaml").write_text(SUITE)
-    monkeypatch.setattr("cqlbench.suite.benchmarks_dir", lambda: world / "tree")
     return lambda *words: bench("seeds=2", "device=cpu", "plots=false", *words, verb="paper")
 
 
@@ -40,14 +35,14 @@ def test_only_the_suites_runs_are_reported(world: Path, paper: Run) -> None:
 
 
 def test_a_failing_dataset_is_named_at_the_end_and_the_rest_is_reported(
-    world: Path, paper: Run, monkeypatch: pytest.MonkeyPatch
+    world: Path, suite_file: Path, paper: Run
 ) -> None:
     card = (world / "cards" / "tiny.toml").read_text()
     head, card = card.split("[card.", 1)
     broken = card.replace("tiny-hopper", "broken-hopper").replace('["tiny"]', '["gone"]')
     (world / "cards" / "broken.toml").write_text(f"{head}[card.{broken}")
-    (world / "tree" / "suite" / "mine.yaml").write_text(
-        SUITE.replace("datasets:\n", "datasets:\n  - embedded/broken-hopper-v0\n")
+    suite_file.write_text(
+        suite_file.read_text().replace("datasets:\n", "datasets:\n  - embedded/broken-hopper-v0\n")
     )
     status, _, err = paper("suite=mine")
     assert status == 2

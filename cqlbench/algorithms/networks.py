@@ -155,6 +155,16 @@ class ActionBox:
         """`A`."""
         return self.centre.numel()
 
+    @property
+    def low(self) -> Tensor:
+        """The least action, `[A]`."""
+        return self.centre - self.half_range
+
+    @property
+    def high(self) -> Tensor:
+        """The greatest action, `[A]`."""
+        return self.centre + self.half_range
+
     def to(self, device: torch.device) -> "ActionBox":
         """The same box on `device`."""
         return ActionBox(self.centre.to(device), self.half_range.to(device), self.log_volume.to(device))

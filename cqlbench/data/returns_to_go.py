@@ -5,7 +5,11 @@ from numpy.typing import NDArray
 
 
 def returns_to_go(
-    rewards: NDArray[np.floating], episode_ends: NDArray[np.bool_], discount: float, *, sparse: bool
+    rewards: NDArray[np.floating],
+    episode_ends: NDArray[np.bool_],
+    discount: float,
+    *,
+    failing: float | None = None,
 ) -> NDArray[np.float32]:
     """G_t = r_t + γ·r_{t+1} + … up to the end of the episode, `[T]`, summed in float64.
 
@@ -14,16 +18,16 @@ def returns_to_go(
     `get_return_to_go`): at a time limit and where the recording stops the sum stops too. So it is too low
     where later rewards would be positive, and too high where they would be negative.
 
-    With `sparse`, an episode whose last reward is the failing one is taken to fail for ever: all of its rows
-    get r/(1 − γ). CORL compares the last reward with the transformed `ref_min_score` of the task; here the
-    failing reward is the lowest of the dataset, which needs no task's name (antmaze: 0 before the transform).
-    The authors' code asks that all of the episode's rewards are the failing one.
+    With sparse rewards, an episode whose last reward is the failing one is taken to fail for ever: all of
+    its rows get r/(1 − γ). CORL compares the last reward with the transformed `ref_min_score` of the task;
+    here callers take the lowest reward of the dataset, which needs no task's name (antmaze: 0 before the
+    transform). The authors' code asks that all of the episode's rewards are the failing one.
 
     Args:
         rewards: `[T]`, as training sees them: after the reward transform.
         episode_ends: `[T]`, the last row of each episode, whatever ended it; the last row of all is one.
-        discount: γ, below 1 with `sparse`.
-        sparse: rewards say success or failure (CORL `is_sparse_reward`).
+        discount: γ, below 1 with `failing`.
+        failing: where rewards say success or failure (CORL `is_sparse_reward`), the reward that says failure.
     """
     rows = len(rewards)
     ends = np.flatnonzero(episode_ends)
@@ -36,8 +40,7 @@ def returns_to_go(
         ahead = np.where(following[:-step] >= step, values[step:], 0.0)
         values[:-step] += discount**step * ahead
         step *= 2
-    if sparse:
-        failing = rewards.min()
-        failed = np.repeat(rewards[ends] == failing, lengths)
-        values[failed] = float(failing) / (1 - discount)
+    if failing is not None:
+        failed = np.repeat(rewards[ends] <= failing, lengths)
+        values[failed] = failing / (1 - discount)
     return values.astype(np.float32)

@@ -7,6 +7,7 @@ from cqlbench.records.schema import OnlineFacts
 from cqlbench.reporting.aggregate import Spread, Summary, spread
 from cqlbench.reporting.published import Published, compare
 from cqlbench.reporting.render import Grid
+from cqlbench.reporting.texts import ABSENT, interval_text, published_text, spread_text
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,11 @@ def suite_grid(summaries: Sequence[Summary], published: Sequence[Published]) -> 
             summary.lead.dataset.id,
             summary.lead.algorithm,
             f"{tuned.facts.frames:,}",
-            f"{_text(tuned.before)} → {_text(tuned.after)}",
-            _text(tuned.gain),
-            _interval(tuned.gain),
-            _text(tuned.regret, 3),
-            *(theirs.get(source, "–") for source in columns),
+            f"{spread_text(tuned.before)} → {spread_text(tuned.after)}",
+            spread_text(tuned.gain),
+            interval_text(tuned.gain.low, tuned.gain.high),
+            spread_text(tuned.regret, 3),
+            *(theirs.get(source, ABSENT) for source in columns),
         )
         for summary, tuned, theirs in lines
     ]
@@ -112,7 +113,7 @@ def _published(summary: Summary, scores: Sequence[Published]) -> dict[str, str]:
 
     before, after, regret = told("offline"), told("online"), told("regret")
     texts = {
-        source: f"{_theirs(before[source])} → {_theirs(after[source])}"
+        source: f"{published_text(before[source])} → {published_text(after[source])}"
         for source in before
         if source in after
     }
@@ -122,22 +123,5 @@ def _published(summary: Summary, scores: Sequence[Published]) -> dict[str, str]:
     }
 
 
-def _theirs(score: Published) -> str:
-    return f"{score.mean:.1f}" if score.std is None else f"{score.mean:.1f} ± {score.std:.1f}"
-
-
 def _line(value: Spread, digits: int = 1) -> tuple[str, str, str]:
-    return str(value.count), _text(value, digits), _interval(value, digits)
-
-
-def _text(value: Spread, digits: int = 1) -> str:
-    if value.mean is None:
-        return "–"
-    mean = format(value.mean, f"z,.{digits}f")
-    return mean if value.std is None else f"{mean} ± {value.std:.{digits}f}"
-
-
-def _interval(value: Spread, digits: int = 1) -> str:
-    if value.low is None or value.high is None:
-        return "–"
-    return f"[{format(value.low, f'z,.{digits}f')}, {format(value.high, f'z,.{digits}f')}]"
+    return str(value.count), spread_text(value, digits), interval_text(value.low, value.high, digits)

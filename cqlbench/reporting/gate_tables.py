@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from cqlbench.reporting.gate import Gate, Line
 from cqlbench.reporting.render import Document, Grid
 from cqlbench.reporting.report import SELECTIONS
+from cqlbench.reporting.texts import ABSENT
 
 
 def document(gate: Gate) -> Document:
@@ -82,11 +83,11 @@ def _row(line: Line) -> tuple[str, ...]:
 def _numbers(line: Line) -> Iterator[str]:
     drop = line.drop
     if drop is None:
-        yield from ("–",) * 5
+        yield from (ABSENT,) * 5
     else:
         yield from (f"{drop.before:.1f}", f"{drop.after:.1f}", f"{drop.drop:.1f}")
         yield from (f"[{drop.low:.1f}, {drop.high:.1f}]", f"{drop.probability:.3f}")
-    yield "–" if line.speed is None else f"{line.speed:.2f}"
+    yield ABSENT if line.speed is None else f"{line.speed:.2f}"
 
 
 def _said(line: Line) -> str:

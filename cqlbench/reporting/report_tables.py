@@ -11,7 +11,7 @@ from cqlbench.reporting.fine_tuning import suite_grid
 from cqlbench.reporting.published import Comparison, Published
 from cqlbench.reporting.render import Document, Grid
 from cqlbench.reporting.report import AGGREGATES, SELECTIONS, Cell, Estimate, Report
-from cqlbench.reporting.tables import ABSENT, interval_text, number_text, spread_text
+from cqlbench.reporting.texts import ABSENT, interval_text, number_text, published_text, spread_text
 from cqlbench.words import counted
 
 _FOOT = ("mean", "IQM")
@@ -170,8 +170,7 @@ def _comparison(comparison: Comparison | None, labels: dict[tuple[str, str], int
     if comparison is None:
         return ABSENT, ABSENT
     theirs = comparison.published
-    spread = f" ± {number_text(theirs.std)}" if theirs.std is not None else ""
-    score = f"{number_text(theirs.mean)}{spread} [{labels[_label(theirs)]}]"
+    score = f"{published_text(theirs)} [{labels[_label(theirs)]}]"
     if comparison.difference is None:
         return score, ABSENT
     verdict = {True: "inside", False: "outside", None: "cannot say"}[comparison.inside]

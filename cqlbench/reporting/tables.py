@@ -7,12 +7,11 @@ from rich.console import Console
 from cqlbench.records.result import LATE_EVALUATIONS, SeedResult
 from cqlbench.records.schema import EvaluationProtocol, Record
 from cqlbench.reporting import render
-from cqlbench.reporting.aggregate import FEWEST_SEEDS, Spread, Summary
+from cqlbench.reporting.aggregate import FEWEST_SEEDS, Summary
 from cqlbench.reporting.fine_tuning import fine_tuning, run_grid
 from cqlbench.reporting.render import Document, Grid
+from cqlbench.reporting.texts import ABSENT, interval_text, number_text, spread_text
 from cqlbench.words import counted
-
-ABSENT = "–"
 
 
 def report(summary: Summary) -> Document:
@@ -189,22 +188,6 @@ def _origin_notes(records: Sequence[Record]) -> Iterator[str]:
     for text, seeds in origins.items():
         whose = f" (seeds {', '.join(map(str, seeds))})" if len(origins) > 1 else ""
         yield f"Made with {text}, config {records[0].config_hash}{whose}."
-
-
-def spread_text(spread: Spread) -> str:
-    """Mean ± sample standard deviation."""
-    mean = number_text(spread.mean)
-    return mean if spread.std is None else f"{mean} ± {number_text(spread.std)}"
-
-
-def interval_text(low: float | None, high: float | None) -> str:
-    """An interval in brackets; a dash for none."""
-    return ABSENT if low is None else f"[{number_text(low)}, {number_text(high)}]"
-
-
-def number_text(value: float | None) -> str:
-    """A score with one decimal; a dash for none."""
-    return ABSENT if value is None else format(value, "z,.1f")
 
 
 def _rate(value: float) -> str:

@@ -74,9 +74,7 @@ class Engine:
         self._inverse_std = 1 / torch.as_tensor(normalizer.std, dtype=torch.float32, device=device)
         self._reward_transform = reward_transform
         self._draw_offline()
-        noise = NoiseShape.of(config, 0 if self.discrete else actions.size)
-        self._noise = NoiseStream(seeds, noise, device)
-        self._update = make_update(config, self.actions)
+        self._learn_by(config)
         state = initial_state(config, observation_size, actions.size, seeds, discrete=self.discrete)
         self.state = state.to(device)
         self._sums: Tensor | None = None  # [readers, diagnostics, S]
@@ -84,6 +82,11 @@ class Engine:
         self._summed_steps = [0] * len(Reader)
         self._latest: Tensor | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
+
+    def _learn_by(self, config: CQLConfig) -> None:
+        noise = NoiseShape.of(config, 0 if self.discrete else self.actions.size)
+        self._noise = NoiseStream(self.seeds, noise, self.device)
+        self._update = make_update(config, self.actions)
 
     def _observation_size(self) -> int:
         if self._columns is not None:
@@ -129,9 +132,7 @@ class Engine:
         config, weight = self.config, self.online.conservative_weight
         if weight is not None and weight != config.conservative_weight:
             config = replace(config, conservative_weight=weight)
-            self._update = make_update(config, self.actions)
-            noise = NoiseShape.of(config, 0 if self.discrete else self.actions.size)
-            self._noise = NoiseStream(self.seeds, noise, self.device)
+            self._learn_by(config)
             self._sums = self._latest = None  # other diagnostics
             self._summed_steps = [0] * len(Reader)
         offline = None if self._columns is None else self._share
@@ -362,8 +363,7 @@ class Engine:
         }
         tensors |= {"observation_mean": self._mean, "observation_scale": self._inverse_std}
         if isinstance(self.actions, ActionBox):
-            tensors["action_low"] = self.actions.centre - self.actions.half_range
-            tensors["action_high"] = self.actions.centre + self.actions.half_range
+            tensors |= {"action_low": self.actions.low, "action_high": self.actions.high}
         return {name: tensor.numpy(force=True).copy() for name, tensor in tensors.items()}
 
     def seconds_per_step(self, steps: int = 8) -> float:

@@ -77,8 +77,7 @@ def _refuse_box(spec: Any, actions: Tensor, engine: Engine | None) -> None:
         return
     low, high = low.cpu(), high.cpu()
     if engine is not None and isinstance(engine.actions, ActionBox):
-        box = engine.actions
-        theirs = (box.centre - box.half_range).cpu(), (box.centre + box.half_range).cpu()
+        theirs = engine.actions.low.cpu(), engine.actions.high.cpu()
         same = torch.allclose(low, theirs[0]) and torch.allclose(high, theirs[1])
     else:
         some = actions[:_ROWS].cpu()

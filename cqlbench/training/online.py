@@ -177,11 +177,9 @@ class OnlineReturns:
 
     def _of(self, raw: Tensor) -> Tensor:
         rewards: NDArray[np.float32] = self._transform(raw.numpy())
-        if self._failure is not None and rewards[-1] <= self._failure:
-            return torch.full(raw.shape, self._failure / (1 - self._discount))
         ends = np.zeros(len(rewards), np.bool_)
         ends[-1] = True
-        return torch.from_numpy(returns_to_go(rewards, ends, self._discount, sparse=False))
+        return torch.from_numpy(returns_to_go(rewards, ends, self._discount, failing=self._failure))
 
 
 def as_columns(batch: Any, seeds: int, environments: int = 1) -> Mapping[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -56,14 +57,15 @@ def _batches(trainer: Any, seeds: int) -> Iterator[tuple[Mapping[str, Tensor], T
 
 def _show_returns(trainer: Any, collector: SeedCollector) -> None:
     """Log the episodes that have ended, and forget them: the commit marker keeps what the collector holds."""
-    if not collector.episodes:
-        return
     ended, collector.episodes = collector.episodes, []
-    mean = sum(each.episode_return for each in ended) / len(ended)
-    length = sum(each.length for each in ended) / len(ended)
-    if trainer.logger is not None:
-        for name, value in (("return", mean), ("length", length)):
-            trainer.logger.log_scalar(f"collected/episode_{name}", value, step=trainer.clock)
+    if not ended or trainer.logger is None:
+        return
+    logged = {
+        "return": fmean(each.episode_return for each in ended),
+        "length": fmean(e.length for e in ended),
+    }
+    for name, value in logged.items():
+        trainer.logger.log_scalar(f"collected/episode_{name}", value, step=trainer.clock)
 
 
 def _in_time(column: Tensor, environments: int) -> Tensor:
@@ -153,10 +155,15 @@ def finish_iteration(trainer: Any) -> None:
         trainer._post_steps_log_hook(None)
 
 
+def training_batches(frames: int, frames_per_batch: int, random_frames: int) -> int:
+    """How many of the batches that make up `frames` gradient steps follow: those after the random ones."""
+    first = max(1, math.ceil(random_frames / frames_per_batch))
+    return max(frames // frames_per_batch - first + 1, 0)
+
+
 def steps_due(trainer: Any) -> int:
     """Gradient steps that `trainer`'s collected frames ask for, the offline ones included."""
     frames = batch_frames(trainer.collector, len(trainer.engine.seeds))
-    first = max(1, math.ceil(random_frames(trainer) / frames))
-    batches = max(trainer.collected_frames // frames - first + 1, 0)
+    batches = training_batches(trainer.collected_frames, frames, random_frames(trainer))
     due: int = trainer.offline_steps + batches * trainer.online_steps_per_batch
     return due

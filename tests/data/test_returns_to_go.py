@@ -31,7 +31,7 @@ def episodes(*lengths):
 def test_they_are_the_loops(discount, lengths):
     ends = episodes(*lengths)
     rewards = np.random.default_rng(0).normal(1, 2, len(ends)).astype(np.float32)
-    found = returns_to_go(rewards, ends, discount, sparse=False)
+    found = returns_to_go(rewards, ends, discount)
     assert found.dtype == np.float32
     assert found.tolist() == pytest.approx(by_loop(rewards, ends, discount, sparse=False), rel=1e-6, abs=1e-6)
 
@@ -41,7 +41,7 @@ def test_episodes_that_end_on_the_failing_reward_fail_for_ever(discount):
     ends = episodes(3, 1, 1, 4, 2)
     # Fails; fails at once; succeeds at once; succeeds; succeeds midway and ends on a failure.
     rewards = np.float32([-5, -5, -5, -5, 5, -5, -5, -5, 5, 5, -5])
-    found = returns_to_go(rewards, ends, discount, sparse=True)
+    found = returns_to_go(rewards, ends, discount, failing=-5.0)
     assert found.tolist() == pytest.approx(by_loop(rewards, ends, discount, sparse=True), rel=1e-6)
     failed = np.float32(-5 / (1 - discount))
     assert found[[0, 1, 2, 3, 9, 10]].tolist() == [failed] * 6
@@ -50,12 +50,12 @@ def test_episodes_that_end_on_the_failing_reward_fail_for_ever(discount):
 
 def test_by_hand():
     ends = episodes(3, 2)
-    found = returns_to_go(np.float32([1, 2, 4, 8, 16]), ends, 0.5, sparse=False)
+    found = returns_to_go(np.float32([1, 2, 4, 8, 16]), ends, 0.5)
     assert found.tolist() == [1 + 1 + 1, 2 + 2, 4, 8 + 8, 16]
 
 
 def test_float64_keeps_what_float32_would_lose():
     ends = episodes(100_000)
     rewards = np.full(100_000, 0.1, np.float32)
-    found = returns_to_go(rewards, ends, 1.0, sparse=False)
+    found = returns_to_go(rewards, ends, 1.0)
     assert found[0] == np.float32(100_000 * float(rewards[0]))
