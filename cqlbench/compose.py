@@ -167,11 +167,14 @@ def check_online(online: OnlineConfig) -> None:
         _at_least("online.conservative_weight", online.conservative_weight, 0)
     if online.backend not in ("auto", "envpool", "gymnasium"):
         raise ConfigError(f"online.backend={online.backend} must be auto, envpool or gymnasium.")
+    if online.evaluation_clock not in ("frames", "steps"):
+        raise ConfigError(f"online.evaluation_clock={online.evaluation_clock} must be frames or steps.")
+    interval = online.evaluation_interval if online.evaluation_clock == "frames" else 0
     for key, value, unit in (
         ("frames_per_batch", online.frames_per_batch, "environments"),
         ("frames", online.frames, "frames_per_batch"),
         ("random_frames", online.random_frames, "frames_per_batch"),
-        ("evaluation_interval", online.evaluation_interval, "frames_per_batch"),
+        ("evaluation_interval", interval, "frames_per_batch"),
     ):
         if value % getattr(online, unit):
             raise ConfigError(

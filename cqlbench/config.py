@@ -145,6 +145,7 @@ class OnlineConfig:
         anneal_frames: frames at which it gets there.
         conservative_weight: instead of the algorithm's (CORL `cql_alpha_online`); `None` keeps that.
         evaluation_interval: frames between evaluations; the last frame is always evaluated.
+        evaluation_clock: `frames` counts that interval in frames per seed, `steps` in gradient steps.
         backend: `gymnasium`, whose simulators' states are saved, so that a killed run goes on exactly;
             `envpool`, which is faster, and whose episodes in flight are dropped then; `auto` prefers envpool.
         timeout: seconds after which a step of the environments counts as hung; 0 waits for ever.
@@ -162,6 +163,7 @@ class OnlineConfig:
     anneal_frames: int = 0
     conservative_weight: float | None = None
     evaluation_interval: int = 1_000
+    evaluation_clock: str = "frames"
     backend: str = "gymnasium"
     timeout: float = 60.0
     start: str = ""

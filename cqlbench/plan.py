@@ -51,6 +51,15 @@ class Plan:
         return replace(budget, name=f"{budget.name}-finetune", steps=steps)
 
     @property
+    def online_evaluations(self) -> int:
+        """How often the seeds are evaluated after the first frame."""
+        online = self.config.online
+        if online.evaluation_clock == "frames":
+            return -(-online.frames // online.evaluation_interval)
+        steps = self.budget.steps - self.config.budget.steps
+        return -(-steps // max(online.evaluation_interval, online.steps_per_batch))
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What a config hash is made of: all that can change a score and that a rerun would share."""
         everything = as_dict(self.config)

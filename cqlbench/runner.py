@@ -69,6 +69,7 @@ def bench(plan: Plan, console: Console) -> list[Record]:
         card.score_min,
         card.score_max,
         online_interval=config.online.evaluation_interval,
+        online_clock="steps" if config.online.evaluation_clock == "steps" else "frames",
         unplayed_because=unplayed_because,
         began=began,
     )
@@ -128,10 +129,13 @@ def make_engine(plan: Plan, dataset: Dataset) -> Engine:
 def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Console, done: int = 0) -> None:
     """Say what will be computed and how long the steps not yet `done` will take, from a few measured ones."""
     budget, engine, online = plan.config.budget, evaluator.trainer.engine, plan.config.online
+    if plan.start is not None:
+        done = max(done, plan.start.steps)
     seconds = engine.seconds_per_step() * (plan.budget.steps - done)
     evaluations = -(-budget.steps // budget.evaluation_interval)
     left = max(evaluations - done // budget.evaluation_interval, 0)
-    left += -(-online.frames // online.evaluation_interval)
+    played_online = plan.online_evaluations
+    left += played_online
     longest = left * evaluator.seconds_at_most()
     played = f" and at most {_duration(longest)} of evaluation" if longest else ""
     console.print(
@@ -148,7 +152,7 @@ def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Consol
         console.print(
             f"Online   {online.frames:,} frames per seed, {steps} after every {online.frames_per_batch},"
             f" {100 * online.offline_fraction:g} % of each batch from the dataset,"
-            f" {-(-online.frames // online.evaluation_interval)} evaluations"
+            f" {counted(played_online, 'evaluation')}"
         )
     if evaluator.spec is None:
         console.print(f"Scores   {evaluator.unplayed_because}")
@@ -157,6 +161,6 @@ def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Consol
 
 def _duration(seconds: float) -> str:
     minutes = seconds / 60
-    if minutes < 1:
-        return f"{seconds:.0f} seconds"
+    if seconds < 100:
+        return counted(round(seconds), "second")
     return f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.1f} hours"

@@ -47,6 +47,17 @@ def test_the_same_command_gives_the_same_scores(bench: Command, world: Path) -> 
     assert scores[0] == scores[1]
 
 
+def test_evaluation_may_go_by_gradient_steps(bench: Command, world: Path) -> None:
+    words = ["online.evaluation_clock=steps", "online.steps_per_batch=3", "online.frames_per_batch=2"]
+    status, out, err = bench(*ONLINE, EVALUATED, *words, verb="finetune")
+    assert status == 0, err
+    assert "3 gradient steps after every 2, 50 % of each batch from the dataset, 3 evaluations" in out
+    record = json.loads(next((world / "results").rglob("seed-0.json")).read_text())
+    # After offline step 6, the first batch of three that is 10, 20 and 30 steps on.
+    assert [evaluation["step"] for evaluation in record["evaluations"]] == [3, 6, 18, 27, 36]
+    assert record["online"]["evaluated_frames"] == [0, 0, 8, 14, 20]
+
+
 def test_soft_actor_critic_learns_from_nothing(bench: Command, world: Path) -> None:
     words = [*ONLINE, "steps=0", "algorithm=sac", "online.offline_fraction=0", "online.random_frames=5"]
     status, _, err = bench(*words, verb="finetune")
@@ -108,6 +119,7 @@ def test_envpool_collects_too(bench: Command) -> None:
         ("online.random_frames=20", "online.random_frames=20 leaves nothing of online.frames=20."),
         ("online.conservative_weight=-1", "online.conservative_weight=-1.0 must be a number of at least 0."),
         ("online.backend=mujoco", "online.backend=mujoco must be auto, envpool or gymnasium."),
+        ("online.evaluation_clock=sun", "online.evaluation_clock=sun must be frames or steps."),
         ("budget=gate", "Budget 'gate' has no fine-tuning of its own: say online=paper or quick or smoke."),
         ("online=huge", "There is no online 'huge'; there is none, paper, quick, smoke."),
         ("online.frame=3", "There is no config key 'online.frame'; the nearest is 'online.frames'."),

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -49,8 +49,9 @@ class Evaluator:
         spec: the environment, or `None` to keep diagnostics only.
         episodes: per seed and evaluation.
         interval: gradient steps between evaluations; the last step is evaluated in any case.
-        online_interval: once frames are collected, those per seed between evaluations; the last one is
-            evaluated in any case.
+        online_interval: between evaluations once frames are collected; the last frame is evaluated in any
+            case.
+        online_clock: what it counts: `frames` per seed, or gradient `steps`.
         score_min: return that counts as 0.
         score_max: return that counts as 100.
         history: one entry per evaluation.
@@ -71,6 +72,7 @@ class Evaluator:
     history: list[Checkpointed] = field(default_factory=list)
     seconds: float = 0.0
     online_interval: int = 1
+    online_clock: Literal["frames", "steps"] = "frames"
     unplayed_because: str = "Not evaluated: the dataset's card names no environment."
     began: float = field(default_factory=time.perf_counter)
     check: Callable[[], None] = lambda: None
@@ -81,13 +83,20 @@ class Evaluator:
         step, frames = self.trainer.gradient_steps, self.trainer.collected_frames
         if frames:
             # A checkpoint may lie between a batch of frames and its gradient steps.
-            due = step == steps_due(self.trainer) and (
-                frames % self.online_interval == 0 or frames >= self.trainer.total_frames
-            )
+            due = step == steps_due(self.trainer) and self._due_online(step, frames)
         else:
-            due = step and (step % self.interval == 0 or step == self.trainer.offline_steps)
+            due = step > 0 and (step % self.interval == 0 or step == self.trainer.offline_steps)
         if due and not (self.history and self.history[-1].step == step):
             self._evaluate(step)
+
+    def _due_online(self, step: int, frames: int) -> bool:
+        if frames >= self.trainer.total_frames:
+            return True
+        if self.online_clock == "frames":
+            return frames % self.online_interval == 0
+        taken = step - self.trainer.offline_steps
+        since = taken % self.online_interval  # steps come in batches, which may pass the end of an interval
+        return taken > 0 and since < self.trainer.online_steps_per_batch
 
     def state_dict(self) -> dict[str, Any]:
         """The history and the time it took, as plain values; exact."""
