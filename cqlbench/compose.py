@@ -32,10 +32,12 @@ class Composed:
     Attributes:
         config: the checked config.
         changes: the words that changed the algorithm, the budget or the protocol.
+        online: how it goes on after the offline steps: a file in `benchmarks/online`.
     """
 
     config: BenchConfig
     changes: tuple[str, ...]
+    online: str
 
 
 def compose_bench(
@@ -69,7 +71,7 @@ def compose_bench(
     config = _compose(overrides)
     check(config)
     check_trainer(config)
-    return Composed(config, changes)
+    return Composed(config, changes, word(overrides, "online", "none"))
 
 
 def _online_of(budget: str) -> str:

@@ -93,7 +93,6 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
     preset = word(words, "preset", resolution.card.preset)
     composed = compose_bench(words, budget, preset, online=online)
     config = composed.config
-    online_choice = word(words, "online", word(words, "budget", budget) if online else "none")
     start = SavedStart.read(Path(config.online.start)) if config.online.start else None
     if start is not None:
         told = [change for change in composed.changes if change.startswith("budget.steps=")]
@@ -108,7 +107,7 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
         f"budget={config.budget.name}",
         f"seeds={list(config.seeds)}".replace(" ", ""),
         f"device={device}",
-        *([f"online={online_choice}"] if config.online.frames and not word(words, "online", "") else []),
+        *([f"online={composed.online}"] if config.online.frames and not word(words, "online", "") else []),
         *([f"preset={preset}"] if word(words, "preset", "") else []),
         *([] if config.tf32 else ["tf32=false"]),
         *(["clip_actions=true"] if config.clip_actions else []),

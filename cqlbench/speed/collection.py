@@ -6,16 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
+from cqlbench.data.behaviour import BehaviourPolicy
 from cqlbench.environments import EnvironmentSpec, EnvpoolEnvironments, choose_backend
 from cqlbench.errors import UserError
 from cqlbench.paths import benchmarks_dir
 from cqlbench.seeding import Purpose, environment_seeds
-from cqlbench.speed.measure import Contestant, Timing, time_in_turns
-from cqlbench.speed.workload import ACTION_SIZE, OBSERVATION_SIZE, Workload
+from cqlbench.speed.measure import Contestant, Timing, steps_timed, time_in_turns
+from cqlbench.speed.workload import Workload
+from cqlbench.training.engine import Engine
 from cqlbench.training.seed_collector import SeedCollector
+from cqlbench.training.streams import ExplorationStream
 
 _FRAMES = 60
 """Frames per seed that count as one step of a contestant."""
@@ -23,10 +25,11 @@ _FRAMES = 60
 
 @dataclass(frozen=True)
 class CollectionRate:
-    """One environment per seed, all seeds in step, with the policy of an untrained actor.
+    """One environment per seed, all seeds in step, each with the same trained policy.
 
     Attributes:
         environment: its id.
+        policy: the behaviour policy's name.
         seeds: S.
         frames_per_second: transitions of all seeds, collected.
         raw_frames_per_second: transitions of envpool's own loop, told the same actions.
@@ -37,6 +40,7 @@ class CollectionRate:
     """
 
     environment: str
+    policy: str
     seeds: int
     frames_per_second: float
     raw_frames_per_second: float
@@ -63,23 +67,22 @@ def measure_collection(device: torch.device, rounds: int) -> CollectionRate | No
         choose_backend(spec, "envpool")
     except UserError:
         return None
-    engine = Workload(seeds, tuple(settings.hidden)).engine(device)
-    box = np.ones(ACTION_SIZE, np.float32)
+    policy = BehaviourPolicy.load(settings.policy)
+    engine = played_by(policy, seeds, device)
     collector = SeedCollector(
         spec,
         range(seeds),
         engine.sample_actions,
-        -box,
-        box,
+        policy.action_low,
+        policy.action_high,
         frames_per_batch=_FRAMES,
         backend="envpool",
-        observation_size=OBSERVATION_SIZE,
+        observation_size=policy.observation_size,
         device=device,
     )
-    actions = collector.collect().actions.transpose(0, 1).numpy().astype(np.float64)
-    raw = _RawPool(spec, seeds, actions)
-    observations = torch.zeros(seeds, 1, OBSERVATION_SIZE)
-    normals = torch.zeros(seeds, 1, ACTION_SIZE, device=device)
+    raw = RawPool(spec, seeds, engine, _FRAMES * steps_timed(rounds))
+    observations = torch.zeros(seeds, 1, policy.observation_size)
+    normals = torch.zeros(seeds, 1, policy.action_size, device=device)
 
     def collect() -> float:
         collector.collect()
@@ -91,7 +94,7 @@ def measure_collection(device: torch.device, rounds: int) -> CollectionRate | No
         return 1.0
 
     try:
-        plays = {"ours": collect, "raw": raw.play, "policy": act}
+        plays = {"ours": collect, "raw": lambda: raw.play(_FRAMES), "policy": act}
         contestants = {name: _contestant(play) for name, play in plays.items()}
         # As on a CPU everywhere: whoever plays waits for the device at every frame.
         seconds = time_in_turns(contestants, rounds, torch.device("cpu"))
@@ -101,6 +104,7 @@ def measure_collection(device: torch.device, rounds: int) -> CollectionRate | No
     ours = seconds["ours"].median
     return CollectionRate(
         environment=spec.id,
+        policy=settings.policy,
         seeds=seeds,
         frames_per_second=seeds / ours,
         raw_frames_per_second=seeds / seconds["raw"].median,
@@ -109,6 +113,16 @@ def measure_collection(device: torch.device, rounds: int) -> CollectionRate | No
         reset_share=1 - raw.useful / raw.played,
         seconds=seconds,
     )
+
+
+def played_by(policy: BehaviourPolicy, seeds: int, device: torch.device) -> Engine:
+    """An engine whose every seed acts as `policy` does."""
+    engine = Workload(seeds, tuple(weight.shape[1] for weight in policy.weights[:-1])).engine(device)
+    actor = engine.state.parameters["actor"]
+    for layer, (weight, bias) in enumerate(zip(policy.weights, policy.biases, strict=True)):
+        actor[f"{layer}.weight"].copy_(torch.from_numpy(weight))
+        actor[f"{layer}.bias"].copy_(torch.from_numpy(bias))
+    return engine
 
 
 def _contestant(play: Callable[[], float]) -> Contestant:
@@ -123,25 +137,49 @@ def _contestant(play: Callable[[], float]) -> Contestant:
     return run
 
 
-class _RawPool:
-    """envpool's interface, as it comes."""
+class RawPool:
+    """envpool's own loop: the policy's actions, worked out beforehand, lead through the very same episodes.
 
-    def __init__(self, spec: EnvironmentSpec, seeds: int, actions: NDArray[np.float64]) -> None:
+    Args:
+        spec: the environment.
+        seeds: how many environments.
+        engine: the policy.
+        steps: how many can be played.
+
+    Attributes:
+        rewards: `[steps, seeds]`, what the policy got.
+        latest: `[seeds]`, the rewards of the last step played.
+        played: steps of all environments so far.
+        useful: those that were no resets, which envpool does in place of the step after an episode's last.
+    """
+
+    def __init__(self, spec: EnvironmentSpec, seeds: int, engine: Engine, steps: int) -> None:
         every = [environment_seeds(seed, Purpose.EVALUATION, 1)[0] for seed in range(seeds)]
+        exploration = ExplorationStream(range(seeds), 1, engine.actions.size, engine.device)
+        first = EnvpoolEnvironments(spec, every, threads=0, discrete=False)
+        self._actions = np.empty((steps, seeds, engine.actions.size))
+        self.rewards = np.empty((steps, seeds))
+        observations = first.reset()
+        for step, actions in enumerate(self._actions):
+            seen = torch.from_numpy(observations).unsqueeze(1)
+            actions[:] = engine.sample_actions(seen, exploration.normals(step)).squeeze(1).numpy(force=True)
+            observations, self.rewards[step], *_ = first.pool.step(actions)
+        first.close()
         self._environments = EnvpoolEnvironments(spec, every, threads=0, discrete=False)
         self._environments.reset()
-        self._actions, self._ended = actions, np.zeros(seeds, np.bool_)
-        self.played = self.useful = 0
+        self._ended, self.latest = np.zeros(seeds, np.bool_), np.zeros(seeds)
+        self._step = self.played = self.useful = 0
 
-    def play(self) -> float:
-        """Take the known actions; in place of a step, an ended environment begins its next episode."""
+    def play(self, count: int) -> float:
+        """Take the next `count` steps; returns which part of them were no resets."""
         useful = 0
-        for actions in self._actions:
+        for actions in self._actions[self._step : self._step + count]:
             useful += len(self._ended) - int(self._ended.sum())
-            _, _, terminated, truncated, _ = self._environments.pool.step(actions)
+            _, self.latest, terminated, truncated, _ = self._environments.pool.step(actions)
             self._ended = terminated | truncated
+        self._step += count
         self.useful += useful
-        played = len(self._actions) * len(self._ended)
+        played = count * len(self._ended)
         self.played += played
         return useful / played
 

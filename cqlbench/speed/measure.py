@@ -141,6 +141,11 @@ def measure_one(workload: Workload, device: torch.device, rounds: int, peaks: Pe
     )
 
 
+def steps_timed(rounds: int) -> int:
+    """How many steps each contestant of `time_in_turns` takes on a CPU."""
+    return _WARMUP + rounds * _STEPS_PER_TURN
+
+
 def time_in_turns(
     contestants: Mapping[str, Contestant], rounds: int, device: torch.device
 ) -> dict[str, Timing]:

@@ -2,17 +2,18 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cqlbench.devices import one_thread
 from cqlbench.environments import EnvironmentSpec, Step, VectorEnvironment
 from cqlbench.errors import ConfigError, UserError
 from cqlbench.simulator_state import packed, unpacked
+from cqlbench.training.collected import Collected, Episode, Rows
 from cqlbench.training.environment_guard import EnvironmentGuard, Outcome
 from cqlbench.training.streams import ExplorationStream
 
@@ -22,43 +23,6 @@ Act = Callable[[Tensor, Tensor], Tensor]
 
 _FAILURES_IN_A_ROW = 3
 _INCIDENTS_KEPT = 100
-
-
-@dataclass(frozen=True)
-class Collected:
-    """`F = E * T` frames of each of `S` seeds; every row is a transition that happened.
-
-    Rows are laid out environment by environment, and in time within each: row `e * T + t` is step `t` of the
-    seed's environment `e`, so `column.view(S, E, T, …)` has the tracks apart. A track goes on in the next
-    `Collected`, where its first row follows this one's last.
-
-    Attributes:
-        observations: `[S, F, O]` float32.
-        actions: `[S, F, A]` float32, as the environment was given them.
-        rewards: `[S, F]` float32.
-        next_observations: `[S, F, O]` float32: the states really reached, at episode ends too.
-        terminated: `[S, F]` bool: the task ended itself.
-        ended: `[S, F]` bool: the last row of its episode: terminated, at the time limit, or dropped.
-        broken_before: `[S, E]` bool: the episode in flight before this batch was dropped, so the track's last
-            row before it, delivered with `ended` false, was the last of its episode.
-    """
-
-    observations: Tensor
-    actions: Tensor
-    rewards: Tensor
-    next_observations: Tensor
-    terminated: Tensor
-    ended: Tensor
-    broken_before: Tensor
-
-
-class Episode(NamedTuple):
-    """A whole episode: training seed, the seed's frames when it ended, steps, undiscounted return."""
-
-    seed: int
-    frame: int
-    length: int
-    episode_return: float
 
 
 class SeedCollector:
@@ -132,15 +96,14 @@ class SeedCollector:
             self.close()
             raise
         self._low, self._high = made.action_low, made.action_high
-        S, E, A = len(self._seeds), environments, len(low)
-        self._exploration = ExplorationStream(seeds, E, A, device or torch.device("cpu"))
+        S, E = len(self._seeds), environments
+        self._exploration = ExplorationStream(seeds, E, len(low), device or torch.device("cpu"))
         self._observations = np.zeros((S * E, made.observation_size), np.float32)
         self._seen = torch.from_numpy(self._observations).view(S, E, -1)
-        self._lengths, self._returns = np.zeros(S * E, np.int64), np.zeros(S * E)
-        self._broken_before = np.zeros(S * E, np.bool_)
-        self._rows = _Rows(0, *self._observations.shape, A)
+        self._lengths, self._failures = np.zeros(S * E, np.int64), np.zeros(S * E, np.int64)
+        self._returns, self._broken_before = np.zeros(S * E), np.zeros(S * E, np.bool_)
+        self._rows = Rows(0, *self._observations.shape, len(low))
         self._begun = self._lost = False
-        self._failures = np.zeros(S * E, np.int64)
         self.frames = self.dropped_episodes = 0
         self.episodes: list[Episode] = []
         self.incidents: tuple[str, ...] = ()
@@ -150,13 +113,14 @@ class SeedCollector:
         """`envpool` or `gymnasium`."""
         return self._guard.environments.backend
 
+    @one_thread()  # a pool's threads would wait for those of the policy's small products
     def collect(self) -> Collected:
         """The next `frames_per_batch` frames of each seed.
 
         Raises:
             UserError: an environment failed three times without a frame in between.
         """
-        rows = self._rows = _Rows(self._steps, *self._observations.shape, len(self._low))
+        rows = self._rows = Rows(self._steps, *self._observations.shape, len(self._low))
         if self._lost:
             self._drop(np.ones(len(self._lengths), np.bool_), "gave no state of its simulators to go on from")
             self._lost = self._begun = False
@@ -225,7 +189,7 @@ class SeedCollector:
             self.episodes = [Episode(*each) for each in state["episodes"]]
             self.dropped_episodes = int(state["dropped_episodes"])
             self.incidents = tuple(state["incidents"])
-            self._rows = _Rows(0, *self._observations.shape, len(self._low))
+            self._rows = Rows(0, *self._observations.shape, len(self._low))
             self._failures[:] = 0
             simulators = state["simulators"] if state["backend"] == self.backend else None
         except (KeyError, TypeError, ValueError) as error:
@@ -323,37 +287,6 @@ class SeedCollector:
                 " without a frame in between; correct it, or allow its steps more time (timeout)."
             )
         self._guard.make_anew(broken)
-
-
-class _Rows:
-    """`T` steps of `n` environments, being filled in."""
-
-    def __init__(self, steps: int, environments: int, observation_size: int, action_size: int) -> None:
-        n, T = environments, steps
-        self.observations = np.empty((n, T, observation_size), np.float32)
-        self.actions = np.empty((n, T, action_size), np.float32)
-        self.rewards = np.empty((n, T), np.float32)
-        self.next_observations = np.empty((n, T, observation_size), np.float32)
-        self.terminated = np.empty((n, T), np.bool_)
-        self.ended = np.zeros((n, T), np.bool_)
-        self.filled = np.zeros(n, np.int64)
-        self.step = 0
-
-    def collected(self, seeds: int, broken_before: NDArray[np.bool_]) -> Collected:
-        """The rows by seed, without a copy."""
-
-        def column(array: NDArray[Any]) -> Tensor:
-            return torch.from_numpy(array).view(seeds, -1, *array.shape[2:])
-
-        return Collected(
-            observations=column(self.observations),
-            actions=column(self.actions),
-            rewards=column(self.rewards),
-            next_observations=column(self.next_observations),
-            terminated=column(self.terminated),
-            ended=column(self.ended),
-            broken_before=torch.from_numpy(broken_before).view(seeds, -1),
-        )
 
 
 def _check_counts(

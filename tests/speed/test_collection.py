@@ -3,9 +3,12 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 
+from cqlbench.data.behaviour import BehaviourPolicy
+from cqlbench.environments import EnvironmentSpec
 from cqlbench.speed import collection
 
 CPU = torch.device("cpu")
@@ -21,9 +24,34 @@ def test_rates_are_of_frames_and_the_ratio_is_theirs(monkeypatch) -> None:
     assert rate.frames_per_second == pytest.approx(rate.seeds / seconds["ours"])
     assert rate.policy_share == pytest.approx(seconds["policy"] / seconds["ours"])
     assert 0 < rate.policy_share < 1
-    assert 0 < rate.reset_share < 0.1  # an untrained policy falls within some 30 steps
+    assert rate.policy == "hopper-medium-v0"
+    assert 0 <= rate.reset_share < 0.01  # it goes on for hundreds of steps
     assert f"{rate.over_raw:.0%} of envpool's" in str(rate)
     assert json.loads(json.dumps(dataclasses.asdict(rate)))["seconds"]["raw"]["median"] == seconds["raw"]
+
+
+def test_known_actions_lead_through_the_policys_episodes() -> None:
+    pytest.importorskip("envpool")
+    engine = collection.played_by(BehaviourPolicy.load("hopper-medium-v0"), 3, CPU)
+    raw = collection.RawPool(EnvironmentSpec("Hopper-v4"), 3, engine, 1_500)
+    rewards, useful = [], []
+    for _ in range(1_500):
+        useful.append(raw.play(1))
+        rewards.append(raw.latest)
+    raw.close()
+    assert np.array_equal(rewards, raw.rewards)
+    assert 0.99 < np.mean(useful) < 1.0, "episodes ended"
+    assert raw.useful / raw.played == pytest.approx(np.mean(useful))
+
+
+def test_the_policy_plays_as_it_does_by_itself() -> None:
+    policy = BehaviourPolicy.load("hopper-medium-v0")
+    engine = collection.played_by(policy, 2, CPU)
+    observations = np.random.default_rng(0).normal(size=(5, 11))
+    seen = torch.from_numpy(observations).expand(2, 5, 11)
+    ours = engine.act(seen).numpy()
+    theirs = policy.mean_action(observations)
+    assert ours == pytest.approx(np.broadcast_to(theirs, ours.shape), abs=1e-5)
 
 
 def test_only_frames_count() -> None:
