@@ -107,6 +107,12 @@ class Summary:
         return next((record.comparable_reason for record in self.records if not record.comparable), "")
 
     @property
+    def first_frame(self) -> int | None:
+        """Gradient steps before the first frame; `None` where one of the two phases is not there."""
+        online = self.lead.online
+        return online.offline_steps or None if online is not None else None
+
+    @property
     def behaviour_label(self) -> str:
         """Whose mean stands beside the scores: the policy that made the data, or the data's own episodes."""
         return (self.lead.dataset.behaviour_source or "dataset episodes").partition(",")[0]

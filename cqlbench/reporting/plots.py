@@ -47,9 +47,8 @@ def _draw(axes: Axes, summary: Summary, curve: Curve) -> None:
     axes.set_xlabel("Gradient steps (thousands)" if in_thousands else "Gradient steps")
     axes.set_ylabel("Normalised score (0-100)" if curve.normalised else "Return per episode")
     (_draw_points if len(places) == 1 else _draw_lines)(axes, curve, places, colour)
-    online = summary.lead.online
-    if online is not None and online.offline_steps < curve.steps[-1]:
-        _mark_first_frame(axes, online.offline_steps / (1000 if in_thousands else 1))
+    if summary.first_frame is not None and summary.first_frame < curve.steps[-1]:
+        _mark_first_frame(axes, summary.first_frame / (1000 if in_thousands else 1))
     data = summary.lead.dataset
     behaviour = data.behaviour_score if curve.normalised else data.behaviour_return_mean
     if behaviour is not None:

@@ -251,7 +251,7 @@ def _curve_plots(report: Report, runs: dict[str, list[Summary]], unit: str, endi
 
 
 def _first_frames(runs: dict[str, list[Summary]]) -> str:
-    tuned = any(summary.lead.online is not None for each in runs.values() for summary in each)
+    tuned = any(summary.first_frame is not None for each in runs.values() for summary in each)
     return " Dotted: where offline training ended and fine-tuning began." if tuned else ""
 
 
@@ -265,9 +265,7 @@ def _panels(runs: dict[str, list[Summary]], line_of: Callable[[Summary], Line]) 
 def _over_steps(summary: Summary) -> Line:
     assert summary.curve is not None
     curve = summary.curve
-    online = summary.lead.online
-    first_frame = None if online is None else float(online.offline_steps)
-    return Line(curve.steps.astype(np.float64), curve.mean, curve.low, curve.high, first_frame)
+    return Line(curve.steps.astype(np.float64), curve.mean, curve.low, curve.high, summary.first_frame)
 
 
 def _over_seconds(summary: Summary) -> Line:

@@ -85,6 +85,9 @@ def test_the_first_frame_is_marked_in_the_curve(
     offline = [make_record(seed, list(ends[:2])) for seed, ends in ENDS.items()]
     marked, plain = (learning_curve(summarise(records), "png") for records in (tuned, offline))
     assert marked != plain
+    online_only = [replace(r, online=replace(r.online, offline_steps=0)) for r in tuned if r.online]
+    assert summarise(online_only).first_frame is None
+    assert learning_curve(summarise(online_only), "png") == plain
 
 
 def test_a_record_keeps_its_online_phase_and_others_are_written_without(
