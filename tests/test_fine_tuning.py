@@ -147,10 +147,10 @@ def test_an_offline_run_is_no_fine_tuned_one() -> None:
 
 def test_each_budget_says_how_it_goes_on_and_words_win() -> None:
     composed = compose_bench(
-        ["dataset=x", "online.frames=50", "online.evaluation_interval=25"], "quick", online=True
+        ["dataset=x", "online.frames=48", "online.evaluation_interval=24"], "quick", online=True
     )
-    assert composed.config.online.frames == 50
-    assert compose_bench(["dataset=x"], "quick", online=True).config.online.frames == 12_000
+    assert composed.config.online.frames == 48
+    assert compose_bench(["dataset=x"], "quick", online=True).config.online.frames == 96_000
     assert compose_bench(["dataset=x"], "quick").config.online.frames == 0
     assert (
         compose_bench(["dataset=x", "budget=paper"], "quick", online=True).config.online.frames == 1_000_000
