@@ -62,16 +62,23 @@ def compose_bench(
     if not any(override.startswith("dataset=") and override != "dataset=''" for override in overrides):
         raise ConfigError("No dataset was named; say for instance dataset=hopper-medium.")
     changes = tuple(o for o in overrides if o.startswith(("algorithm", "budget.", "protocol.", "online")))
-    if not any(override.startswith("budget=") for override in overrides):
+    if not _named(overrides, "budget"):
         overrides.insert(0, f"budget={default_budget}")
-    if online and not any(override.startswith("online=") for override in overrides):
+    if online and not _named(overrides, "online"):
         overrides.insert(0, f"online={_online_of(word(words, 'budget', default_budget))}")
-    if preset and not any(override.startswith("preset=") for override in overrides):
+    first, final = "online.offline_fraction", "online.final_offline_fraction"
+    if _named(overrides, first) and not _named(overrides, final):
+        overrides.append(f"{final}=null")  # where the budget's fraction goes is no sequel to the named one
+    if preset and not _named(overrides, "preset"):
         overrides.insert(0, f"preset={preset}")
     config = _compose(overrides)
     check(config)
     check_trainer(config)
     return Composed(config, changes, word(overrides, "online", "none"))
+
+
+def _named(overrides: Sequence[str], key: str) -> bool:
+    return any(override.startswith(f"{key}=") for override in overrides)
 
 
 def _online_of(budget: str) -> str:

@@ -141,7 +141,8 @@ class OnlineConfig:
         steps_per_batch: and gradient steps after each of them.
         random_frames: per seed, first, by uniform actions and without gradient steps.
         offline_fraction: share of the dataset's rows in each batch (CORL `mixing_ratio`).
-        final_offline_fraction: what it becomes, linearly; `None`: it stays.
+        final_offline_fraction: what it becomes, linearly; `None`: it stays, as where a command names
+            `offline_fraction` alone.
         anneal_frames: frames at which it gets there.
         conservative_weight: instead of the algorithm's (CORL `cql_alpha_online`); `None` keeps that.
         evaluation_interval: frames between evaluations; the last frame is always evaluated.

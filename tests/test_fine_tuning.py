@@ -157,6 +157,17 @@ def test_each_budget_says_how_it_goes_on_and_words_win() -> None:
     )
 
 
+def test_a_fraction_named_alone_stays_what_it_is() -> None:
+    quick = compose_bench(["dataset=x"], "quick", online=True).config.online
+    assert (quick.offline_fraction, quick.final_offline_fraction) == (1.0, 0.5)
+    alone = compose_bench(["dataset=x", "online.offline_fraction=0"], "quick", online=True)
+    assert (alone.config.online.offline_fraction, alone.config.online.final_offline_fraction) == (0, None)
+    words = ["dataset=x", "online.offline_fraction=0", "online.final_offline_fraction=0.25"]
+    both = compose_bench(words, "quick", online=True).config.online
+    assert (both.offline_fraction, both.final_offline_fraction) == (0, 0.25)
+    assert alone.changes == ("online.offline_fraction=0",)
+
+
 def test_a_run_that_ends_offline_needs_a_step() -> None:
     with pytest.raises(ConfigError, match=r"budget\.steps=0 must be a number of at least 1"):
         compose_bench(["dataset=x", "steps=0"], "quick")
