@@ -66,12 +66,17 @@ def compose_bench(
         overrides.insert(0, f"budget={default_budget}")
     if online and not _named(overrides, "online"):
         overrides.insert(0, f"online={_online_of(word(words, 'budget', default_budget))}")
-    first, final = "online.offline_fraction", "online.final_offline_fraction"
-    if _named(overrides, first) and not _named(overrides, final):
-        overrides.append(f"{final}=null")  # where the budget's fraction goes is no sequel to the named one
+    sequel = ("online.final_offline_fraction", "online.anneal_frames")
+    if _named(overrides, "online.offline_fraction") and not any(_named(overrides, key) for key in sequel):
+        overrides.append(f"{sequel[0]}=null")  # where the budget's goes is no sequel to the named one
+    if "online.evaluation_clock=steps" in overrides and not _named(overrides, "online.evaluation_interval"):
+        raise ConfigError(
+            "online.evaluation_clock=steps needs online.evaluation_interval too: the budget's is in frames."
+        )
     if preset and not _named(overrides, "preset"):
         overrides.insert(0, f"preset={preset}")
     config = _compose(overrides)
+    config.online.frames_per_batch = config.online.frames_per_batch or config.online.environments
     check(config)
     check_trainer(config)
     return Composed(config, changes, word(overrides, "online", "none"))
@@ -178,12 +183,10 @@ def check_online(online: OnlineConfig) -> None:
         raise ConfigError(f"online.backend={online.backend} must be auto, envpool or gymnasium.")
     if online.evaluation_clock not in ("frames", "steps"):
         raise ConfigError(f"online.evaluation_clock={online.evaluation_clock} must be frames or steps.")
-    interval = online.evaluation_interval if online.evaluation_clock == "frames" else 0
     for key, value, unit in (
         ("frames_per_batch", online.frames_per_batch, "environments"),
         ("frames", online.frames, "frames_per_batch"),
         ("random_frames", online.random_frames, "frames_per_batch"),
-        ("evaluation_interval", interval, "frames_per_batch"),
     ):
         if value % getattr(online, unit):
             raise ConfigError(

@@ -137,16 +137,17 @@ class OnlineConfig:
     Attributes:
         frames: environment frames per seed; 0 ends with the offline steps.
         environments: of each seed.
-        frames_per_batch: frames per seed collected at a time,
+        frames_per_batch: frames per seed collected at a time, 0: one of each environment,
         steps_per_batch: and gradient steps after each of them.
         random_frames: per seed, first, by uniform actions and without gradient steps.
         offline_fraction: share of the dataset's rows in each batch (CORL `mixing_ratio`).
         final_offline_fraction: what it becomes, linearly; `None`: it stays, as where a command names
-            `offline_fraction` alone.
+            `offline_fraction` and nothing else of it.
         anneal_frames: frames at which it gets there.
         conservative_weight: instead of the algorithm's (CORL `cql_alpha_online`); `None` keeps that.
-        evaluation_interval: frames between evaluations; the last frame is always evaluated.
-        evaluation_clock: `frames` counts that interval in frames per seed, `steps` in gradient steps.
+        evaluation_interval: between evaluations, in what `evaluation_clock` counts; the first batch that
+            passes its end is evaluated, and the last one in any case.
+        evaluation_clock: `frames` per seed, or gradient `steps`.
         backend: `gymnasium`, whose simulators' states are saved, so that a killed run goes on exactly;
             `envpool`, which is faster, and whose episodes in flight are dropped then; `auto` prefers envpool.
         timeout: seconds after which a step of the environments counts as hung; 0 waits for ever.
@@ -156,7 +157,7 @@ class OnlineConfig:
 
     frames: int = 0
     environments: int = 1
-    frames_per_batch: int = 1
+    frames_per_batch: int = 0
     steps_per_batch: int = 1
     random_frames: int = 0
     offline_fraction: float = 0.5

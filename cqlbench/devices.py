@@ -32,7 +32,11 @@ def device_of(name: str) -> torch.device:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one core, and leave the others to a simulator. Switching costs less than a microsecond."""
+    """Compute on one core in this thread, and leave the others to a simulator.
+
+    Switching costs less than a microsecond. It ends MKL's own choice of threads for the rest of the process,
+    so last bits may depend on whether it was ever called.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

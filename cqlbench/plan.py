@@ -14,7 +14,7 @@ from cqlbench.data.resolve import Resolution, resolve
 from cqlbench.devices import device_of
 from cqlbench.errors import ConfigError
 from cqlbench.paths import benchmarks_dir
-from cqlbench.training.online_loop import training_batches
+from cqlbench.training.online import evaluations_due, training_batches
 from cqlbench.training.saved_start import SavedStart
 
 
@@ -53,11 +53,15 @@ class Plan:
     @property
     def online_evaluations(self) -> int:
         """How often the seeds are evaluated after the first frame."""
-        online = self.config.online
-        if online.evaluation_clock == "frames":
-            return -(-online.frames // online.evaluation_interval)
-        steps = self.budget.steps - self.config.budget.steps
-        return -(-steps // max(online.evaluation_interval, online.steps_per_batch))
+        online, offline_steps = self.config.online, self.config.budget.steps
+        if online.evaluation_clock == "steps":
+            steps = self.budget.steps - offline_steps
+            return evaluations_due(steps, online.steps_per_batch, online.evaluation_interval)
+        batch, interval = online.frames_per_batch, online.evaluation_interval
+        untrained = max(-(-online.random_frames // batch) - 1, 0) * batch // max(interval, batch)
+        if not offline_steps:  # an untrained policy is evaluated, but once only
+            untrained = max(untrained - 1, 0)
+        return evaluations_due(online.frames, batch, interval) - untrained
 
     @property
     def identity(self) -> dict[str, Any]:

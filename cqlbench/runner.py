@@ -3,16 +3,18 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from rich.console import Console
 
 from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
+from cqlbench.config import OnlineConfig
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.data.provide import provide
 from cqlbench.data.returns_to_go import returns_to_go
-from cqlbench.evaluation.evaluator import Evaluator
+from cqlbench.evaluation.evaluator import Clock, Evaluator
 from cqlbench.evaluation.playable import playable
 from cqlbench.fine_tuning import make_collector, nothing_left_on_error, online_phase
 from cqlbench.plan import Plan
@@ -69,7 +71,7 @@ def bench(plan: Plan, console: Console) -> list[Record]:
         card.score_min,
         card.score_max,
         online_interval=config.online.evaluation_interval,
-        online_clock="steps" if config.online.evaluation_clock == "steps" else "frames",
+        online_clock=cast("Clock", config.online.evaluation_clock),
         unplayed_because=unplayed_because,
         began=began,
     )
@@ -128,35 +130,47 @@ def make_engine(plan: Plan, dataset: Dataset) -> Engine:
 
 def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Console, done: int = 0) -> None:
     """Say what will be computed and how long the steps not yet `done` will take, from a few measured ones."""
-    budget, engine, online = plan.config.budget, evaluator.trainer.engine, plan.config.online
-    if plan.start is not None:
-        done = max(done, plan.start.steps)
-    seconds = engine.seconds_per_step() * (plan.budget.steps - done)
-    evaluations = -(-budget.steps // budget.evaluation_interval)
-    left = max(evaluations - done // budget.evaluation_interval, 0)
-    played_online = plan.online_evaluations
-    left += played_online
+    budget, engine, online, start = (
+        plan.config.budget,
+        evaluator.trainer.engine,
+        plan.config.online,
+        plan.start,
+    )
+    seconds = engine.seconds_per_step() * (plan.budget.steps - max(done, start.steps if start else 0))
+    evaluations = 1 if start else -(-budget.steps // budget.evaluation_interval)
+    left = evaluations + plan.online_evaluations - len(evaluator.history)
     longest = left * evaluator.seconds_at_most()
-    played = f" and at most {_duration(longest)} of evaluation" if longest else ""
     console.print(
         f"Data     {dataset.rows:,} transitions, {dataset.returns.episodes:,} whole episodes,"
         f" in {dataset.path}"
     )
     console.print(
-        f"Budget   {budget.name}{plan.budget_note}: {budget.steps:,} gradient steps of"
-        f" {counted(len(engine.seeds), 'seed')} on {engine.device}, {evaluations} evaluations of"
-        f" {budget.evaluation_episodes} episodes per seed"
+        f"Budget   {budget.name}{plan.budget_note}: {budget.steps:,} gradient steps"
+        f"{f' (those of {start.path})' if start else ''} of {counted(len(engine.seeds), 'seed')} on"
+        f" {engine.device}, {counted(evaluations, 'evaluation')} of {budget.evaluation_episodes} episodes"
+        " per seed"
     )
     if online.frames:
         steps = counted(online.steps_per_batch, "gradient step")
         console.print(
             f"Online   {online.frames:,} frames per seed, {steps} after every {online.frames_per_batch},"
-            f" {100 * online.offline_fraction:g} % of each batch from the dataset,"
-            f" {counted(played_online, 'evaluation')}"
+            f" {_offline_share(online)} of each batch from the dataset,"
+            f" {counted(plan.online_evaluations, 'evaluation')}"
         )
     if evaluator.spec is None:
         console.print(f"Scores   {evaluator.unplayed_because}")
-    console.print(f"Time     about {_duration(seconds)} of training{played}")
+    parts = [f"about {_duration(seconds)} of gradient steps"]
+    parts += [f"at most {_duration(longest)} of evaluation"] if longest else []
+    parts += ["collecting"] if online.frames else []
+    console.print(f"Time     {' and '.join(parts)}")
+
+
+def _offline_share(online: OnlineConfig) -> str:
+    first, last = online.offline_fraction, online.offline_fraction
+    if online.final_offline_fraction is not None:
+        done = min(online.frames / online.anneal_frames, 1) if online.anneal_frames else 1
+        last += (online.final_offline_fraction - first) * done
+    return f"{100 * first:.3g} %" if first == last else f"{100 * first:.3g} to {100 * last:.3g} %"
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """`cqlbench finetune` as typed."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def test_evaluation_may_go_by_gradient_steps(bench: Command, world: Path) -> Non
     status, out, err = bench(*ONLINE, EVALUATED, *words, verb="finetune")
     assert status == 0, err
     assert "3 gradient steps after every 2, 50 % of each batch from the dataset, 3 evaluations" in out
+    assert re.search("Time     about .* of gradient steps and at most .* of evaluation and collecting", out)
     record = json.loads(next((world / "results").rglob("seed-0.json")).read_text())
     # After offline step 6, the first batch of three that is 10, 20 and 30 steps on.
     assert [evaluation["step"] for evaluation in record["evaluations"]] == [3, 6, 18, 27, 36]
@@ -74,8 +76,10 @@ def test_a_saved_trainer_is_fine_tuned_as_if_it_had_never_been_saved(bench: Comm
     assert bench(*words, f"trainer.save_trainer_file={saved}", verb="train")[0] == 0
     policies = []
     for name, extra in (("whole", []), ("started", [f"online.start={saved}"])):
-        status, _, err = bench(*ONLINE, EVALUATED, f"results={world / name}", *extra, verb="finetune")
+        status, out, err = bench(*ONLINE, EVALUATED, f"results={world / name}", *extra, verb="finetune")
         assert status == 0, err
+        steps = f"6 gradient steps (those of {saved}) of 2 seeds on cpu, 1 evaluation of"
+        assert (steps if extra else "6 gradient steps of 2 seeds on cpu, 2 evaluations of") in out
         records = [json.loads(path.read_text()) for path in sorted((world / name).rglob("seed-*.json"))]
         assert [record["online"]["offline_steps"] for record in records] == [6, 6]
         policies.append([np.load(path) for path in sorted((world / name).rglob("seed-*.npz"))])
@@ -115,7 +119,8 @@ def test_envpool_collects_too(bench: Command) -> None:
         ("online.offline_fraction=1.5", "online.offline_fraction=1.5 must be between 0 and 1."),
         ("online.final_offline_fraction=-1", "online.final_offline_fraction=-1.0 must be between 0 and 1."),
         ("online.frames_per_batch=3", "online.frames=20 must be a multiple of online.frames_per_batch=3."),
-        ("online.environments=4", "online.frames_per_batch=1 must be a multiple of online.environments=4."),
+        ("online.environments=3", "online.frames=20 must be a multiple of online.frames_per_batch=3."),
+        ("online.frames_per_batch=-2", "online.frames_per_batch=-2 must be a number of at least 1."),
         ("online.random_frames=20", "online.random_frames=20 leaves nothing of online.frames=20."),
         ("online.conservative_weight=-1", "online.conservative_weight=-1.0 must be a number of at least 0."),
         ("online.backend=mujoco", "online.backend=mujoco must be auto, envpool or gymnasium."),
@@ -160,12 +165,29 @@ def test_each_budget_says_how_it_goes_on_and_words_win() -> None:
 def test_a_fraction_named_alone_stays_what_it_is() -> None:
     quick = compose_bench(["dataset=x"], "quick", online=True).config.online
     assert (quick.offline_fraction, quick.final_offline_fraction) == (1.0, 0.5)
+    words = ["dataset=x", "online.offline_fraction=0.8", "online.anneal_frames=16000"]
+    sooner = compose_bench(words, "quick", online=True).config.online
+    assert (sooner.offline_fraction, sooner.final_offline_fraction) == (0.8, 0.5)
     alone = compose_bench(["dataset=x", "online.offline_fraction=0"], "quick", online=True)
     assert (alone.config.online.offline_fraction, alone.config.online.final_offline_fraction) == (0, None)
     words = ["dataset=x", "online.offline_fraction=0", "online.final_offline_fraction=0.25"]
     both = compose_bench(words, "quick", online=True).config.online
     assert (both.offline_fraction, both.final_offline_fraction) == (0, 0.25)
     assert alone.changes == ("online.offline_fraction=0",)
+
+
+def test_the_budgets_interval_is_not_taken_for_one_of_steps() -> None:
+    with pytest.raises(
+        ConfigError, match=r"needs online\.evaluation_interval too: the budget's is in frames"
+    ):
+        compose_bench(["dataset=x", "online.evaluation_clock=steps"], "quick", online=True)
+
+
+def test_a_batch_is_a_frame_of_each_environment_unless_words_say_more() -> None:
+    words = ["dataset=x", "online.environments=4"]
+    assert compose_bench(words, "quick", online=True).config.online.frames_per_batch == 4
+    words = [*words, "online.frames_per_batch=12"]
+    assert compose_bench(words, "quick", online=True).config.online.frames_per_batch == 12
 
 
 def test_a_run_that_ends_offline_needs_a_step() -> None:

@@ -18,10 +18,10 @@ def returns_to_go(
     `get_return_to_go`): at a time limit and where the recording stops the sum stops too. So it is too low
     where later rewards would be positive, and too high where they would be negative.
 
-    With sparse rewards, an episode whose last reward is the failing one is taken to fail for ever: all of
-    its rows get r/(1 − γ). CORL compares the last reward with the transformed `ref_min_score` of the task;
-    here callers take the lowest reward of the dataset, which needs no task's name (antmaze: 0 before the
-    transform). The authors' code asks that all of the episode's rewards are the failing one.
+    With sparse rewards, an episode whose last reward is the failing one, or lower, is taken to fail for ever:
+    all of its rows get r/(1 − γ). CORL compares the last reward with the transformed `ref_min_score` of the
+    task; here callers take the lowest reward of the dataset, which needs no task's name (antmaze: 0 before
+    the transform). The authors' code asks that all of the episode's rewards are the failing one.
 
     Args:
         rewards: `[T]`, as training sees them: after the reward transform.

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from cqlbench.environments import EnvironmentSpec, make_environments
 from cqlbench.evaluation.rollout import Rollout, rollout
 from cqlbench.evaluation.scores import normalized_score
-from cqlbench.training.online_loop import steps_due
+from cqlbench.training.online_loop import batch_frames, steps_due
 from cqlbench.training.trainer import CQLTrainer
+
+Clock = Literal["frames", "steps"]
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class Evaluator:
         spec: the environment, or `None` to keep diagnostics only.
         episodes: per seed and evaluation.
         interval: gradient steps between evaluations; the last step is evaluated in any case.
-        online_interval: between evaluations once frames are collected; the last frame is evaluated in any
-            case.
+        online_interval: between evaluations once frames are collected; the first batch that passes its end is
+            evaluated, and the last one in any case.
         online_clock: what it counts: `frames` per seed, or gradient `steps`.
         score_min: return that counts as 0.
         score_max: return that counts as 100.
@@ -72,7 +74,7 @@ class Evaluator:
     history: list[Checkpointed] = field(default_factory=list)
     seconds: float = 0.0
     online_interval: int = 1
-    online_clock: Literal["frames", "steps"] = "frames"
+    online_clock: Clock = "frames"
     unplayed_because: str = "Not evaluated: the dataset's card names no environment."
     began: float = field(default_factory=time.perf_counter)
     check: Callable[[], None] = lambda: None
@@ -92,11 +94,10 @@ class Evaluator:
     def _due_online(self, step: int, frames: int) -> bool:
         if frames >= self.trainer.total_frames:
             return True
-        if self.online_clock == "frames":
-            return frames % self.online_interval == 0
-        taken = step - self.trainer.offline_steps
-        since = taken % self.online_interval  # steps come in batches, which may pass the end of an interval
-        return taken > 0 and since < self.trainer.online_steps_per_batch
+        passed, batch = frames, batch_frames(self.trainer.collector, len(self.trainer.engine.seeds))
+        if self.online_clock == "steps":
+            passed, batch = step - self.trainer.offline_steps, self.trainer.online_steps_per_batch
+        return passed > 0 and passed % self.online_interval < batch  # a batch may pass the interval's end
 
     def state_dict(self) -> dict[str, Any]:
         """The history and the time it took, as plain values; exact."""

@@ -22,7 +22,7 @@ def interval_text(low: float | None, high: float | None, digits: int = 1) -> str
 
 
 def number_text(value: float | None, digits: int = 1) -> str:
-    """A score with one decimal, or so many; a dash for none."""
+    """A number with `digits` decimals; a dash for none."""
     return ABSENT if value is None else format(value, f"z,.{digits}f")
 
 

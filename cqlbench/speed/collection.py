@@ -1,23 +1,25 @@
 """How fast online experience is collected, beside the rate of the simulator that is told what to do."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from omegaconf import OmegaConf
 
+from cqlbench.algorithms.networks import ActionBox
 from cqlbench.data.behaviour import BehaviourPolicy
+from cqlbench.devices import one_thread
 from cqlbench.environments import EnvironmentSpec, EnvpoolEnvironments, choose_backend
-from cqlbench.errors import UserError
+from cqlbench.errors import ConfigError, UserError
 from cqlbench.paths import benchmarks_dir
-from cqlbench.seeding import Purpose, environment_seeds
 from cqlbench.speed.measure import Contestant, Timing, steps_timed, time_in_turns
 from cqlbench.speed.workload import Workload
+from cqlbench.training.collected import Collected
 from cqlbench.training.engine import Engine
 from cqlbench.training.seed_collector import SeedCollector
-from cqlbench.training.streams import ExplorationStream
 
 _FRAMES = 60
 """Frames per seed that count as one step of a contestant."""
@@ -69,38 +71,28 @@ def measure_collection(device: torch.device, rounds: int) -> CollectionRate | No
         return None
     policy = BehaviourPolicy.load(settings.policy)
     engine = played_by(policy, seeds, device)
-    collector = SeedCollector(
-        spec,
-        range(seeds),
-        engine.sample_actions,
-        policy.action_low,
-        policy.action_high,
-        frames_per_batch=_FRAMES,
-        backend="envpool",
-        observation_size=policy.observation_size,
-        device=device,
-    )
-    raw = RawPool(spec, seeds, engine, _FRAMES * steps_timed(rounds))
-    observations = torch.zeros(seeds, 1, policy.observation_size)
-    normals = torch.zeros(seeds, 1, policy.action_size, device=device)
+    with ExitStack() as stack:
+        collector = stack.enter_context(closing(make_collector(spec, engine, _FRAMES)))
+        steps = _FRAMES * steps_timed(rounds)
+        with closing(make_collector(spec, engine, steps)) as first:
+            raw = stack.enter_context(closing(RawPool(spec, first.environment_seeds, first.collect())))
+        observations = torch.zeros(seeds, 1, engine.observation_size)
+        normals = torch.zeros(seeds, 1, engine.actions.size, device=device)
 
-    def collect() -> float:
-        collector.collect()
-        return 1.0
+        def collect() -> float:
+            collector.collect()
+            return 1.0
 
-    def act() -> float:
-        for _ in range(_FRAMES):
-            engine.sample_actions(observations, normals).numpy(force=True)
-        return 1.0
+        @one_thread()  # as the collector's
+        def act() -> float:
+            for _ in range(_FRAMES):
+                engine.sample_actions(observations, normals).numpy(force=True)
+            return 1.0
 
-    try:
         plays = {"ours": collect, "raw": lambda: raw.play(_FRAMES), "policy": act}
         contestants = {name: _contestant(play) for name, play in plays.items()}
         # As on a CPU everywhere: whoever plays waits for the device at every frame.
         seconds = time_in_turns(contestants, rounds, torch.device("cpu"))
-    finally:
-        collector.close()
-        raw.close()
     ours = seconds["ours"].median
     return CollectionRate(
         environment=spec.id,
@@ -116,13 +108,39 @@ def measure_collection(device: torch.device, rounds: int) -> CollectionRate | No
 
 
 def played_by(policy: BehaviourPolicy, seeds: int, device: torch.device) -> Engine:
-    """An engine whose every seed acts as `policy` does."""
+    """An engine whose every seed acts as `policy` does.
+
+    Raises:
+        ConfigError: the policy is not of the workload's task.
+    """
     engine = Workload(seeds, tuple(weight.shape[1] for weight in policy.weights[:-1])).engine(device)
+    sizes = policy.observation_size, policy.action_size
+    if sizes != (engine.observation_size, engine.actions.size):
+        raise ConfigError(
+            f"benchmarks/speed/collection.yaml names a policy of {sizes[0]} observations and {sizes[1]}"
+            f" actions, but Hopper, which is timed, has {engine.observation_size} and {engine.actions.size}."
+        )
     actor = engine.state.parameters["actor"]
     for layer, (weight, bias) in enumerate(zip(policy.weights, policy.biases, strict=True)):
         actor[f"{layer}.weight"].copy_(torch.from_numpy(weight))
         actor[f"{layer}.bias"].copy_(torch.from_numpy(bias))
     return engine
+
+
+def make_collector(spec: EnvironmentSpec, engine: Engine, frames: int) -> SeedCollector:
+    """One environment per seed of `engine`, by envpool, `frames` of each at a time."""
+    assert isinstance(engine.actions, ActionBox)
+    return SeedCollector(
+        spec,
+        engine.seeds,
+        engine.sample_actions,
+        engine.actions.low.numpy(force=True),
+        engine.actions.high.numpy(force=True),
+        frames_per_batch=frames,
+        backend="envpool",
+        observation_size=engine.observation_size,
+        device=engine.device,
+    )
 
 
 def _contestant(play: Callable[[], float]) -> Contestant:
@@ -138,48 +156,46 @@ def _contestant(play: Callable[[], float]) -> Contestant:
 
 
 class RawPool:
-    """envpool's own loop: the policy's actions, worked out beforehand, lead through the very same episodes.
+    """envpool's own loop, told the actions of a collector: through the very same episodes.
 
     Args:
         spec: the environment.
-        seeds: how many environments.
-        engine: the policy.
-        steps: how many can be played.
+        seeds: of the environments.
+        collected: from their beginning on, what a collector has gathered.
 
     Attributes:
-        rewards: `[steps, seeds]`, what the policy got.
-        latest: `[seeds]`, the rewards of the last step played.
+        rewards: `[seeds]`, of the last step played.
+        ended: `[seeds]`, whether it ended an episode: the next step is a reset, in which envpool takes no
+            action.
         played: steps of all environments so far.
-        useful: those that were no resets, which envpool does in place of the step after an episode's last.
+        useful: those that were no resets.
     """
 
-    def __init__(self, spec: EnvironmentSpec, seeds: int, engine: Engine, steps: int) -> None:
-        every = [environment_seeds(seed, Purpose.EVALUATION, 1)[0] for seed in range(seeds)]
-        exploration = ExplorationStream(range(seeds), 1, engine.actions.size, engine.device)
-        first = EnvpoolEnvironments(spec, every, threads=0, discrete=False)
-        self._actions = np.empty((steps, seeds, engine.actions.size))
-        self.rewards = np.empty((steps, seeds))
-        observations = first.reset()
-        for step, actions in enumerate(self._actions):
-            seen = torch.from_numpy(observations).unsqueeze(1)
-            actions[:] = engine.sample_actions(seen, exploration.normals(step)).squeeze(1).numpy(force=True)
-            observations, self.rewards[step], *_ = first.pool.step(actions)
-        first.close()
-        self._environments = EnvpoolEnvironments(spec, every, threads=0, discrete=False)
+    def __init__(self, spec: EnvironmentSpec, seeds: Sequence[int], collected: Collected) -> None:
+        tracks = zip(collected.actions.numpy(), collected.ended.numpy(), strict=True)
+        told = [np.insert(actions, np.flatnonzero(ended) + 1, 0.0, axis=0) for actions, ended in tracks]
+        self._actions = np.stack([actions[: len(collected.actions[0])] for actions in told], axis=1).astype(
+            float
+        )
+        self._environments = EnvpoolEnvironments(spec, seeds, threads=0, discrete=False)
         self._environments.reset()
-        self._ended, self.latest = np.zeros(seeds, np.bool_), np.zeros(seeds)
+        self.rewards, self.ended = np.zeros(len(seeds)), np.zeros(len(seeds), np.bool_)
         self._step = self.played = self.useful = 0
 
     def play(self, count: int) -> float:
-        """Take the next `count` steps; returns which part of them were no resets."""
+        """Take the next `count` steps; returns which part of them were no resets.
+
+        Raises:
+            IndexError: no action is known for the last of them.
+        """
         useful = 0
-        for actions in self._actions[self._step : self._step + count]:
-            useful += len(self._ended) - int(self._ended.sum())
-            _, self.latest, terminated, truncated, _ = self._environments.pool.step(actions)
-            self._ended = terminated | truncated
+        for step in range(self._step, self._step + count):
+            useful += len(self.ended) - int(self.ended.sum())
+            _, self.rewards, terminated, truncated, _ = self._environments.pool.step(self._actions[step])
+            self.ended = terminated | truncated
         self._step += count
         self.useful += useful
-        played = count * len(self._ended)
+        played = count * len(self.ended)
         self.played += played
         return useful / played
 

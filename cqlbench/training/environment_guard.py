@@ -68,7 +68,7 @@ class EnvironmentGuard:
         self._timeout = DEFAULT_TIMEOUTS[backend] if timeout is None else timeout
         self._worker = _Worker() if self._timeout else None
         self.generations = np.zeros(len(self._seeds) * environments, np.int64)
-        self.environments = make_environments(spec, self._environment_seeds(), backend, discrete=discrete)
+        self.environments = make_environments(spec, self.environment_seeds(), backend, discrete=discrete)
 
     def step(self, actions: NDArray[np.float32], where: NDArray[np.bool_] | None = None) -> Outcome:
         """See `VectorEnvironment.step`. A step that fails part of the way is to be asked for again there."""
@@ -87,7 +87,7 @@ class EnvironmentGuard:
     def make_anew(self, where: NDArray[np.bool_]) -> None:
         """New simulators with new seeds where `where`, which need a reset."""
         self.generations[where] += 1
-        self.environments.replace(where, self._environment_seeds())
+        self.environments.replace(where, self.environment_seeds())
 
     def close(self) -> None:
         """Free threads and simulators."""
@@ -95,8 +95,8 @@ class EnvironmentGuard:
             self._worker.dismiss()
         self.environments.close()
 
-    def _environment_seeds(self) -> list[int]:
-        # Functions of (seed, environment, how often it was made anew).
+    def environment_seeds(self) -> list[int]:
+        """`[n]`, functions of (seed, environment, how often it was made anew)."""
         return [
             environment_seeds(seed, Purpose.COLLECTION, self._each, _SEEDS_OF_ENVIRONMENTS, int(generation))[
                 e

@@ -1,5 +1,6 @@
 """The online phase of a seed batch: batches that mix the dataset's rows with a seed's own."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,18 @@ from cqlbench.training.streams import IndexStream
 
 _LARGE = 2**62
 """Drawn uniformly below it and reduced by the number of rows: no row is preferred noticeably."""
+
+
+def training_batches(frames: int, frames_per_batch: int, random_frames: int) -> int:
+    """How many of the batches that make up `frames` gradient steps follow: those after the random ones."""
+    first = max(1, math.ceil(random_frames / frames_per_batch))
+    return max(frames // frames_per_batch - first + 1, 0)
+
+
+def evaluations_due(total: int, batch: int, interval: int) -> int:
+    """How many evaluations `total` frames or steps bring, taken in batches: see `Evaluator`."""
+    apart = max(interval, batch)
+    return total // apart + (total % apart >= batch)
 
 
 @dataclass(frozen=True)

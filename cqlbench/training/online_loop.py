@@ -1,6 +1,5 @@
 """Collecting for a whole seed batch: what `CQLTrainer` does between two batches of gradient steps."""
 
-import math
 from collections.abc import Iterator, Mapping
 from statistics import fmean
 from typing import Any
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from cqlbench.errors import ConfigError
 from cqlbench.training.engine import Engine
-from cqlbench.training.online import as_columns
+from cqlbench.training.online import as_columns, training_batches
 from cqlbench.training.seed_collector import SeedCollector
 
 
@@ -153,12 +152,6 @@ def finish_iteration(trainer: Any) -> None:
         trainer.optim_steps(None)
         trainer._post_steps_hook()
         trainer._post_steps_log_hook(None)
-
-
-def training_batches(frames: int, frames_per_batch: int, random_frames: int) -> int:
-    """How many of the batches that make up `frames` gradient steps follow: those after the random ones."""
-    first = max(1, math.ceil(random_frames / frames_per_batch))
-    return max(frames // frames_per_batch - first + 1, 0)
 
 
 def steps_due(trainer: Any) -> int:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,10 @@ class SeedCollector:
             self.close()
             raise
         self._low, self._high = made.action_low, made.action_high
+        # A pool's threads would wait for those of the policy's small products. Where simulators' states are
+        # saved, a run goes on bit by bit, which one_thread() does not promise.
+        pooled = self.backend == "envpool" and (device is None or device.type == "cpu")
+        self._acting = one_thread if pooled else nullcontext
         S, E = len(self._seeds), environments
         self._exploration = ExplorationStream(seeds, E, len(low), device or torch.device("cpu"))
         self._observations = np.zeros((S * E, made.observation_size), np.float32)
@@ -109,11 +114,15 @@ class SeedCollector:
         self.incidents: tuple[str, ...] = ()
 
     @property
+    def environment_seeds(self) -> list[int]:
+        """`[S * E]`, of the environments as they are now."""
+        return self._guard.environment_seeds()
+
+    @property
     def backend(self) -> str:
         """`envpool` or `gymnasium`."""
         return self._guard.environments.backend
 
-    @one_thread()  # a pool's threads would wait for those of the policy's small products
     def collect(self) -> Collected:
         """The next `frames_per_batch` frames of each seed.
 
@@ -203,7 +212,8 @@ class SeedCollector:
         actions: NDArray[np.float32]
         step = self.frames // self.environments
         if self.frames >= self.init_random_frames:
-            sampled = self._act(self._seen, self._exploration.normals(step))
+            with self._acting():
+                sampled = self._act(self._seen, self._exploration.normals(step))
             actions = sampled.numpy(force=True).reshape(len(self._lengths), -1)
         else:
             uniforms = self._exploration.uniforms(step).numpy(force=True).reshape(len(self._lengths), -1)

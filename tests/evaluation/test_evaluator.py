@@ -1,20 +1,25 @@
 """Evaluations happen when they should, with the policies being trained, and keep every episode."""
 
+import itertools
 import time
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from cqlbench.algorithms.networks import ActionBox
-from cqlbench.config import CQLConfig
+from cqlbench.config import BudgetConfig, CQLConfig, OnlineConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.evaluation.evaluator import Evaluator
+from cqlbench.plan import Plan
 from cqlbench.records.from_run import failure
 from cqlbench.training.columns import Columns
 from cqlbench.training.engine import Engine
+from cqlbench.training.online_loop import steps_due
 from cqlbench.training.trainer import CQLTrainer
 
 SPEC = EnvironmentSpec("Hopper-v4", max_episode_steps=30)
@@ -157,6 +162,64 @@ def test_a_run_whose_seeds_had_all_diverged_does_not_go_on() -> None:
     resumed.load_state_dict(made.state_dict())
     again.train()
     assert again.gradient_steps == 2
+
+
+class Collecting:
+    """What an evaluator asks of a trainer that collects, without one."""
+
+    def __init__(self, config: Any) -> None:
+        online = config.online
+        self.engine = self._engine = SimpleNamespace(
+            seeds=(0,), finite_seeds=lambda: [True], drain_diagnostics=dict
+        )
+        self.collector = SimpleNamespace(
+            requested_frames_per_batch=online.frames_per_batch, init_random_frames=online.random_frames
+        )
+        self.offline_steps, self.total_frames = config.budget.steps, online.frames
+        self.online_steps_per_batch = online.steps_per_batch
+        self.gradient_steps = self.collected_frames = 0
+
+    def play(self, made: Evaluator) -> int:
+        """How many evaluations there are after the first frame."""
+        self.gradient_steps = self.offline_steps
+        made()
+        before = len(made.history)
+        while self.collected_frames < self.total_frames:
+            self.collected_frames += self.collector.requested_frames_per_batch
+            self.gradient_steps = steps_due(self)
+            made()
+        return len(made.history) - before
+
+
+@pytest.mark.parametrize("clock", ["frames", "steps"])
+@pytest.mark.parametrize("offline_steps", [0, 6])
+def test_the_plan_knows_how_often_seeds_are_evaluated_online(clock: Any, offline_steps: int) -> None:
+    budget = BudgetConfig(name="mine", steps=offline_steps, evaluation_interval=5, evaluation_episodes=1)
+    for batch, steps, interval, random, frames in itertools.product(
+        [1, 2, 3], [1, 3], [1, 5, 12, 100], [0, 12, 18], [24, 42]
+    ):
+        online = OnlineConfig(
+            frames=frames,
+            frames_per_batch=batch,
+            steps_per_batch=steps,
+            random_frames=random,
+            evaluation_interval=interval,
+            evaluation_clock=clock,
+        )
+        config: Any = SimpleNamespace(budget=budget, online=online)
+        plan = Plan(config, None, torch.device("cpu"), "", "", ())  # type: ignore[arg-type]
+        collecting = Collecting(config)
+        made = Evaluator(
+            collecting,  # type: ignore[arg-type]
+            None,
+            1,
+            5,
+            None,
+            None,
+            online_interval=interval,
+            online_clock=clock,
+        )
+        assert collecting.play(made) == plan.online_evaluations, online
 
 
 def test_a_check_that_raises_breaks_an_evaluation_off_without_a_trace() -> None:

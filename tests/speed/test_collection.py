@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from cqlbench.data.behaviour import BehaviourPolicy
 from cqlbench.environments import EnvironmentSpec
+from cqlbench.errors import ConfigError
 from cqlbench.speed import collection
 
 CPU = torch.device("cpu")
@@ -30,28 +32,46 @@ def test_rates_are_of_frames_and_the_ratio_is_theirs(monkeypatch) -> None:
     assert json.loads(json.dumps(dataclasses.asdict(rate)))["seconds"]["raw"]["median"] == seconds["raw"]
 
 
-def test_known_actions_lead_through_the_policys_episodes() -> None:
+def test_known_actions_lead_through_the_collectors_episodes() -> None:
     pytest.importorskip("envpool")
+    spec, frames = EnvironmentSpec("Hopper-v4"), 1_500
     engine = collection.played_by(BehaviourPolicy.load("hopper-medium-v0"), 3, CPU)
-    raw = collection.RawPool(EnvironmentSpec("Hopper-v4"), 3, engine, 1_500)
-    rewards, useful = [], []
-    for _ in range(1_500):
-        useful.append(raw.play(1))
-        rewards.append(raw.latest)
+    with closing(collection.make_collector(spec, engine, frames)) as collector:
+        collected = collector.collect()
+        raw = collection.RawPool(spec, collector.environment_seeds, collected)
+    rewards = np.full((3, frames), np.nan)
+    places, parts, ended = np.zeros(3, int), [], np.zeros(3, bool)
+    for _ in range(frames):
+        parts.append(raw.play(1))
+        for seed in np.flatnonzero(~ended):  # after an episode's last step comes a reset
+            rewards[seed, places[seed]] = raw.rewards[seed]
+            places[seed] += 1
+        ended = raw.ended
+    with pytest.raises(IndexError):
+        raw.play(1)
     raw.close()
-    assert np.array_equal(rewards, raw.rewards)
-    assert 0.99 < np.mean(useful) < 1.0, "episodes ended"
-    assert raw.useful / raw.played == pytest.approx(np.mean(useful))
+    assert all(places < frames), "episodes ended"
+    for seed, place in enumerate(places):
+        assert np.array_equal(rewards[seed, :place].astype(np.float32), collected.rewards[seed, :place])
+    assert raw.useful == places.sum()
+    assert raw.useful / raw.played == pytest.approx(np.mean(parts))
 
 
 def test_the_policy_plays_as_it_does_by_itself() -> None:
     policy = BehaviourPolicy.load("hopper-medium-v0")
     engine = collection.played_by(policy, 2, CPU)
-    observations = np.random.default_rng(0).normal(size=(5, 11))
+    generator = np.random.default_rng(0)
+    observations, normals = generator.normal(size=(5, 11)), generator.normal(size=(5, 3))
     seen = torch.from_numpy(observations).expand(2, 5, 11)
-    ours = engine.act(seen).numpy()
-    theirs = policy.mean_action(observations)
+    noise = torch.from_numpy(normals).float().expand(2, 5, 3)
+    ours = engine.sample_actions(seen, noise).numpy()
+    theirs = policy.sample(observations, normals)
     assert ours == pytest.approx(np.broadcast_to(theirs, ours.shape), abs=1e-5)
+
+
+def test_a_policy_of_another_task_is_one_sentence() -> None:
+    with pytest.raises(ConfigError, match="of 17 observations and 6 actions, but Hopper"):
+        collection.played_by(BehaviourPolicy.load("halfcheetah-medium-v0"), 2, CPU)
 
 
 def test_only_frames_count() -> None:

@@ -36,6 +36,30 @@ def hopper(*seeds, spec=HOPPER, **arguments):
     return SeedCollector(spec, seeds, act, -box, box, **arguments)
 
 
+def test_beside_a_pools_threads_the_policy_acts_on_one(backend):
+    before, seen = torch.get_num_threads(), []
+
+    def counting(observations, normals):
+        seen.append(torch.get_num_threads())
+        if len(seen) > 2:
+            raise ZeroDivisionError
+        return act(observations, normals)
+
+    torch.set_num_threads(before + 1)
+    box = np.ones(3, np.float32)
+    collector = SeedCollector(HOPPER, (0, 1), counting, -box, box, backend=backend)
+    try:
+        collector.collect()
+        collector.collect()
+        with pytest.raises(ZeroDivisionError):
+            collector.collect()
+        assert seen == [1 if backend == "envpool" else before + 1] * 3
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+        collector.close()
+
+
 def rows(batches, environments):
     """Each column of all batches, `[S, E, T, …]`."""
     return {
