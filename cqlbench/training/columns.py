@@ -1,5 +1,6 @@
 """A dataset as the fused step reads it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -61,8 +62,12 @@ class Columns:
 
     def fits(self, device: torch.device) -> bool:
         """Whether `device` has room for the columns, with as much left over for training."""
-        if device.type != "cuda":
-            return True
-        size = sum(column.numel() * column.element_size() for column in self.present())
-        free, _ = torch.cuda.mem_get_info(device)
-        return bool(2 * size < free)
+        return fits(self.present(), device)
+
+
+def fits(tensors: Iterable[Tensor], device: torch.device) -> bool:
+    """Whether `device` has room for copies of `tensors`, with as much left over for training."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return bool(2 * sum(tensor.nbytes for tensor in tensors) < free)

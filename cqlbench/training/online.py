@@ -14,6 +14,7 @@ from cqlbench.data.preprocess import RewardTransform
 from cqlbench.data.returns_to_go import returns_to_go
 from cqlbench.errors import ConfigError
 from cqlbench.seeding import Purpose
+from cqlbench.training.columns import fits
 from cqlbench.training.online_rows import OnlineRows
 from cqlbench.training.streams import IndexStream
 
@@ -84,7 +85,7 @@ class Mixture:
         offline: `offline(step, count)` gives the dataset's share, `[S · count, …]` each; `None` without one.
         seeds: the seed batch.
         batch_size: B.
-        device: where the rows are wanted.
+        device: where the rows are wanted, and kept where there is room for them.
         returns: finds returns-to-go of collected episodes; `None` where the algorithm needs none.
     """
 
@@ -107,9 +108,10 @@ class Mixture:
         self._host = [column for name, column in rows.columns.items() if name not in ("ended", "broken")]
         if returns is not None:
             self._host.append(returns.column)
-        on_host = device.type == "cpu"
-        self._columns = self._host if on_host else [torch.empty_like(c, device=device) for c in self._host]
-        self._firsts = torch.arange(len(seeds), device=device).unsqueeze(1) * rows.capacity
+        resident = device.type == "cuda" and fits(self._host, device)
+        self._columns = [torch.empty_like(c, device=device) for c in self._host] if resident else self._host
+        self._where = device if resident else torch.device("cpu")
+        self._firsts = torch.arange(len(seeds), device=self._where).unsqueeze(1) * rows.capacity
         self.refresh(0)
 
     def refresh(self, first: int) -> None:
@@ -138,8 +140,8 @@ class Mixture:
             parts.append(self._shaped(self._offline(step, offline), offline))
         if offline < batch_size:
             drawn = self._indices(step)[:, offline:] % rows.rows
-            flat = (drawn.to(self._device) + self._firsts).reshape(-1)
-            own = [column.flatten(0, 1).index_select(0, flat) for column in self._columns]
+            flat = (drawn.to(self._where) + self._firsts).reshape(-1)
+            own = [column.flatten(0, 1).index_select(0, flat).to(self._device) for column in self._columns]
             parts.append(self._shaped(own, batch_size - offline))
         return [torch.cat(columns, dim=1).flatten(0, 1) for columns in zip(*parts, strict=True)]
 

@@ -82,6 +82,20 @@ def test_the_share_moves_linearly_to_its_end(rows: int, expected: int) -> None:
     assert phase.offline_rows(B) == expected
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("there_is_room", [True, False])
+def test_rows_that_do_not_fit_the_device_are_brought_batch_by_batch(
+    monkeypatch: pytest.MonkeyPatch, there_is_room: bool
+) -> None:
+    monkeypatch.setattr("cqlbench.training.online.fits", lambda tensors, device: there_is_room)
+    phase, device = OnlinePhase(filled(32), offline_fraction=0.0), torch.device("cuda")
+    on_device = Mixture(phase, None, (0, 1), B, device)(5)
+    on_host = Mixture(phase, None, (0, 1), B, torch.device("cpu"))(5)
+    for one, other in zip(on_device, on_host, strict=True):
+        assert one.device.type == "cuda"
+        assert torch.equal(one.cpu(), other)
+
+
 def test_before_anything_is_collected_batches_are_the_datasets() -> None:
     assert (mixture(OnlinePhase(filled(0), offline_fraction=0.0))(3)[2] == -4.0).all()
 
