@@ -161,8 +161,8 @@ def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Consol
         console.print(f"Scores   {evaluator.unplayed_because}")
     parts = [f"about {_duration(seconds)} of gradient steps"]
     parts += [f"at most {_duration(longest)} of evaluation"] if longest else []
-    parts += ["collecting"] if online.frames else []
-    console.print(f"Time     {' and '.join(parts)}")
+    more = "; collecting comes on top" if online.frames else ""
+    console.print(f"Time     {' and '.join(parts)}{more}")
 
 
 def _offline_share(online: OnlineConfig) -> str:

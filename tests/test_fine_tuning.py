@@ -53,7 +53,7 @@ def test_evaluation_may_go_by_gradient_steps(bench: Command, world: Path) -> Non
     status, out, err = bench(*ONLINE, EVALUATED, *words, verb="finetune")
     assert status == 0, err
     assert "3 gradient steps after every 2, 50 % of each batch from the dataset, 3 evaluations" in out
-    assert re.search("Time     about .* of gradient steps and at most .* of evaluation and collecting", out)
+    assert re.search("Time     about .* of gradient steps and at most .* of evaluation; collecting", out)
     record = json.loads(next((world / "results").rglob("seed-0.json")).read_text())
     # After offline step 6, the first batch of three that is 10, 20 and 30 steps on.
     assert [evaluation["step"] for evaluation in record["evaluations"]] == [3, 6, 18, 27, 36]
