@@ -96,25 +96,33 @@ def outcome(results: Path) -> tuple[list[torch.Tensor], list[dict]]:
     return tensors, records
 
 
-def killed(plan: Plan, results: Path, seconds: float) -> bool:
-    """Kill a run after `seconds`; whether it had not ended before."""
+def killed(plan: Plan, results: Path, seconds: float, *, saving: bool) -> bool:
+    """Kill a run after `seconds`, and if `saving` when it next saves; whether it had not ended before."""
     child = start(plan, results)
     time.sleep(seconds)
+    while saving and not half_written(results):
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            break
     os.kill(child, signal.SIGKILL)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def trial(plan: Plan, results: Path, moments: list[float]) -> dict | None:
-    """Kill a run at each of `moments`, go on with it to its end, and say what came of it.
+def half_written(results: Path) -> bool:
+    """Whether there is a checkpoint that is being saved, or was when its process was killed."""
+    return any(results.rglob(".step-*.tmp"))
+
+
+def trial(plan: Plan, results: Path, moments: list[float], *, saving: bool) -> dict | None:
+    """Kill a run at each of `moments`, or if `saving` at the save that follows, and go on with it to its end.
 
     Returns:
         The report, or `None` if the run was faster than a kill.
     """
     mid_write = False
     for seconds in moments:
-        if not killed(plan, results, seconds):
+        if not killed(plan, results, seconds, saving=saving):
             return None
-        mid_write |= bool(list(results.rglob(".step-*.tmp")))
+        mid_write |= half_written(results)
     _, status = os.waitpid(start(plan, results), 0)
     written = [json.loads(path.read_text()) for path in results.rglob("seed-*.json")]
     tensors, records = outcome(results)
@@ -151,7 +159,8 @@ def main(folder: Path, trials: int, words: list[str]) -> None:
         if len(reports) == trials:
             break
         moments = generator.uniform(0, whole_seconds, 2 if number % 5 == 0 else 1).tolist()
-        found = trial(plan, folder / f"trial-{number}", moments)
+        # Random moments may all miss the saves; every fifth trial waits for one.
+        found = trial(plan, folder / f"trial-{number}", moments, saving=number % 5 == 1)
         if found is None:
             continue
         theirs = found.pop("tensors")
