@@ -47,7 +47,7 @@ test: $(READY) ## Run every test
 
 named:
 	@test -n $(call quote,$(DATASET)) || { \
-		echo "DATASET is missing; name one, for example: make bench DATASET=hopper-medium" >&2; exit 2; }
+		echo "DATASET is missing; name one, for example: make $(MAKECMDGOALS) DATASET=hopper-medium" >&2; exit 2; }
 
 bench: named $(READY) ## Train, evaluate and tabulate: make bench DATASET=hopper-medium
 	@$(BIN)/cqlbench bench $(BENCH) $(ARGS)
