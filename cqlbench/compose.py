@@ -5,7 +5,7 @@ import difflib
 import math
 import re
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -14,9 +14,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cqlbench.config import LOGGERS, TRAINER_DECIDED, BenchConfig, CQLConfig, OnlineConfig
+from cqlbench.config import LOGGERS, TRAINER_DECIDED, BenchConfig, Clock, CQLConfig, OnlineConfig
 from cqlbench.errors import ConfigError
-from cqlbench.paths import benchmarks_dir
+from cqlbench.paths import benchmarks_dir, yaml_names
 
 _SHORTHANDS = {"steps": "budget.steps", "logger": "trainer.logger"}
 TEXT = ("dataset", "source", "device", "results", "resume", "online.start", "trainer.save_trainer_file")
@@ -96,7 +96,7 @@ def _online_of(budget: str) -> str:
 
 
 def _choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (benchmarks_dir() / group).glob("*.yaml"))
+    return yaml_names(benchmarks_dir() / group)
 
 
 def word(words: Sequence[str], key: str, default: str) -> str:
@@ -181,8 +181,10 @@ def check_online(online: OnlineConfig) -> None:
         _at_least("online.conservative_weight", online.conservative_weight, 0)
     if online.backend not in ("auto", "envpool", "gymnasium"):
         raise ConfigError(f"online.backend={online.backend} must be auto, envpool or gymnasium.")
-    if online.evaluation_clock not in ("frames", "steps"):
-        raise ConfigError(f"online.evaluation_clock={online.evaluation_clock} must be frames or steps.")
+    if online.evaluation_clock not in get_args(Clock):
+        raise ConfigError(
+            f"online.evaluation_clock={online.evaluation_clock} must be {' or '.join(get_args(Clock))}."
+        )
     for key, value, unit in (
         ("frames_per_batch", online.frames_per_batch, "environments"),
         ("frames", online.frames, "frames_per_batch"),

@@ -6,7 +6,7 @@ Defaults are those of CORL's gym-mujoco v2 configs (see `benchmarks/algorithm/cq
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
@@ -128,6 +128,9 @@ class BudgetConfig:
     evaluation_interval: int = MISSING
     evaluation_episodes: int = MISSING
     comparable: bool = False
+
+
+Clock = Literal["frames", "steps"]
 
 
 @dataclass

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cqlbench.algorithms.networks import ActionBox
 from cqlbench.data.buffer import Dataset
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.errors import ConfigError, UserError
@@ -14,7 +13,7 @@ from cqlbench.train_outputs import future_folder
 from cqlbench.training.engine import Engine
 from cqlbench.training.online import OnlinePhase
 from cqlbench.training.online_rows import OnlineRows
-from cqlbench.training.seed_collector import SeedCollector
+from cqlbench.training.seed_collector import SeedCollector, collector_of
 
 
 def run_place(plan: Plan, dataset: Dataset, kind: str) -> Path:
@@ -76,21 +75,12 @@ def make_collector(
             f"{plan.resolution.dataset_id} cannot be fine-tuned, which takes its environment."
             f" {unplayed_because}"
         )
-    if not isinstance(engine.actions, ActionBox):
-        raise ConfigError(
-            "Fine-tuning needs continuous actions: with discrete ones there is no policy to explore with."
-        )
-    return SeedCollector(
+    return collector_of(
+        engine,
         spec,
-        plan.config.seeds,
-        engine.sample_actions,
-        engine.actions.low.numpy(force=True),
-        engine.actions.high.numpy(force=True),
         environments=online.environments,
         frames_per_batch=online.frames_per_batch,
         random_frames=online.random_frames,
         backend=online.backend,
         timeout=online.timeout,
-        observation_size=engine.observation_size,
-        device=plan.device,
     )

@@ -24,6 +24,11 @@ def benchmarks_dir() -> Path:
     return data_root() / "benchmarks"
 
 
+def yaml_names(folder: Path) -> list[str]:
+    """The sorted names of the YAML files in `folder`, without their ending: what may be chosen there."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
 def cards_dir() -> Path:
     """Dataset cards."""
     return data_root() / "datasets" / "cards"

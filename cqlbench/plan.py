@@ -46,9 +46,13 @@ class Plan:
         budget, online = self.config.budget, self.config.online
         if not online.frames:
             return budget
-        batches = training_batches(online.frames, online.frames_per_batch, online.random_frames)
-        steps = budget.steps + batches * online.steps_per_batch
+        steps = budget.steps + self._training_batches * online.steps_per_batch
         return replace(budget, name=f"{budget.name}-finetune", steps=steps)
+
+    @property
+    def _training_batches(self) -> int:
+        online = self.config.online
+        return training_batches(online.frames, online.frames_per_batch, online.random_frames)
 
     @property
     def online_evaluations(self) -> int:
@@ -58,7 +62,7 @@ class Plan:
             steps = self.budget.steps - offline_steps
             return evaluations_due(steps, online.steps_per_batch, online.evaluation_interval)
         batch, interval = online.frames_per_batch, online.evaluation_interval
-        untrained = max(-(-online.random_frames // batch) - 1, 0) * batch // max(interval, batch)
+        untrained = (online.frames - self._training_batches * batch) // max(interval, batch)
         if not offline_steps:  # an untrained policy is evaluated, but once only
             untrained = max(untrained - 1, 0)
         return evaluations_due(online.frames, batch, interval) - untrained

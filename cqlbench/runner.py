@@ -9,12 +9,12 @@ import torch
 from rich.console import Console
 
 from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
-from cqlbench.config import OnlineConfig
+from cqlbench.config import Clock, OnlineConfig
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.data.provide import provide
 from cqlbench.data.returns_to_go import returns_to_go
-from cqlbench.evaluation.evaluator import Clock, Evaluator
+from cqlbench.evaluation.evaluator import Evaluator
 from cqlbench.evaluation.playable import playable
 from cqlbench.fine_tuning import make_collector, nothing_left_on_error, online_phase
 from cqlbench.plan import Plan
@@ -28,6 +28,7 @@ from cqlbench.train_outputs import keep_policies, log_evaluations, make_trainer
 from cqlbench.training.columns import Columns
 from cqlbench.training.engine import Engine
 from cqlbench.training.memory import keep_freed_memory
+from cqlbench.training.online import offline_share
 from cqlbench.words import counted
 
 
@@ -130,12 +131,8 @@ def make_engine(plan: Plan, dataset: Dataset) -> Engine:
 
 def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Console, done: int = 0) -> None:
     """Say what will be computed and how long the steps not yet `done` will take, from a few measured ones."""
-    budget, engine, online, start = (
-        plan.config.budget,
-        evaluator.trainer.engine,
-        plan.config.online,
-        plan.start,
-    )
+    budget, online, start = plan.config.budget, plan.config.online, plan.start
+    engine = evaluator.trainer.engine
     seconds = engine.seconds_per_step() * (plan.budget.steps - max(done, start.steps if start else 0))
     evaluations = 1 if start else -(-budget.steps // budget.evaluation_interval)
     left = evaluations + plan.online_evaluations - len(evaluator.history)
@@ -166,10 +163,8 @@ def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Consol
 
 
 def _offline_share(online: OnlineConfig) -> str:
-    first, last = online.offline_fraction, online.offline_fraction
-    if online.final_offline_fraction is not None:
-        done = min(online.frames / online.anneal_frames, 1) if online.anneal_frames else 1
-        last += (online.final_offline_fraction - first) * done
+    first = online.offline_fraction
+    last = offline_share(first, online.final_offline_fraction, online.anneal_frames, online.frames)
     return f"{100 * first:.3g} %" if first == last else f"{100 * first:.3g} to {100 * last:.3g} %"
 
 

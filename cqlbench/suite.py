@@ -14,7 +14,7 @@ from rich.text import Text
 from cqlbench.compose import word
 from cqlbench.data.cards import all_cards
 from cqlbench.errors import ConfigError, UserError
-from cqlbench.paths import benchmarks_dir
+from cqlbench.paths import benchmarks_dir, yaml_names
 from cqlbench.plan import Plan, make_plan
 from cqlbench.records.schema import Record, config_hash
 from cqlbench.records.store import RecordStore
@@ -41,7 +41,7 @@ class Suite:
 
 def suite_names() -> list[str]:
     """Every suite's name."""
-    return sorted(path.stem for path in (benchmarks_dir() / "suite").glob("*.yaml"))
+    return yaml_names(benchmarks_dir() / "suite")
 
 
 def read_suite(name: str) -> Suite:

@@ -4,19 +4,18 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cqlbench.config import Clock
 from cqlbench.environments import EnvironmentSpec, make_environments
 from cqlbench.evaluation.rollout import Rollout, rollout
 from cqlbench.evaluation.scores import normalized_score
 from cqlbench.training.online_loop import batch_frames, steps_due
 from cqlbench.training.trainer import CQLTrainer
-
-Clock = Literal["frames", "steps"]
 
 
 @dataclass(frozen=True)

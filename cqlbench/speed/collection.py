@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from cqlbench.algorithms.networks import ActionBox
 from cqlbench.data.behaviour import BehaviourPolicy
 from cqlbench.devices import one_thread
 from cqlbench.environments import EnvironmentSpec, EnvpoolEnvironments, choose_backend
@@ -19,7 +18,7 @@ from cqlbench.speed.measure import Contestant, Timing, steps_timed, time_in_turn
 from cqlbench.speed.workload import Workload
 from cqlbench.training.collected import Collected
 from cqlbench.training.engine import Engine
-from cqlbench.training.seed_collector import SeedCollector
+from cqlbench.training.seed_collector import SeedCollector, collector_of
 
 _FRAMES = 60
 """Frames per seed that count as one step of a contestant."""
@@ -129,18 +128,7 @@ def played_by(policy: BehaviourPolicy, seeds: int, device: torch.device) -> Engi
 
 def make_collector(spec: EnvironmentSpec, engine: Engine, frames: int) -> SeedCollector:
     """One environment per seed of `engine`, by envpool, `frames` of each at a time."""
-    assert isinstance(engine.actions, ActionBox)
-    return SeedCollector(
-        spec,
-        engine.seeds,
-        engine.sample_actions,
-        engine.actions.low.numpy(force=True),
-        engine.actions.high.numpy(force=True),
-        frames_per_batch=frames,
-        backend="envpool",
-        observation_size=engine.observation_size,
-        device=engine.device,
-    )
+    return collector_of(engine, spec, frames_per_batch=frames, backend="envpool")
 
 
 def _contestant(play: Callable[[], float]) -> Contestant:
@@ -167,20 +155,23 @@ class RawPool:
         rewards: `[seeds]`, of the last step played.
         ended: `[seeds]`, whether it ended an episode: the next step is a reset, in which envpool takes no
             action.
-        played: steps of all environments so far.
-        useful: those that were no resets.
+        useful: of the steps of all environments so far, those that were no resets.
     """
 
     def __init__(self, spec: EnvironmentSpec, seeds: Sequence[int], collected: Collected) -> None:
         tracks = zip(collected.actions.numpy(), collected.ended.numpy(), strict=True)
         told = [np.insert(actions, np.flatnonzero(ended) + 1, 0.0, axis=0) for actions, ended in tracks]
-        self._actions = np.stack([actions[: len(collected.actions[0])] for actions in told], axis=1).astype(
-            float
-        )
+        steps = collected.actions.shape[1]
+        self._actions = np.stack([actions[:steps] for actions in told], axis=1).astype(np.float64)
         self._environments = EnvpoolEnvironments(spec, seeds, threads=0, discrete=False)
         self._environments.reset()
         self.rewards, self.ended = np.zeros(len(seeds)), np.zeros(len(seeds), np.bool_)
-        self._step = self.played = self.useful = 0
+        self._step = self.useful = 0
+
+    @property
+    def played(self) -> int:
+        """Steps of all environments so far."""
+        return self._step * len(self.ended)
 
     def play(self, count: int) -> float:
         """Take the next `count` steps; returns which part of them were no resets.
@@ -195,9 +186,7 @@ class RawPool:
             self.ended = terminated | truncated
         self._step += count
         self.useful += useful
-        played = count * len(self.ended)
-        self.played += played
-        return useful / played
+        return useful / (count * len(self.ended))
 
     def close(self) -> None:
         """Free the threads."""

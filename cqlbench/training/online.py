@@ -34,6 +34,13 @@ def evaluations_due(total: int, batch: int, interval: int) -> int:
     return total // apart + (total % apart >= batch)
 
 
+def offline_share(first: float, final: float | None, anneal_rows: int, rows: int) -> float:
+    """The dataset's share of a batch once a seed has collected `rows`: see `OnlinePhase`."""
+    if final is None:
+        return first
+    return first + (final - first) * (min(rows / anneal_rows, 1.0) if anneal_rows else 1.0)
+
+
 @dataclass(frozen=True)
 class OnlinePhase:
     """What changes when a seed batch begins to learn from its own environments.
@@ -67,11 +74,8 @@ class OnlinePhase:
         """How many of a seed's `batch_size` rows are the dataset's now: all, before anything is collected."""
         if not self.rows.rows:
             return batch_size
-        fraction = self.offline_fraction
-        if self.final_offline_fraction is not None:
-            done = min(self.rows.rows / self.anneal_rows, 1.0) if self.anneal_rows else 1.0
-            fraction += (self.final_offline_fraction - fraction) * done
-        return round(fraction * batch_size)
+        ends = self.offline_fraction, self.final_offline_fraction
+        return round(offline_share(*ends, self.anneal_rows, self.rows.rows) * batch_size)
 
 
 class Mixture:
@@ -110,8 +114,8 @@ class Mixture:
             self._host.append(returns.column)
         resident = device.type == "cuda" and fits(self._host, device)
         self._columns = [torch.empty_like(c, device=device) for c in self._host] if resident else self._host
-        self._where = device if resident else torch.device("cpu")
-        self._firsts = torch.arange(len(seeds), device=self._where).unsqueeze(1) * rows.capacity
+        where = device if resident else torch.device("cpu")
+        self._firsts = torch.arange(len(seeds), device=where).unsqueeze(1) * rows.capacity
         self.refresh(0)
 
     def refresh(self, first: int) -> None:
@@ -140,7 +144,7 @@ class Mixture:
             parts.append(self._shaped(self._offline(step, offline), offline))
         if offline < batch_size:
             drawn = self._indices(step)[:, offline:] % rows.rows
-            flat = (drawn.to(self._where) + self._firsts).reshape(-1)
+            flat = (drawn.to(self._firsts.device) + self._firsts).reshape(-1)
             own = [column.flatten(0, 1).index_select(0, flat).to(self._device) for column in self._columns]
             parts.append(self._shaped(own, batch_size - offline))
         return [torch.cat(columns, dim=1).flatten(0, 1) for columns in zip(*parts, strict=True)]

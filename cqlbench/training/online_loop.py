@@ -61,7 +61,7 @@ def _show_returns(trainer: Any, collector: SeedCollector) -> None:
         return
     logged = {
         "return": fmean(each.episode_return for each in ended),
-        "length": fmean(e.length for e in ended),
+        "length": fmean(each.length for each in ended),
     }
     for name, value in logged.items():
         trainer.logger.log_scalar(f"collected/episode_{name}", value, step=trainer.clock)

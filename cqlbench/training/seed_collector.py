@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cqlbench.algorithms.networks import ActionBox
 from cqlbench.devices import one_thread
 from cqlbench.environments import EnvironmentSpec, Step, VectorEnvironment
 from cqlbench.errors import ConfigError, UserError
 from cqlbench.simulator_state import packed, unpacked
 from cqlbench.training.collected import Collected, Episode, Rows
+from cqlbench.training.engine import Engine
 from cqlbench.training.environment_guard import EnvironmentGuard, Outcome
 from cqlbench.training.streams import ExplorationStream
 
@@ -297,6 +299,34 @@ class SeedCollector:
                 " without a frame in between; correct it, or allow its steps more time (timeout)."
             )
         self._guard.make_anew(broken)
+
+
+def collector_of(engine: Engine, spec: EnvironmentSpec, **settings: Any) -> SeedCollector:
+    """Collects in `spec` with the policies of `engine`, for its seeds and on its device.
+
+    Args:
+        engine: of continuous actions.
+        spec: the environment.
+        settings: further arguments of `SeedCollector`.
+
+    Raises:
+        UserError: the environment cannot be made.
+        ConfigError: its spaces are not the engine's, whose actions may also be discrete.
+    """
+    if not isinstance(engine.actions, ActionBox):
+        raise ConfigError(
+            "Fine-tuning needs continuous actions: with discrete ones there is no policy to explore with."
+        )
+    return SeedCollector(
+        spec,
+        engine.seeds,
+        engine.sample_actions,
+        engine.actions.low.numpy(force=True),
+        engine.actions.high.numpy(force=True),
+        observation_size=engine.observation_size,
+        device=engine.device,
+        **settings,
+    )
 
 
 def _check_counts(

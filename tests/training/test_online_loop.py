@@ -19,7 +19,7 @@ from cqlbench.training.columns import Columns
 from cqlbench.training.engine import Engine
 from cqlbench.training.online import OnlinePhase
 from cqlbench.training.online_rows import OnlineRows
-from cqlbench.training.seed_collector import SeedCollector
+from cqlbench.training.seed_collector import collector_of
 from cqlbench.training.seed_policy import SeedPolicy
 from cqlbench.training.streams import ExplorationStream
 from cqlbench.training.trainer import CQLTrainer
@@ -66,9 +66,7 @@ def make_trainer(engine: Engine, frames: int = 24, **arguments: Any) -> CQLTrain
         for name in ("environments", "frames_per_batch", "random_frames")
         if name in arguments
     }
-    collector = SeedCollector(
-        PENDULUM, engine.seeds, engine.sample_actions, LOW, HIGH, backend="gymnasium", timeout=0, **collecting
-    )
+    collector = collector_of(engine, PENDULUM, backend="gymnasium", timeout=0, **collecting)
     defaults = {"offline_steps": 4, "optim_steps_per_batch": 2, "online_steps_per_batch": 1}
     given = defaults | {"progress_bar": False, "total_frames": frames, "collector": collector} | arguments
     return CQLTrainer(engine=engine, **given)

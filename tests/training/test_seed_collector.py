@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from cqlbench.algorithms.networks import DiscreteActions
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.errors import ConfigError, UserError
 from cqlbench.seeding import Purpose, environment_seeds
-from cqlbench.training.seed_collector import Collected, SeedCollector
+from cqlbench.training.seed_collector import Collected, SeedCollector, collector_of
 
 BACKENDS = ("envpool", "gymnasium")
 HOPPER = EnvironmentSpec("Hopper-v4", 25)
@@ -444,6 +445,11 @@ def test_a_diverged_policy_reaches_no_simulator(backend):
     assert torch.isfinite(batch.next_observations).all()
     assert batch.actions[:, 0].tolist() == [[0, 0, 0], [1, 0.5, 0.5], [0.5, 0.5, 0.5]]
     assert collector.incidents == ()
+
+
+def test_an_engine_of_discrete_actions_explores_by_no_policy(make_engine):
+    with pytest.raises(ConfigError, match="Fine-tuning needs continuous actions"):
+        collector_of(make_engine(0, actions=DiscreteActions(2)), EnvironmentSpec("CartPole-v1"))
 
 
 def test_discrete_actions_are_one_hot(backend):
