@@ -73,10 +73,15 @@ class OnlineRows:
             "broken": ((), torch.bool),
         }
         self._marker = None if folder is None else _marker_in(folder)
-        self.columns = {
-            name: self._column(name, (seeds, capacity, *shape), dtype)
-            for name, (shape, dtype) in shapes.items()
-        }
+        try:
+            self.columns = {
+                name: self._column(name, (seeds, capacity, *shape), dtype)
+                for name, (shape, dtype) in shapes.items()
+            }
+        except ConfigError:
+            if self.fresh:  # what was allocated before the disk was full
+                self.remove()
+            raise
         if self._marker is not None and self.fresh:
             self._marker.write(0, None)
         elif self._marker is not None:

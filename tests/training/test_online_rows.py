@@ -159,7 +159,8 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def test_a_disk_without_room_is_refused_beforehand(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot be kept in .*: make room for .* MB"):
-        rows_in(tmp_path, capacity=10**13)
+        rows_in(tmp_path / "rows", capacity=10**13)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_rows_are_forgotten_and_removed(tmp_path: Path) -> None:
