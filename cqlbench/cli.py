@@ -106,6 +106,8 @@ data import FILE:
   id=            the name it gets, such as my/robot-v0
   env=           the gymnasium environment it was recorded in [a Minari dataset's own, or none]
   max_episode_steps=, score_min=, score_max=, observation_keys=a,b, clip_actions=, licence=
+  actions=       discrete or continuous [what they look like]; action_count=6: so many discrete ones
+  action_low=, action_high=   bounds of continuous actions: a number, or one for each [-1,1]
 
 train-policy keys:
   recipe=        name of a recipe in datasets/policies, or the path of one

@@ -1,13 +1,16 @@
 """`cqlbench data check`, `show` and `import`: words, and what is printed."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal, cast
 
+import numpy as np
 from rich.console import Console
 
 from cqlbench import atomic
 from cqlbench.data import lint
-from cqlbench.data.cards import Card
+from cqlbench.data.cards import Bound, Card
 from cqlbench.data.imported import import_dataset, recorded_environment
 from cqlbench.data.places import expanded
 from cqlbench.data.provide import expected, provide, read
@@ -15,10 +18,11 @@ from cqlbench.data.resolve import Resolution, resolve
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.errors import ConfigError, DatasetError
 from cqlbench.reporting.dataset import facts, figure
-from cqlbench.words import choices, truth
+from cqlbench.words import choices, truth, whole
 
 _IMPORT_KEYS = (
-    "id", "env", "max_episode_steps", "score_min", "score_max", "observation_keys", "clip_actions", "licence",
+    "id", "env", "max_episode_steps", "score_min", "score_max", "observation_keys", "actions", "action_count",
+    "action_low", "action_high", "clip_actions", "licence",
 )  # fmt: skip
 
 
@@ -89,7 +93,8 @@ def import_(words: Sequence[str], console: Console) -> None:
     """Give a file or folder of the user's an id, a card and a buffer.
 
     Words: the path; `id=`, and where known `env=`, `max_episode_steps=`, `score_min=`, `score_max=`,
-    `observation_keys=a,b`, `clip_actions=true`.
+    `observation_keys=a,b`, `actions=discrete|continuous`, `action_count=`, `action_low=`, `action_high=`,
+    `clip_actions=true`.
 
     Raises:
         ConfigError: a word that is not understood, or no id.
@@ -100,12 +105,10 @@ def import_(words: Sequence[str], console: Console) -> None:
     if "id" not in settings:
         raise ConfigError("No id was given; say for instance id=my/robot-v0.")
     path = expanded(name)
-    limit = _number(settings, "max_episode_steps")
+    limit = _whole(settings, "max_episode_steps")
     keys = tuple(settings["observation_keys"].split(",")) if "observation_keys" in settings else None
     if "env" in settings:
-        environment: EnvironmentSpec | None = EnvironmentSpec(
-            settings["env"], None if limit is None else int(limit), observation_keys=keys
-        )
+        environment: EnvironmentSpec | None = EnvironmentSpec(settings["env"], limit, observation_keys=keys)
         because = ""
     else:
         environment, because = recorded_environment(path, keys)
@@ -118,15 +121,17 @@ def import_(words: Sequence[str], console: Console) -> None:
         id=settings["id"],
         source="imported",
         environment=environment,
-        max_episode_steps=None if limit is None else int(limit),
+        max_episode_steps=limit,
         score_min=low,
         score_max=high,
         endpoints_source="given by whoever imported it" if low is not None else "",
         observation_keys=keys,
+        actions=_actions(settings),
+        action_count=_whole(settings, "action_count"),
         quirks=("action_clip",) if truth(settings, "clip_actions") else (),
         licence=settings.get("licence", ""),
     )
-    dataset = import_dataset(path, card)
+    dataset = import_dataset(path, card, _bounds(settings))
     console.out(f"{card.id}: {dataset.rows:,} transitions, {dataset.returns.episodes:,} whole episodes")
     for note in dataset.notes:
         console.out(f"note     {note}")
@@ -161,16 +166,47 @@ def _words(words: Sequence[str], keys: Sequence[str], what: str) -> tuple[str, d
     return names[0], settings
 
 
-def _number(settings: Mapping[str, str], key: str) -> float | None:
-    if key not in settings:
-        return None
-    try:
-        value = float(settings[key])
-    except ValueError:
-        value = float("nan")
-    whole = key == "max_episode_steps"
-    if not (abs(value) < float("inf")) or (whole and (value != int(value) or value < 1)):
+def _actions(settings: Mapping[str, str]) -> Literal["", "discrete", "continuous"]:
+    said = settings.get("actions", "discrete" if "action_count" in settings else "")
+    if said not in ("", "discrete", "continuous"):
+        raise ConfigError(f"actions={said} must be discrete or continuous.")
+    if said == "continuous" and "action_count" in settings:
         raise ConfigError(
-            f"{key}={settings[key]} must be a {'whole number of at least 1' if whole else 'number'}."
+            "action_count= is the number of discrete actions; leave it out, or actions=continuous."
         )
+    return cast("Literal['', 'discrete', 'continuous']", said)
+
+
+def _bounds(settings: Mapping[str, str]) -> tuple[Bound, Bound] | None:
+    given = [key for key in ("action_low", "action_high") if key in settings]
+    if not given:
+        return None
+    if len(given) == 1:
+        raise ConfigError("action_low= and action_high= are given together, or not at all.")
+    low, high = (_numbers(key, settings[key]) for key in given)
+    if len({len(low), len(high)} - {1}) > 1 or not (np.less(low, high)).all():
+        raise ConfigError("action_low= must be below action_high=, with as many numbers in each, or one.")
+    return low[0] if len(low) == 1 else low, high[0] if len(high) == 1 else high
+
+
+def _numbers(key: str, text: str) -> tuple[float, ...]:
+    """One number, or a list of them: `-1`, `-1,-2`, `[-1, -2]`."""
+    return tuple(_finite(key, part) for part in text.strip("[]() ").split(","))
+
+
+def _number(settings: Mapping[str, str], key: str) -> float | None:
+    return _finite(key, settings[key]) if key in settings else None
+
+
+def _finite(key: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ConfigError(f"{key}={text} must be a number.")
     return value
+
+
+def _whole(settings: Mapping[str, str], key: str) -> int | None:
+    return whole(settings, key, 1) if key in settings else None

@@ -116,9 +116,8 @@ def make_engine(plan: Plan, dataset: Dataset) -> Engine:
     if dataset.discrete_actions:
         actions = DiscreteActions(dataset.action_size)
     else:
-        sizes = (dataset.action_size,)
-        low, high = torch.full(sizes, card.action_low), torch.full(sizes, card.action_high)
-        actions = ActionBox.from_bounds(low, high)
+        bounds = (torch.tensor(bound, dtype=torch.float32) for bound in (card.action_low, card.action_high))
+        actions = ActionBox.from_bounds(*(bound.expand(dataset.action_size) for bound in bounds))
     columns = Columns.of(dataset.replay_buffer(algorithm.batch_size))
     if algorithm.calibrated:
         seen = rewards(columns.rewards.numpy())

@@ -157,6 +157,71 @@ def test_a_file_that_changed_after_its_import(run, file, episodes):
     assert run("import", file, "id=my/robot-v1")[0] == 0
 
 
+def discrete_file(tmp_path, numbers, name="cart.hdf5"):
+    """240 rows of a pole on a cart whose actions are 0 or 1, as they are stored by `numbers`."""
+    rows = make_episodes(["terminated", "truncated"] * 4, [30] * 8, observation_size=4, action_size=1)
+    return write_d4rl(tmp_path / name, rows, actions=numbers)
+
+
+def test_discrete_actions_of_a_file_are_trained_as_such(run, bench, tmp_path):
+    path = discrete_file(tmp_path, np.arange(240) % 2)
+    small = ("budget=smoke", "seeds=1", "algorithm.critic_hidden=[8,8]")
+    status, out, err = bench(f"dataset={path}", *small)
+    assert status == 0, err
+    assert "2 discrete actions" in out
+    refused = bench(f"dataset={path}", *small, "algorithm.lagrange=true")
+    assert refused[0] == 2
+    assert "lagrange" in refused[2]
+
+
+def test_the_environment_says_which_actions_there_are(run, bench, tmp_path):
+    path = discrete_file(tmp_path, np.zeros(240))  # which might as well be a motor that stands still
+    assert run("import", path, "id=my/cart-v0", "env=CartPole-v1")[0] == 0
+    card = all_cards()["my/cart-v0"]
+    assert (card.actions, card.action_count, card.preset) == ("discrete", 2, "discrete")
+    status, out, err = bench("dataset=my/cart-v0", "budget=smoke", "seeds=1", "algorithm.critic_hidden=[8,8]")
+    assert status == 0, err
+    assert "never taken: 1" in out
+    assert "Not evaluated" not in out
+
+
+def test_actions_that_may_be_either_kind(run, bench, tmp_path):
+    path = discrete_file(tmp_path, np.arange(240.0) % 2)
+    status, _, err = bench(f"dataset={path}", "budget=smoke", "seeds=1")
+    assert status == 2
+    assert "data import" in err
+    assert run("import", path, "id=my/x-v0")[0] == 2
+    assert run("import", path, "id=my/a-v0", "actions=discrete", "action_count=3")[0] == 0
+    assert run("import", path, "id=my/b-v0", "actions=continuous")[0] == 0
+    assert run("import", path, "id=my/c-v0", "action_low=0", "action_high=1")[0] == 0
+    cards = all_cards()
+    assert [cards[f"my/{name}-v0"].preset for name in "abc"] == ["discrete", "", ""]
+    assert cards["my/c-v0"].action_low == 0
+
+
+def test_bounds_of_actions(run, bench, tmp_path, episodes):
+    degrees = d4rl_arrays(episodes)["actions"] * [90, 45, 10]
+    path = write_d4rl(tmp_path / "a.hdf5", episodes, actions=degrees)
+    for words in ((), ("clip_actions=true",)):
+        status, out, err = run("check", path, *words)
+        assert status == 2
+        assert "action_low=" in out + err
+        assert run("import", path, "id=my/a-v0", *words)[0] == 2
+    bounds = ("action_low=[-90,-45,-10]", "action_high=90,45,10")
+    assert run("import", path, "id=my/a-v0", *bounds)[0] == 0
+    card = all_cards()["my/a-v0"]
+    assert (card.action_low, card.action_high) == ((-90, -45, -10), (90, 45, 10))
+    assert run("import", path, "id=my/a-v0")[0] == 2  # the same rows in another box
+    status, _, err = bench("dataset=my/a-v0", "budget=smoke", "seeds=1")
+    assert status == 0, err
+    status, _, err = run("import", path, "id=my/b-v0", "env=Hopper-v4", *bounds)
+    assert status == 2
+    assert "'Hopper-v4' takes actions from -1.0 to 1.0" in err
+    narrow = write_d4rl(tmp_path / "b.hdf5", episodes)
+    words = ("env=Hopper-v4", "action_low=-1,-1,-1", "action_high=1")
+    assert run("import", narrow, "id=my/c-v0", *words)[0] == 0
+
+
 MISTAKES = {
     "no name": (("check",), "One ID is needed, and 0 were given"),
     "two names": (("check", "a", "b"), "One ID is needed, and 2 were given"),
@@ -181,6 +246,28 @@ MISTAKES = {
     ),
     "one endpoint": (("import", "{file}", "id=my/x-v0", "score_min=3"), "are given together"),
     "no number": (("import", "{file}", "id=my/x-v0", "score_min=low"), "score_min=low must be a number"),
+    "one bound": (("import", "{file}", "id=my/x-v0", "action_low=-2"), "are given together"),
+    "bounds crossed": (("import", "{file}", "id=my/x-v0", "action_low=2", "action_high=-2"), "must be below"),
+    "too many bounds": (
+        ("import", "{file}", "id=my/x-v0", "action_low=-2,-2", "action_high=2"),
+        "2 bounds were stated",
+    ),
+    "bounds of nothing": (("import", "{file}", "id=my/x-v0", "action_low=", "action_high=2"), "no value"),
+    "bound is no number": (
+        ("import", "{file}", "id=my/x-v0", "action_low=[-1,x]", "action_high=2"),
+        "action_low=x must be a number",
+    ),
+    "kind of actions": (("import", "{file}", "id=my/x-v0", "actions=sometimes"), "discrete or continuous"),
+    "count": (("import", "{file}", "id=my/x-v0", "action_count=0"), "whole number of at least 1"),
+    "count of continuous": (
+        ("import", "{file}", "id=my/x-v0", "action_count=3", "actions=continuous"),
+        "number of discrete actions",
+    ),
+    "bounds of discrete": (
+        ("import", "{file}", "id=my/x-v0", "actions=discrete", "action_low=0", "action_high=1"),
+        "have no bounds",
+    ),
+    "not discrete": (("import", "{file}", "id=my/x-v0", "actions=discrete"), "not supported"),
     "no folder": (("show", "tiny-hopper", "results=/dev/null/x"), "cannot be written"),
 }
 

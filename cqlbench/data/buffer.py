@@ -24,7 +24,7 @@ from cqlbench.errors import DatasetError
 from cqlbench.paths import cache_dir
 
 # Bump when a reader, the lint or this module changes what lands in a buffer: older ones are then made again.
-BUFFER_VERSION = 2
+BUFFER_VERSION = 3
 _MANIFEST = "manifest.json"
 _STARTS = "episode_starts.npy"
 _WHOLE = "whole_episodes.npy"

@@ -4,10 +4,10 @@ import contextlib
 import functools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.errors import DatasetError
@@ -31,6 +31,9 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What a card may say of its data that a reader must act on, and what it means."""
+
+Bound = float | tuple[float, ...]
+"""Of actions: one number, or one for each of an action's numbers."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,11 @@ class Card:
         episodes: how many episodes there are.
         mean_return: mean undiscounted return of its whole episodes.
         collection_seed: the seed it is regenerated with.
-        action_low: lowest number in an action.
-        action_high: highest number in an action.
+        action_low: lowest number in an action, or lowest of each of its A numbers.
+        action_high: highest number in an action, or highest of each of its A numbers.
+        actions: `discrete` or `continuous`; empty: what they look like in the file.
+        action_count: how many discrete actions there are; `None`: up to the highest in the file.
+        columns: our name of a column -> its name in the file; empty: that of the file is not read.
         preset: the settings published for it: the name of a file in `benchmarks/preset`; empty: none.
         imported_from: the file or folder that an imported dataset was read from.
     """
@@ -95,8 +101,11 @@ class Card:
     episodes: int | None = None
     mean_return: float | None = None
     collection_seed: int | None = None
-    action_low: float = -1.0
-    action_high: float = 1.0
+    action_low: Bound = -1.0
+    action_high: Bound = 1.0
+    actions: Literal["", "discrete", "continuous"] = ""
+    action_count: int | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
     preset: str = ""
     imported_from: str = ""
 
@@ -112,6 +121,7 @@ class Card:
 
 
 _NUMBER = (int, float)
+_BOUNDS = ("action_low", "action_high")
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "source": str,
     "short_name": str,
@@ -138,8 +148,11 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "episodes": int,
     "mean_return": (int, float),
     "collection_seed": int,
-    "action_low": _NUMBER,
-    "action_high": _NUMBER,
+    "action_low": (*_NUMBER, list),
+    "action_high": (*_NUMBER, list),
+    "actions": str,
+    "action_count": int,
+    "columns": dict,
     "preset": str,
     "imported_from": str,
 }
@@ -233,7 +246,7 @@ def _card(dataset_id: str, values: dict[str, Any], where: str) -> Card:
     for key, value in values.items():
         of_type = isinstance(value, _TYPES[key]) and not isinstance(value, bool)
         if isinstance(value, list):
-            of_type = of_type and all(isinstance(item, str) for item in value)
+            of_type &= all(isinstance(item, _NUMBER if key in _BOUNDS else str) for item in value)
         _require(of_type, f"{where} has {key} = {value!r}, which is not of the right type.")
     source = values.get("source")
     _require(source in SOURCES, f"{where} has the source '{source}'; it must be one of {', '.join(SOURCES)}.")

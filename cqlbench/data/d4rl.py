@@ -1,12 +1,14 @@
 """D4RL's published schema, in HDF5 or npz -> `Transitions`."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cqlbench.data import quirks, tables
+from cqlbench.data import discrete, quirks, tables
 from cqlbench.data.columns import keep_rows
+from cqlbench.data.layout import Layout
 from cqlbench.data.lint import jumps
 from cqlbench.data.quirks import Recording
 from cqlbench.data.transitions import Flags, Transitions
@@ -22,14 +24,22 @@ _MOST_CUTS = 0.01
 _MOST_CUTS_WITHOUT_TIMEOUTS = 0.2
 
 
+_HEAD = 1 << 10
+"""Rows that show of most files that their actions are continuous."""
+
+
 def read_d4rl(
-    path: str | Path, known_quirks: tuple[str, ...] = (), episode_limit: int | None = None
+    path: str | Path,
+    known_quirks: tuple[str, ...] = (),
+    episode_limit: int | None = None,
+    layout: Layout | None = None,
 ) -> Transitions:
     """Read a file with D4RL's keys; everything else in it (`infos/*`, `metadata/*`) is ignored.
 
     Keys: `observations [T, O]`, `actions [T, A]`, `rewards [T]`, `terminals [T]`, and optionally
     `timeouts [T]` and `next_observations [T, O]`; any float type, chunked or compressed or not, `[T, 1]` for
-    `[T]`. See `datasets/README.md` for the timeline.
+    `[T]`. See `datasets/README.md` for the timeline. Actions that are whole numbers `[T]`, or one-hot rows,
+    are discrete (see `discrete.decode`).
 
     With `next_observations` every row is kept. Where such a row's next observation is not the following row's
     observation and no end is flagged, the recording was cut there, and an episode starts after it.
@@ -46,14 +56,15 @@ def read_d4rl(
         path: an HDF5 file, or an npz file if it is called so.
         known_quirks: what the card says of the file (`cards.QUIRKS`).
         episode_limit: the time limit in steps, if known; used only where the file has no flags.
+        layout: what its card says of its arrays.
 
     Raises:
         DatasetError: the file is missing, damaged, lacks keys, or holds arrays that do not fit together.
     """
     path = Path(path)
-    recording = _columns(path)
+    recording, notes = _columns(path, layout or Layout())
     mass = float(np.abs(recording.rewards, dtype=np.float64).sum())
-    notes = quirks.apply(recording, known_quirks)
+    notes += quirks.apply(recording, known_quirks)
     if recording.timeouts is None:
         recording.timeouts, note = _rederived(recording, episode_limit)
         notes.append(note)
@@ -79,10 +90,28 @@ def read_d4rl(
         reward_mass=mass,
         continuations=np.flatnonzero(_continuation_flags(recording, recording.timeouts)),
         notes=tuple(notes),
+        discrete_actions=recording.discrete_actions,
     )
 
 
-def _columns(path: Path) -> Recording:
+def has_discrete_actions(path: Path, layout: Layout | None = None) -> bool:
+    """Whether `read_d4rl` finds discrete actions in a file; of most continuous ones only the head is read.
+
+    False where the file cannot be read, or the actions may be either kind: `read_d4rl` then says why.
+    """
+    with contextlib.suppress(DatasetError), tables.opened(path) as table:
+        if discrete.may_be_discrete(table.floats("actions", None, _HEAD)):
+            return _actions(table, layout or Layout()).discrete
+    return False
+
+
+def _actions(table: tables.Table, layout: Layout) -> discrete.Actions:
+    values, dtype = table.floats("actions", None), table.dtype("actions")
+    return discrete.decode(values, dtype, layout.actions, layout.action_count, "actions", table.path)
+
+
+def _columns(path: Path, layout: Layout) -> tuple[Recording, list[str]]:
+    """A file's columns, and notes on them."""
     with tables.opened(path) as table:
         present = table.keys()
         missing = [key for key in _REQUIRED if key not in present]
@@ -95,9 +124,11 @@ def _columns(path: Path) -> Recording:
                 )
             raise DatasetError(f"{path} lacks {', '.join(missing)} (it has: {shown}){hint}")
         observations = table.floats("observations", dimensions=2)
+        actions = _actions(table, layout)
         recording = Recording(
             observations=observations,
-            actions=table.floats("actions", dimensions=2),
+            actions=actions.values,
+            discrete_actions=actions.discrete,
             rewards=table.floats("rewards", dimensions=1),
             terminals=table.flags("terminals"),
             timeouts=table.flags("timeouts") if "timeouts" in present else None,
@@ -105,7 +136,7 @@ def _columns(path: Path) -> Recording:
             useless=np.zeros(len(observations), np.bool_),
         )
     _check_lengths(recording, path)
-    return recording
+    return recording, [actions.note] if actions.note else []
 
 
 def _check_lengths(recording: Recording, path: Path) -> None:
@@ -209,6 +240,7 @@ def _without_next_observations(
         reward_mass=mass,
         continuations=starts[np.isin(numbers[starts], continuing)],
         notes=tuple(notes),
+        discrete_actions=recording.discrete_actions,
     )
 
 

@@ -125,8 +125,17 @@ def dataset(group: h5py.Group, key: str, path: Path, dimensions: int | None) -> 
     return member
 
 
-def floats(group: h5py.Group, key: str, path: Path, dimensions: int | None) -> Floats:
+def floats(
+    group: h5py.Group, key: str, path: Path, dimensions: int | None, rows: int | None = None
+) -> Floats:
     """The dataset `key` as float32, converted by HDF5 on the way into one new array.
+
+    Args:
+        group: where it lies.
+        key: its name.
+        path: the file.
+        dimensions: how many axes it must have (see `columns.check_shape`).
+        rows: how many of its first rows are read; `None`: all.
 
     Raises:
         DatasetError: as `dataset`; also if it cannot be read or holds NaN or infinity.
@@ -134,7 +143,7 @@ def floats(group: h5py.Group, key: str, path: Path, dimensions: int | None) -> F
     source = dataset(group, key, path, dimensions)
     name = _name(group, key)
     columns.refuse_truth_values(source.dtype, name, path)
-    values = _read(source, np.dtype(np.float32), name, path)
+    values = _read(source, np.dtype(np.float32), name, path, rows)
     columns.check_floats(values, name, path)
     return values.reshape(len(values)) if dimensions == 1 else values
 
@@ -150,7 +159,9 @@ def flags(group: h5py.Group, key: str, path: Path) -> Flags:
     return columns.as_flags(_read(source, source.dtype, name, path), name, path)
 
 
-def _read(source: h5py.Dataset, dtype: np.dtype[Any], name: str, path: Path) -> NDArray[Any]:
+def _read(
+    source: h5py.Dataset, dtype: np.dtype[Any], name: str, path: Path, rows: int | None = None
+) -> NDArray[Any]:
     try:
         stored, claimed = source.id.get_storage_size(), source.size * source.dtype.itemsize
         if claimed > _LARGE and claimed > _MOST_COMPRESSED * stored:
@@ -158,9 +169,10 @@ def _read(source: h5py.Dataset, dtype: np.dtype[Any], name: str, path: Path) -> 
                 f"'{name}' of {path} says its shape is {list(source.shape)}, but only {stored} bytes are "
                 "there: the file is damaged; fetch or export it again."
             )
-        out = np.empty(source.shape, dtype)
+        first = slice(0, len(source) if rows is None else min(rows, len(source)))
+        out = np.empty((first.stop, *source.shape[1:]), dtype)
         if out.size:  # HDF5 refuses to read an empty selection
-            source.read_direct(out)
+            source.read_direct(out, first)
     except MemoryError as error:
         raise DatasetError(
             f"'{name}' of {path} says its shape is {list(source.shape)}, which does not fit into memory; "

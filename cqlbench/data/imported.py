@@ -7,28 +7,33 @@ import re
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
+import numpy as np
 
 from cqlbench import atomic
 from cqlbench.data import lint
 from cqlbench.data.buffer import Dataset, buffer_for, content_hash
-from cqlbench.data.cards import Card, all_cards, id_problem, imported_cards_dir
+from cqlbench.data.cards import Bound, Card, all_cards, id_problem, imported_cards_dir
 from cqlbench.data.minari import action_bounds, discrete_actions, environment_of
 from cqlbench.data.places import kind
 from cqlbench.data.provide import expected, read
 from cqlbench.data.resolve import DISCRETE, Resolution, published_key
-from cqlbench.environments import EnvironmentSpec, make_environments
+from cqlbench.data.transitions import Floats
+from cqlbench.environments import EnvironmentSpec, VectorEnvironment, make_environments
 from cqlbench.errors import DatasetError, UserError
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)+")
 
 # What scores under one id have in common. It may be added later, but not changed.
-_STATED = ("environment", "max_episode_steps", "observation_keys", "score_min", "score_max")
+_STATED = (
+    "environment", "max_episode_steps", "observation_keys", "score_min", "score_max",
+    "action_low", "action_high",
+)  # fmt: skip
 
 
-def import_dataset(path: Path, card: Card) -> Dataset:
+def import_dataset(path: Path, card: Card, bounds: tuple[Bound, Bound] | None = None) -> Dataset:
     """Read, check and keep a dataset; afterwards its id names it wherever a dataset is named.
 
     Importing the same rows under the same id again may add what was not stated before, and changes nothing.
@@ -36,6 +41,7 @@ def import_dataset(path: Path, card: Card) -> Dataset:
     Args:
         path: an HDF5 or npz file in D4RL's schema, or a Minari folder.
         card: its id, environment, and whatever else is known; counts and hash are filled in.
+        bounds: of its actions; `None`: the environment's, else the Minari folder's, else the card's.
 
     Raises:
         DatasetError: the id is taken, also by the same rows with another environment or endpoints, or
@@ -53,26 +59,15 @@ def import_dataset(path: Path, card: Card) -> Dataset:
     taken = all_cards().get(card.id)
     if taken is not None and taken.source != "imported":
         raise DatasetError(f"'{card.id}' is a published dataset's id; choose another.")
-    card = replace(card, imported_from=str(path))
-    discrete = kind(path) == "folder" and discrete_actions(path)
-    played = _played(card.environment, discrete) if card.environment else None
-    if played is not None:
-        limit = played.spec.max_episode_steps
-        card = replace(
-            card,
-            environment=played.spec,
-            max_episode_steps=limit,
-            action_low=card.action_low if discrete else played.low,
-            action_high=card.action_high if discrete else played.high,
-        )
-    elif kind(path) == "folder":
-        low, high = action_bounds(path) or (card.action_low, card.action_high)
-        card = replace(card, action_low=low, action_high=high)
+    card = _with_kind_of_actions(replace(card, imported_from=str(path)), path, bounds)
+    bounds = bounds or (action_bounds(path) if kind(path) == "folder" else None)
+    played = _played(card, bounds) if card.environment else None
+    card = played.card if played else replace(card, **_as_keys(bounds))
     transitions = read(Resolution(card.id, card, "", path))
     sizes = transitions.observation_size, transitions.action_size
-    if played is not None and (played.observations, played.actions) != sizes:
+    if card.environment and played and (played.observations, played.actions) != sizes:
         raise UserError(
-            f"'{played.spec.id}' gives {played.observations} observations and takes {played.actions} "
+            f"'{card.environment.id}' gives {played.observations} observations and takes {played.actions} "
             f"actions, but the data have {sizes[0]} and {sizes[1]}; name the environment of the recording."
         )
     warnings = lint.check(transitions, expected(card))
@@ -95,6 +90,17 @@ def import_dataset(path: Path, card: Card) -> Dataset:
     dataset = buffer_for(card.id, published_key(card), lambda: noted)
     _write(card)
     return dataset
+
+
+def _with_kind_of_actions(card: Card, path: Path, bounds: tuple[Bound, Bound] | None) -> Card:
+    known: Literal["", "discrete", "continuous"] = "continuous" if bounds else ""
+    if kind(path) == "folder":
+        known = "discrete" if discrete_actions(path) else "continuous"
+    if bounds and "discrete" in (known, card.actions):
+        raise DatasetError("Discrete actions have no bounds; leave out action_low= and action_high=.")
+    if known and card.actions not in ("", known):
+        raise DatasetError(f"The actions of {path} are {known}, not {card.actions}; leave out actions=.")
+    return replace(card, actions=known or card.actions)
 
 
 def recorded_environment(
@@ -122,7 +128,7 @@ def card_text(card: Card) -> str:
     lines = [f"[card.{json.dumps(card.id)}]"]
     for field in fields(Card):
         value = getattr(card, field.name)
-        if field.name in ("id", "short_name") or value in (None, "", ()):
+        if field.name in ("id", "short_name") or value in (None, "", (), {}):
             continue
         if field.name == "max_episode_steps" and card.environment:  # which has it
             continue
@@ -146,28 +152,68 @@ def _toml(value: Any) -> str:
 
 @dataclass(frozen=True)
 class _Played:
-    """What an environment asks of its dataset."""
+    """What an environment asks of its dataset: sizes, and the dataset's card with what follows from it."""
 
-    spec: EnvironmentSpec
+    card: Card
     observations: int
     actions: int
-    low: float
-    high: float
 
 
-def _played(spec: EnvironmentSpec, discrete: bool) -> _Played:
-    environments = make_environments(spec, [0], discrete=discrete)
+def _played(card: Card, bounds: tuple[Bound, Bound] | None) -> _Played:
+    spec = card.environment
+    assert spec is not None
+    environments, discrete = _made(spec, card.actions)
     environments.close()
     low, high = environments.action_low, environments.action_high
-    if (low != low[0]).any() or (high != high[0]).any():
-        raise UserError(
-            f"The action bounds of '{spec.id}' differ between dimensions, {low.tolist()} to {high.tolist()}; "
-            "register it with gymnasium's RescaleAction, and scale the data alike."
-        )
     if spec.max_episode_steps is None:
         with contextlib.suppress(gymnasium.error.Error):  # one that envpool alone has
             spec = replace(spec, max_episode_steps=gymnasium.spec(spec.id).max_episode_steps)
-    return _Played(spec, environments.observation_size, len(low), float(low[0]), float(high[0]))
+    card = replace(card, environment=spec, max_episode_steps=spec.max_episode_steps)
+    if discrete:
+        card = replace(card, actions="discrete", action_count=len(low))
+    else:
+        card = replace(card, actions="continuous", **_as_keys(_inside(spec, low, high, bounds)))
+    return _Played(card, environments.observation_size, len(low))
+
+
+def _made(spec: EnvironmentSpec, actions: str) -> tuple[VectorEnvironment, bool]:
+    """The environment, and whether its actions are discrete; `actions` may be empty: either kind will do."""
+    try:
+        return make_environments(spec, [0], discrete=actions == "discrete"), actions == "discrete"
+    except UserError:
+        if not actions:
+            with contextlib.suppress(UserError):
+                return make_environments(spec, [0], discrete=True), True
+        raise
+
+
+def _inside(
+    spec: EnvironmentSpec, low: Floats, high: Floats, bounds: tuple[Bound, Bound] | None
+) -> tuple[Bound, Bound]:
+    """The bounds that were stated, which the environment's must hold, or else the environment's."""
+    if bounds is None:
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise UserError(
+                f"The actions of '{spec.id}' have no bounds; state those of the data, action_low= and "
+                "action_high=."
+            )
+        return _plain(low), _plain(high)
+    lowest, highest = (np.asarray(bound, np.float32) for bound in bounds)
+    if {lowest.size, highest.size} - {1, low.size} or (lowest < low).any() or (highest > high).any():
+        raise UserError(
+            f"'{spec.id}' takes actions from {_plain(low)} to {_plain(high)}, but action_low= and "
+            f"action_high= state {bounds[0]} to {bounds[1]}; scale the file's actions to the environment's."
+        )
+    return bounds
+
+
+def _plain(bound: Floats) -> Bound:
+    numbers = tuple(bound.astype(float).tolist())
+    return numbers[0] if len(set(numbers)) == 1 else numbers
+
+
+def _as_keys(bounds: tuple[Bound, Bound] | None) -> dict[str, Any]:
+    return {} if bounds is None else {"action_low": bounds[0], "action_high": bounds[1]}
 
 
 def _refuse_changes(taken: Card, card: Card) -> None:

@@ -38,6 +38,7 @@ class Expected:
         transitions: rows of the source, dropped ones included.
         episodes: episodes of the source.
         mean_return: mean undiscounted return of its whole episodes.
+        clippable: the largest share of rows whose actions may be clipped: of more, the bounds are wrong.
     """
 
     action_low: ArrayLike = -1.0
@@ -46,6 +47,7 @@ class Expected:
     transitions: int | None = None
     episodes: int | None = None
     mean_return: float | None = None
+    clippable: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,15 @@ def clip_actions(transitions: Transitions, expected: Expected) -> int:
 
     Returns:
         How many rows were changed.
+
+    Raises:
+        DatasetError: more than the `expected.clippable` share of the rows would change.
     """
     if transitions.discrete_actions:
         return 0
+    finding = _actions(transitions, expected)
+    if finding.count > expected.clippable * len(transitions):
+        raise DatasetError(finding.message)
     low, high = _bounds(transitions.actions, expected)
     outside = int(_outside(transitions.actions, low, high, 0.0).sum())
     if outside:
@@ -154,6 +162,12 @@ def _finite(transitions: Transitions) -> Finding:
 
 def _bounds(actions: Floats, expected: Expected) -> tuple[Floats, Floats]:
     low, high = (np.asarray(bound, np.float32) for bound in (expected.action_low, expected.action_high))
+    for bound in (low, high):
+        if bound.ndim and bound.shape != actions.shape[1:]:
+            raise DatasetError(
+                f"An action has {actions.shape[1]} numbers, but {bound.size} bounds were stated; give one, "
+                "or one for each number."
+            )
     return np.broadcast_to(low, actions.shape[1:]), np.broadcast_to(high, actions.shape[1:])
 
 
@@ -171,14 +185,21 @@ def _actions(transitions: Transitions, expected: Expected) -> Finding:
     rows = np.flatnonzero(_outside(actions, low, high, _ROUNDING))
     if not len(rows):
         return Finding("action bounds")
+    share = len(rows) / len(actions)
+    advice = "scale the file's actions to the bounds, or agree to clipping with clip_actions=true."
+    if share > expected.clippable:
+        advice = (
+            f"that is {share:.0%} of them, from {actions.min():g} to {actions.max():g}, too many "
+            "to be clipped: scale the file's actions to the bounds, or import it with its true bounds, "
+            "`cqlbench data import FILE id=my/data-v0 action_low=… action_high=…`."
+        )
     return _found(
         "action bounds",
         "error",
         rows,
         f"The action of row {rows[0]} is {actions[rows[0]].tolist()}, outside the bounds "
         f"{np.asarray(expected.action_low).tolist()} to {np.asarray(expected.action_high).tolist()} "
-        f"({len(rows)} rows in all); scale the file's actions to the bounds, or agree to clipping with "
-        "clip_actions=true.",
+        f"({len(rows)} rows in all); {advice}",
     )
 
 

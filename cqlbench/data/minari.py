@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from cqlbench.data import flatten, hdf5
+from cqlbench.data.cards import Bound
 from cqlbench.data.flatten import Part
 from cqlbench.data.places import kind
 from cqlbench.data.transitions import Flags, Floats, Transitions
@@ -113,19 +114,19 @@ def discrete_actions(folder: Path) -> bool:
     return False
 
 
-def action_bounds(folder: Path) -> tuple[float, float] | None:
+def action_bounds(folder: Path) -> tuple[Bound, Bound] | None:
     """The bounds of the action space of the Minari dataset in `folder`, or of its `data` folder.
 
-    `None`: it names none, or not the same finite ones for each number.
+    `None`: it names none, or some that are not finite.
 
     Raises:
         DatasetError: its metadata cannot be read.
     """
     with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
         space = json.loads((_metadata(folder / "data") or _metadata(folder))["action_space"])
-        low, high = set(np.ravel(space["low"]).tolist()), set(np.ravel(space["high"]).tolist())
-        if len(low) == len(high) == 1 and np.isfinite(bounds := (*map(float, (*low, *high)),)).all():
-            return bounds[0], bounds[1]
+        low, high = (tuple(np.ravel(space[key]).astype(float).tolist()) for key in ("low", "high"))
+        if np.isfinite((*low, *high)).all():
+            return (low[0], high[0]) if len(set(low)) == len(set(high)) == 1 else (low, high)
     return None
 
 

@@ -10,6 +10,7 @@ from cqlbench.data.buffer import Dataset, buffer_for, content_hash, is_built
 from cqlbench.data.cards import Card
 from cqlbench.data.d4rl import read_d4rl
 from cqlbench.data.fetch import candidates, fetch, fetch_folder, known_sha256, minari_folder
+from cqlbench.data.layout import Layout
 from cqlbench.data.minari import read_minari
 from cqlbench.data.places import kind
 from cqlbench.data.resolve import Resolution, published_key
@@ -87,6 +88,8 @@ def expected(card: Card) -> lint.Expected:
         card.rows,
         card.episodes,
         card.mean_return,
+        # A published dataset's bounds are its task's; what a user states may be wrong.
+        clippable=lint.Expected.clippable if card.source in ("path", "imported") else 1.0,
     )
 
 
@@ -103,7 +106,7 @@ def _from_source(resolution: Resolution, progress: bool) -> Transitions:
     path = resolution.path or (fetch_folder if card.source == "minari" else fetch)(card, progress)
     if kind(path) == "folder":
         return read_minari(path, card.observation_keys)
-    return read_d4rl(path, card.quirks, card.max_episode_steps)
+    return read_d4rl(path, card.quirks, card.max_episode_steps, Layout.of(card))
 
 
 def _source_key(resolution: Resolution) -> str:

@@ -35,6 +35,7 @@ class Recording:
         following: `[T, O]` next observations, if the file has them.
         useless: `[T]`, rows that hold no true transition.
         goes_on_at_terminals: the row after a terminal one is its next state, unless an episode ends there.
+        discrete_actions: whether `actions` are one-hot rows.
     """
 
     observations: Floats
@@ -45,6 +46,7 @@ class Recording:
     following: Floats | None
     useless: Flags
     goes_on_at_terminals: bool = False
+    discrete_actions: bool = False
 
 
 def apply(recording: Recording, names: tuple[str, ...]) -> list[str]:

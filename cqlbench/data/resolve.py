@@ -6,6 +6,7 @@ from pathlib import Path
 from cqlbench.data import fetch
 from cqlbench.data.buffer import is_built
 from cqlbench.data.cards import Card, all_cards
+from cqlbench.data.d4rl import has_discrete_actions
 from cqlbench.data.minari import action_bounds, discrete_actions
 from cqlbench.data.names import check_name, check_source, matching, unknown
 from cqlbench.data.places import expanded, kind
@@ -139,4 +140,6 @@ def _path(path: Path, source: str) -> Resolution:
     if found == "folder":
         low, high = action_bounds(path) or (card.action_low, card.action_high)
         card = _with_preset(replace(card, action_low=low, action_high=high), path)
+    elif has_discrete_actions(path):
+        card = replace(card, preset=DISCRETE)
     return Resolution(card.id, card, f"'{path.name}' is {what}; without a card it is not evaluated", path)

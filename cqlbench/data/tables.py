@@ -37,8 +37,11 @@ class Table(Protocol):
     def keys(self) -> list[str]:
         """What the file holds at its top."""
 
-    def floats(self, key: str, dimensions: int) -> Floats:
-        """An array as finite float32."""
+    def dtype(self, key: str) -> np.dtype[Any]:
+        """The type that an array is stored in."""
+
+    def floats(self, key: str, dimensions: int | None, rows: int | None = None) -> Floats:
+        """An array as finite float32, or the first `rows` of it."""
 
     def flags(self, key: str) -> Flags:
         """An array of 0 and 1 as bool."""
@@ -66,8 +69,12 @@ class _Hdf5Table:
     def keys(self) -> list[str]:
         return hdf5.members(self._file, self.path)
 
-    def floats(self, key: str, dimensions: int) -> Floats:
-        return hdf5.floats(self._file, key, self.path, dimensions)
+    def dtype(self, key: str) -> np.dtype[Any]:
+        stored: np.dtype[Any] = hdf5.dataset(self._file, key, self.path, None).dtype
+        return stored
+
+    def floats(self, key: str, dimensions: int | None, rows: int | None = None) -> Floats:
+        return hdf5.floats(self._file, key, self.path, dimensions, rows)
 
     def flags(self, key: str) -> Flags:
         return hdf5.flags(self._file, key, self.path)
@@ -80,8 +87,12 @@ class _NpzTable:
     def keys(self) -> list[str]:
         return list(self._archive.files)
 
-    def floats(self, key: str, dimensions: int) -> Floats:
-        return columns.as_floats(self._values(key), key, self.path, dimensions)
+    def dtype(self, key: str) -> np.dtype[Any]:
+        return self._values(key).dtype
+
+    def floats(self, key: str, dimensions: int | None, rows: int | None = None) -> Floats:
+        values = self._values(key)
+        return columns.as_floats(values[:rows] if values.ndim else values, key, self.path, dimensions)
 
     def flags(self, key: str) -> Flags:
         return columns.as_flags(self._values(key), key, self.path)

@@ -170,7 +170,7 @@ def test_unknown_id():
 
 GOOD = '[card."d4rl/a-v0"]\nsource = "d4rl"\n'
 BAD = {
-    "unknown key": (GOOD + "colour = 3", "unknown keys: colour; it may have action_high"),
+    "unknown key": (GOOD + "colour = 3", "unknown keys: colour; it may have action_count"),
     "unknown section": (GOOD + "[cards]", "unknown keys: cards"),
     "unknown environment key": (GOOD + 'environment = { id = "A-v0", steps = 3 }', "unknown keys: steps"),
     "environment without id": (GOOD + "environment = { max_episode_steps = 3 }", "environment without an id"),

@@ -43,8 +43,9 @@ def test_a_card_is_read_as_it_was_written():
 
 
 def test_what_is_refused_leaves_nothing(tmp_path, make_episodes, write_d4rl, d4rl_arrays):
-    episodes = make_episodes()
-    actions = d4rl_arrays(episodes)["actions"] * 9
+    episodes = make_episodes(["truncated"] * 2, [100, 100])
+    actions = d4rl_arrays(episodes)["actions"]
+    actions[3] = 9
     path = write_d4rl(tmp_path / "a.hdf5", episodes, actions=actions)
     with pytest.raises(DatasetError, match="outside the bounds"):
         import_dataset(path, Card(id="my/robot-v0", source="imported"))

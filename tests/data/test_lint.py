@@ -103,10 +103,29 @@ def test_all_faults_are_listed_at_once(transitions):
 
 def test_clipping_is_told_and_enough(transitions):
     transitions.actions[[3, 5], 1] = [1.5, -2]
-    assert lint.clip_actions(transitions, Expected()) == 2
+    assert lint.clip_actions(transitions, Expected(clippable=0.5)) == 2
     assert transitions.actions[[3, 5], 1].tolist() == [1, -1]
     lint.check(transitions)
     assert lint.clip_actions(transitions, Expected()) == 0
+
+
+def test_clipping_many_rows_is_refused(tmp_path, make_episodes, write_d4rl):
+    transitions = read_d4rl(write_d4rl(tmp_path / "a.hdf5", make_episodes(["truncated"] * 2, [100, 100])))
+    transitions.actions[:2] *= np.nextafter(1, 2)  # rounding does not count
+    transitions.actions[7] = 1.5
+    assert "clip_actions=true" in found(transitions, "action bounds").message
+    assert lint.clip_actions(transitions, Expected()) == 1
+    transitions.actions[:] *= 90  # degrees
+    message = found(transitions, "action bounds").message
+    assert "action_low=" in message
+    assert "clip_actions" not in message
+    before = transitions.actions.copy()
+    with pytest.raises(DatasetError, match=r"too many to be clipped.*action_low="):
+        lint.clip_actions(transitions, Expected())
+    np.testing.assert_array_equal(transitions.actions, before)
+    lint.check(transitions, Expected([-90, -91], 90))
+    with pytest.raises(DatasetError, match="3 bounds were stated"):
+        lint.check(transitions, Expected([-90, -90, -90], 90))
 
 
 def test_lost_reward(tmp_path, make_episodes, write_d4rl, d4rl_arrays):

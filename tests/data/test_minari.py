@@ -198,7 +198,7 @@ def test_numbers_that_are_no_action(tmp_path, make_episodes, write_minari, actio
     ("low", "high", "bounds"),
     [
         ([-2.0, -2.0], [2.0, 2.0], (-2.0, 2.0)),
-        ([-2.0, -1.0], [2.0, 2.0], None),
+        ([-2.0, -1.0], [2.0, 2.0], ((-2.0, -1.0), (2.0, 2.0))),
         ([-math.inf] * 2, [math.inf] * 2, None),
     ],
 )
