@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from cqlbench.seeding import Purpose, torch_generator
 from cqlbench.speed.workload import ACTION_SIZE, OBSERVATION_SIZE, Workload, products
+from cqlbench.training.steppers import TORCHRL_CQL_COMPONENTS
 
 Step = Callable[[], None]
 
@@ -178,7 +179,7 @@ def _torchrl(workload: Workload, device: torch.device, *, deactivate_vmap: bool)
 
     def step() -> None:
         losses = loss(batch)
-        total = sum(value for name, value in losses.items() if name.startswith("loss_"))
+        total = sum(value for name, value in losses.items() if name in TORCHRL_CQL_COMPONENTS)
         optimizer.zero_grad()
         total.backward()
         optimizer.step()

@@ -7,6 +7,7 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 from torchrl.data import RandomSampler, ReplayBuffer, TensorStorage
+from torchrl.objectives import CQLLoss as TorchrlCQLLoss
 from torchrl.objectives import LossModule, SoftUpdate
 from torchrl.objectives.utils import TargetNetUpdater
 from torchrl.trainers.trainers import OptimizationStepper, Trainer
@@ -21,6 +22,9 @@ from cqlbench.training.engine import Engine
 
 Loss = Callable[[TensorDictBase], TensorDictBase]
 """A batch -> its loss components, `loss_*`, scalars, and whatever else is worth logging."""
+
+TORCHRL_CQL_COMPONENTS = ("loss_actor", "loss_qvalue", "loss_cql", "loss_alpha", "loss_alpha_prime")
+"""What torchrl's `CQLTrainer` minimises of its `CQLLoss`, which returns a behaviour cloning loss as well."""
 
 
 class FusedStepper(OptimizationStepper):  # type: ignore[misc]  # torchrl has no types
@@ -49,7 +53,10 @@ class FusedStepper(OptimizationStepper):  # type: ignore[misc]  # torchrl has no
 
 
 class LossStepper(OptimizationStepper):  # type: ignore[misc]
-    """One gradient step of any loss: the sum of all its `loss_*` components, clipping, optimiser, targets.
+    """One gradient step of any loss: the sum of its components, clipping, optimiser, targets.
+
+    All `loss_*` are summed, except of torchrl's own `CQLLoss`: as torchrl's trainer does, its
+    `loss_actor_bc` is only logged.
 
     torchrl's `post_loss`, `process_loss` and `optimizer` hooks run at their places; an `optimizer` hook does
     the backward pass and the step itself, in place of ours.
@@ -101,7 +108,7 @@ class LossStepper(OptimizationStepper):  # type: ignore[misc]
         if trainer._optimizer_ops:
             losses = trainer._optimizer_hook(losses)
         else:
-            components = [value for name, value in losses.items() if _is_component(name)]
+            components = [value for name, value in losses.items() if self._is_component(name)]
             if not components:
                 raise ConfigError(
                     "The loss returned no component whose name starts with 'loss_': it returned"
@@ -114,6 +121,11 @@ class LossStepper(OptimizationStepper):  # type: ignore[misc]
         self._update_targets()
         scalars = {name: _scalar(value) for name, value in losses.items() if isinstance(value, Tensor)}
         return TensorDict(scalars, batch_size=[])
+
+    def _is_component(self, name: Any) -> bool:
+        if isinstance(getattr(self._loss, "_orig_mod", self._loss), TorchrlCQLLoss):  # torch.compile wraps
+            return name in TORCHRL_CQL_COMPONENTS
+        return isinstance(name, str) and (name == "loss" or name.startswith("loss_"))
 
     def _clip(self) -> Tensor:
         """Clip the gradients; returns their joint norm before."""
@@ -138,10 +150,6 @@ class LossStepper(OptimizationStepper):  # type: ignore[misc]
                 self._loss.count_step()
         elif isinstance(self._loss, CQLLoss):
             self._loss.update_targets()
-
-
-def _is_component(name: Any) -> bool:
-    return isinstance(name, str) and (name == "loss" or name.startswith("loss_"))
 
 
 def _scalar(value: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class CQLTrainer(ResumableTrainer):
         optim_steps_per_batch: gradient steps per collected batch; offline, between hooks.
         online_steps_per_batch: gradient steps per collected batch, where they are not as many.
         loss_module: a `CQLLoss`, a torchrl `LossModule`, or any callable that returns `loss_*` components,
-            which are all summed.
+            which are all summed, except torchrl's `CQLLoss`'s `loss_actor_bc`, as in torchrl.
         optimizer: `None` is one Adam with a parameter group per network (`default_optimizer`).
         logger: any torchrl logger; its step axis is the clock. `gradient_steps` and `collected_frames` are
             logged beside everything else.

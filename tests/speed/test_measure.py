@@ -50,6 +50,28 @@ def test_contestants_are_timed_in_turns() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_torchrls_step_differentiates_what_its_trainer_does(monkeypatch) -> None:
+    from torchrl.objectives import CQLLoss
+
+    differentiated = []
+
+    def watch(name: str) -> None:
+        original = getattr(CQLLoss, name)
+
+        def watched(*arguments):
+            loss, metadata = original(*arguments)
+            loss.register_hook(lambda gradient: differentiated.append(name))
+            return loss, metadata
+
+        monkeypatch.setattr(CQLLoss, name, watched)
+
+    for name in ("actor_loss", "actor_bc_loss", "cql_loss"):
+        watch(name)
+    baselines.torchrl(Workload(1, (8, 8), 4, 3), CPU)()
+    assert sorted(differentiated) == ["actor_loss", "cql_loss"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_every_contestant_takes_steps_and_the_ratios_are_theirs() -> None:
     row = measure.measure_one(TINY, CPU, rounds=2)
     seconds = {name: timing.median for name, timing in row.seconds.items()}

@@ -1,9 +1,19 @@
 """One gradient step of any loss: what is summed, clipped, updated, and let go."""
 
+import warnings
+from collections.abc import Iterator
+from types import SimpleNamespace
+
 import pytest
 import torch
 from tensordict import TensorDict
+from tensordict.nn import TensorDictModule
 from torch import nn
+from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
+from torchrl.modules import MLP, NormalParamExtractor, ProbabilisticActor, TanhNormal, ValueOperator
+from torchrl.objectives import CQLLoss as TorchrlCQLLoss
+from torchrl.objectives import LossModule, SACLoss, SoftUpdate
+from torchrl.trainers.algorithms import CQLTrainer as TorchrlCQLTrainer
 
 from cqlbench.algorithms.loss_module import CQLLoss
 from cqlbench.config import CQLConfig
@@ -95,6 +105,78 @@ def test_no_graph_is_kept(make_buffer) -> None:
     assert len(kept) == 4
     for values in kept:
         assert [value.grad_fn for value in values.values()] == [None] * len(values.keys())
+
+
+# torchrl's own losses
+
+
+class Batches(SimpleNamespace):
+    """A collector whose batches are known beforehand."""
+
+    init_random_frames = 0
+
+    def __iter__(self) -> Iterator[TensorDict]:
+        return iter([batch.clone() for batch in self.batches])
+
+    def update_policy_weights_(self, *weights, **named) -> None: ...
+
+    def shutdown(self, *arguments, **named) -> None: ...
+
+
+def torchrl_module(kind: type[LossModule], **arguments) -> LossModule:
+    torch.manual_seed(3)
+    body = nn.Sequential(MLP(in_features=4, out_features=4, num_cells=[16]), NormalParamExtractor())
+    actor = ProbabilisticActor(
+        TensorDictModule(body, in_keys=["observation"], out_keys=["loc", "scale"]),
+        in_keys=["loc", "scale"],
+        distribution_class=TanhNormal,
+    )
+    critic = ValueOperator(
+        MLP(in_features=6, out_features=1, num_cells=[16]), in_keys=["observation", "action"]
+    )
+    loss = kind(actor, critic, target_entropy=-2.0, **arguments)
+    loss.make_value_estimator(gamma=0.99)
+    return loss.double()
+
+
+@pytest.mark.filterwarnings("ignore:CQLTrainer is an experimental", "ignore:The 'post_loss' hook stage")
+@pytest.mark.parametrize(
+    ("kind", "arguments", "clipping"),
+    [
+        (TorchrlCQLLoss, {}, {}),
+        (TorchrlCQLLoss, {"with_lagrange": True}, {"clip_norm": 0.5}),
+        (SACLoss, {}, {"clip_norm": 0.1, "clip_grad_norm": False}),
+    ],
+)
+def test_torchrls_losses_train_as_in_torchrls_trainer(make_buffer, kind, arguments, clipping) -> None:
+    data = make_buffer()[:].select("observation", "action", "next").double()
+    data["next"].update({name: data["next", name].bool() for name in ("terminated", "done")})
+    trained = []
+    for trainer_class in (TorchrlCQLTrainer, CQLTrainer):
+        loss = torchrl_module(kind, **arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torchrl's, of an updater that is not there yet
+            updater = SoftUpdate(loss, tau=0.01)
+        torch.manual_seed(4)
+        trainer_class(
+            collector=Batches(batches=data.split(10)),
+            total_frames=200,
+            frame_skip=1,
+            optim_steps_per_batch=10,
+            loss_module=loss,
+            optimizer=torch.optim.Adam(loss.parameters(), lr=3e-3),
+            replay_buffer=TensorDictReplayBuffer(storage=LazyTensorStorage(200), batch_size=8),
+            target_net_updater=updater,
+            progress_bar=False,
+            log_rewards=False,  # torchrl's needs a sum of rewards
+            **clipping,
+        ).train()
+        trained.append({name: value.clone() for name, value in loss.state_dict().items()})
+    theirs, ours = trained
+    start = torchrl_module(kind, **arguments).state_dict()
+    assert any(not torch.equal(theirs[name], value) for name, value in start.items())
+    for name, value in theirs.items():
+        assert torch.equal(ours[name], value), name
 
 
 # clip_grad_norm, clip_norm
