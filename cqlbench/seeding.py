@@ -1,4 +1,6 @@
-"""One seed -> named, independent random streams. Nothing in cqlbench uses a global generator.
+"""One seed -> named, independent random streams.
+
+Nothing in cqlbench uses a global generator, except a `CQLLoss`'s actor, which draws as torchrl's actors do.
 
 A stream is addressed by `(seed, purpose, *counters)`, so it can be drawn again at any time without a saved
 generator state, and a seed's numbers do not depend on which other seeds run beside it.

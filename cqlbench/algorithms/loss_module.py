@@ -7,6 +7,8 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import TensorDictModuleBase, TensorDictParams
 from torch import Tensor, nn
+from torch.distributions import Normal
+from torchrl.envs.utils import ExplorationType, exploration_type
 from torchrl.objectives.common import LossModule
 
 from cqlbench.algorithms.cql import Batch, Networks, Noise, losses
@@ -18,28 +20,20 @@ from cqlbench.config import CQLConfig
 class Actor(TensorDictModuleBase):  # type: ignore[misc]  # tensordict has no types
     """The policy as a tensordict module: reads `observation`, writes `action`.
 
-    Stochastic unless `deterministic` is set; draws from `generator`.
+    As torchrl's actors do, it obeys `set_exploration_type`: with `RANDOM`, which collectors set, actions are
+    sampled; with any other type, or none, they are the policy's mode. Samples are drawn from torch's global
+    stream, which torchrl's collectors seed in each of their workers, so that copies of the actor explore
+    differently.
     """
 
     in_keys = ("observation",)
     out_keys = ("action",)
 
-    def __init__(self, params: Params, low: Tensor, high: Tensor, generator: torch.Generator) -> None:
+    def __init__(self, params: Params, low: Tensor, high: Tensor) -> None:
         super().__init__()
         self.params = nn.ParameterDict({_safe(name): nn.Parameter(p) for name, p in params.items()})
         self.register_buffer("low", low)
         self.register_buffer("high", high)
-        self.generator = generator
-        self.deterministic = False
-
-    def __getstate__(self) -> dict[str, Any]:
-        # As bytes: torch's multiprocessing, which sends policies to collectors' workers, fails on generators.
-        return self.__dict__ | {"generator": self.generator.get_state().numpy().tobytes()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        generator = torch.Generator()
-        generator.set_state(torch.frombuffer(bytearray(state["generator"]), dtype=torch.uint8))
-        super().__setstate__(state | {"generator": generator})
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Write actions `[…, A]` for observations `[…, O]`."""
@@ -47,12 +41,12 @@ class Actor(TensorDictModuleBase):  # type: ignore[misc]  # tensordict has no ty
         rows = observations.reshape(1, -1, observations.shape[-1])
         box = ActionBox.from_bounds(self.low, self.high)
         policy = actor_distribution(_params(self.params), rows, box)
-        if self.deterministic:
-            actions = policy.mode()
-        else:
-            # Drawn on the CPU, so that the module may move while its stream stays the same.
-            normals = torch.empty(policy.mean.shape).normal_(generator=self.generator).to(policy.mean)
+        if exploration_type() is ExplorationType.RANDOM:
+            standard = Normal(torch.zeros_like(policy.mean), torch.ones_like(policy.mean))
+            normals = standard.sample()  # type: ignore[no-untyped-call]
             actions, _ = policy.sample(normals)
+        else:
+            actions = policy.mode()
         tensordict.set("action", actions.view(*observations.shape[:-1], -1))
         return tensordict
 
@@ -72,7 +66,7 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
         observation_size: O.
         low: `[A]`, the action box's lower corner.
         high: `[A]`, its upper corner.
-        seed: of the initial parameters and of all noise.
+        seed: of the initial parameters and of the losses' noise.
     """
 
     def __init__(
@@ -93,7 +87,7 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
         self.register_buffer("low", low)
         self.register_buffer("high", high)
         state = initial_state(config, observation_size, low.numel(), [seed])
-        self.actor_network = Actor(state.parameters["actor"], low, high, self._generator)
+        self.actor_network = Actor(state.parameters["actor"], low, high)
         self.critics = nn.ParameterDict(
             {_safe(name): nn.Parameter(p) for name, p in state.parameters["critics"].items()}
         )
@@ -190,7 +184,7 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
         ]
 
     def set_seed(self, seed: int) -> None:
-        """Start the noise of the loss and of `actor_network` anew from `seed`; parameters stay the same."""
+        """Restart the losses' noise from `seed`; parameters stay the same."""
         self._generator.manual_seed(seed)
 
     def get_extra_state(self) -> Tensor:

@@ -1,16 +1,22 @@
 """`CQLLoss` is the project's loss, in a plain torchrl loop."""
 
+import copy
 import pickle
+from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
 from tensordict import TensorDict
+from torchrl.collectors import MultiSyncCollector
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
+from torchrl.envs import GymEnv
+from torchrl.envs.utils import ExplorationType, set_exploration_type
 from torchrl.objectives import HardUpdate, LossModule, SoftUpdate
 
 from cqlbench.algorithms.cql import Batch
 from cqlbench.algorithms.loss_module import CQLLoss
-from cqlbench.algorithms.networks import ActionBox
+from cqlbench.algorithms.networks import ActionBox, mlp
 from cqlbench.algorithms.update import initial_state, loss_gradients
 from cqlbench.config import CQLConfig
 from cqlbench.errors import ConfigError
@@ -105,17 +111,73 @@ def test_it_trains_in_a_plain_torchrl_loop() -> None:
     assert int(loss.steps) == 300
 
 
+def act(actor: torch.nn.Module, *shape: int) -> torch.Tensor:
+    return actor(TensorDict({"observation": torch.zeros(*shape, O)}, shape))["action"]
+
+
 def test_its_actor_is_a_policy_for_collectors() -> None:
     actor = CQLLoss(CONFIG, O, LOW, HIGH).actor_network
-    states = TensorDict({"observation": torch.zeros(3, 5, O)}, [3, 5])
-    actions = actor(states.clone())["action"]
+    with set_exploration_type(ExplorationType.RANDOM):
+        actions = act(actor, 3, 5)
     assert actions.shape == (3, 5, A)
     assert (actions >= LOW).all()
     assert (actions <= HIGH).all()
     assert not torch.equal(actions[0, 0], actions[0, 1])
-    actor.deterministic = True
-    mean = actor(states.clone())["action"]
-    assert torch.equal(mean[0, 0], mean[0, 1])
+
+
+@pytest.mark.parametrize("kind", [None, *(kind for kind in ExplorationType if kind != "random")])
+def test_its_actor_is_deterministic_unless_it_explores(kind: ExplorationType | None) -> None:
+    loss = CQLLoss(CONFIG, O, LOW, HIGH)
+    params = {name.replace("_", "."): value for name, value in loss.actor_network.params.items()}
+    mean = mlp(params, torch.zeros(1, 2, O)).chunk(2, -1)[0][0]
+    expected = ActionBox.from_bounds(LOW, HIGH).from_unit(mean.tanh())
+    with nullcontext() if kind is None else set_exploration_type(kind):
+        torch.testing.assert_close(act(loss.actor_network, 2), expected)
+
+
+def test_its_actor_draws_from_torchs_stream_as_torchrls_actors_do() -> None:
+    seen = []
+    with set_exploration_type(ExplorationType.RANDOM), torch.random.fork_rng():
+        for seed in (5, 5, 6):
+            torch.manual_seed(seed)
+            seen.append(act(CQLLoss(CONFIG, O, LOW, HIGH).actor_network, 3))
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], seen[2])
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda actor: pickle.loads(pickle.dumps(actor))])
+def test_copies_of_its_actor_explore_differently(copied) -> None:
+    actor = CQLLoss(CONFIG, O, LOW, HIGH).actor_network
+    other = copied(actor)
+    assert torch.equal(act(actor, 3), act(other, 3))
+    with set_exploration_type(ExplorationType.RANDOM):
+        assert not torch.equal(act(actor, 3), act(other, 3))
+
+
+def test_workers_of_a_collector_explore_differently_and_again_alike() -> None:
+    loss = CQLLoss(CONFIG, 3, torch.tensor([-2.0]), torch.tensor([2.0]))
+    for parameter in loss.actor_network.parameters():
+        torch.nn.init.zeros_(parameter)  # so that actions depend on the noise alone
+    collector = MultiSyncCollector(
+        [partial(GymEnv, "Pendulum-v1")] * 2,
+        loss.actor_network,
+        frames_per_batch=16,
+        total_frames=-1,
+        cat_results="stack",
+        auto_register_policy_transforms=False,
+    )
+    seen = []
+    try:
+        batches = iter(collector)
+        for seed in (5, 5, 6):
+            collector.set_seed(seed)
+            seen.append(next(batches)["action"].clone())
+    finally:
+        collector.shutdown()
+    assert seen[0].shape == (2, 8, 1)
+    assert not (seen[0][0] == seen[0][1]).any()
+    assert torch.equal(seen[0], seen[1])
+    assert not (seen[0] == seen[2]).any()
 
 
 @pytest.mark.parametrize("learn", [True, False])
@@ -165,10 +227,3 @@ def test_set_seed_starts_the_noise_anew() -> None:
         loss.set_seed(seed)
         seen.append(loss(rows(B))["loss_actor"].item())
     assert seen[0] == seen[1] != seen[2]
-
-
-def test_its_actor_travels_to_other_processes() -> None:
-    actor = CQLLoss(CONFIG, O, LOW, HIGH).actor_network
-    there = pickle.loads(pickle.dumps(actor))
-    states = TensorDict({"observation": torch.zeros(3, O)}, [3])
-    assert torch.equal(actor(states.clone())["action"], there(states.clone())["action"])
