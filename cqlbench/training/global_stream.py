@@ -1,7 +1,7 @@
 """Torch's global random stream, lent to one trainer at a time.
 
 Of ours, only a `CQLLoss`'s actor draws from it, as torchrl's losses, buffers and policies do. A trainer with
-a seed keeps a state of its own and puts it in place only while it trains, so two trainers never share numbers.
+a seed keeps a state of its own, in place only while it trains, so two trainers never share numbers.
 """
 
 from collections.abc import Iterator, Mapping
