@@ -91,7 +91,7 @@ def _made(folder: Path) -> bool:
 
 
 def log_evaluations(evaluator: Evaluator) -> None:
-    """Have the trainer log each evaluation's mean return and score, over seeds and episodes.
+    """Have the trainer log each evaluation's mean return and score, over seeds and episodes, on its clock.
 
     A resumed run logs its own ones; those before are in the log of the process that made them.
     """
@@ -103,12 +103,11 @@ def log_evaluations(evaluator: Evaluator) -> None:
         if trainer.logger is None:
             return
         for point in evaluator.history[max(logged, evaluator.loaded) :]:
+            clock = min(point.step, trainer.offline_steps) + point.frames
             returns = None if point.rollout is None else point.rollout.returns
             for name, values in (("return", returns), ("score", point.scores)):
                 if values is not None and np.isfinite(values).any():
-                    trainer.logger.log_scalar(
-                        f"evaluation/{name}", float(np.nanmean(values)), step=point.step
-                    )
+                    trainer.logger.log_scalar(f"evaluation/{name}", float(np.nanmean(values)), step=clock)
         logged = len(evaluator.history)
 
     evaluator.trainer.register_op("setup", log)  # a resumed run may have made its last one already

@@ -56,6 +56,21 @@ def test_a_run_logs_to_tensorboard_by_gradient_steps(world, bench) -> None:
     assert [e.value for e in events.Scalars("evaluation/return")] == pytest.approx(returns)
 
 
+def test_evaluations_are_logged_on_the_clock_of_everything_else(world, bench) -> None:
+    words = ("online.frames=20", "online.evaluation_interval=10", "online.steps_per_batch=3", "seeds=1")
+    status, _, err = bench(
+        "dataset=tiny-hopper", *words, "trainer.log_interval=1", "logger=csv", verb="finetune"
+    )
+    assert status == 0, err
+    scalars = next((world / "results" / "logs").rglob("scalars"))
+
+    def steps(name: str) -> list[int]:
+        return [int(line.partition(",")[0]) for line in (scalars / f"{name}.csv").read_text().splitlines()]
+
+    assert steps("evaluation/return") == [6, 16, 26]
+    assert {6, 16, 26} <= set(steps("td_loss"))
+
+
 @pytest.mark.parametrize("name", [None, "none"])
 def test_none_logs_nothing(tmp_path: Path, name: str | None) -> None:
     assert open_logger(name, tmp_path) is None
