@@ -11,6 +11,7 @@ from rich.console import Console
 from cqlbench import atomic
 from cqlbench.data import lint
 from cqlbench.data.cards import Bound, Card
+from cqlbench.data.findings import Finding
 from cqlbench.data.imported import import_dataset, recorded_environment
 from cqlbench.data.places import expanded
 from cqlbench.data.provide import expected, provide, read
@@ -22,8 +23,14 @@ from cqlbench.words import choices, truth, whole
 
 _IMPORT_KEYS = (
     "id", "env", "max_episode_steps", "score_min", "score_max", "observation_keys", "actions", "action_count",
-    "action_low", "action_high", "clip_actions", "licence",
+    "action_low", "action_high", "clip_actions", "ends", "licence",
 )  # fmt: skip
+
+_ENDS = {
+    "trusted": "ends_are_right",
+    "time_limits": "time_limits_in_terminals",
+    "inverted": "terminals_are_inverted",
+}
 
 
 def check(words: Sequence[str], console: Console) -> None:
@@ -52,7 +59,7 @@ def check(words: Sequence[str], console: Console) -> None:
         raise DatasetError(f"{resolution.dataset_id} fails {len(failed)} of its checks: {', '.join(failed)}.")
 
 
-def table(findings: Sequence[lint.Finding]) -> list[str]:
+def table(findings: Sequence[Finding]) -> list[str]:
     """One line per finding: severity, check, sentence, and the first rows concerned."""
     width = max(len(finding.check) for finding in findings)
     lines = []
@@ -94,7 +101,7 @@ def import_(words: Sequence[str], console: Console) -> None:
 
     Words: the path; `id=`, and where known `env=`, `max_episode_steps=`, `score_min=`, `score_max=`,
     `observation_keys=a,b`, `actions=discrete|continuous`, `action_count=`, `action_low=`, `action_high=`,
-    `clip_actions=true`.
+    `clip_actions=true`, `ends=trusted|time_limits|inverted`.
 
     Raises:
         ConfigError: a word that is not understood, or no id.
@@ -128,7 +135,7 @@ def import_(words: Sequence[str], console: Console) -> None:
         observation_keys=keys,
         actions=_actions(settings),
         action_count=_whole(settings, "action_count"),
-        quirks=("action_clip",) if truth(settings, "clip_actions") else (),
+        quirks=_quirks(settings),
         licence=settings.get("licence", ""),
     )
     dataset = import_dataset(path, card, _bounds(settings))
@@ -175,6 +182,14 @@ def _actions(settings: Mapping[str, str]) -> Literal["", "discrete", "continuous
             "action_count= is the number of discrete actions; leave it out, or actions=continuous."
         )
     return cast("Literal['', 'discrete', 'continuous']", said)
+
+
+def _quirks(settings: Mapping[str, str]) -> tuple[str, ...]:
+    said = settings.get("ends", "")
+    if said not in ("", *_ENDS):
+        raise ConfigError(f"There is no ends={said}; {choices(said, _ENDS)}")
+    clipped = ("action_clip",) if truth(settings, "clip_actions") else ()
+    return (*clipped, _ENDS[said]) if said else clipped
 
 
 def _bounds(settings: Mapping[str, str]) -> tuple[Bound, Bound] | None:

@@ -36,7 +36,7 @@ def file(tmp_path, episodes):
 def test_check_of_good_data(run, file):
     status, out, err = run("check", file)
     assert (status, err) == (0, "")
-    assert [line.split()[0] for line in out.splitlines()[1:]] == ["ok"] * 9
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["ok"] * 10
 
 
 def test_check_of_misaligned_rows(run, tmp_path, episodes):
@@ -222,6 +222,29 @@ def test_bounds_of_actions(run, bench, tmp_path, episodes):
     assert run("import", narrow, "id=my/c-v0", *words)[0] == 0
 
 
+def test_doubtful_ends(run, bench, tmp_path):
+    episodes = make_episodes(["terminated", "truncated"] * 6, [20, 40] * 6, 0, 11, 3)
+    arrays = d4rl_arrays(episodes)
+    inverted = write_d4rl(tmp_path / "a.hdf5", episodes, terminals=~arrays["terminals"])
+    status, _, err = bench(f"dataset={inverted}", "budget=smoke", "seeds=1")
+    assert status == 2
+    assert "ends=inverted" in err
+    assert run("import", inverted, "id=my/a-v0", "ends=inverted")[0] == 0
+    both = arrays["terminals"] | arrays["timeouts"]
+    dones = write_d4rl(tmp_path / "b.hdf5", episodes, terminals=both, without=("timeouts",))
+    limit = ("env=Hopper-v4", "max_episode_steps=40")
+    assert run("import", dones, "id=my/b-v0", *limit)[0] == 2
+    status, out, _ = run("import", dones, "id=my/b-v0")
+    assert (status, "ends=time_limits" in out) == (0, True)
+    assert run("import", dones, "id=my/c-v0", *limit, "ends=time_limits")[0] == 0
+    assert run("import", dones, "id=my/d-v0", *limit, "ends=trusted")[0] == 0
+    cards = all_cards()
+    assert cards["my/a-v0"].sha256 == cards["my/c-v0"].sha256 != cards["my/d-v0"].sha256
+    folder = write_minari(tmp_path / "m", episodes)
+    assert run("import", folder, "id=my/m-v0", "ends=inverted")[0] == 2
+    assert run("import", folder, "id=my/m-v0", "ends=trusted")[0] == 0
+
+
 MISTAKES = {
     "no name": (("check",), "One ID is needed, and 0 were given"),
     "two names": (("check", "a", "b"), "One ID is needed, and 2 were given"),
@@ -268,6 +291,7 @@ MISTAKES = {
         "have no bounds",
     ),
     "not discrete": (("import", "{file}", "id=my/x-v0", "actions=discrete"), "not supported"),
+    "ends": (("import", "{file}", "id=my/x-v0", "ends=well"), "There is no ends=well"),
     "no folder": (("show", "tiny-hopper", "results=/dev/null/x"), "cannot be written"),
 }
 

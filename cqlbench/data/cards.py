@@ -19,12 +19,15 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
     {
         "action_clip": "actions outside their bounds are clipped to them",
         "contact_forces_are_zero": "the contact forces it observes are all zero (D4RL issue 143)",
+        "ends_are_right": "its end flags are what they say, however odd they look",
         "one_reward_per_goal": "rewards and terminals are 1 once, when the goal is reached, where its "
         "siblings have them at every step near it (D4RL issue 199)",
         "rewards_of_the_state": "rewards[t] is for being in observations[t], not for the step from there "
         "(D4RL issue 194)",
         "terminals_mark_goals": "terminals say that the goal is near, and the recording goes on up to a time "
         "limit",
+        "terminals_are_inverted": "terminals are 1 where the episode goes on",
+        "time_limits_in_terminals": "terminals mark time limits too, at the end of the longest episodes",
         "timeouts_mark_goals": "timeouts say that a goal was reached and the next one set, not that a "
         "time limit cut the episode (D4RL issue 85)",
         "timeouts_out_of_step": "timeouts are not where episodes end (D4RL issues 77 and 146)",

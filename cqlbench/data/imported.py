@@ -19,6 +19,7 @@ from cqlbench.data.cards import Bound, Card, all_cards, id_problem, imported_car
 from cqlbench.data.minari import action_bounds, discrete_actions, environment_of
 from cqlbench.data.places import kind
 from cqlbench.data.provide import expected, read
+from cqlbench.data.quirks import MENDED
 from cqlbench.data.resolve import DISCRETE, Resolution, published_key
 from cqlbench.data.transitions import Floats
 from cqlbench.environments import EnvironmentSpec, VectorEnvironment, make_environments
@@ -59,7 +60,7 @@ def import_dataset(path: Path, card: Card, bounds: tuple[Bound, Bound] | None = 
     taken = all_cards().get(card.id)
     if taken is not None and taken.source != "imported":
         raise DatasetError(f"'{card.id}' is a published dataset's id; choose another.")
-    card = _with_kind_of_actions(replace(card, imported_from=str(path)), path, bounds)
+    card = _checked(replace(card, imported_from=str(path)), path, bounds)
     bounds = bounds or (action_bounds(path) if kind(path) == "folder" else None)
     played = _played(card, bounds) if card.environment else None
     card = played.card if played else replace(card, **_as_keys(bounds))
@@ -92,12 +93,17 @@ def import_dataset(path: Path, card: Card, bounds: tuple[Bound, Bound] | None = 
     return dataset
 
 
-def _with_kind_of_actions(card: Card, path: Path, bounds: tuple[Bound, Bound] | None) -> Card:
+def _checked(card: Card, path: Path, bounds: tuple[Bound, Bound] | None) -> Card:
+    """The card, with the kind of its actions where that is known before they are read."""
     known: Literal["", "discrete", "continuous"] = "continuous" if bounds else ""
     if kind(path) == "folder":
         known = "discrete" if discrete_actions(path) else "continuous"
     if bounds and "discrete" in (known, card.actions):
         raise DatasetError("Discrete actions have no bounds; leave out action_low= and action_high=.")
+    if kind(path) == "folder" and set(card.quirks) & set(MENDED):
+        raise DatasetError(
+            "A Minari folder says itself how episodes end; leave out ends=, or say ends=trusted."
+        )
     if known and card.actions not in ("", known):
         raise DatasetError(f"The actions of {path} are {known}, not {card.actions}; leave out actions=.")
     return replace(card, actions=known or card.actions)

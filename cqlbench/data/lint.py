@@ -1,14 +1,13 @@
 """The checks that every dataset passes before training."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from cqlbench.data.columns import first_not_finite
+from cqlbench.data.ends import examine_ends
+from cqlbench.data.findings import Expected, Finding, Severity, found
 from cqlbench.data.transitions import Floats, Transitions
 from cqlbench.errors import DatasetError
 
@@ -20,53 +19,6 @@ _MOST_REWARD_LOST = 10.0
 
 _MEAN_RETURN = 0.01
 """How far the mean return may lie from the card's, relative."""
-
-_NAMED = 5
-"""Rows that a finding names."""
-
-Severity = Literal["ok", "warning", "error"]
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What a dataset is held against; all but the bounds may be unknown.
-
-    Attributes:
-        action_low: the lowest action, `[A]` or one number.
-        action_high: the highest action, `[A]` or one number.
-        episode_limit: steps of the time limit.
-        transitions: rows of the source, dropped ones included.
-        episodes: episodes of the source.
-        mean_return: mean undiscounted return of its whole episodes.
-        clippable: the largest share of rows whose actions may be clipped: of more, the bounds are wrong.
-    """
-
-    action_low: ArrayLike = -1.0
-    action_high: ArrayLike = 1.0
-    episode_limit: int | None = None
-    transitions: int | None = None
-    episodes: int | None = None
-    mean_return: float | None = None
-    clippable: float = 0.01
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One check's outcome.
-
-    Attributes:
-        check: its name.
-        severity: `ok`; `warning`: train, but know; `error`: refused.
-        message: one sentence; empty if all is well.
-        count: rows, episodes or dimensions concerned.
-        rows: the first few of the rows concerned.
-    """
-
-    check: str
-    severity: Severity = "ok"
-    message: str = ""
-    count: int = 0
-    rows: tuple[int, ...] = field(default=())
 
 
 def examine(transitions: Transitions, expected: Expected | None = None) -> list[Finding]:
@@ -80,13 +32,14 @@ def examine(transitions: Transitions, expected: Expected | None = None) -> list[
     findings = [_finite(transitions), _actions(transitions, expected), _starts(transitions)]
     if findings[-1].severity == "error":
         return findings
-    findings += [_end_flags(transitions), _continuity(transitions)]
+    findings.append(_end_flags(transitions))
     if findings[0].severity == "error":
-        return findings
+        return [*findings, _continuity(transitions)]
     return [
         *findings,
+        *examine_ends(transitions, expected),
+        _continuity(transitions),
         _reward_mass(transitions),
-        _lengths(transitions, expected.episode_limit),
         _duplicates(transitions),
         _constant(transitions),
         *_card(transitions, expected),
@@ -146,17 +99,12 @@ def jumps(observations: Floats, next_observations: Floats) -> NDArray[np.int64]:
     return rows[~close.all(axis=1)]
 
 
-def _found(check: str, severity: Severity, rows: Sequence[int] | NDArray[np.int64], message: str) -> Finding:
-    named = tuple(int(row) for row in rows[:_NAMED])
-    return Finding(check, severity, message, len(rows), named)
-
-
 def _finite(transitions: Transitions) -> Finding:
     for name in ("observations", "actions", "rewards", "next_observations"):
         row = first_not_finite(getattr(transitions, name))
         if row is not None:
             message = f"'{name}' holds NaN or infinity, first at row {row}; repair or leave out that row."
-            return _found("finite values", "error", [row], message)
+            return found("finite values", "error", [row], message)
     return Finding("finite values")
 
 
@@ -193,7 +141,7 @@ def _actions(transitions: Transitions, expected: Expected) -> Finding:
             "to be clipped: scale the file's actions to the bounds, or import it with its true bounds, "
             "`cqlbench data import FILE id=my/data-v0 action_low=… action_high=…`."
         )
-    return _found(
+    return found(
         "action bounds",
         "error",
         rows,
@@ -211,7 +159,7 @@ def _one_hot(actions: Floats) -> Finding:
         f"The action of row {rows[0]} is {actions[rows[0]].tolist()}, but a discrete action is a row of "
         f"zeros with one 1 ({len(rows)} rows in all)."
     )
-    return _found("one-hot actions", "error", rows, message)
+    return found("one-hot actions", "error", rows, message)
 
 
 def _starts(transitions: Transitions) -> Finding:
@@ -231,7 +179,7 @@ def _end_flags(transitions: Transitions) -> Finding:
         f"Row {rows[0]} (and {len(rows) - 1} more) is flagged as an end although its episode goes on; "
         "split the episode there or clear the flag."
     )
-    return _found("end flags", "error", rows, message)
+    return found("end flags", "error", rows, message)
 
 
 def _continuity(transitions: Transitions) -> Finding:
@@ -243,7 +191,7 @@ def _continuity(transitions: Transitions) -> Finding:
         f"At row {rows[0]} (and {len(rows) - 1} more) the next observation is not the observation of the "
         "following row although the episode goes on; put the rows in order or flag the episode's end."
     )
-    return _found("next observations", "error", rows, message)
+    return found("next observations", "error", rows, message)
 
 
 def _reward_mass(transitions: Transitions) -> Finding:
@@ -259,32 +207,6 @@ def _reward_mass(transitions: Transitions) -> Finding:
         f"{share:.2%} of the rows were dropped; the file needs 'next_observations' to keep those rewards."
     )
     return Finding("reward mass", "error", message, transitions.dropped_rows)
-
-
-def _lengths(transitions: Transitions, limit: int | None) -> Finding:
-    if limit is None:
-        return Finding("episode lengths")
-    long = np.flatnonzero(transitions.episode_lengths > limit)
-    if len(long):
-        rows = transitions.episode_starts[long]
-        message = (
-            f"{len(long)} episodes, first at row {rows[0]}, are longer than the time limit of {limit} steps "
-            f"(the longest has {int(transitions.episode_lengths.max())}); are ends missing in the file?"
-        )
-        return _found("episode lengths", "warning", rows, message)
-    ends = transitions.episode_ends[transitions.episode_lengths == limit]
-    ended = ends[transitions.terminated[ends]]
-    # A time limit's row that was dropped leaves its episode one row shorter, so those that are as long as the
-    # limit are then the ones that ended themselves.
-    others = transitions.episode_lengths[:-1][~transitions.terminated[transitions.episode_ends[:-1]]]
-    shortened = transitions.dropped_rows and (others == limit - 1).any()
-    if len(ended) > 1 and len(ended) == len(ends) and not shortened:
-        message = (
-            f"All {len(ends)} episodes of {limit} steps, first ending at row {ended[0]}, are flagged as "
-            "terminated; a time limit should be flagged as truncated."
-        )
-        return _found("episode lengths", "warning", ended, message)
-    return Finding("episode lengths")
 
 
 def _duplicates(transitions: Transitions) -> Finding:
@@ -304,7 +226,7 @@ def _duplicates(transitions: Transitions) -> Finding:
     if not rows:
         return Finding("duplicated episodes")
     message = f"{len(rows)} episodes, first at row {rows[0]}, repeat an earlier one bit by bit."
-    return _found("duplicated episodes", "warning", rows, message)
+    return found("duplicated episodes", "warning", rows, message)
 
 
 def _digest(part: Floats) -> bytes:
@@ -312,15 +234,15 @@ def _digest(part: Floats) -> bytes:
 
 
 def _constant(transitions: Transitions) -> Finding:
-    found = []
+    constant = []
     for name in ("observations", "actions"):
         values: Floats = getattr(transitions, name)
         still = np.flatnonzero(values.min(axis=0) == values.max(axis=0))
         if len(still):
-            found.append(f"{name} {', '.join(map(str, still[:12]))}{', …' if len(still) > 12 else ''}")
-    if len(transitions) == 1 or not found:
+            constant.append(f"{name} {', '.join(map(str, still[:12]))}{', …' if len(still) > 12 else ''}")
+    if len(transitions) == 1 or not constant:
         return Finding("constant dimensions")
-    return Finding("constant dimensions", "warning", f"Dimensions never change: {'; '.join(found)}.")
+    return Finding("constant dimensions", "warning", f"Dimensions never change: {'; '.join(constant)}.")
 
 
 def _card(transitions: Transitions, expected: Expected) -> list[Finding]:
@@ -332,10 +254,10 @@ def _card(transitions: Transitions, expected: Expected) -> list[Finding]:
         ("episodes", episodes, expected.episodes, "warning"),
     ]
     findings = []
-    for what, found, wanted, severity in counts:
+    for what, held, wanted, severity in counts:
         if wanted is not None:
-            differs = found != wanted
-            message = f"The source holds {found} {what}, and its card says {wanted}." if differs else ""
+            differs = held != wanted
+            message = f"The source holds {held} {what}, and its card says {wanted}." if differs else ""
             findings.append(Finding(f"card's {what}", severity if differs else "ok", message))
     if expected.mean_return is not None:
         mean = float(transitions.episode_returns[whole].mean())

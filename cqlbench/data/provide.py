@@ -10,6 +10,7 @@ from cqlbench.data.buffer import Dataset, buffer_for, content_hash, is_built
 from cqlbench.data.cards import Card
 from cqlbench.data.d4rl import read_d4rl
 from cqlbench.data.fetch import candidates, fetch, fetch_folder, known_sha256, minari_folder
+from cqlbench.data.findings import Expected
 from cqlbench.data.layout import Layout
 from cqlbench.data.minari import read_minari
 from cqlbench.data.places import kind
@@ -79,17 +80,18 @@ def where(card: Card) -> Literal["ready", "file", ""]:
     return "file" if found else ""
 
 
-def expected(card: Card) -> lint.Expected:
+def expected(card: Card) -> Expected:
     """What the card lets the lint expect."""
-    return lint.Expected(
+    own = card.source in ("path", "imported")  # what is stated may be wrong; a published dataset's is known
+    return Expected(
         card.action_low,
         card.action_high,
         card.max_episode_steps,
         card.rows,
         card.episodes,
         card.mean_return,
-        # A published dataset's bounds are its task's; what a user states may be wrong.
-        clippable=lint.Expected.clippable if card.source in ("path", "imported") else 1.0,
+        clippable=Expected.clippable if own else 1.0,
+        trusted_ends=not own or "ends_are_right" in card.quirks,
     )
 
 

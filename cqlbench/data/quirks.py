@@ -118,9 +118,31 @@ def _terminals_mark_goals(recording: Recording) -> str:
     )
 
 
+def _terminals_are_inverted(recording: Recording) -> str:
+    recording.terminals = ~recording.terminals
+    return "The file's 'terminals' are 1 where the episode goes on, and were inverted."
+
+
+def _time_limits_in_terminals(recording: Recording) -> str:
+    terminals = recording.terminals
+    timeouts = np.zeros_like(terminals) if recording.timeouts is None else recording.timeouts
+    ends = np.flatnonzero(terminals | timeouts)
+    lengths = np.diff(ends, prepend=-1)
+    timeouts[ends[lengths == lengths.max(initial=0)]] = True
+    limits = int((terminals & timeouts).sum())
+    terminals[timeouts] = False
+    recording.timeouts = timeouts
+    return (
+        f"The file's 'terminals' mark time limits too: {limits} of them, after as many steps as the longest "
+        "episode has or beside a timeout, count as time limits."
+    )
+
+
 MENDED: Mapping[str, Callable[[Recording], str]] = {
     "timeouts_out_of_step": _timeouts_out_of_step,
     "timeouts_mark_goals": _timeouts_mark_goals,
     "rewards_of_the_state": _rewards_of_the_state,
     "terminals_mark_goals": _terminals_mark_goals,
+    "terminals_are_inverted": _terminals_are_inverted,
+    "time_limits_in_terminals": _time_limits_in_terminals,
 }

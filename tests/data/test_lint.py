@@ -146,31 +146,6 @@ def test_changed_reward(transitions):
     assert found(transitions, "reward mass").severity == "error"
 
 
-def test_episodes_longer_than_the_limit(transitions):
-    finding = found(transitions, "episode lengths", Expected(episode_limit=4))
-    assert (finding.severity, finding.rows) == ("warning", (7,))
-    assert "the longest has 5" in finding.message
-    assert found(transitions, "episode lengths", Expected(episode_limit=5)).severity == "ok"
-
-
-def test_time_limits_flagged_as_terminations(tmp_path, make_episodes, write_d4rl):
-    episodes = make_episodes(["terminated"] * 3, [5, 5, 4])
-    transitions = read_d4rl(write_d4rl(tmp_path / "a.hdf5", episodes))
-    finding = found(transitions, "episode lengths", Expected(episode_limit=5))
-    assert (finding.severity, finding.rows) == ("warning", (4, 9))
-    assert "should be flagged as truncated" in finding.message
-
-
-def test_time_limits_whose_rows_were_dropped(tmp_path, make_episodes, write_d4rl):
-    episodes = make_episodes(["terminated", "truncated", "terminated", "terminated"], [5, 5, 5, 2])
-    path = write_d4rl(tmp_path / "a.hdf5", episodes, without=("next_observations",))
-    transitions = read_d4rl(path)
-    assert transitions.episode_lengths.tolist() == [5, 4, 5, 2]
-    assert found(transitions, "episode lengths", Expected(episode_limit=5)).severity == "ok"
-    everywhere = read_d4rl(write_d4rl(tmp_path / "b.hdf5", [episodes[0]] * 3, without=("next_observations",)))
-    assert found(everywhere, "episode lengths", Expected(episode_limit=5)).severity == "warning"
-
-
 def test_duplicated_episodes(tmp_path, make_episodes, write_d4rl):
     one, two = make_episodes(["terminated"] * 2, [4, 4])
     transitions = read_d4rl(write_d4rl(tmp_path / "a.hdf5", [one, two, one, one]))
