@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torchrl.checkpoint import Checkpoint, CheckpointRotation
-from torchrl.data import ImmutableDatasetWriter, PrioritizedSampler, ReplayBuffer
+from torchrl.data import ImmutableDatasetWriter, ReplayBuffer
 from torchrl.objectives.utils import TargetNetUpdater
 
 from cqlbench.algorithms.loss_module import CQLLoss
@@ -221,19 +221,6 @@ def batch_size(loss: Any, buffer: Any) -> int | None:
     if found is None:
         raise ConfigError("The replay buffer has no batch_size: make it with one, say batch_size=256.")
     return int(found)
-
-
-def own_generator(buffer: Any, seed: int | None) -> None:
-    """Give a prioritised buffer that has none a generator.
-
-    Without one, torchrl draws its rows (but for trees on CUDA) from numpy's global stream, which no seed of
-    ours and no saved state reaches.
-    """
-    sampler = getattr(buffer, "sampler", None)
-    if isinstance(sampler, PrioritizedSampler) and buffer._rng is None and sampler.device.type == "cpu":
-        generator = torch.Generator()
-        generator.manual_seed(generator.seed() if seed is None else seed)
-        buffer.set_rng(generator)
 
 
 def pass_action_spec(collector: Any, loss: Any) -> None:

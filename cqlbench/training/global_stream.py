@@ -1,38 +1,47 @@
-"""Torch's global random stream, lent to one trainer at a time.
+"""Torch's and numpy's global random streams, lent to one trainer at a time.
 
-Of ours, only a `CQLLoss`'s actor draws from it, as torchrl's losses, buffers and policies do. A trainer with
-a seed keeps a state of its own, in place only while it trains, so two trainers never share numbers.
+Of ours, only a `CQLLoss`'s actor draws from them, as torchrl's losses, buffers and policies do. A trainer
+with a seed keeps states of its own, in place only while it trains, so two trainers never share numbers.
 """
+
+# ruff: noqa: NPY002  # the one place that handles numpy's global generator
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+
+State = dict[str, Any]
 
 
 class GlobalStream:
-    """What torch's global generators (CPU and CUDA) hold while one trainer runs.
+    """What torch's global generators (CPU and CUDA) and numpy's hold while one trainer runs.
 
     Args:
-        seed: starts the stream as `torch.manual_seed(seed)` would; `None` uses whatever is there, as torchrl
-            does, until a state is loaded. Numpy's and Python's generators are left alone.
+        seed: starts the streams as `torch.manual_seed(seed)` and `np.random.seed(seed)` would, for torchrl
+            does so; `None` uses whatever is there, as torchrl does, until a state is loaded. Python's
+            generator is left alone.
     """
 
     def __init__(self, seed: int | None) -> None:
-        self._kept: list[Tensor] | None = None
+        self._kept: State | None = None
         self._in_place = False
         if seed is not None:
             devices = ["cpu", *(f"cuda:{index}" for index in _gpus())]
-            self._kept = [torch.Generator(device).manual_seed(seed).get_state() for device in devices]
+            self._kept = {
+                "states": [torch.Generator(device).manual_seed(seed).get_state() for device in devices],
+                "numpy": _plain(np.random.RandomState(seed % 2**32).get_state(legacy=False)),
+            }
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within, torch's global generators are this stream; afterwards they are what they were."""
+        """Within, the global generators are this stream; afterwards they are what they were."""
         if self._kept is None:
             yield
             return
+        outer = _plain(np.random.get_state(legacy=False))
         with torch.random.fork_rng(devices=_gpus()):
             _put(self._kept)
             self._in_place = True
@@ -40,14 +49,15 @@ class GlobalStream:
                 yield
             finally:
                 self._kept, self._in_place = _take(), False
+                _put({"states": [], "numpy": outer})
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The stream's present state."""
-        return {"states": _take() if self._kept is None or self._in_place else self._kept}
+        return _take() if self._kept is None or self._in_place else self._kept
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`; devices that this machine lacks are passed over."""
-        self._kept = [kept.cpu() for kept in state["states"]]
+        self._kept = {**state, "states": [kept.cpu() for kept in state["states"]]}
         if self._in_place:
             _put(self._kept)
 
@@ -57,13 +67,28 @@ def _gpus() -> range:
     return range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)  # type: ignore[no-untyped-call]
 
 
-def _take() -> list[Tensor]:
-    return [generator.get_state() for generator in _generators()]
+def _take() -> State:
+    return {
+        "states": [generator.get_state() for generator in _generators()],
+        "numpy": _plain(np.random.get_state(legacy=False)),
+    }
 
 
-def _put(states: list[Tensor]) -> None:
-    for generator, state in zip(_generators(), states, strict=False):
-        generator.set_state(state)
+def _put(state: State) -> None:
+    for generator, kept in zip(_generators(), state["states"], strict=False):
+        generator.set_state(kept)
+    if "numpy" in state:  # older states lack it
+        kept = state["numpy"]
+        words = kept["state"]["key"].numpy().view(np.uint32)
+        np.random.set_state({**kept, "state": {**kept["state"], "key": words}})
+
+
+def _plain(state: Any) -> State:
+    """Numpy's state with a tensor for its array, of a kind that every way of saving knows."""
+    return {
+        **state,
+        "state": {**state["state"], "key": torch.from_numpy(state["state"]["key"].view(np.int32))},
+    }
 
 
 def _generators() -> list[torch.Generator]:

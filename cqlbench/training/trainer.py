@@ -22,7 +22,6 @@ from cqlbench.training.arguments import (
     batch_size,
     checked_arguments,
     make_stepper,
-    own_generator,
     pass_action_spec,
 )
 from cqlbench.training.collection import new_rows
@@ -68,10 +67,10 @@ class CQLTrainer(ResumableTrainer):
             of each network of each seed) or each derivative.
         clip_norm: the bound; `None` clips nothing, and norms are logged all the same.
         progress_bar: a bar with rate, time left and latest score on a terminal, plain lines elsewhere.
-        seed: an int seeds the environments, torch's global stream while this trainer trains, and a
-            `CQLLoss`'s noise; parameters exist before the trainer and stay as they are. A sequence is a seed
-            batch: each seed trains a `CQLLoss`'s algorithm in the fused step, from parameters of its own
-            (see `engine`; the loss module given is left as it is), and the first seeds torch's stream.
+        seed: an int seeds the environments, torch's and numpy's global streams while this trainer trains, and
+            a `CQLLoss`'s noise; parameters exist before the trainer and stay as they are. A sequence is a
+            seed batch: each seed trains a `CQLLoss`'s algorithm in the fused step, from parameters of its own
+            (see `engine`; the loss module given is left as it is), and the first seeds the global streams.
         save_trainer_interval: on the clock, between saves at loop boundaries; the end is saved too.
         log_interval: on the clock, between logged values; losses are means over the steps between and, for a
             seed batch, over its seeds that have not diverged.
@@ -155,7 +154,7 @@ class CQLTrainer(ResumableTrainer):
         super().__init__(
             **{name: given[name] for name in _PASSED_ON}, optimization_stepper=stepper, progress_bar=False
         )
-        self._register_own_hooks(loss_module, seed)  # type: ignore[arg-type]
+        self._register_own_hooks(loss_module)
 
     def _reset_counters(self) -> None:
         # torchrl keeps these on the class, where two trainers would share them.
@@ -165,10 +164,9 @@ class CQLTrainer(ResumableTrainer):
         self._since: float | None = None
         self._iteration_losses = Means()
 
-    def _register_own_hooks(self, loss: Loss | None, seed: int | None) -> None:
+    def _register_own_hooks(self, loss: Loss | None) -> None:
         if self.replay_buffer is not None and self._engine is None:
             self.batch_size = batch_size(loss, self.replay_buffer)
-            own_generator(self.replay_buffer, seed)
             device = next((p.device for p in getattr(loss, "parameters", list)()), None)
             self._buffer_hook = ReplayBufferTrainer(
                 self.replay_buffer, self.batch_size, device=device, flatten_tensordicts=True

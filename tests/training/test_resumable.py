@@ -97,11 +97,8 @@ class DrawnByPriority(PrioritizedSampler):
         self._sum_tree, self._device = None, None
 
     def sample(self, storage, batch_size):
-        drawn = np.random.uniform(size=batch_size) if self._rng is None else self._uniform(batch_size)  # noqa: NPY002
+        drawn = np.random.uniform(size=batch_size)  # noqa: NPY002
         return torch.as_tensor(drawn * len(storage)).long(), {}
-
-    def _uniform(self, size: int) -> torch.Tensor:
-        return torch.rand(size, generator=self._rng)
 
     def _ignore(self, *_arguments, **_keywords) -> None: ...
 
@@ -111,7 +108,7 @@ class DrawnByPriority(PrioritizedSampler):
         return {}
 
 
-def test_a_prioritised_sampler_does_not_draw_from_numpys_global_stream(make_loss, make_buffer) -> None:
+def test_a_prioritised_sampler_draws_from_numpys_stream_and_resumes_exactly(make_loss, make_buffer) -> None:
     def make() -> CQLTrainer:
         np.random.seed(None)  # noqa: NPY002  (what a new process has)
         return trainer_of(make_loss(), make_buffer(sampler=DrawnByPriority()))
