@@ -12,7 +12,7 @@ from cqlbench import atomic
 from cqlbench.data import lint
 from cqlbench.data.cards import Bound, Card
 from cqlbench.data.findings import Finding
-from cqlbench.data.imported import import_dataset, recorded_environment
+from cqlbench.data.imported import UNNAMED, import_dataset, recorded_environment
 from cqlbench.data.places import expanded
 from cqlbench.data.provide import expected, provide, read
 from cqlbench.data.resolve import Resolution, resolve
@@ -119,6 +119,7 @@ def import_(words: Sequence[str], console: Console) -> None:
         because = ""
     else:
         environment, because = recorded_environment(path, keys)
+    missing = because.rstrip(".") if because != UNNAMED else ""
     low, high = _number(settings, "score_min"), _number(settings, "score_max")
     if (low is None) != (high is None) or (low is not None and high is not None and low >= high):
         raise ConfigError(
@@ -128,6 +129,7 @@ def import_(words: Sequence[str], console: Console) -> None:
         id=settings["id"],
         source="imported",
         environment=environment,
+        environment_missing_because=missing[:1].lower() + missing[1:],
         max_episode_steps=limit,
         score_min=low,
         score_max=high,

@@ -1,5 +1,7 @@
 """`cqlbench data check`, `show` and `import`, as a user types them."""
 
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -243,6 +245,22 @@ def test_doubtful_ends(run, bench, tmp_path):
     folder = write_minari(tmp_path / "m", episodes)
     assert run("import", folder, "id=my/m-v0", "ends=inverted")[0] == 2
     assert run("import", folder, "id=my/m-v0", "ends=trusted")[0] == 0
+
+
+def test_a_recording_under_wrappers_is_not_evaluated(run, bench, tmp_path, episodes):
+    folder = write_minari(tmp_path / "m", episodes)
+    wrapper = {"name": "Slow", "entry_point": "lab:Slow", "kwargs": {}}
+    spec = {"id": "Hopper-v4", "max_episode_steps": 50, "additional_wrappers": [wrapper]}
+    (folder / "data" / "metadata.json").write_text(json.dumps({"env_spec": json.dumps(spec)}))
+    status, out, _ = run("import", folder, "id=my/slow-v0")
+    assert status == 0
+    assert "Slow" in out
+    status, out, err = bench("dataset=my/slow-v0", "budget=smoke", "seeds=1")
+    assert status == 0, err
+    assert "Not evaluated: the dataset was recorded under wrappers (Slow)" in " ".join(out.split())
+    (record,) = (tmp_path / "results").rglob("seed-0.json")
+    assert "Slow" in record.read_text()
+    assert run("import", folder, "id=my/slow-v1", "env=Hopper-v4")[0] == 0  # the user knows better
 
 
 MISTAKES = {

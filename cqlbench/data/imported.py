@@ -16,7 +16,12 @@ from cqlbench import atomic
 from cqlbench.data import lint
 from cqlbench.data.buffer import Dataset, buffer_for, content_hash
 from cqlbench.data.cards import Bound, Card, all_cards, id_problem, imported_cards_dir
-from cqlbench.data.minari import action_bounds, discrete_actions, environment_of
+from cqlbench.data.minari_metadata import (
+    action_bounds,
+    discrete_actions,
+    environment_of,
+    why_unlike_the_recording,
+)
 from cqlbench.data.places import kind
 from cqlbench.data.provide import expected, read
 from cqlbench.data.quirks import MENDED
@@ -26,6 +31,9 @@ from cqlbench.environments import EnvironmentSpec, VectorEnvironment, make_envir
 from cqlbench.errors import DatasetError, UserError
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)+")
+
+UNNAMED = "No environment was named."
+"""The reason that says nothing: there is no environment."""
 
 # What scores under one id have in common. It may be added later, but not changed.
 _STATED = (
@@ -121,7 +129,9 @@ def recorded_environment(
     try:
         found = environment_of(folder)
         if found is None:
-            return None, "No environment was named."
+            return None, UNNAMED
+        if because := why_unlike_the_recording(folder):
+            return None, because
         found = replace(found, observation_keys=observation_keys)
         make_environments(found, [0], discrete=discrete_actions(folder)).close()
     except UserError as error:

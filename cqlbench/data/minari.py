@@ -11,11 +11,10 @@ import h5py
 import numpy as np
 
 from cqlbench.data import flatten, hdf5
-from cqlbench.data.cards import Bound
 from cqlbench.data.flatten import Part
+from cqlbench.data.minari_metadata import metadata_of
 from cqlbench.data.places import kind
 from cqlbench.data.transitions import Flags, Floats, Transitions
-from cqlbench.environments import EnvironmentSpec
 from cqlbench.errors import DatasetError
 
 _EPISODE = re.compile(r"episode_(\d+)")
@@ -84,7 +83,7 @@ def read_minari(folder: str | Path, observation_keys: Sequence[str] | None = Non
             actions that are no vectors of numbers.
     """
     data = _data_folder(Path(folder))
-    metadata = _metadata(data)
+    metadata = metadata_of(data)
     with _opened(data) as storage:
         names = storage.names()
         if not names:
@@ -100,53 +99,6 @@ def read_minari(folder: str | Path, observation_keys: Sequence[str] | None = Non
         acted = _parts(first, "actions", metadata, None, storage.path)
         _check_actions(first, acted, storage.path)
         return _read(storage, names, observed, acted)
-
-
-def discrete_actions(folder: Path) -> bool:
-    """Whether the actions of the Minari dataset in `folder`, or of its `data` folder, are discrete.
-
-    Raises:
-        DatasetError: its metadata cannot be read.
-    """
-    space = (_metadata(folder / "data") or _metadata(folder)).get("action_space")
-    with contextlib.suppress(ValueError, TypeError, AttributeError):
-        return bool(json.loads(space or "{}").get("type") == "Discrete")
-    return False
-
-
-def action_bounds(folder: Path) -> tuple[Bound, Bound] | None:
-    """The bounds of the action space of the Minari dataset in `folder`, or of its `data` folder.
-
-    `None`: it names none, or some that are not finite.
-
-    Raises:
-        DatasetError: its metadata cannot be read.
-    """
-    with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
-        space = json.loads((_metadata(folder / "data") or _metadata(folder))["action_space"])
-        low, high = (tuple(np.ravel(space[key]).astype(float).tolist()) for key in ("low", "high"))
-        if np.isfinite((*low, *high)).all():
-            return (low[0], high[0]) if len(set(low)) == len(set(high)) == 1 else (low, high)
-    return None
-
-
-def environment_of(folder: Path) -> EnvironmentSpec | None:
-    """The environment that the Minari dataset in `folder`, or of its `data` folder, names for evaluation.
-
-    Else the one that it was recorded in; `None`: it names none, or nothing readable.
-    """
-    try:
-        metadata = _metadata(folder / "data") or _metadata(folder)
-        recorded = json.loads(metadata.get("eval_env_spec") or metadata["env_spec"])
-        limit = recorded.get("max_episode_steps")
-        kwargs: dict[str, Any] = dict(recorded.get("kwargs") or {})
-        environment_id = str(recorded["id"])
-        package = str(recorded.get("entry_point") or "").partition(":")[0].partition(".")[0]
-    except (DatasetError, ValueError, TypeError, AttributeError, LookupError):
-        return None
-    kwargs.pop("render_mode", None)
-    steps = int(limit) if isinstance(limit, int | float) and limit >= 1 else None
-    return EnvironmentSpec(environment_id, steps, kwargs, "" if package == "gymnasium" else package)
 
 
 def _read(storage: Storage, names: list[str], observed: list[Part], acted: list[Part]) -> Transitions:
@@ -294,7 +246,7 @@ def _opened(data: Path) -> Iterator[Storage]:
         # Arrow is an extra: whoever has no such dataset need not install it.
         from cqlbench.data.minari_arrow import ArrowStorage
 
-        yield ArrowStorage(data, _metadata(data)["data_format"])
+        yield ArrowStorage(data, metadata_of(data)["data_format"])
 
 
 class _Hdf5Storage:
@@ -337,7 +289,7 @@ def _data_folder(folder: Path) -> Path:
         if kind(data / "main_data.hdf5") == "file":
             return data
     for data in (folder / "data", folder):
-        storage = _metadata(data).get("data_format")
+        storage = metadata_of(data).get("data_format")
         if storage in ("arrow", "parquet"):
             return data
         if storage not in (None, "hdf5"):
@@ -349,17 +301,3 @@ def _data_folder(folder: Path) -> Path:
         f"{folder} is not a Minari dataset: it has no data/main_data.hdf5, nor Arrow files; give the folder "
         "of one dataset and version, such as mujoco/hopper/medium-v0."
     )
-
-
-def _metadata(data: Path) -> dict[str, Any]:
-    """`metadata.json` beside the data; Minari before 0.5 kept it elsewhere, so it may be missing."""
-    path = data / "metadata.json"
-    if kind(path) != "file":
-        return {}
-    try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}); download the dataset again.") from error
-    if not isinstance(metadata, dict):
-        raise DatasetError(f"{path} is not a JSON object; download the dataset again.")
-    return metadata

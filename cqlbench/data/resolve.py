@@ -7,7 +7,7 @@ from cqlbench.data import fetch
 from cqlbench.data.buffer import is_built
 from cqlbench.data.cards import Card, all_cards
 from cqlbench.data.d4rl import has_discrete_actions
-from cqlbench.data.minari import action_bounds, discrete_actions
+from cqlbench.data.minari_metadata import action_bounds, discrete_actions
 from cqlbench.data.names import check_name, check_source, matching, unknown
 from cqlbench.data.places import expanded, kind
 from cqlbench.data.tables import SUFFIXES

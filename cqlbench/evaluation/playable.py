@@ -6,7 +6,7 @@ from pathlib import Path
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.cards import Card
 from cqlbench.data.fetch import minari_folder
-from cqlbench.data.minari import environment_of
+from cqlbench.data.minari_metadata import environment_of, why_unlike_the_recording
 from cqlbench.environments import EnvironmentSpec, why_unplayable
 
 
@@ -15,12 +15,15 @@ def playable(card: Card, dataset: Dataset) -> tuple[EnvironmentSpec | None, str]
 
     A Minari dataset brings the specification of its environment: id and constructor arguments are then its
     own. The time limit is the card's where the card has one, since its score endpoints hold for that limit.
+    One that was recorded under wrappers is not evaluated without them.
     """
     spec = card.environment
     if spec is None:
         because = card.environment_missing_because or "the dataset's card names no environment"
         return None, f"Not evaluated: {because}."
     if card.source == "minari" and (folder := minari_folder(card)) is not None:
+        if because := why_unlike_the_recording(folder):
+            return None, f"Not evaluated: {because}"
         spec = recorded_environment(folder, spec)
     sizes = dataset.observation_size, dataset.action_size
     because = why_unplayable(spec, *sizes, discrete=dataset.discrete_actions)

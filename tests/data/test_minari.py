@@ -6,6 +6,7 @@ import gymnasium
 import h5py
 import numpy as np
 import pytest
+from gymnasium import wrappers
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple, flatten
 from minari import create_dataset_from_buffers
@@ -13,7 +14,8 @@ from minari.data_collector import EpisodeBuffer
 
 from cqlbench.data import lint
 from cqlbench.data.d4rl import read_d4rl
-from cqlbench.data.minari import action_bounds, discrete_actions, read_minari
+from cqlbench.data.minari import read_minari
+from cqlbench.data.minari_metadata import action_bounds, discrete_actions, why_unlike_the_recording
 from cqlbench.data.resolve import resolve
 from cqlbench.environments import EnvironmentSpec, make_environments
 from cqlbench.errors import DatasetError
@@ -210,6 +212,50 @@ def test_action_bounds(tmp_path, make_episodes, write_minari, low, high, bounds)
     assert action_bounds(folder) == action_bounds(folder / "data") == bounds
     card = resolve(str(folder)).card
     assert (card.action_low, card.action_high) == (bounds or (-1.0, 1.0))
+
+
+class Monitor(gymnasium.Wrapper):
+    """Watches, as the one of stable_baselines3 does; without the constructor's arguments in its spec."""
+
+
+Monitor.__module__ = "stable_baselines3.common.monitor"
+
+WRAPPED = {
+    "nothing": ((), ""),
+    "rewards": ((lambda e: wrappers.ClipReward(e, -1.0, 1.0),), "ClipReward"),
+    "actions": ((lambda e: wrappers.RescaleAction(e, -2.0, 2.0),), "RescaleAction"),
+    "what only watches": ((wrappers.RecordEpisodeStatistics, Monitor), ""),
+    "both": ((Monitor, lambda e: wrappers.RescaleAction(e, -2.0, 2.0), Monitor), "RescaleAction"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*Box .* precision lowered")
+@pytest.mark.parametrize(("layers", "name"), WRAPPED.values(), ids=WRAPPED)
+def test_wrappers_of_the_recording(tmp_path, make_episodes, write_minari, layers, name):
+    environment = gymnasium.make("Hopper-v5")
+    for layer in layers:
+        environment = layer(environment)
+    recorded, plain = environment.spec.to_json(), gymnasium.make("Hopper-v5").spec.to_json()
+    folder = write_minari(tmp_path / "m", make_episodes())
+    for facts in ({"env_spec": recorded}, {"env_spec": recorded, "eval_env_spec": plain}):
+        (folder / "data" / "metadata.json").write_text(json.dumps(facts))
+        for place in (folder, folder / "data"):
+            because = why_unlike_the_recording(place)
+            assert name in because
+            assert bool(because) == bool(name)
+            assert "Monitor" not in because
+
+
+@pytest.mark.filterwarnings("ignore:.*Box .* precision lowered")
+def test_wrappers_that_gymnasium_applies_itself(tmp_path, make_episodes, write_minari, monkeypatch):
+    known = gymnasium.spec("Hopper-v5")
+    scaled = wrappers.RescaleAction(gymnasium.make("Hopper-v5"), -2.0, 2.0).spec
+    own = dataclasses.replace(known, id="Scaled-v0", additional_wrappers=scaled.additional_wrappers)
+    monkeypatch.setitem(gymnasium.registry, "Scaled-v0", own)
+    folder = write_minari(tmp_path / "m", make_episodes())
+    for spec, differs in ((own, False), (wrappers.ClipAction(gymnasium.make("Scaled-v0")).spec, True)):
+        (folder / "data" / "metadata.json").write_text(json.dumps({"env_spec": spec.to_json()}))
+        assert bool(why_unlike_the_recording(folder)) == differs
 
 
 def test_single_numbers_without_a_discrete_space(tmp_path, make_episodes, write_minari):

@@ -88,6 +88,21 @@ def test_what_cannot_be_read_changes_nothing(folder, text):
     assert recorded_environment(folder, CARD.environment) == CARD.environment
 
 
+def test_a_minari_dataset_recorded_under_wrappers_is_not_played(folder):
+    wrapped = {
+        "id": "Hopper-v5",
+        "additional_wrappers": [{"name": "Slow", "entry_point": "lab:Slow", "kwargs": {}}],
+    }
+    write(folder, env_spec=wrapped)
+    spec, because = playable(CARD, DATA)
+    assert spec is None
+    assert because.startswith("Not evaluated: ")
+    assert "Slow" in because
+    watched = {"name": "Monitor", "entry_point": "stable_baselines3.common.monitor:Monitor", "kwargs": None}
+    write(folder, env_spec=wrapped | {"additional_wrappers": [watched]})
+    assert playable(CARD, DATA)[0] is not None
+
+
 def test_other_sources_do_not_look_for_a_folder(folder):
     write(folder, env_spec={"id": "Walker2d-v5"})
     assert playable(replace(CARD, id="d4rl/a/b-v0", source="d4rl"), DATA) == (CARD.environment, "")
