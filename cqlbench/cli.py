@@ -107,6 +107,7 @@ data import FILE:
   env=           the gymnasium environment it was recorded in [a Minari dataset's own, or none]
   max_episode_steps=, score_min=, score_max=, observation_keys=a,b, clip_actions=, licence=
   actions=       discrete or continuous [what they look like]; action_count=6: so many discrete ones
+  columns=       '{observations: obs, terminals: done}': our columns' names, and those of the file
   ends=          of doubtful end flags: trusted, time_limits (terminals mark them too), inverted
   action_low=, action_high=   bounds of continuous actions: a number, or one for each [-1,1]
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from cqlbench import atomic
 from cqlbench.data import lint
 from cqlbench.data.cards import Bound, Card
+from cqlbench.data.column_names import parsed
 from cqlbench.data.findings import Finding
 from cqlbench.data.imported import UNNAMED, import_dataset, recorded_environment
 from cqlbench.data.places import expanded
@@ -23,7 +24,7 @@ from cqlbench.words import choices, truth, whole
 
 _IMPORT_KEYS = (
     "id", "env", "max_episode_steps", "score_min", "score_max", "observation_keys", "actions", "action_count",
-    "action_low", "action_high", "clip_actions", "ends", "licence",
+    "action_low", "action_high", "columns", "clip_actions", "ends", "licence",
 )  # fmt: skip
 
 _ENDS = {
@@ -101,7 +102,7 @@ def import_(words: Sequence[str], console: Console) -> None:
 
     Words: the path; `id=`, and where known `env=`, `max_episode_steps=`, `score_min=`, `score_max=`,
     `observation_keys=a,b`, `actions=discrete|continuous`, `action_count=`, `action_low=`, `action_high=`,
-    `clip_actions=true`, `ends=trusted|time_limits|inverted`.
+    `columns={ours: theirs}`, `clip_actions=true`, `ends=trusted|time_limits|inverted`.
 
     Raises:
         ConfigError: a word that is not understood, or no id.
@@ -136,6 +137,7 @@ def import_(words: Sequence[str], console: Console) -> None:
         endpoints_source="given by whoever imported it" if low is not None else "",
         observation_keys=keys,
         actions=_actions(settings),
+        columns=parsed(settings["columns"]) if "columns" in settings else {},
         action_count=_whole(settings, "action_count"),
         quirks=_quirks(settings),
         licence=settings.get("licence", ""),

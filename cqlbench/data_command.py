@@ -179,8 +179,8 @@ VERBS: Mapping[str, Verb] = {
     "import": Verb(
         "FILE id=my/robot-v0 [env=] ...",
         "a file or Minari folder of your own; also max_episode_steps=, score_min=, score_max=, "
-        "observation_keys=, actions=, action_count=, action_low=, action_high=, clip_actions=, ends=, "
-        "licence=",
+        "observation_keys=, actions=, action_count=, action_low=, action_high=, columns=, clip_actions=, "
+        "ends=, licence=",
         _import,
     ),
 }

@@ -263,6 +263,24 @@ def test_a_recording_under_wrappers_is_not_evaluated(run, bench, tmp_path, episo
     assert run("import", folder, "id=my/slow-v1", "env=Hopper-v4")[0] == 0  # the user knows better
 
 
+def test_columns_of_other_names(run, bench, tmp_path, episodes):
+    arrays = d4rl_arrays(episodes)
+    names = {"observations": "obs", "actions": "acts", "rewards": "reward", "terminals": "done"}
+    np.savez(tmp_path / "a.npz", **{names.get(key, key): array for key, array in arrays.items()})
+    status, _, err = bench(f"dataset={tmp_path / 'a.npz'}", "budget=smoke", "seeds=1")
+    assert status == 2
+    key = "columns='{observations: obs, actions: acts, rewards: reward, terminals: done}'"
+    assert key in err
+    assert run("import", tmp_path / "a.npz", "id=my/a-v0", key.replace("'", ""))[0] == 0
+    assert run("import", write_d4rl(tmp_path / "b.hdf5", episodes), "id=my/b-v0")[0] == 0
+    cards = all_cards()
+    assert cards["my/a-v0"].columns == names
+    assert cards["my/a-v0"].sha256 == cards["my/b-v0"].sha256
+    assert run("check", "my/a-v0")[0] == 0  # read again, as the card says
+    folder = write_minari(tmp_path / "m", episodes)
+    assert run("import", folder, "id=my/m-v0", "columns={actions: acts}")[0] == 2
+
+
 MISTAKES = {
     "no name": (("check",), "One ID is needed, and 0 were given"),
     "two names": (("check", "a", "b"), "One ID is needed, and 2 were given"),
@@ -309,6 +327,15 @@ MISTAKES = {
         "have no bounds",
     ),
     "not discrete": (("import", "{file}", "id=my/x-v0", "actions=discrete"), "not supported"),
+    "columns": (("import", "{file}", "id=my/x-v0", "columns=acts"), "must be a mapping"),
+    "columns of nothing": (
+        ("import", "{file}", "id=my/x-v0", "columns=colour: red"),
+        "names 'colour', which is no column",
+    ),
+    "columns that are not there": (
+        ("import", "{file}", "id=my/x-v0", "columns=actions: acts"),
+        "lacks acts, which columns= names",
+    ),
     "ends": (("import", "{file}", "id=my/x-v0", "ends=well"), "There is no ends=well"),
     "no folder": (("show", "tiny-hopper", "results=/dev/null/x"), "cannot be written"),
 }

@@ -255,6 +255,8 @@ def _card(dataset_id: str, values: dict[str, Any], where: str) -> Card:
     _require(source in SOURCES, f"{where} has the source '{source}'; it must be one of {', '.join(SOURCES)}.")
     problem = id_problem(dataset_id, str(source))
     _require(not problem, f"{where} {problem}")
+    named = all(isinstance(name, str) for name in values.get("columns", {}).values())
+    _require(named, f"{where} has columns that are no names.")
     for quirk in values.get("quirks", []):
         _require(quirk in QUIRKS, f"{where} has the quirk '{quirk}', which is none of {', '.join(QUIRKS)}.")
     folders = values.pop("folders", [])

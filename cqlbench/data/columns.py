@@ -1,5 +1,6 @@
 """What every reader asks of an array of a file: shape, type and values, or one sentence."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -109,6 +110,12 @@ def keep_rows(values: Array, kept: Flags) -> Array:
         values[filled : filled + len(block)] = block
         filled += len(block)
     return cast("Array", values[:filled])
+
+
+def shown(names: Iterable[str]) -> str:
+    """The first dozen names of what is there, in a sentence."""
+    ordered = sorted(names)
+    return ", ".join(ordered[:12]) + (", …" if len(ordered) > 12 else "") or "nothing"
 
 
 def first_line(error: BaseException) -> str:

@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cqlbench.data import discrete, quirks, tables
-from cqlbench.data.columns import keep_rows
+from cqlbench.data import column_names, discrete, quirks, tables
+from cqlbench.data.column_names import OPTIONAL, REQUIRED
+from cqlbench.data.columns import keep_rows, shown
 from cqlbench.data.layout import Layout
 from cqlbench.data.lint import jumps
 from cqlbench.data.quirks import Recording
 from cqlbench.data.transitions import Flags, Transitions
 from cqlbench.errors import DatasetError
-
-_REQUIRED = ("observations", "actions", "rewards", "terminals")
 
 # rlkit, which recorded D4RL's replay files, can cut an episode at an epoch's end without a flag, every 1000
 # rows at most. Ten times as many jumps are not cuts but rows in disorder, and `lint` then refuses the file.
@@ -99,7 +98,7 @@ def has_discrete_actions(path: Path, layout: Layout | None = None) -> bool:
 
     False where the file cannot be read, or the actions may be either kind: `read_d4rl` then says why.
     """
-    with contextlib.suppress(DatasetError), tables.opened(path) as table:
+    with contextlib.suppress(DatasetError), tables.opened(path, layout) as table:
         if discrete.may_be_discrete(table.floats("actions", None, _HEAD)):
             return _actions(table, layout or Layout()).discrete
     return False
@@ -112,17 +111,15 @@ def _actions(table: tables.Table, layout: Layout) -> discrete.Actions:
 
 def _columns(path: Path, layout: Layout) -> tuple[Recording, list[str]]:
     """A file's columns, and notes on them."""
-    with tables.opened(path) as table:
+    with tables.opened(path, layout) as table:
         present = table.keys()
-        missing = [key for key in _REQUIRED if key not in present]
+        missing = [key for key in REQUIRED if key not in present]
+        if "terminals" in missing and "terminals" in layout.columns:
+            missing.remove("terminals")  # nothing ends itself, says the user
         if missing:
-            shown = ", ".join(sorted(present)[:12]) + (", …" if len(present) > 12 else "") or "nothing"
-            hint = "."
-            if any(name.startswith("episode_") for name in present):
-                hint = (
-                    "; it looks like part of a Minari dataset: give the path of the dataset's folder instead."
-                )
-            raise DatasetError(f"{path} lacks {', '.join(missing)} (it has: {shown}){hint}")
+            raise DatasetError(
+                f"{path} lacks {', '.join(missing)} (it has: {shown(present)}){_hint(missing, table)}"
+            )
         observations = table.floats("observations", dimensions=2)
         actions = _actions(table, layout)
         recording = Recording(
@@ -130,13 +127,34 @@ def _columns(path: Path, layout: Layout) -> tuple[Recording, list[str]]:
             actions=actions.values,
             discrete_actions=actions.discrete,
             rewards=table.floats("rewards", dimensions=1),
-            terminals=table.flags("terminals"),
+            terminals=(
+                table.flags("terminals") if "terminals" in present else np.zeros(len(observations), np.bool_)
+            ),
             timeouts=table.flags("timeouts") if "timeouts" in present else None,
             following=table.floats("next_observations", 2) if "next_observations" in present else None,
             useless=np.zeros(len(observations), np.bool_),
         )
     _check_lengths(recording, path)
-    return recording, [actions.note] if actions.note else []
+    notes = [*table.notes, *filter(None, [actions.note])]
+    unread = [key for key in OPTIONAL if key not in present and key not in layout.columns]
+    if near := column_names.near(unread, set(present) - set(layout.columns.values())):
+        notes.append(
+            f"Not read: {', '.join(near.values())}; if they are {' and '.join(near)}, import the file with "
+            f"{column_names.as_key(near)}."
+        )
+    return recording, notes
+
+
+def _hint(missing: list[str], table: tables.Table) -> str:
+    """How the sentence on missing columns ends: with what to do, if that is known."""
+    present = table.keys()
+    if any(name.startswith("episode_") for name in present):
+        return "; it looks like part of a Minari dataset: give the path of the dataset's folder instead."
+    near = column_names.near(missing, table.names(), guess=True)
+    if not near:
+        return table.hint
+    near |= column_names.near([key for key in OPTIONAL if key not in present], table.names())
+    return f"; if these are they, import the file with {column_names.as_key(near)}."
 
 
 def _check_lengths(recording: Recording, path: Path) -> None:

@@ -9,7 +9,7 @@ from cqlbench.data.transitions import Floats, Transitions
 _NUMBER, _LENGTHS = "episode ends", "episode lengths"
 
 _FEW = 100
-"""Of fewer rows nothing is said of how many end an episode."""
+"""Of fewer rows nothing is said of which of them end an episode."""
 
 _LONG = 1000
 """Rows, a usual time limit, without any end."""
@@ -79,7 +79,8 @@ def _number(transitions: Transitions, limit: int | None) -> Finding:
 
 def _lengths(transitions: Transitions, limit: int | None) -> Finding:
     both = np.flatnonzero(transitions.truncated & transitions.terminated)
-    if len(both) >= _ALIKE and len(both) == transitions.truncated.sum() and transitions.dropped_rows <= 1:
+    enough = len(both) >= _ALIKE and len(transitions) >= _FEW and transitions.dropped_rows <= 1
+    if enough and len(both) == np.count_nonzero(transitions.truncated):
         return found(_LENGTHS, "error", both, f"All {len(both)} time limits are {_LIMITS}")
     return _tied(transitions) if limit is None else _limited(transitions, limit, "error")
 

@@ -15,6 +15,7 @@ from cqlbench.data.transitions import Flags, Floats
 from cqlbench.errors import DatasetError
 
 _LARGE = 1 << 28
+_MANY = 1000
 # Deflate cannot do better than 1032:1. A damaged shape would otherwise be filled with terabytes of zeros.
 _MOST_COMPRESSED = 1032
 
@@ -60,6 +61,27 @@ def members(group: h5py.Group, path: Path) -> list[str]:
         raise _damaged(group.name, path, error) from error
 
 
+def arrays(file: h5py.File, path: Path) -> list[str]:
+    """Names of arrays, of those in groups with the groups'; of very many the first thousand or so.
+
+    Raises:
+        DatasetError: the file cannot be listed.
+    """
+    names = members(file, path)
+
+    def add(name: str, member: Any) -> bool | None:
+        if isinstance(member, h5py.Dataset):
+            names.append(name)
+        return True if len(names) > _MANY else None  # anything but None ends the visit
+
+    try:
+        names = [name for name in names if file.get(name, getclass=True) is h5py.Dataset]
+        file.visititems(add)
+    except _H5PY_ERRORS as error:
+        raise _damaged("/", path, error) from error
+    return list(dict.fromkeys(names))
+
+
 def subgroup(group: h5py.Group, key: str, path: Path) -> h5py.Group:
     """The group `key` inside `group`.
 
@@ -84,9 +106,10 @@ def require_keys(group: h5py.Group, keys: Sequence[str], path: Path, hint: str =
     present = members(group, path)
     missing = [key for key in keys if key not in present]
     if missing:
-        shown = ", ".join(sorted(present)[:12]) + (", …" if len(present) > 12 else "") or "nothing"
         place = f"'{group.name.strip('/')}' of {path}" if group.name != "/" else str(path)
-        raise DatasetError(f"{place} lacks {', '.join(missing)} (it has: {shown}){hint or '.'}")
+        raise DatasetError(
+            f"{place} lacks {', '.join(missing)} (it has: {columns.shown(present)}){hint or '.'}"
+        )
 
 
 def shape(group: h5py.Group, key: str, path: Path) -> tuple[int, ...] | None:

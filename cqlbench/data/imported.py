@@ -26,6 +26,7 @@ from cqlbench.data.places import kind
 from cqlbench.data.provide import expected, read
 from cqlbench.data.quirks import MENDED
 from cqlbench.data.resolve import DISCRETE, Resolution, published_key
+from cqlbench.data.robomimic import environment_name
 from cqlbench.data.transitions import Floats
 from cqlbench.environments import EnvironmentSpec, VectorEnvironment, make_environments
 from cqlbench.errors import DatasetError, UserError
@@ -108,9 +109,10 @@ def _checked(card: Card, path: Path, bounds: tuple[Bound, Bound] | None) -> Card
         known = "discrete" if discrete_actions(path) else "continuous"
     if bounds and "discrete" in (known, card.actions):
         raise DatasetError("Discrete actions have no bounds; leave out action_low= and action_high=.")
-    if kind(path) == "folder" and set(card.quirks) & set(MENDED):
+    if kind(path) == "folder" and (card.columns or set(card.quirks) & set(MENDED)):
         raise DatasetError(
-            "A Minari folder says itself how episodes end; leave out ends=, or say ends=trusted."
+            "A Minari folder has its own columns and says how episodes end; leave out columns=, and of ends= "
+            "say ends=trusted at most."
         )
     if known and card.actions not in ("", known):
         raise DatasetError(f"The actions of {path} are {known}, not {card.actions}; leave out actions=.")
@@ -128,6 +130,8 @@ def recorded_environment(
     """
     try:
         found = environment_of(folder)
+        if found is None and (name := environment_name(folder)):
+            return None, f"It was recorded in '{name}' of robomimic, which is not played here."
         if found is None:
             return None, UNNAMED
         if because := why_unlike_the_recording(folder):
