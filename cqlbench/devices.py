@@ -30,6 +30,13 @@ def device_of(name: str) -> torch.device:
     return torch.device("cpu")
 
 
+def numbered(device: torch.device) -> torch.device:
+    """`device` with a number if it is a GPU: `cuda` is the current one, as everywhere in torch."""
+    if device == torch.device("cuda"):
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute on one core in this thread, and leave the others to a simulator.

@@ -1,9 +1,9 @@
-"""Computing on one core for a while."""
+"""Which device is meant; computing on one core for a while."""
 
 import pytest
 import torch
 
-from cqlbench.devices import one_thread
+from cqlbench.devices import numbered, one_thread
 
 
 def test_threads_are_as_before_afterwards() -> None:
@@ -18,3 +18,10 @@ def test_threads_are_as_before_afterwards() -> None:
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_cuda_without_a_number_is_the_current_one(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert numbered(torch.device("cuda")) == torch.device("cuda:1")
+    assert numbered(torch.device("cuda:0")) == torch.device("cuda:0")
+    assert numbered(torch.device("cpu")) == torch.device("cpu")

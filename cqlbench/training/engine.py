@@ -1,5 +1,6 @@
 """The gradient steps of a seed batch on a fixed dataset: indices, gather, noise, update, diagnostics."""
 
+import copy
 import enum
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.algorithms.update import TrainState, act, initial_state, make_update
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
+from cqlbench.devices import numbered
 from cqlbench.errors import ConfigError
 from cqlbench.training.columns import Columns
 from cqlbench.training.graph import capture
@@ -41,7 +43,7 @@ class Engine:
         reward_transform: applied to rewards of every batch.
         actions: what actions there are.
         seeds: the seed batch.
-        device: where the training state lives.
+        device: where the training state lives; `cuda` without a number is the current one.
         online: what changes when `begin_online` is called; `None` for training offline only.
 
     Raises:
@@ -59,11 +61,11 @@ class Engine:
         device: torch.device,
         online: OnlinePhase | None = None,
     ) -> None:
+        self.device = device = numbered(device)
         if device.type == "cuda":
             torch.cuda.set_device(device)  # streams and graphs belong to the current device
         self.config = config
         self.seeds = tuple(seeds)
-        self.device = device
         self.online = online
         self._mixture: Mixture | None = None
         self._columns = columns
@@ -77,11 +79,14 @@ class Engine:
         self._learn_by(config)
         state = initial_state(config, observation_size, actions.size, seeds, discrete=self.discrete)
         self.state = state.to(device)
+        self._forget_diagnostics()
+
+    def _forget_diagnostics(self) -> None:
         self._sums: Tensor | None = None  # [readers, diagnostics, S]
+        self._latest: Tensor | None = None
         self._names: tuple[str, ...] = ()
         self._summed_steps = [0] * len(Reader)
-        self._latest: Tensor | None = None
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._graph: torch.cuda.CUDAGraph | None = None  # it adds to the sums where they lie
 
     def _learn_by(self, config: CQLConfig) -> None:
         noise = NoiseShape.of(config, 0 if self.discrete else self.actions.size)
@@ -133,8 +138,7 @@ class Engine:
         if weight is not None and weight != config.conservative_weight:
             config = replace(config, conservative_weight=weight)
             self._learn_by(config)
-            self._sums = self._latest = None  # other diagnostics
-            self._summed_steps = [0] * len(Reader)
+            self._forget_diagnostics()
         offline = None if self._columns is None else self._share
         returns = None
         if config.calibrated:
@@ -188,6 +192,10 @@ class Engine:
             returns_to_go=calibration[0] if calibration else None,
         )
 
+    @property
+    def _graphed(self) -> bool:
+        return self.device.type == "cuda" and self._resident and self._mixture is None
+
     def advance(self, step: int, at_most: int) -> int:
         """Take gradient steps from `step` (counted from 0) on, as many as one launch takes.
 
@@ -196,8 +204,7 @@ class Engine:
         Returns:
             How many steps were taken, `at_most` at most.
         """
-        graphed = self.device.type == "cuda" and self._resident and self._mixture is None
-        if not graphed or step % CHUNK or at_most < CHUNK:
+        if not self._graphed or step % CHUNK or at_most < CHUNK:
             self.step(step)
             return 1
         self._noise.prepare(step)
@@ -206,10 +213,11 @@ class Engine:
             self.step(step)  # makes the sums, so that the graph finds them at their place
             assert self._sums is not None
             summed = list(self._summed_steps)
-            self._graph = capture(lambda: self._chunk(step), [*self.state.tensors(), self._sums])
+            chunk, changed = range(step, step + CHUNK), [*self.state.tensors(), self._sums]
+            self._graph = capture(lambda: [self.step(each) for each in chunk], changed, self.device)
             self._summed_steps = summed
-            for offset in range(1, CHUNK):
-                self.step(step + offset)
+            for each in chunk[1:]:
+                self.step(each)
             return CHUNK
         self._graph.replay()
         self._count(CHUNK)
@@ -231,10 +239,6 @@ class Engine:
 
     def _flat_indices(self, step: int) -> Tensor:
         return self._indices(step).reshape(-1)
-
-    def _chunk(self, first: int) -> None:
-        for offset in range(CHUNK):
-            self.step(first + offset)
 
     def step(self, step: int) -> dict[str, Tensor]:
         """Take gradient step `step` (counted from 0); returns its diagnostics, `[S]` each, on the device."""
@@ -313,18 +317,21 @@ class Engine:
                 self._refresh(0)
             elif self._mixture is not None:
                 raise ConfigError(misfit + "it is of offline training, and the engine is fine-tuning.")
-            summed = state["diagnostics"]
-            self._names, self._summed_steps = tuple(summed["names"]), list(summed["steps"])
-            for mine in ("sums", "latest"):
-                kept = getattr(self, f"_{mine}")
-                if mine not in summed:
-                    setattr(self, f"_{mine}", None)
-                elif kept is None:
-                    setattr(self, f"_{mine}", summed[mine].to(self.device, copy=True))
-                else:
-                    kept.copy_(summed[mine])  # a captured graph adds to it where it lies
+            self._load_diagnostics(state["diagnostics"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ConfigError(f"{misfit}{error}.") from error
+
+    def _load_diagnostics(self, summed: Mapping[str, Any]) -> None:
+        if "sums" not in summed:
+            self._forget_diagnostics()
+        elif self._sums is None or self._latest is None:
+            self._sums, self._latest = (
+                summed[name].to(self.device, copy=True) for name in ("sums", "latest")
+            )
+        else:
+            self._sums.copy_(summed["sums"])
+            self._latest.copy_(summed["latest"])
+        self._names, self._summed_steps = tuple(summed["names"]), list(summed["steps"])
 
     def finite_seeds(self) -> list[bool]:
         """Whether each seed's parameters are all finite. Synchronises."""
@@ -366,20 +373,20 @@ class Engine:
             tensors |= {"action_low": self.actions.low, "action_high": self.actions.high}
         return {name: tensor.numpy(force=True).copy() for name, tensor in tensors.items()}
 
-    def seconds_per_step(self, steps: int = 8) -> float:
-        """The time of a gradient step. Afterwards training is where it was."""
-        kept = self.state.clone()
-        for step in range(2):
-            self.step(step)
+    def seconds_per_step(self, launches: int = 8) -> float:
+        """The time of a gradient step, taken as `advance` takes them. Afterwards training is where it was."""
+        state, diagnostics = self.state.clone(), copy.deepcopy(self.state_dict()["diagnostics"])
+        steps = CHUNK if self._graphed else 1
+        for launch in range(2):  # the first one captures the graph
+            self.advance(launch * steps, steps)
         self.synchronize()
         start = time.perf_counter()
-        for step in range(steps):
-            self.step(step)
+        for launch in range(2, 2 + launches):
+            self.advance(launch * steps, steps)
         self.synchronize()
-        seconds = (time.perf_counter() - start) / steps
-        for reader in Reader:
-            self.drain_diagnostics(reader)
-        self.state.copy_(kept)
+        seconds = (time.perf_counter() - start) / (launches * steps)
+        self.state.copy_(state)
+        self._load_diagnostics(diagnostics)
         return seconds
 
     def _normalize(self, observations: Tensor) -> Tensor:

@@ -9,26 +9,31 @@ _WARMUP = 2
 """Eager runs before capture, in which cuBLAS and autograd take their workspaces (torch.cuda.graph)."""
 
 
-def capture(steps: Callable[[], None], changed: Sequence[Tensor]) -> torch.cuda.CUDAGraph:
+def capture(
+    steps: Callable[[], object], changed: Sequence[Tensor], device: torch.device
+) -> torch.cuda.CUDAGraph:
     """Record `steps` for replay; afterwards everything is as if it had not run.
 
     Args:
         steps: launches kernels on the current stream, always on the same memory, without synchronising.
         changed: every tensor that `steps` changes in place and whose value matters.
+        device: where, with its number.
 
     Returns:
         A graph whose `replay()` does what `steps` does.
     """
     saved = [tensor.clone() for tensor in changed]
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(_WARMUP):
-            steps()
-    torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        steps()
+    with torch.cuda.device(device):
+        # A stream of our own: torch's default for captures belongs to whichever device captured first.
+        side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            for _ in range(_WARMUP):
+                steps()
+        torch.cuda.current_stream(device).wait_stream(side)
+        with torch.cuda.graph(graph, stream=side):
+            steps()
     for tensor, value in zip(changed, saved, strict=True):
         tensor.copy_(value)
     return graph
