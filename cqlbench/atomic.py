@@ -43,8 +43,9 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Make the folder `path`, in place of one that may be there, with what `fill` puts into it.
+    """Make the folder `path`, in place of what may be there, with what `fill` puts into it.
 
+    It asks nobody: make sure first that what is at `path` and `previous(path)` may go.
     Two folders are not swapped at once: cut off at the wrong moment, the old one lies at `previous(path)`.
 
     Raises:
@@ -61,18 +62,25 @@ def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
                     os.fsync(file.fileno())
             _sync_folder(Path(folder))
         if path.exists():
-            shutil.rmtree(previous(path), ignore_errors=True)
+            _remove(previous(path))
             path.rename(previous(path))
         whole.rename(path)
     finally:
-        shutil.rmtree(whole, ignore_errors=True)
+        _remove(whole)
     _sync_folder(path.parent)
-    shutil.rmtree(previous(path), ignore_errors=True)
+    _remove(previous(path))
 
 
 def previous(path: Path) -> Path:
     """Where `replace_folder` keeps the old folder while it puts the new one in place."""
     return path.with_name(f".{path.name}.previous")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -197,7 +197,7 @@ class CQLTrainerConfig:
         progress_bar: show steps/s, time left and the latest score.
         seed: an integer or a list: the seed batch.
         save_trainer_interval: gradient steps between checkpoints.
-        save_trainer_file: where checkpoints go.
+        save_trainer_file: where checkpoints go, in place of a saved trainer but of nothing else.
         checkpoint: a torchrl `Checkpoint` to save with.
         checkpoint_rotation: a torchrl `CheckpointRotation`, which keeps the last few.
         checkpoint_metadata: called with the trainer, gives what is saved beside a rotated checkpoint.

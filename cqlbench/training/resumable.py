@@ -14,7 +14,7 @@ from cqlbench.errors import ConfigError
 from cqlbench.training.engine import Engine
 from cqlbench.training.global_stream import GlobalStream
 from cqlbench.training.logs import Means, Reporter
-from cqlbench.training.state_files import read_state, write_state
+from cqlbench.training.state_files import read_state, refuse_strangers, write_state
 
 _COUNTERS = (
     "collected_frames",
@@ -69,7 +69,7 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
         """Save if `save_trainer_interval` has passed on the clock since the last time, or if told to.
 
         Raises:
-            ConfigError: it cannot be written; what was saved before is left as it was.
+            ConfigError: it cannot be written, or something else is there; what was there is left as it was.
         """
         due = self.clock - self._last_save >= self.save_trainer_interval
         if self._has_checkpoint_destination() and (due or force_save):
@@ -83,6 +83,7 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
         components = self._sync_checkpoint_components()
         try:
             if self.checkpoint_rotation is None:
+                refuse_strangers(Path(self.save_trainer_file))
                 components.save(self.save_trainer_file)
             else:
                 metadata = self._checkpoint_manifest_metadata()

@@ -4,6 +4,8 @@ import io
 import json
 import os
 import pickle
+import secrets
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,14 @@ from typing import Any
 import torch
 from tensordict import TensorDict
 from torch import Tensor
+from torchrl.checkpoint import Checkpoint
 
 from cqlbench import atomic
 from cqlbench.errors import ConfigError
 
 _TREE, _TENSORS = "state.json", "tensors"
+_OF_TRAINERS = b"_optim_count"
+"""A key in every trainer's state, torchrl's own included."""
 
 
 def check_writable(path: Path, *, folder: bool = False) -> None:
@@ -23,10 +28,10 @@ def check_writable(path: Path, *, folder: bool = False) -> None:
 
     Args:
         path: a file or a folder, of which only the parents may be made here.
-        folder: whether it will be a folder whatever the backend.
+        folder: whether it may be a folder whatever the backend.
 
     Raises:
-        ConfigError: it cannot, or the backend is unknown.
+        ConfigError: it cannot, something else is there, or the backend is unknown.
     """
     folder, reason = folder or _backend() == "memmap", ""
     try:
@@ -35,13 +40,54 @@ def check_writable(path: Path, *, folder: bool = False) -> None:
         elif path.is_dir() and not folder:
             reason = "that is a folder"
         else:
-            probe = path.with_name(f".{path.name}.probe")
-            atomic.replace(probe, b"")
-            probe.unlink(missing_ok=True)
+            refuse_strangers(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            probe = path.with_name(f".{path.name}.{secrets.token_hex(8)}.probe")
+            probe.touch(exist_ok=False)
+            probe.unlink()
     except OSError as error:
         reason = error.strerror or str(error)
     if reason:
         raise ConfigError(f"The trainer cannot be saved at '{path}': {reason}.")
+
+
+def refuse_strangers(path: Path) -> None:
+    """Refuse to save a trainer in place of anything but a saved trainer.
+
+    Raises:
+        ConfigError: there is a file or folder with other content at `path`, or where its old content goes.
+    """
+    for place in (path, atomic.previous(path)):
+        if not _replaceable(place):
+            raise ConfigError(
+                f"The trainer cannot be saved at '{path}': '{place.name}' exists and is not a saved trainer"
+                " (and nothing else); choose another path."
+            )
+
+
+def _replaceable(path: Path) -> bool:
+    try:
+        if not path.is_dir():
+            return not path.exists() or not path.stat().st_size or _is_file_of_trainer(path)
+        names = {each.name for each in path.iterdir()}
+        if names == {_TREE, _TENSORS}:
+            tensors = {each.name for each in (path / _TENSORS).iterdir()} - {"meta.json"}
+            only = all(name.endswith(".memmap") for name in tensors)
+            return only and _OF_TRAINERS in (path / _TREE).read_bytes()
+        return not names or (names == {"manifest.json", "components"} and Checkpoint.is_checkpoint(path))
+    except OSError:  # whoever saves there finds out why
+        return True
+
+
+def _is_file_of_trainer(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+            return any(_OF_TRAINERS in archive.read(name) for name in pickles) or Checkpoint.is_checkpoint(
+                path
+            )
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError):
+        return False
 
 
 def _backend() -> str:
@@ -52,13 +98,15 @@ def _backend() -> str:
 
 
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Put `state` at `path`, in place of what is there, whole or not at all.
+    """Put `state` at `path`, in place of a saved trainer that may be there, whole or not at all.
 
     Raises:
-        ConfigError: the backend is unknown, it cannot hold something in `state`, or `path` cannot be written.
+        ConfigError: the backend is unknown, it cannot hold something in `state`, something else is at `path`,
+            or it cannot be written.
     """
     backend = _backend()
     try:
+        refuse_strangers(path)
         if backend == "torch":
             content = io.BytesIO()
             torch.save(dict(state), content)

@@ -290,3 +290,15 @@ def test_another_trainers_file_is_one_sentence(make_loss, make_buffer, tmp_path)
         trainer_of(make_loss(critic_hidden=[9]), make_buffer()).load_from_file(tmp_path / "t.pt")
     with pytest.raises(ConfigError, match=r"other parts.*engine"):
         trainer_of(make_loss(), make_buffer(), seed=[0]).load_from_file(tmp_path / "t.pt")
+
+
+def test_a_checkpoint_never_replaces_what_was_put_beside_it(make_loss, make_buffer, tmp_path) -> None:
+    trainer = trainer_of(
+        make_loss(), make_buffer(), checkpoint=Checkpoint(), save_trainer_file=tmp_path / "saved"
+    )
+    for _ in range(2):
+        trainer.save_trainer(force_save=True)
+    (tmp_path / "saved" / "notes.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="not a saved trainer"):
+        trainer.save_trainer(force_save=True)
+    assert (tmp_path / "saved" / "notes.txt").read_text() == "years of work"
