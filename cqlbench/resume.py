@@ -1,6 +1,5 @@
 """A run that may be killed: where its checkpoints lie, what they hold, when they are saved."""
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 
-import cqlbench
 from cqlbench import stopping
 from cqlbench.data.buffer import Dataset
 from cqlbench.evaluation.evaluator import Evaluator
@@ -18,6 +16,7 @@ from cqlbench.fine_tuning import run_place
 from cqlbench.plan import Plan
 from cqlbench.records.from_run import dataset_id
 from cqlbench.records.provenance import Provenance
+from cqlbench.records.schema import Git
 from cqlbench.training.checkpoint import (
     CheckpointError,
     CheckpointFolder,
@@ -28,10 +27,9 @@ from cqlbench.training.checkpoint import (
 
 _COST = 50
 """However slow the disk, a save is followed by so many times its duration of training: less than 2 %."""
-_CODE = (
-    "algorithms", "data", "evaluation", "training", "environments.py", "environment_spec.py",
-    "fine_tuning.py", "gymnasium_environments.py", "runner.py", "seeding.py", "simulator_state.py",
-)  # fmt: skip
+COMPUTING = ("torch", "numpy", "mujoco", "envpool", "gymnasium")
+"""Packages whose code makes a run's numbers. torchrl and tensordict carry and call, h5py reads what the
+dataset's content hash covers, and Python computes in IEEE doubles whatever its version."""
 
 
 class ResumableRun:
@@ -48,20 +46,14 @@ class ResumableRun:
     Attributes:
         folder: the checkpoints.
         facts: what a checkpoint must agree in; they decide every number.
-        origin: as given, with the time when the run began and the steps at which it was resumed.
+        origin: as given, with what is known of the processes before: when the run began, where it was
+            resumed, and whose code took part.
     """
 
     def __init__(self, plan: Plan, dataset: Dataset, origin: Provenance, evaluator: Evaluator) -> None:
         config = plan.config
         self.folder = CheckpointFolder(run_place(plan, dataset, "checkpoints"))
-        self.facts = {
-            **plan.identity,
-            "dataset": {"id": dataset_id(dataset, plan.resolution), "content_hash": dataset.content_hash},
-            "seeds": list(config.seeds),
-            "device": plan.device.type,
-            "versions": origin.versions,
-            "code": code_digest(),
-        }
+        self.facts = facts_of(plan, dataset, origin)
         self.origin = origin
         self._evaluator = evaluator
         self._trainer = evaluator.trainer
@@ -95,7 +87,7 @@ class ResumableRun:
 
         Raises:
             CheckpointError: there is a checkpoint of this run, and it was made with other settings, data,
-                packages or code.
+                packages or another kind of device.
         """
         if self._from == "never":
             self.folder.clear()
@@ -104,7 +96,7 @@ class ResumableRun:
             self._found = self._search()
         except OtherRunError as error:
             raise OtherRunError(
-                f"{error} Make them the same again to go on from it, or begin anew with resume=never."
+                f"{error} Resume with what it was made with, or start from scratch with resume=never."
             ) from error
         for sentence in self._found.refused:
             console.print(f"Refused  {sentence}")
@@ -120,16 +112,19 @@ class ResumableRun:
                 f"Note     the run began on a machine with other {', '.join(changed)}: the last digits of its"
                 " numbers may differ from those of a run on one machine."
             )
+        if change := _code_change(Git(**self._found.state["git"]), self.origin.git):
+            console.print(f"Note     {change}; the scores version is the same.")
 
     def train(self) -> None:
         """Train from where the run stands to its end, saving on the way and after it.
 
         Raises:
             Paused: a signal came, and what was done has been saved.
-            CheckpointError: a checkpoint cannot be written, for instance because the disk is full.
+            CheckpointError: a checkpoint cannot be written, for instance because the disk is full, or the
+                one that was found cannot be loaded.
         """
         if self._found.path is not None:
-            self._load(self._found.state)
+            self._load(self._found.path, self._found.state)
         elif self._collected is not None:
             self._collected.forget()  # of a process that was killed before it could save
         self._found = Found()  # its memory is not needed any more
@@ -167,11 +162,25 @@ class ResumableRun:
             )
         return found
 
-    def _load(self, state: Mapping[str, Any]) -> None:
-        self._trainer.load_state_dict(state["trainer"])
-        self._evaluator.load_state_dict(state["evaluator"])
-        resumed_at = (*state["resumed_at"], self._trainer.gradient_steps)
-        self.origin = replace(self.origin, created_at=state["created_at"], resumed_at=resumed_at)
+    def _load(self, path: Path, state: Mapping[str, Any]) -> None:
+        try:
+            self._trainer.load_state_dict(state["trainer"])
+            self._evaluator.load_state_dict(state["evaluator"])
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"Checkpoint '{path}' is of another version of cqlbench, and this one cannot load it"
+                f" ({type(error).__name__}: {' '.join(str(error).split())}). Resume with the version that"
+                " wrote it, or start from scratch with resume=never."
+            ) from error
+        before, here = Git(**state["git"]), self.origin.git
+        others = dict.fromkeys([*state["earlier_commits"], before.commit])
+        self.origin = replace(
+            self.origin,
+            created_at=state["created_at"],
+            resumed_at=(*state["resumed_at"], self._trainer.gradient_steps),
+            git=Git(commit=here.commit, dirty=_either(before.dirty, here.dirty)),
+            earlier_commits=tuple(each for each in others if each not in (None, here.commit)),
+        )
 
     def _between_steps(self) -> None:
         self._check()
@@ -189,6 +198,8 @@ class ResumableRun:
             "resumed_at": list(self.origin.resumed_at),
             "created_at": self.origin.created_at,
             "machine": asdict(self.origin.machine),
+            "git": asdict(self.origin.git),
+            "earlier_commits": list(self.origin.earlier_commits),
         }
         try:
             self.folder.save(self._trainer.gradient_steps, state, self.facts)
@@ -211,11 +222,26 @@ class ResumableRun:
         return f"saved after {done:,} of {total:,} gradient steps, and the same command goes on from there"
 
 
-def code_digest() -> str:
-    """Digits that stand for the code that makes a run's numbers."""
-    package = Path(cqlbench.__file__).parent
-    digest = hashlib.sha256()
-    for name in _CODE:
-        for path in sorted((package / name).rglob("*.py")) or [package / name]:
-            digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
+def facts_of(plan: Plan, dataset: Dataset, origin: Provenance) -> dict[str, Any]:
+    """All that decides a run's numbers, down to the last digits that machines of one kind share."""
+    return {
+        **plan.identity,
+        "dataset": {"id": dataset_id(dataset, plan.resolution), "content_hash": dataset.content_hash},
+        "seeds": list(plan.config.seeds),
+        "device": plan.device.type,
+        "versions": {name: origin.versions[name] for name in COMPUTING if name in origin.versions},
+    }
+
+
+def _code_change(before: Git, here: Git) -> str:
+    """How the code may differ from that of the process before, a clause; empty if it does not."""
+    if before.commit and here.commit and before.commit != here.commit:
+        return f"the code has changed since (commit {before.commit[:7]} to {here.commit[:7]})"
+    if before.dirty or here.dirty:
+        return f"the code may have changed since (uncommitted changes {'here' if here.dirty else 'then'})"
+    return ""
+
+
+def _either(one: bool | None, other: bool | None) -> bool | None:
+    """Whether one of two is true; `None` where neither is, and nobody knows one of them."""
+    return True if one or other else None if None in (one, other) else False

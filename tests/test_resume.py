@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,12 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cqlbench import resume
 from cqlbench.evaluation.evaluator import Evaluator
+from cqlbench.paths import data_root
+from cqlbench.records import provenance
+from cqlbench.records.schema import Git
 from cqlbench.records.store import RecordStore
-from cqlbench.training.checkpoint import CheckpointFolder
+from cqlbench.training.checkpoint import FORMAT, CheckpointFolder, load, save
 from cqlbench.training.engine import Engine
 
 TRIALS = 20
@@ -311,17 +316,118 @@ def test_another_config_or_dataset_is_refused_by_what_differs(
     assert stopped.read_bytes() == before
 
 
-def test_other_code_is_refused_until_a_new_beginning_is_asked_for(world, bench, stopped, monkeypatch) -> None:
-    monkeypatch.setattr(resume, "code_digest", lambda: "othercode")
+def commits(monkeypatch: pytest.MonkeyPatch, commit: str, *, dirty: bool) -> None:
+    state = Git(commit=commit * 40, dirty=dirty)
+    monkeypatch.setattr("cqlbench.records.provenance.git_state", lambda: state)
+
+
+@pytest.mark.parametrize(("began_dirty", "ended_dirty"), [(False, False), (True, False), (False, True)])
+def test_other_code_of_the_same_scores_version_resumes_and_is_recorded(
+    world, bench, whole, at_step, monkeypatch, began_dirty: bool, ended_dirty: bool
+) -> None:
+    commits(monkeypatch, "a", dirty=began_dirty)
+    at_step(3, terminate)
+    assert bench(*RUN)[0] == 143
+    commits(monkeypatch, "b", dirty=ended_dirty)
+    at_step(6, terminate)
+    status, out, _ = bench(*RUN)
+    assert status == 143
+    assert "(commit aaaaaaa to bbbbbbb)" in out
+    status, out, _ = bench(*RUN)
+    assert status == 0
+    assert "commit aaaaaaa" not in out
+    found = outcome(world / "results")
+    for record in found:
+        assert record["git"] == {"commit": "b" * 40, "dirty": began_dirty or ended_dirty}
+        assert record.pop("earlier_commits") == ["a" * 40]
+    git = whole[0]["git"]
+    assert [record | {"git": git} for record in found] == whole
+    assert RecordStore(world / "results").load_all()[0].earlier_commits == ("a" * 40,)
+
+
+def recording(path: Path) -> Path:
+    """A file in D4RL's schema, of one episode."""
+    states = np.random.default_rng(0).normal(size=(41, 3)).astype(np.float32)
+    ends = np.zeros(40, bool)
+    arrays = {"observations": states[:-1], "actions": states[1:, :2] / 9, "rewards": states[1:, 0]}
+    np.savez(path, **arrays, next_observations=states[1:], terminals=ends, timeouts=ends)
+    return path
+
+
+def test_another_word_in_a_docstring_resumes(tmp_path: Path, monkeypatch, bench, at_step) -> None:
+    tree = tmp_path / "tree"
+    for name in ("cqlbench", "benchmarks", "datasets"):
+        shutil.copytree(data_root() / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    runner = tree / "cqlbench" / "runner.py"
+    runner.write_text(runner.read_text().replace('"""A plan', '"""Some plan', 1))
+    words = [f"dataset={recording(tmp_path / 'robot.npz')}", *RUN[1:], "budget=smoke"]
+    words += ["algorithm.batch_size=8", f"results={tmp_path / 'results'}"]
+    at_step(5, terminate)
+    assert bench(*words)[0] == 143
+    done = subprocess.run(
+        [sys.executable, "-m", "cqlbench.cli", "bench", *words],
+        env=os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Resumed  after 5 of 9" in done.stdout
+
+
+def test_another_scores_version_is_refused(world, bench, stopped, monkeypatch) -> None:
+    monkeypatch.setattr("cqlbench.SCORES_VERSION", 1000)
+    status, _, err = bench(*RUN, f"resume={stopped}")
+    assert status == 2
+    assert "scores_version is 1000 here" in err
+
+
+def versions(monkeypatch: pytest.MonkeyPatch, **others: str) -> None:
+    known = provenance.versions()
+    monkeypatch.setattr("cqlbench.records.provenance.versions", lambda: known | others)
+
+
+@pytest.mark.parametrize("package", resume.COMPUTING)
+def test_another_version_of_a_package_that_computes_is_refused_until_a_new_beginning_is_asked_for(
+    world, bench, stopped, monkeypatch, package: str
+) -> None:
+    versions(monkeypatch, **{package: "99.0"})
     status, _, err = bench(*RUN)
     assert status == 2
-    assert "code is othercode here and " in err
-    assert "begin anew with resume=never" in err
+    assert f"versions.{package} is 99.0 here and " in err
+    assert "resume=never" in err
     assert stopped.exists()
     status, out, _ = bench(*RUN, "resume=never")
     assert status == 0
     assert "Resumed" not in out
     assert not stopped.exists()
+
+
+def test_another_version_of_what_computes_nothing_resumes(world, bench, stopped, monkeypatch) -> None:
+    versions(monkeypatch, python="3.99.0", h5py="99.0", torchrl="99.0", tensordict="99.0", cqlbench="99.0")
+    status, out, _ = bench(*RUN)
+    assert status == 0
+    assert "Resumed" in out
+
+
+def test_a_checkpoint_of_another_format_is_refused_and_kept(world, bench, stopped) -> None:
+    content = stopped.read_bytes()
+    stopped.write_bytes(content.replace(b"checkpoint %d\n" % FORMAT, b"checkpoint 1\n", 1))
+    status, _, err = bench(*RUN)
+    assert status == 2
+    assert "format 1" in err
+    assert stopped.exists()
+
+
+def test_a_state_that_cannot_be_loaded_is_refused_and_kept(world, bench, stopped) -> None:
+    state, facts = load(stopped)
+    del state["evaluator"]["seconds"]
+    save(stopped, state, facts)
+    status, _, err = bench(*RUN)
+    assert status == 2
+    assert "another version of cqlbench" in err
+    assert stopped.exists()
 
 
 def test_a_checkpoint_may_be_named_and_must_be_there(world, bench, whole, stopped) -> None:

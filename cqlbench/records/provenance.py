@@ -31,6 +31,7 @@ class Provenance:
     command: tuple[str, ...]
     created_at: str
     resumed_at: tuple[int, ...] = ()
+    earlier_commits: tuple[str, ...] = ()
 
 
 def collect(device: str = "cpu", arguments: Sequence[str] | None = None) -> Provenance:

@@ -239,7 +239,7 @@ class Record:
             was not finite.
         throughput: speed; `None` only where the run never got that far.
         versions: name of a package (or `python`) to its version.
-        git: commit of the checkout.
+        git: commit of the checkout; of a resumed run its last one, and dirty if any was.
         machine: hardware.
         status: `finished`, `failed` or `skipped`.
         reason: one sentence, for a run that did not finish or was not evaluated.
@@ -247,6 +247,7 @@ class Record:
         command: arguments that make the run again.
         resumed_at: gradient steps after which another process went on with the run, after a kill; a record
             of a run made in one go is written without it.
+        earlier_commits: other commits whose code made a part of a resumed run; written only if there are any.
         online: of a fine-tuned run; others are written without it.
         schema_version: of this layout.
 
@@ -275,6 +276,7 @@ class Record:
     created_at: str
     command: tuple[str, ...]
     resumed_at: tuple[int, ...] = field(default=(), metadata={"left_out": True})
+    earlier_commits: tuple[str, ...] = field(default=(), metadata={"left_out": True})
     online: OnlineFacts | None = field(default=None, metadata={"left_out": True})
     schema_version: int = SCHEMA_VERSION
 

@@ -21,7 +21,8 @@ from filelock import FileLock, Timeout
 from cqlbench import atomic
 from cqlbench.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
+"""Raise it whenever the layout or meaning of a run's state changes: older checkpoints are then rejected."""
 _NAME = b"cqlbench checkpoint "
 _DIGEST_BYTES = 32
 _FILE = re.compile(r"step-(\d+)\.checkpoint")
@@ -29,6 +30,10 @@ _FILE = re.compile(r"step-(\d+)\.checkpoint")
 
 class CheckpointError(UserError):
     """A checkpoint that cannot be written, read or trusted, or that belongs to another run."""
+
+
+class OtherRunError(CheckpointError):
+    """A checkpoint of another run, or of a version of cqlbench with another format."""
 
 
 def save(path: Path, state: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -61,7 +66,8 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         The state and the facts.
 
     Raises:
-        CheckpointError: it is not a checkpoint, of another format, or not as it was written.
+        OtherRunError: it is of another format.
+        CheckpointError: it is not a checkpoint, or not as it was written.
     """
     try:
         content = path.read_bytes()
@@ -71,7 +77,7 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise CheckpointError(f"'{path}' is not a checkpoint of cqlbench.")
     version, _, rest = content[len(_NAME) :].partition(b"\n")
     if version != str(FORMAT).encode():
-        raise CheckpointError(
+        raise OtherRunError(
             f"Checkpoint '{path}' has format {version[:8].decode(errors='replace')}, and this cqlbench reads"
             f" format {FORMAT}."
         )
@@ -141,7 +147,7 @@ class CheckpointFolder:
         """The newest checkpoint that is whole and whose facts are the expected ones.
 
         Raises:
-            CheckpointError: there are whole ones, and none fits; it names what differs in the newest.
+            OtherRunError: there are whole ones, and none fits; it names what differs in the newest.
         """
         refused: list[str] = []
         foreign: list[str] = []
@@ -198,15 +204,11 @@ class CheckpointFolder:
             lock.release()
 
 
-class OtherRunError(CheckpointError):
-    """A whole checkpoint, of another run."""
-
-
 def load_fitting(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
     """The state of a checkpoint whose facts are the expected ones.
 
     Raises:
-        OtherRunError: they are not; it names what differs.
+        OtherRunError: they are not; it names what differs. Also as `load`.
         CheckpointError: as `load`.
     """
     state, facts = load(path)
