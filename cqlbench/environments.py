@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cqlbench.environment_spec import (
     EnvironmentSpec,
@@ -86,9 +86,22 @@ def choose_backend(spec: EnvironmentSpec, backend: str = "auto") -> str:
 
 
 def why_unplayable(
-    spec: EnvironmentSpec, observation_size: int, action_size: int, *, discrete: bool = False
+    spec: EnvironmentSpec,
+    observation_size: int,
+    action_size: int,
+    *,
+    discrete: bool = False,
+    bounds: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> str:
-    """Why a policy of these sizes cannot be evaluated here, in one sentence; empty if it can."""
+    """Why a policy of these sizes cannot be evaluated here, in one sentence; empty if it can.
+
+    Args:
+        spec: the environment.
+        observation_size: `O`.
+        action_size: `A`.
+        discrete: whether its actions are discrete.
+        bounds: of its actions, one number or `[A]` each, if they are not.
+    """
     try:
         environments = make_environments(spec, [0], discrete=discrete)
     except UserError as error:
@@ -99,6 +112,13 @@ def why_unplayable(
         return (
             f"Environment '{spec.id}' gives {sizes[0]} observations and takes {sizes[1]} actions, but the "
             f"data have {observation_size} and {action_size}."
+        )
+    low, high = environments.action_low, environments.action_high
+    lowest, highest = (np.asarray(bound, np.float32) for bound in bounds or (low, high))
+    if (lowest < low).any() or (highest > high).any():
+        return (
+            f"Environment '{spec.id}' takes actions from {low.tolist()} to {high.tolist()}, but the data have"
+            f" some from {lowest.tolist()} to {highest.tolist()}."
         )
     return ""
 

@@ -26,7 +26,8 @@ def playable(card: Card, dataset: Dataset) -> tuple[EnvironmentSpec | None, str]
             return None, f"Not evaluated: {because}"
         spec = recorded_environment(folder, spec)
     sizes = dataset.observation_size, dataset.action_size
-    because = why_unplayable(spec, *sizes, discrete=dataset.discrete_actions)
+    bounds = None if dataset.discrete_actions else (card.action_low, card.action_high)
+    because = why_unplayable(spec, *sizes, discrete=dataset.discrete_actions, bounds=bounds)
     return (None, f"Not evaluated: {because}") if because else (spec, "")
 
 

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -9,7 +10,8 @@ from cqlbench.data.cards import Card, all_cards, damaged_cards, imported_cards_d
 from cqlbench.data.imported import card_text, import_dataset, recorded_environment
 from cqlbench.data.names import find_card
 from cqlbench.environments import EnvironmentSpec
-from cqlbench.errors import DatasetError
+from cqlbench.errors import DatasetError, UserError
+from cqlbench.evaluation.playable import playable
 
 CARD = Card(
     id="lab/arm/reach-v3",
@@ -93,6 +95,41 @@ def test_discrete_actions_have_their_environment(tmp_path, make_episodes, write_
     import_dataset(folder, Card(id="my/cart-v0", source="imported", environment=environment))
     card = cards.load_card("my/cart-v0")
     assert (card.environment, card.preset) == (environment, "discrete")
+
+
+def half_as_far():
+    """Hopper whose second joint takes half of the first one's torque and the third three quarters."""
+    high = np.float32([1, 0.5, 0.75])
+    return gymnasium.wrappers.RescaleAction(gymnasium.make("Hopper-v4"), -high, high)
+
+
+def test_bounds_that_differ_between_dimensions(tmp_path, make_episodes, write_d4rl, d4rl_arrays):
+    gymnasium.register("Half-v0", half_as_far, max_episode_steps=20)
+    episodes = make_episodes(["truncated"] * 5, [20] * 5, observation_size=11, action_size=3)
+    card = Card(id="my/robot-v0", source="imported", environment=EnvironmentSpec("Half-v0"))
+    with pytest.raises(DatasetError, match="outside the bounds"):
+        import_dataset(write_d4rl(tmp_path / "a.hdf5", episodes), card)
+    actions = d4rl_arrays(episodes)["actions"] * np.float32([1, 0.5, 0.75])
+    dataset = import_dataset(write_d4rl(tmp_path / "b.hdf5", episodes, actions=actions), card)
+    kept = cards.load_card("my/robot-v0")
+    assert (kept.action_low, kept.action_high) == ((-1, -0.5, -0.75), (1, 0.5, 0.75))
+    assert playable(kept, dataset)[0] == kept.environment
+
+
+def test_an_environment_without_bounds_needs_them_stated(tmp_path, make_episodes, write_d4rl):
+    gymnasium.register(
+        "Endless-v0",
+        lambda: gymnasium.wrappers.TransformAction(
+            gymnasium.make("Hopper-v4"), np.tanh, gymnasium.spaces.Box(-np.inf, np.inf, (3,))
+        ),
+        max_episode_steps=20,
+    )
+    path = write_d4rl(tmp_path / "a.hdf5", make_episodes(observation_size=11, action_size=3))
+    card = Card(id="my/robot-v0", source="imported", environment=EnvironmentSpec("Endless-v0"))
+    with pytest.raises(UserError, match="action_low="):
+        import_dataset(path, card)
+    import_dataset(path, card, (-3.0, 3.0))
+    assert cards.load_card("my/robot-v0").action_high == 3.0
 
 
 def test_what_was_stated_is_not_changed(tmp_path, make_episodes, write_d4rl):

@@ -53,6 +53,15 @@ def test_one_of_other_sizes_is_not_played():
     )
 
 
+def test_one_that_does_not_take_the_data_s_actions_is_not_played():
+    wide = replace(CARD, action_low=-1.0, action_high=(1.0, 1.0, 90.0))
+    spec, because = playable(wide, DATA)
+    assert spec is None
+    assert "90.0" in because
+    narrow = replace(CARD, action_low=-0.5, action_high=(0.5, 1.0, 1.0))
+    assert playable(narrow, DATA)[0] is not None
+
+
 def test_a_minari_dataset_brings_its_environment(folder):
     write(
         folder,
