@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from cqlbench.data.cards import load_card
 from cqlbench.devices import device_of
 from cqlbench.errors import ConfigError, DatasetError
 from cqlbench.plan import make_plan
@@ -36,12 +37,19 @@ def test_a_published_run_is_comparable_until_something_is_changed(monkeypatch) -
     assert "budget quick" in make_plan([words[0], "budget=quick"]).incomparable_because
 
 
-def test_d4rl_data_are_comparable_only_with_published_settings_and_rewards() -> None:
+def test_d4rl_data_are_comparable_only_with_published_settings() -> None:
     unpublished = make_plan(["dataset=d4rl/hopper-medium-v1", "budget=paper"])
     assert unpublished.incomparable_because == "no settings of cql were published for it"
-    door = make_plan(["dataset=d4rl/door-human-v1", "budget=paper"])
-    assert door.incomparable_because.startswith("gymnasium-robotics changed its rewards")
-    assert make_plan(["dataset=d4rl/pen-human-v1", "budget=paper"]).incomparable_because == ""
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"), [("pen", "end"), ("door", "handle"), ("hammer", "hammer"), ("relocate", "ball")]
+)
+@pytest.mark.parametrize("version", ["human-v0", "cloned-v1", "expert-v1"])
+def test_adroit_is_not_comparable_while_its_environments_are_not_d4rls(task, version, reason) -> None:
+    dataset = f"d4rl/{task}-{version}"
+    assert reason in load_card(dataset).incomparable_because
+    assert reason in make_plan([f"dataset={dataset}", "budget=paper"]).incomparable_because
 
 
 @pytest.mark.parametrize(
