@@ -5,7 +5,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-SCORES_VERSION = 1
+SCORES_VERSION = 2
 """Raised by every change that changes scores, so that scores from before and after never share a cell."""
 
 _PUBLIC = {

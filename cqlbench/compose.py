@@ -144,7 +144,13 @@ def check(config: BenchConfig) -> None:
     for key in vars(algorithm):
         if key in ("conservative_weight", "bc_steps", "entropy_multiplier") or key.endswith("learning_rate"):
             _at_least(f"algorithm.{key}", getattr(algorithm, key), 0)
-    for key in ("entropy_temperature", "cql_temperature", "max_gradient_norm", "reward_scale"):
+    for key in (
+        "entropy_temperature",
+        "cql_temperature",
+        "last_layer_gain",
+        "max_gradient_norm",
+        "reward_scale",
+    ):
         value = getattr(algorithm, key)
         if value is not None and not value > 0:
             raise ConfigError(f"algorithm.{key}={value} must be positive.")

@@ -27,9 +27,12 @@ class CQLConfig:
         actor_hidden: hidden layer sizes of the actor.
         critic_hidden: hidden layer sizes of every critic.
         critics: K, size of the critic ensemble.
-        orthogonal_critics: orthogonal weights with gain √2 (last layer 0.01) and zero biases (CORL
-            `orthogonal_init`); otherwise `nn.Linear`'s init with a small last layer.
-        orthogonal_actor: the same for the actor, which CORL leaves at `nn.Linear`'s init.
+        orthogonal_critics: orthogonal weights with gain √2 and zero biases (CORL `orthogonal_init`);
+            otherwise `nn.Linear`'s init, with Xavier weights and a zero bias in the last layer.
+        orthogonal_actor: the same for the actor, which CORL's CQL leaves at `nn.Linear`'s init, and its
+            Cal-QL does not.
+        last_layer_gain: gain of the last layer's weights in actor and critics (CORL: 0.01 in CQL, √2 in
+            Cal-QL).
         actor_learning_rate: Adam's rate for the actor.
         critic_learning_rate: Adam's rate for the critics.
         temperature_learning_rate: Adam's rate for the log entropy temperature.
@@ -80,6 +83,7 @@ class CQLConfig:
     critics: int = 2
     orthogonal_critics: bool = True
     orthogonal_actor: bool = False
+    last_layer_gain: float = 0.01
     actor_learning_rate: float = 3e-5
     critic_learning_rate: float = 3e-4
     temperature_learning_rate: float = 3e-5

@@ -55,9 +55,9 @@ def test_changes_to_what_was_published_are_named() -> None:
 
 def test_a_preset_wins_over_defaults_and_loses_against_words() -> None:
     named = compose_bench(["dataset=x"], "paper", "d4rl-hopper-medium").config.algorithm
-    assert (named.normalize_rewards, named.reward_scale, named.reward_bias) == (True, 5.0, -1.0)
+    assert (named.normalize_rewards, named.reward_scale, named.reward_bias) == (True, 1.0, 0.0)
     changed = compose_bench(["dataset=x", "algorithm.reward_scale=2"], "paper", "d4rl-hopper-medium").config
-    assert (changed.algorithm.reward_scale, changed.algorithm.reward_bias) == (2.0, -1.0)
+    assert (changed.algorithm.normalize_rewards, changed.algorithm.reward_scale) == (True, 2.0)
     chosen = compose_bench(["dataset=x", "preset=none"], "paper", "d4rl-hopper-medium").config
     assert not chosen.algorithm.normalize_rewards
 
@@ -100,6 +100,7 @@ def test_paths_may_hold_anything() -> None:
         ("algorithm.target_entropy=nan", "finite"),
         ("algorithm.cql_temperature=0", "positive"),
         ("algorithm.max_gradient_norm=0", "positive"),
+        ("algorithm.last_layer_gain=0", "positive"),
         ("algorithm.name=''", "name is empty"),
         ("algorithm.variant=X", "H or rho"),
         ("preset=d4rl-gim", "no preset 'd4rl-gim'"),
@@ -137,6 +138,7 @@ def test_an_algorithm_is_chosen_by_name_and_words_win_over_what_it_always_has() 
     assert composed.changes == tuple(words[1:])
     calibrated = compose_bench(["dataset=x", "algorithm=calql"], "smoke", "d4rl-antmaze").config.algorithm
     without = {"name": "cql", "calibrated": False, "sparse_rewards": False}
+    without |= {"orthogonal_actor": False, "last_layer_gain": 0.01}
     plain = compose_bench(["dataset=x"], "smoke", "d4rl-antmaze").config.algorithm
     assert vars(calibrated) | without == vars(plain)
 

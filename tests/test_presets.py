@@ -2,11 +2,16 @@
 
 import csv
 import functools
+import itertools
 import math
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+from cqlbench.algorithms.networks import mlp
+from cqlbench.algorithms.update import initial_state
 from cqlbench.compose import compose_bench
 from cqlbench.data.cards import all_cards, load_card
 from cqlbench.paths import benchmarks_dir
@@ -88,6 +93,37 @@ def test_what_a_preset_has_for_cal_ql_is_the_published_config(row):
     assert_published(row, card, config)
     assert (config.algorithm.name, config.algorithm.calibrated) == ("calql", True)
     assert config.algorithm.sparse_rewards == (row["is_sparse_reward"] == "true")
+
+
+def corls_layers(algorithm, network, sizes):
+    """As `init_module_weights` of CORL's offline/cql.py and finetune/cal_ql.py leaves them."""
+    layers = [nn.Linear(*pair) for pair in itertools.pairwise(sizes)]
+    for layer in layers:
+        last, calql = layer is layers[-1], algorithm == "calql"
+        if network == "critics" or calql:
+            nn.init.orthogonal_(layer.weight, gain=0.01 if last and not calql else 2**0.5)
+        elif last:
+            nn.init.xavier_uniform_(layer.weight, gain=0.01)
+        if network == "critics" or calql or last:
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(*itertools.chain.from_iterable((layer, nn.ReLU()) for layer in layers))[:-1]
+
+
+@pytest.mark.parametrize("network", ["critics", "actor"])
+@pytest.mark.parametrize("algorithm", ["calql", "cql"])
+def test_networks_start_as_corls(algorithm, network):
+    config = composed("", f"algorithm={algorithm}").algorithm
+    inputs, outputs, seeds = (23, 1, 8) if network == "critics" else (17, 12, 8)
+    params = initial_state(config, 17, 6, range(seeds)).parameters[network]
+    if network == "critics":
+        params = {name: tensor[:, 0] for name, tensor in params.items()}
+    samples = torch.randn(4096, inputs, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        nets = [corls_layers(algorithm, network, [inputs, 256, 256, 256, outputs]) for _ in range(seeds)]
+        corls = torch.stack([net(samples) for net in nets]).std(1).mean()
+    assert corls > 0.1 if algorithm == "calql" else corls < 0.01
+    assert mlp(params, samples.expand(seeds, -1, -1)).std(1).mean() == pytest.approx(corls.item(), rel=0.15)
 
 
 @pytest.mark.parametrize("preset", [path.stem for path in (benchmarks_dir() / "preset").glob("*.yaml")])

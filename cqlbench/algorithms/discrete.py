@@ -54,6 +54,7 @@ def init_discrete_critics(
         generators,
         members=config.critics,
         orthogonal=config.orthogonal_critics,
+        last_gain=config.last_layer_gain,
     )
 
 

@@ -23,8 +23,6 @@ LOG_STD_MAX = 2.0
 
 _INITIAL_LOG_STD = -1.0
 """CORL's and JaxCQL's `log_std_offset`, here the starting bias of the head."""
-_HEAD_GAIN = 1e-2
-"""CORL's and JaxCQL's gain of every last layer."""
 _LOG_2 = 0.6931471805599453
 _HALF_LOG_2PI = 0.9189385332046727
 _EDGE = 1e-6
@@ -60,7 +58,12 @@ def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def init_mlp(
-    sizes: Sequence[int], generators: Sequence[torch.Generator], *, members: int = 0, orthogonal: bool
+    sizes: Sequence[int],
+    generators: Sequence[torch.Generator],
+    *,
+    members: int = 0,
+    orthogonal: bool,
+    last_gain: float = 0.01,
 ) -> Params:
     """Fresh parameters; each seed draws from its own generator, so it starts alike in any company.
 
@@ -69,10 +72,11 @@ def init_mlp(
         generators: one per seed, `S`.
         members: K; 0 leaves the ensemble dimension out.
         orthogonal: orthogonal weights with gain √2 and zero biases (CORL `orthogonal_init`); otherwise
-            `nn.Linear`'s uniform init. Either way the last layer is small, with gain 0.01 and zero bias.
+            `nn.Linear`'s uniform init, and Xavier's for the last layer.
+        last_gain: gain of the last layer, whose bias is zero either way.
     """
     seeds = [
-        [_init_one(sizes, generator, orthogonal=orthogonal) for _ in range(max(members, 1))]
+        [_init_one(sizes, generator, orthogonal, last_gain) for _ in range(max(members, 1))]
         for generator in generators
     ]
     names = seeds[0][0].keys()
@@ -83,17 +87,17 @@ def init_mlp(
     return stacked if members else {name: tensor.squeeze(1) for name, tensor in stacked.items()}
 
 
-def _init_one(sizes: Sequence[int], generator: torch.Generator, *, orthogonal: bool) -> Params:
+def _init_one(sizes: Sequence[int], generator: torch.Generator, orthogonal: bool, last_gain: float) -> Params:
     params = {}
     last = len(sizes) - 2
     for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         weight = torch.empty(fan_out, fan_in)
         bias = torch.zeros(1, fan_out)
         if orthogonal:
-            gain = _HEAD_GAIN if layer == last else 2**0.5
+            gain = last_gain if layer == last else 2**0.5
             torch.nn.init.orthogonal_(weight, gain=gain, generator=generator)
         elif layer == last:
-            torch.nn.init.xavier_uniform_(weight, gain=_HEAD_GAIN, generator=generator)
+            torch.nn.init.xavier_uniform_(weight, gain=last_gain, generator=generator)
         else:
             bound = fan_in**-0.5
             weight.uniform_(-bound, bound, generator=generator)
@@ -110,9 +114,11 @@ def init_actor(
     generators: Sequence[torch.Generator],
     *,
     orthogonal: bool,
+    last_gain: float = 0.01,
 ) -> Params:
     """An actor `[S, …]` whose head gives mean and log standard deviation, `2A` numbers."""
-    params = init_mlp([observation_size, *hidden, 2 * action_size], generators, orthogonal=orthogonal)
+    sizes = [observation_size, *hidden, 2 * action_size]
+    params = init_mlp(sizes, generators, orthogonal=orthogonal, last_gain=last_gain)
     params[f"{depth(params) - 1}.bias"][..., action_size:] = _INITIAL_LOG_STD
     return params
 
@@ -125,11 +131,11 @@ def init_critics(
     generators: Sequence[torch.Generator],
     *,
     orthogonal: bool,
+    last_gain: float = 0.01,
 ) -> Params:
     """An ensemble of critics, `[S, K, …]`."""
-    return init_mlp(
-        [observation_size + action_size, *hidden, 1], generators, members=critics, orthogonal=orthogonal
-    )
+    sizes = [observation_size + action_size, *hidden, 1]
+    return init_mlp(sizes, generators, members=critics, orthogonal=orthogonal, last_gain=last_gain)
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,7 @@ def _initial_parameters(
         config.actor_hidden,
         generators,
         orthogonal=config.orthogonal_actor,
+        last_gain=config.last_layer_gain,
     )
     critics = networks.init_critics(
         observation_size,
@@ -117,6 +118,7 @@ def _initial_parameters(
         config.critics,
         generators,
         orthogonal=config.orthogonal_critics,
+        last_gain=config.last_layer_gain,
     )
     temperature = torch.full((len(generators),), config.entropy_temperature).log()
     multiplier = torch.full((len(generators),), config.initial_log_multiplier)
