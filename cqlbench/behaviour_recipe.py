@@ -1,22 +1,26 @@
 """Trains the behaviour policies of embedded datasets: recipe in, policies and their evaluations out."""
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
+from cqlbench import outputs
 from cqlbench.data.behaviour import BehaviourPolicy
 from cqlbench.errors import ConfigError
 from cqlbench.paths import cache_dir, policies_dir
 from cqlbench.policy_evaluation import CHOICE, FINAL_EPISODES, GLANCE, evaluate, policy_of, reported
-from cqlbench.policy_family import Scored, choose
+from cqlbench.policy_family import PARTS, Scored, choose, member
 from cqlbench.training.soft_actor_critic import Recipe, Snapshot, train, train_until
-from cqlbench.words import values_of
+from cqlbench.words import truth, values_of
 
 _GLANCE_EPISODES = 40
 
 
-def train_policies(recipe_name: str, output: Path | None = None) -> dict[str, BehaviourPolicy]:
+def train_policies(
+    recipe_name: str, output: Path | None = None, overwrite: bool = False
+) -> dict[str, BehaviourPolicy]:
     """Train and save the policy, or the family of policies, that a recipe asks for.
 
     The state of training is kept in the cache folder meanwhile, and a run that was killed goes on from there.
@@ -27,13 +31,14 @@ def train_policies(recipe_name: str, output: Path | None = None) -> dict[str, Be
     Args:
         recipe_name: name of a recipe in `datasets/policies`, or the path of a TOML file.
         output: folder for `<name>.npz` and `<name>.json`; `datasets/policies` by default.
+        overwrite: whether to replace files of these names that are there already.
 
     Returns:
         The policies by name.
 
     Raises:
-        ConfigError: the recipe cannot be read, `output` cannot be written, or training does not reach the
-            score that the recipe asks for.
+        ConfigError: the recipe cannot be read, `output` cannot be written or has such a policy already, or
+            training does not reach the score that the recipe asks for.
     """
     path = Path(recipe_name)
     if path.suffix != ".toml":
@@ -41,6 +46,9 @@ def train_policies(recipe_name: str, output: Path | None = None) -> dict[str, Be
     recipe = Recipe.read(path)
     folder = output or policies_dir()
     _check_writable(folder)
+    single = recipe.score_range is not None
+    names = [path.stem] if single else [member(path.stem, part) for part in PARTS]
+    _check_absent(folder, names, overwrite)
     # The order of a sum depends on the number of threads; at these sizes one is the fastest, too.
     torch.set_num_threads(1)
     saved = cache_dir() / "policies-in-training" / f"{path.stem}.checkpoint"
@@ -50,6 +58,7 @@ def train_policies(recipe_name: str, output: Path | None = None) -> dict[str, Be
         chosen = _family(recipe, path.stem, saved)
     else:
         chosen = {path.stem: _first_in_range(recipe, recipe.score_range, saved)}
+    _check_absent(folder, chosen, overwrite)
     policies = {name: reported(snapshot, recipe) for name, snapshot in chosen.items()}
     for name, policy in policies.items():
         policy.save(folder / f"{name}.npz")
@@ -95,18 +104,26 @@ def _check_writable(folder: Path) -> None:
         ) from error
 
 
+def _check_absent(folder: Path, names: Iterable[str], overwrite: bool) -> None:
+    for name in names:
+        for suffix in (".npz", ".json"):
+            outputs.check_file(folder / f"{name}{suffix}", overwrite)
+
+
 def print_line(text: str) -> None:
     """One line of progress, at once."""
     print(text, flush=True)  # noqa: T201  (the command's output)
 
 
 def from_words(words: list[str]) -> dict[str, BehaviourPolicy]:
-    """`train_policies` from `recipe=` and `output=` words.
+    """`train_policies` from `recipe=`, `output=` and `overwrite=` words.
 
     Raises:
-        ConfigError: a word that is neither, or no recipe.
+        ConfigError: a word that is none of these, or no recipe.
     """
-    values = values_of(words, "train-policy", ("recipe", "output"), "recipe=NAME and output=FOLDER")
+    takes = "recipe=NAME, output=FOLDER and overwrite=true"
+    values = values_of(words, "train-policy", ("recipe", "output", "overwrite"), takes)
     if "recipe" not in values:
         raise ConfigError("No recipe was named; say for instance recipe=hopper-medium-v0.")
-    return train_policies(values["recipe"], Path(values["output"]) if "output" in values else None)
+    output = Path(values["output"]) if "output" in values else None
+    return train_policies(values["recipe"], output, truth(values, "overwrite"))

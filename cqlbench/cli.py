@@ -88,6 +88,7 @@ gate keys: those of paper (select= [mean10]), and
 results keys:
   results=       where the records are [results]; list and export take report's dataset= to until=
   output=        of export: the file, .csv or .parquet [results.csv]
+  overwrite=     of export: true replaces a file that exists already [false]
 
 export keys:
   run=           the run as bench prints it, or its end (quick-1f2e3d4c5b6a)
@@ -95,9 +96,10 @@ export keys:
   results=       where the run is [results]
   format=        export (torch.export), torchscript or onnx [by the output's ending, or export]
   output=        the file [named after the run, in this folder]
+  overwrite=     true replaces a file that exists already [false]
 
 watch keys:
-  run=, seed=, results=   as above
+  run=, seed=, results=, overwrite=   as above
   video=         the file, .mp4 or .gif
   episode=       which of the first evaluation's episodes [0]
 
@@ -114,6 +116,7 @@ data import FILE:
 train-policy keys:
   recipe=        name of a recipe in datasets/policies, or the path of one
   output=        folder for the policy [datasets/policies]
+  overwrite=     true replaces policies that exist already [false]
 
 speed keys:
   device=, results=   as above

@@ -8,7 +8,7 @@ from typing import Literal, cast
 import numpy as np
 from rich.console import Console
 
-from cqlbench import atomic
+from cqlbench import outputs
 from cqlbench.data import lint
 from cqlbench.data.cards import Bound, Card
 from cqlbench.data.column_names import parsed
@@ -78,7 +78,8 @@ def show(words: Sequence[str], console: Console) -> None:
     Words: the dataset's name; `source=`, `clip_actions=true`, `results=` (for the figure).
 
     Raises:
-        ConfigError: a word that is not understood, or a results folder that cannot be written.
+        ConfigError: a word that is not understood, or a results folder that cannot be written or has a file
+            of another's under the figure's name.
         DatasetError: the dataset cannot be had.
     """
     resolution, settings = _resolved(words, ("source", "clip_actions", "results"))
@@ -88,8 +89,9 @@ def show(words: Sequence[str], console: Console) -> None:
         console.out(f"{name:<12} {text}")
     file = Path(dataset.path).name.rpartition("-")[0] + ".png"
     place = expanded(settings.get("results", "results")) / "datasets" / file
+    picture = {file: figure(dataset, resolution.card)}
     try:
-        atomic.replace(place, figure(dataset, resolution.card))
+        outputs.write_folder(place.parent, picture, "show", "results", complete=False)
     except OSError as error:
         raise ConfigError(
             f"{place} cannot be written ({error.strerror}); say results= with a folder that can."

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from cqlbench import atomic
+from cqlbench import outputs
 from cqlbench.compose import word
 from cqlbench.errors import ConfigError
 from cqlbench.paper_command import suite_of
@@ -21,6 +21,7 @@ from cqlbench.reporting.gate import Limits, judge
 from cqlbench.suite import make_runs
 from cqlbench.words import truth
 
+_FILES = ("gate.md", "gate.xml")
 KEYS = ("baseline", "accept", "run", "select", "margin", "level", "throughput", "output")
 _SELECT = "mean10"
 """What a new baseline is made of: single evaluations scatter more than a regression is large."""
@@ -49,12 +50,17 @@ def gate(words: Sequence[str], console: Console) -> int:
     path = Path(values.get("baseline") or results / "baselines" / f"{safe_name(suite.name)}.json")
     accepting, limits = truth(values, "accept"), _limits(values)
     chosen = selection(values.get("select", _SELECT))
-    baseline = None if accepting else _baseline(path, suite.name, values.get("select", ""))
+    baseline = None
+    if not accepting or path.exists():  # what a new baseline replaces is an old one of the same suite
+        baseline = _baseline(path, suite.name, "" if accepting else values.get("select", ""))
+    output = Path(values.get("output") or results / "report" / f"gate-{safe_name(suite.name)}")
+    if not accepting:
+        outputs.check_folder(output, _FILES, "gate", "output")
     train = truth(values, "run", default=True)
     if not word(rest, "resume", ""):
         rest = ["resume=never", *rest]  # what was cut off may be of the code before
     runs = make_runs(suite, rest, console, _made_by_this_code() if train else lambda _: True, train)
-    if baseline is None:
+    if accepting or baseline is None:
         write_baseline(path, accept(suite.name, chosen, runs, now()))
         console.print(Text(f"Accepted {path}"), soft_wrap=True)
         return 0
@@ -63,10 +69,8 @@ def gate(words: Sequence[str], console: Console) -> int:
     console.print()
     render.show(content, console, widest=160)
     console.print()
-    output = Path(values.get("output") or results / "report" / f"gate-{safe_name(suite.name)}")
-    _write(
-        output, {"gate.md": render.markdown(content).encode(), "gate.xml": gate_tables.junit(found)}, console
-    )
+    contents = (render.markdown(content).encode(), gate_tables.junit(found))
+    _write(output, dict(zip(_FILES, contents, strict=True)), console)
     return found.status
 
 
@@ -108,8 +112,8 @@ def _limits(values: Mapping[str, str]) -> Limits:
 
 def _write(output: Path, files: Mapping[str, bytes], console: Console) -> None:
     try:
-        for name, content in files.items():
-            atomic.replace(output / name, content)
+        outputs.write_folder(output, files, "gate", "output")
+        for name in files:
             console.print(Text(f"Gate     {output / name}"), soft_wrap=True)
     except OSError as error:
         raise RecordError(

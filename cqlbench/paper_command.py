@@ -37,7 +37,7 @@ def paper(words: Sequence[str], console: Console) -> None:
     records = [record for run in runs for record in run.records]
     if records:
         output = Path(word(words, "results", "results")) / "report" / safe_name(suite.name)
-        publish(records, chosen, plots, output, console)
+        publish(records, chosen, plots, output, console, key="results")
     failed = [run for run in runs if run.problem]
     if failed:
         said = " ".join(f"{run.dataset}: {run.problem}" for run in failed)

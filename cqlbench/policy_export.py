@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cqlbench import atomic
+from cqlbench import outputs
 from cqlbench.errors import ConfigError, UserError
 from cqlbench.records.policy import SavedPolicy, find_policy
-from cqlbench.words import values_of
+from cqlbench.words import truth, values_of
 
 FORMATS = {"export": ".pt2", "torchscript": ".pt", "onnx": ".onnx"}
-_KEYS = ("run", "seed", "results", "format", "output")
+_KEYS = ("run", "seed", "results", "format", "output", "overwrite")
 _EXTRA = "cqlbench.json"
 
 
@@ -58,13 +58,14 @@ class Policy(nn.Module):
 
 
 def from_words(words: list[str]) -> Path:
-    """Export the policy that `run=`, `seed=`, `results=`, `format=` and `output=` name.
+    """Export the policy that `run=`, `seed=`, `results=`, `format=`, `output=` and `overwrite=` name.
 
     Returns:
         The file written.
 
     Raises:
-        UserError: a word that is none of these, no such run, a missing package, or no place to write.
+        UserError: a word that is none of these, no such run, a missing package, a file that is there
+            already, or no place to write.
     """
     values = values_of(words, "export", _KEYS)
     output = Path(values["output"]) if "output" in values else None
@@ -73,10 +74,12 @@ def from_words(words: list[str]) -> Path:
     if kind not in FORMATS:
         raise ConfigError(f"There is no format '{kind}'; there is {', '.join(FORMATS)}.")
     saved = policy_of(values)
-    content = exported(saved, kind)
     path = output or Path(f"{saved.notes['run'].replace('/', '-')}-seed{saved.notes['seed']}{FORMATS[kind]}")
+    overwrite = truth(values, "overwrite")
+    outputs.check_file(path, overwrite)
+    content = exported(saved, kind)
     try:
-        atomic.replace(path, content)
+        outputs.write_file(path, content, overwrite)
     except OSError as error:
         raise UserError(
             f"'{path}' cannot be written ({error.strerror or error}); choose another output=."

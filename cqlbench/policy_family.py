@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from cqlbench.errors import ConfigError
 from cqlbench.training.soft_actor_critic import Snapshot
 
+PARTS = ("random", "medium", "expert")
+"""Of every family; how many replay policies it has depends on the run."""
 REPLAY_POLICIES = 8
 """With `random` and `medium`."""
 _IN_A_ROW = 5
@@ -52,10 +54,16 @@ def choose(run: Sequence[Scored], name: str) -> dict[str, Snapshot]:
     )
     count = min(REPLAY_POLICIES, medium + 1)
     spread = [round(part * medium / (count - 1)) for part in range(count)]
-    parts = {"random": run[0], "medium": run[medium], "expert": max(last, key=lambda each: each.score)}
+    chosen = (run[0], run[medium], max(last, key=lambda each: each.score))
+    parts = dict(zip(PARTS, chosen, strict=True))
     parts |= {f"replay{number}": run[index] for number, index in enumerate(spread[1:-1], 1)}
+    return {member(name, part): each.snapshot for part, each in parts.items()}
+
+
+def member(name: str, part: str) -> str:
+    """What one policy of the family `<task>-v<k>` is called."""
     task, _, version = name.rpartition("-v")
-    return {f"{task}-{part}-v{version}": each.snapshot for part, each in parts.items()}
+    return f"{task}-{part}-v{version}"
 
 
 def _lasting(run: Sequence[Scored], index: int, level: float) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from cqlbench import atomic
+from cqlbench import outputs
 from cqlbench.errors import ConfigError
 from cqlbench.records.schema import Record, RecordError
 from cqlbench.records.store import safe_name
@@ -20,7 +20,6 @@ from cqlbench.run_filters import FILTERS, counting_lines, read
 from cqlbench.words import truth, values_of
 
 _TABLES, _PLOTS, _PAGE = "tables", "plots", "report.html"
-_OURS = (".csv", ".tex", ".pdf", ".png", ".html")
 
 
 def report(words: Sequence[str], console: Console) -> Report:
@@ -33,7 +32,7 @@ def report(words: Sequence[str], console: Console) -> Report:
 
     Raises:
         UserError: a mistake in the words, no record, records that must not meet in one table, or a folder
-            that cannot be written.
+            that cannot be written or holds files of others under the report's names.
     """
     values = values_of(words, "report", ("results", "select", "output", "plots", *FILTERS))
     chosen, plots = selection(values.get("select", "last")), truth(values, "plots", default=True)
@@ -55,12 +54,26 @@ def selection(select: str) -> Selection:
 
 
 def publish(
-    records: Sequence[Record], select: Selection, plots: bool, output: Path, console: Console
+    records: Sequence[Record],
+    select: Selection,
+    plots: bool,
+    output: Path,
+    console: Console,
+    key: str = "output",
 ) -> Report:
     """Print the report of these very records and write it, with plots and page or without.
 
+    Args:
+        records: of the runs.
+        select: which evaluations are scored.
+        plots: whether to draw plots and make the page.
+        output: the folder.
+        console: where the tables go, and then the files' places.
+        key: the command's key that chooses another folder.
+
     Raises:
-        UserError: records that must not meet in one table, or a folder that cannot be written.
+        UserError: records that must not meet in one table, or a folder that cannot be written or holds files
+            of others under the report's names.
     """
     made = build_report(records, select, read_published(published_path()))
     render.show(document(made), console, widest=160)
@@ -69,7 +82,7 @@ def publish(
     if plots:
         files |= {f"{_PLOTS}/{name}": content for name, content in plot_files(made)}
         files[_PAGE] = page(made).encode()
-    _write(output, files)
+    _write(output, files, key)
     for name in sorted(files):
         if "/" not in name:
             console.print(Text(f"Report   {output / name}"), soft_wrap=True)
@@ -94,15 +107,11 @@ def table_files(made: Report) -> dict[str, bytes]:
     return {name: text.encode() for name, text in files.items()}
 
 
-def _write(output: Path, files: dict[str, bytes]) -> None:
+def _write(output: Path, files: dict[str, bytes], key: str) -> None:
     try:
-        for name, content in files.items():
-            atomic.replace(output / name, content)
-        for earlier in (output / _PAGE, *(output / _TABLES).glob("*.*"), *(output / _PLOTS).glob("*.*")):
-            if earlier.suffix in _OURS and earlier.relative_to(output).as_posix() not in files:
-                earlier.unlink(missing_ok=True)
+        outputs.write_folder(output, files, "report", key)
     except OSError as error:
         raise RecordError(
             f"The report cannot be written to '{output}' ({error.strerror or error}); "
-            "choose another folder with output=."
+            f"choose another folder with {key}=."
         ) from error

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from cqlbench import atomic
+from cqlbench import outputs
 from cqlbench.errors import ConfigError
 from cqlbench.records.policy import find_run
 from cqlbench.records.schema import Record, RecordError
@@ -21,7 +21,7 @@ from cqlbench.reporting.export import flat, rows_of, to_csv, to_parquet
 from cqlbench.reporting.render import Document, Grid
 from cqlbench.reporting.texts import ABSENT, spread_text
 from cqlbench.run_filters import FILTERS, counting_lines, read
-from cqlbench.words import values_of
+from cqlbench.words import truth, values_of
 
 _NOT_COMPARED = ("evaluations", "diagnostics", "online", "seed", "command", "reason", "status", "throughput")
 
@@ -78,15 +78,17 @@ def _diff(words: Sequence[str], console: Console) -> None:
 
 
 def _export(words: Sequence[str], console: Console) -> None:
-    values = values_of(words, "results export", ("output", "results", *FILTERS))
+    values = values_of(words, "results export", ("output", "overwrite", "results", *FILTERS))
     output = Path(values.get("output", "results.csv"))
     writers = {".csv": to_csv, ".parquet": to_parquet}
     if output.suffix not in writers:
         raise ConfigError(f"output={output} must end in {' or '.join(writers)}.")
+    overwrite = truth(values, "overwrite")
+    outputs.check_file(output, overwrite)
     folder = _folder(values)
     rows = rows_of(read(folder, counting_lines(folder, values)))
     try:
-        atomic.replace(output, writers[output.suffix](rows))
+        outputs.write_file(output, writers[output.suffix](rows), overwrite)
     except OSError as error:
         raise RecordError(f"'{output}' cannot be written ({error.strerror or error}).") from error
     console.print(Text(f"Export   {output}, {len(rows):,} rows"), soft_wrap=True)

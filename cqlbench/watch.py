@@ -8,28 +8,29 @@ from typing import Any
 
 import torch
 
-from cqlbench import atomic
+from cqlbench import outputs
 from cqlbench.environments import EnvironmentSpec, GymnasiumEnvironments
 from cqlbench.errors import ConfigError, UserError
 from cqlbench.evaluation.scores import normalized_score
 from cqlbench.policy_export import Policy, policy_of
 from cqlbench.records.policy import SavedPolicy
 from cqlbench.seeding import Purpose, environment_seeds
-from cqlbench.words import values_of
+from cqlbench.words import truth, values_of
 
-_KEYS = ("run", "seed", "results", "video", "episode")
+_KEYS = ("run", "seed", "results", "video", "episode", "overwrite")
 _SUFFIXES = (".mp4", ".gif")
 _FRAMES_PER_SECOND = 30
 
 
 def from_words(words: list[str]) -> Path:
-    """Render the episode that `run=`, `seed=`, `results=`, `episode=` and `video=` name.
+    """Render the episode that `run=`, `seed=`, `results=`, `episode=`, `video=` and `overwrite=` name.
 
     Returns:
         The video.
 
     Raises:
-        UserError: a word that is none of these, no such run, no environment, no renderer, no encoder.
+        UserError: a word that is none of these, no such run, a video that is there already, no
+            environment, no renderer, no encoder.
     """
     values = values_of(words, "watch", _KEYS)
     path = Path(values.get("video", ""))
@@ -40,8 +41,10 @@ def from_words(words: list[str]) -> Path:
     episode = values.get("episode", "0")
     if not episode.isdecimal():
         raise ConfigError(f"episode={episode} must be a whole number.")
+    overwrite = truth(values, "overwrite")
+    outputs.check_file(path, overwrite)
     saved = policy_of(values)
-    steps, total = record_episode(saved, path, int(episode))
+    steps, total = record_episode(saved, path, int(episode), overwrite)
     score = ""
     if saved.notes["score_min"] is not None and saved.notes["score_max"] is not None:
         score = f", score {normalized_score(total, saved.notes['score_min'], saved.notes['score_max']):.1f}"
@@ -49,19 +52,23 @@ def from_words(words: list[str]) -> Path:
     return path
 
 
-def record_episode(saved: SavedPolicy, path: Path, episode: int = 0) -> tuple[int, float]:
+def record_episode(
+    saved: SavedPolicy, path: Path, episode: int = 0, overwrite: bool = False
+) -> tuple[int, float]:
     """Play one episode and write it to `path`, whole or not at all.
 
     Args:
         saved: who plays.
-        path: a new or old `.mp4` or `.gif`.
+        path: an `.mp4` or `.gif`.
         episode: its number; it starts as the one of that number in the first evaluation on gymnasium does.
+        overwrite: whether to replace a file that is there already.
 
     Returns:
         Its steps and its undiscounted return.
 
     Raises:
-        UserError: no environment is known, or it cannot be rendered or encoded here.
+        UserError: the file is there already, no environment is known, or it cannot be rendered or
+            encoded here.
     """
     seed = environment_seeds(saved.notes["seed"], Purpose.EVALUATION, episode + 1, 0)[episode]
     environment = _rendered(saved, int(seed))
@@ -70,7 +77,7 @@ def record_episode(saved: SavedPolicy, path: Path, episode: int = 0) -> tuple[in
             whole = Path(folder) / path.name
             with _writer(whole, environment.frames_per_second) as writer:
                 outcome = _play(environment, Policy(saved), writer)
-            atomic.replace(path, whole.read_bytes())
+            outputs.write_file(path, whole.read_bytes(), overwrite)
     except OSError as error:
         raise UserError(f"The video '{path}' cannot be written ({error.strerror or error}).") from error
     finally:

@@ -70,6 +70,20 @@ def test_a_recipe_without_a_score_gives_a_family(tmp_path: Path) -> None:
     assert score["pole-random-v3"] < score["pole-expert-v3"]
 
 
+@pytest.mark.parametrize(("family", "taken"), [(False, "pole-v3.json"), (True, "pole-expert-v3.npz")])
+def test_policies_that_exist_are_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: bool, taken: str
+) -> None:
+    lines = [line for line in RECIPE.splitlines() if not (family and line.startswith(("score_l", "score_h")))]
+    (tmp_path / "pole-v3.toml").write_text("\n".join(lines))
+    (tmp_path / taken).write_text("precious")
+    monkeypatch.setattr(behaviour_recipe, "train_until", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(behaviour_recipe, "train", lambda *_: pytest.fail("it trained"))
+    with pytest.raises(ConfigError, match="overwrite=true"):
+        from_words([f"recipe={tmp_path / 'pole-v3.toml'}", f"output={tmp_path}"])
+    assert (tmp_path / taken).read_text() == "precious"
+
+
 @pytest.mark.parametrize("output", ["taken/below", "taken", "x" * 300, "/proc/none"])
 def test_an_output_that_cannot_be_written_is_found_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str

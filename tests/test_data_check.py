@@ -95,6 +95,10 @@ def test_show_prints_facts_and_draws(run, tmp_path):
     figure = tmp_path / "r" / "datasets" / "embedded-tiny-hopper-v0.png"
     assert figure.read_bytes().startswith(b"\x89PNG")
     assert str(figure.relative_to(tmp_path)) in facts["Figure"]
+    assert run("show", "tiny-hopper", "results=r")[0] == 0
+    figure.write_bytes(b"mine")
+    assert run("show", "tiny-hopper", "results=r")[0] == 2
+    assert figure.read_bytes() == b"mine"
 
 
 def test_check_of_an_embedded_dataset(run):

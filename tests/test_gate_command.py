@@ -68,6 +68,21 @@ def test_code_with_changes_runs_anew_and_a_clean_commits_runs_are_used(
     assert len(RecordStore(world / "results").load_all()) == 9
 
 
+def test_files_of_others_are_refused_before_anything_runs(world: Path, gate: Run, tmp_path: Path) -> None:
+    (tmp_path / "thesis.json").write_text("{}")
+    status, _, err = gate("suite=mine", "accept=true", f"baseline={tmp_path / 'thesis.json'}")
+    assert (status, (tmp_path / "thesis.json").read_text()) == (2, "{}"), err
+    assert not (world / "results").exists()
+    assert gate("suite=mine", "accept=true")[0] == 0
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "gate.md").write_text("mine")
+    status, _, err = gate("suite=mine", f"output={tmp_path / 'out'}")
+    assert status == 2
+    assert "gate.md" in err
+    assert (tmp_path / "out" / "gate.md").read_text() == "mine"
+    assert len(RecordStore(world / "results").load_all()) == 3
+
+
 def test_a_missing_run_cannot_be_judged(world: Path, gate: Run) -> None:
     assert gate("suite=mine", "accept=true")[0] == 0
     next((world / "results" / "runs").rglob("seed-1.json")).unlink()

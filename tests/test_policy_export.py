@@ -131,6 +131,11 @@ def test_the_command_finds_a_run_by_what_bench_prints(world, bench, capfd, monke
     assert "torchscript: 11 observations -> 3 actions" in capfd.readouterr().out
     assert export(world, f"run={run.rpartition('/')[2]}") == 0
     written = Path(capfd.readouterr().out.split()[1])
+    written.write_bytes(b"mine")
+    assert export(world, f"run={run}") == 2
+    assert "overwrite=true" in capfd.readouterr().err
+    assert written.read_bytes() == b"mine"
+    assert export(world, f"run={run}", "overwrite=true") == 0
     assert written.name == f"{run.replace('/', '-')}-seed4.pt2"
     extra = {"cqlbench.json": ""}
     torch.export.load(written, extra_files=extra)

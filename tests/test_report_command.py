@@ -73,6 +73,21 @@ def test_plots_and_the_page_are_written_too(results: Path, tmp_path: Path, capsy
     assert not (tmp_path / "a" / "report.html").exists()
 
 
+def test_a_papers_folder_loses_nothing(results: Path, tmp_path: Path, capsys) -> None:
+    paper = {"tables/mine.csv": "a", "plots/mine.pdf": "b", "main.tex": "c", "refs.bib": "d"}
+    for name, text in paper.items():
+        (tmp_path / "paper" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "paper" / name).write_text(text)
+    for _ in range(2):
+        assert report(results, f"output={tmp_path / 'paper'}") == 0
+    assert {name: (tmp_path / "paper" / name).read_text() for name in paper} == paper
+    (tmp_path / "paper" / "report.md").write_text("my notes")
+    assert report(results, f"output={tmp_path / 'paper'}", "algorithm=b_c") == 2
+    assert "report.md" in capsys.readouterr().err
+    assert (tmp_path / "paper" / "report.md").read_text() == "my notes"
+    assert (tmp_path / "paper" / "tables" / "improvement.tex").exists()
+
+
 def test_tables_of_an_earlier_report_go(results: Path) -> None:
     assert report(results) == 0
     assert report(results, "algorithm=b_c") == 0

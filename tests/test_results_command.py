@@ -79,7 +79,8 @@ def test_export(say, results):
     assert len(rows) == 3 * 3 + 1
     assert "10 rows" in text
     assert {row["config.algorithm.conservative_weight"] for row in rows} == {"10.0", "5.0"}
-    assert say("export", f"output={output}", "config=d85c")[0] == 0
+    assert say("export", f"output={output}", "config=d85c")[0] == 2
+    assert say("export", f"output={output}", "config=d85c", "overwrite=true")[0] == 0
     assert len(list(csv.DictReader(output.read_text().splitlines()))) == 9
 
 

@@ -18,6 +18,7 @@ ORDER = ("data", "algorithms", "training", "evaluation", "records", "reporting")
 LEAVES = (
     "",
     "atomic",
+    "outputs",
     "compose",
     "config_help",
     "devices",

@@ -154,6 +154,12 @@ def test_the_command_names_the_video_and_its_return(tmp_path: Path, capsys) -> N
     assert main(["watch", "--run", "a/b/c-d", "--results", str(tmp_path), "--video", str(video)]) == 0
     assert "5 steps, return 0.0" in capsys.readouterr().out.replace("-0.0", "0.0")
     assert video.is_file()
+    command = ["watch", "--run", "a/b/c-d", "--results", str(tmp_path), "--video", str(video)]
+    video.write_bytes(b"mine")
+    assert main(command) == 2
+    assert video.read_bytes() == b"mine"
+    assert main([*command, "overwrite=true"]) == 0
+    assert video.read_bytes() != b"mine"
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cqlbench import __version__, atomic
-from cqlbench.records.schema import RecordError
+from cqlbench import __version__
 from cqlbench.reporting.figures import render
 from cqlbench.reporting.html_runs import run_id, runs_json
 from cqlbench.reporting.render import Grid
@@ -66,18 +65,6 @@ class Picture:
     source: str
     width: int
     height: int
-
-
-def write_page(report: Report, path: Path) -> None:
-    """Write the report's page, in place of an earlier one.
-
-    Raises:
-        RecordError: the file cannot be written.
-    """
-    try:
-        atomic.replace(path, page(report).encode())
-    except OSError as error:
-        raise RecordError(f"The page '{path}' cannot be written ({error.strerror or error}).") from error
 
 
 def page(report: Report) -> str:

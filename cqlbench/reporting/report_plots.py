@@ -3,13 +3,10 @@
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from cqlbench import atomic
-from cqlbench.records.schema import RecordError
 from cqlbench.reporting import figures
 from cqlbench.reporting.aggregate import CONFIDENCE, Floats, Summary
 from cqlbench.reporting.figures import Line
@@ -65,27 +62,6 @@ def plot_files(report: Report) -> Iterator[tuple[str, bytes]]:
         figure = plot.draw()
         for kind in ("pdf", "png"):
             yield f"{plot.name}.{kind}", figures.render(figure, kind)
-
-
-def write_plots(report: Report, folder: Path) -> list[Path]:
-    """Write the plots, in place of those of an earlier report.
-
-    Returns:
-        The files' paths.
-
-    Raises:
-        RecordError: the folder cannot be written.
-    """
-    paths = []
-    try:
-        for name, content in plot_files(report):
-            paths.append(folder / name)
-            atomic.replace(paths[-1], content)
-    except OSError as error:
-        raise RecordError(
-            f"The plots cannot be written to '{folder}' ({error.strerror or error})."
-        ) from error
-    return paths
 
 
 def improvements_of(report: Report) -> list[Improvement]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from cqlbench import atomic
+from cqlbench import outputs
 from cqlbench.records.schema import Record, RecordError
 from cqlbench.records.store import run_folder
 from cqlbench.reporting.aggregate import summarise
@@ -33,6 +33,7 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
     Raises:
         PoolingError: the records are not of one run.
         RecordError: the folder cannot be written.
+        ConfigError: it holds files of others under the report's names.
     """
     summary = summarise(records)
     if console is not None:
@@ -43,10 +44,7 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
     if summary.curve is not None:
         files |= {name: learning_curve(summary, kind) for name, kind in _CURVES.items()}
     try:
-        for file_name, content in files.items():
-            atomic.replace(target / file_name, content)
-        for stale in _CURVES.keys() - files.keys():
-            (target / stale).unlink(missing_ok=True)
+        outputs.write_folder(target, files, "run", "results")
     except OSError as error:
         raise RecordError(
             f"The report cannot be written to '{target}' ({error.strerror or error})."

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 from rich.console import Console
 
+from cqlbench.errors import ConfigError
 from cqlbench.records.codec import to_json
 from cqlbench.records.schema import Evaluation, RecordError
 from cqlbench.reporting.aggregate import PoolingError, summarise
@@ -31,14 +32,22 @@ def test_report_is_written_whole_and_again_in_place(records, tmp_path):
     before = [path.read_bytes() for path in paths]
     assert report_run(records, tmp_path) == paths
     assert [path.read_bytes() for path in paths] == before
-    assert sorted(folder.iterdir()) == sorted(paths)
+    assert sorted(path for path in folder.iterdir() if path.name[0] != ".") == sorted(paths)
 
 
 def test_report_of_a_run_of_which_no_seed_finished_is_its_table(records, tmp_path):
     failed = [replace(record, status="failed", reason="it diverged") for record in records]
     report_run(records, tmp_path)
     assert [path.name for path in report_run(failed, tmp_path)] == ["table.md"]
-    assert [path.name for path in tmp_path.rglob("*.*")] == ["table.md"]
+    assert [path.name for path in tmp_path.rglob("[!.]*.*")] == ["table.md"]
+
+
+def test_a_table_with_notes_of_the_users_is_not_replaced(records, tmp_path):
+    table = report_run(records, tmp_path)[0]
+    table.write_text("my notes")
+    with pytest.raises(ConfigError, match=r"table\.md"):
+        report_run(records[:2], tmp_path)
+    assert table.read_text() == "my notes"
 
 
 def test_report_prints_its_tables_and_where_its_files_are(records, tmp_path):
