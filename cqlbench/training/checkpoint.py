@@ -8,9 +8,8 @@ import hashlib
 import io
 import pickle
 import re
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -200,7 +199,9 @@ class CheckpointFolder:
             yield
         finally:
             if not self.paths():
-                shutil.rmtree(self.folder, ignore_errors=True)
+                with suppress(OSError):  # files of others are in it
+                    (self.folder / ".lock").unlink()
+                    self.folder.rmdir()
             lock.release()
 
 

@@ -236,6 +236,11 @@ def test_one_process_at_a_time_and_nothing_half_written_stays(tmp_path: Path) ->
             pass
         folder.save(1, state(), FACTS)
     assert [path.name for path in folder.paths()] == ["step-000000000001.checkpoint"]
+    (folder.folder / "notes.txt").touch()
     with folder.alone():
         folder.clear()
+    assert [path.name for path in folder.folder.iterdir()] == ["notes.txt"]
+    (folder.folder / "notes.txt").unlink()
+    with folder.alone():
+        pass
     assert not folder.folder.exists()
