@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torchrl.checkpoint import Checkpoint, CheckpointRotation
 from torchrl.data import ImmutableDatasetWriter, ReplayBuffer
+from torchrl.data.replay_buffers.samplers import Sampler
 from torchrl.objectives.utils import TargetNetUpdater
 
 from cqlbench.algorithms.loss_module import CQLLoss
@@ -27,9 +28,9 @@ from cqlbench.training.steppers import (
     seed_batch,
 )
 
-_POSITIVE = ("frame_skip", "optim_steps_per_batch", "log_interval", "save_trainer_interval")
+_POSITIVE = ("frame_skip", "log_interval", "save_trainer_interval")
 _COUNTS = (*_POSITIVE, "offline_steps", "total_frames")
-_OPTIONAL = ("online_steps_per_batch",)
+_OPTIONAL = ("optim_steps_per_batch", "online_steps_per_batch")
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "engine": ((Engine,), "an 'Engine'"),
     "replay_buffer": ((ReplayBuffer,), "a torchrl 'ReplayBuffer'"),
@@ -54,7 +55,7 @@ def checked_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
         value, least = given[name], int(name not in ("offline_steps", "total_frames"))
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ConfigError(f"'{name}' is {value!r}, but must be a whole number of at least {least}.")
-    checks = (_wrong_work, _wrong_loss, _wrong_saving, _wrong_kind)
+    checks = (_wrong_work, _wrong_loss, _wrong_saving, _wrong_kind, _wrong_pass)
     for wrong, sentence in itertools.chain.from_iterable(check(given) for check in checks):
         if wrong:
             raise ConfigError(sentence)
@@ -104,6 +105,19 @@ def _wrong_work(given: Mapping[str, Any]) -> list[tuple[bool, str]]:
             given["async_collection"] and (collector is None or buffer is None),
             "'async_collection' needs a collector and the replay buffer that it fills.",
         ),
+    ]
+
+
+def _wrong_pass(given: Mapping[str, Any]) -> list[tuple[bool, str]]:
+    if given["optim_steps_per_batch"] is not None:
+        return []
+    advice = "or pass a number as 'optim_steps_per_batch', which is None: one pass over the replay buffer"
+    fused = given["engine"] is not None or isinstance(given["seed"], Sequence)
+    buffer = given["replay_buffer"]
+    endless = buffer is None or type(buffer.sampler).ran_out is Sampler.ran_out or buffer._prefetch
+    return [
+        (given["offline_steps"] > 0 or fused, f"Train one seed, and only with a collector, {advice}."),
+        (endless, f"Use a replay buffer with a 'SamplerWithoutReplacement' and no prefetch, {advice}."),
     ]
 
 

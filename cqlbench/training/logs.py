@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
+from torchrl.trainers import LogScalar
 
 from cqlbench.algorithms.cql import Batch
 from cqlbench.progress import Progress
@@ -116,6 +117,34 @@ def batch_statistics(
     return values
 
 
+def torchrl_statistics(columns: Mapping[str, bool]) -> Callable[[TensorDictBase | None], dict[str, float]]:
+    """A logging hook for what torchrl's `CQLTrainer` logs of a batch, under its names.
+
+    Args:
+        columns: which statistics to log: those of `rewards`, `actions` and `observations`.
+    """
+    wanted = [LogScalar(("next", "done"), "done_percentage", include_std=False)]
+    if columns["rewards"]:
+        wanted += [
+            LogScalar(("next", "reward"), "r_training"),
+            LogScalar(("next", "reward"), "r_max", include_std=False, reduction="max"),
+            LogScalar(("next", "reward_sum"), "r_total", include_std=False, reduction="max"),
+        ]
+    if columns["actions"]:
+        wanted.append(LogScalar("action", "action_norm"))
+    if columns["observations"]:
+        wanted.append(LogScalar("observation", "obs_norm"))
+
+    def torchrl_scalars(batch: TensorDictBase | None) -> dict[str, float]:
+        values: dict[str, float] = {}
+        for scalar in wanted:
+            if batch is not None and batch.get(scalar.key, None) is not None:
+                values |= scalar(batch)
+        return values | {"log_pbar": False}
+
+    return torchrl_scalars
+
+
 def as_tensordict(batch: Batch) -> TensorDict:
     """A seed batch's batch `[S, B]` under torchrl's keys."""
     following = {"reward": batch.rewards, "terminated": batch.terminated}
@@ -152,7 +181,7 @@ class Reporter:
 
     def __init__(self, trainer: Any, columns: Mapping[str, bool] | None, *, with_times: bool) -> None:
         self._trainer = trainer
-        self._columns = columns
+        self.columns = columns
         self._with_times = with_times
         self._means = Means()
         self._last = 0
@@ -181,13 +210,18 @@ class Reporter:
         if trainer.auto_log_optim_steps:
             fused = {} if engine is None else means_over_seeds(engine.drain_diagnostics(Reader.LOG))
             values |= {"optim_steps": trainer.gradient_steps} | fused | self._means.drain()
-        if self._columns is not None:
+        if self.columns is not None:
             if engine is not None:
                 batch = as_tensordict(engine.batch(trainer.gradient_steps - 1))
             if batch is not None:
-                values |= batch_statistics(batch, "batch", **self._columns)
-        if trainer.collected_frames and trainer.batch_size:
-            values["utd_ratio"] = trainer.batch_size * trainer.gradient_steps / trainer.collected_frames
+                values |= batch_statistics(batch, "batch", **self.columns)
+        if self.columns is not None and trainer.collected_frames and trainer.batch_size:
+            online = trainer.gradient_steps - min(trainer.gradient_steps, trainer.offline_steps)
+            values |= {
+                "utd_ratio": trainer.batch_size * online / trainer.collected_frames,
+                "write_count": trainer.replay_buffer.write_count,
+                "update_count": trainer.gradient_steps,
+            }
         if self._with_times:
             values |= self.times.means()
         for name, value in values.items():
@@ -196,27 +230,23 @@ class Reporter:
     def collected(self, batch: TensorDictBase | None) -> None:
         """Log statistics of a collected batch, and show how it went beside the progress."""
         unseen = self._trainer.logger is None and not self._trainer._shown
-        if batch is None or self._columns is None or unseen:
+        if batch is None or self.columns is None or unseen:
             return
-        values = batch_statistics(batch, "collected", **self._columns)
+        values = batch_statistics(batch, "collected", **self.columns)
         self.log(values)
         for name, told in (("episode_return_mean", "return"), ("reward_mean", "reward")):
             if f"collected/{name}" in values:
                 self._notes[told] = f"{told} {values[f'collected/{name}']:.1f}"
         self._show()
 
-    def log(self, values: Mapping[str, Any], *, note: bool = False) -> None:
-        """Log hooks' values, each as often as `log_interval` says; what is no number is left out."""
+    def log(self, values: Mapping[str, float], *, note: bool = False) -> None:
+        """Log values, each as often as `log_interval` says."""
         trainer = self._trainer
-        for name, item in values.items():
-            value = as_number(item)
-            if value is None:
-                continue
+        for name, value in values.items():
             if note:
                 self._notes[name] = f"{name} {value:.4g}"
             if trainer.clock - trainer._last_log.get(name, 0) >= trainer._log_interval:
                 trainer._last_log[name] = trainer.clock
-                trainer._log_dict[name].append(value)
                 if trainer.logger is not None:
                     trainer.logger.log_scalar(name, value, step=trainer.clock)
         if note:

@@ -68,10 +68,12 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
     def save_trainer(self, force_save: bool = False) -> None:
         """Save if `save_trainer_interval` has passed on the clock since the last time, or if told to.
 
+        Once frames are collected, more than the interval must have passed, as in torchrl.
+
         Raises:
             ConfigError: it cannot be written, or something else is there; what was there is left as it was.
         """
-        due = self.clock - self._last_save >= self.save_trainer_interval
+        due = self.clock - self._last_save >= self.save_trainer_interval + bool(self.collected_frames)
         if self._has_checkpoint_destination() and (due or force_save):
             self._last_save = self.clock
             self._save_trainer()

@@ -1,8 +1,8 @@
 """`CQLTrainer`: torchrl's trainer, offline too, with the fused gradient step in its optimisation seam."""
 
 import itertools
+import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,6 @@ from torchrl.record.loggers import Logger
 from torchrl.trainers.trainers import ReplayBufferTrainer, Trainer, UpdateWeights
 
 from cqlbench.errors import ConfigError
-from cqlbench.progress import Progress
 from cqlbench.training.arguments import (
     batch_size,
     checked_arguments,
@@ -29,6 +28,7 @@ from cqlbench.training.engine import Engine
 from cqlbench.training.global_stream import GlobalStream
 from cqlbench.training.logs import Means, Reporter
 from cqlbench.training.online_loop import by_seed, finish_iteration, random_frames, steps_due
+from cqlbench.training.reporting_trainer import ReportingTrainer
 from cqlbench.training.resumable import ResumableTrainer
 from cqlbench.training.steppers import FusedStepper, Loss
 
@@ -38,10 +38,11 @@ _PASSED_ON = (
     "checkpoint_rotation", "checkpoint_metadata", "replay_buffer", "target_net_updater", "async_collection",
     "auto_log_optim_steps",
 )  # fmt: skip
-_PER_BATCH = ("process_optim_batch", "post_loss", "process_loss", "optimizer", "post_optim_log")
+_PASS = sys.maxsize
+"""Gradient steps per batch that end with the sampler's pass over the buffer."""
 
 
-class CQLTrainer(ResumableTrainer):
+class CQLTrainer(ResumableTrainer, ReportingTrainer):
     """torchrl's `CQLTrainer`, which also trains offline, and a whole seed batch at once.
 
     First `offline_steps` gradient steps on the replay buffer as it is; then, with a collector, torchrl's loop
@@ -55,8 +56,10 @@ class CQLTrainer(ResumableTrainer):
         collector: collects in an environment; `None` trains offline only.
         total_frames: environment frames to collect; 0 without a collector.
         offline_steps: gradient steps on the buffer before, or without, collection.
-        frame_skip: frames that count for each collected one.
-        optim_steps_per_batch: gradient steps per collected batch; offline, between hooks.
+        frame_skip: frames that count for each collected one; a collector that fills the buffer itself counts
+            rows, as in torchrl.
+        optim_steps_per_batch: gradient steps per collected batch; offline, between hooks. `None` is one pass
+            over the buffer per collected batch, for a sampler without replacement.
         online_steps_per_batch: gradient steps per collected batch, where they are not as many.
         loss_module: a `CQLLoss`, a torchrl `LossModule`, or any callable that returns `loss_*` components,
             which are all summed, except torchrl's `CQLLoss`'s `loss_actor_bc`, as in torchrl.
@@ -71,7 +74,8 @@ class CQLTrainer(ResumableTrainer):
             a `CQLLoss`'s noise; parameters exist before the trainer and stay as they are. A sequence is a
             seed batch: each seed trains a `CQLLoss`'s algorithm in the fused step, from parameters of its own
             (see `engine`; the loss module given is left as it is), and the first seeds the global streams.
-        save_trainer_interval: on the clock, between saves at loop boundaries; the end is saved too.
+        save_trainer_interval: on the clock, between saves at loop boundaries; once frames are collected, more
+            than that must have passed, as in torchrl. The end is saved too.
         log_interval: on the clock, between logged values; losses are means over the steps between and, for a
             seed batch, over its seeds that have not diverged.
         save_trainer_file: where to save; `load_from_file` reads it. `None` does not save.
@@ -81,7 +85,8 @@ class CQLTrainer(ResumableTrainer):
         replay_buffer: what batches are drawn from, and collected ones go to; its `batch_size`, else the
             `CQLLoss`'s. Offline it is not written to, and checkpoints do not copy it.
         enable_logging: log statistics of batches: `batch/...` of those trained on, `collected/...` of those
-            collected.
+            collected, and torchrl's names (`r_training`, `done_percentage`, ...); `utd_ratio` counts no
+            offline steps.
         log_rewards: among them, rewards.
         log_actions: among them, actions.
         log_observations: among them, observations.
@@ -106,7 +111,7 @@ class CQLTrainer(ResumableTrainer):
         total_frames: int = 0,
         offline_steps: int = 0,
         frame_skip: int = 1,
-        optim_steps_per_batch: int = 1_000,
+        optim_steps_per_batch: int | None = 1_000,
         online_steps_per_batch: int | None = None,
         loss_module: Loss | None = None,
         optimizer: torch.optim.Optimizer | None = None,
@@ -147,7 +152,8 @@ class CQLTrainer(ResumableTrainer):
         self._stream = GlobalStream(seed)  # type: ignore[arg-type]  # a sequence makes an engine
         self._reset_counters()
         self.offline_steps: int = given["offline_steps"]
-        self.online_steps_per_batch: int = given["online_steps_per_batch"] or given["optim_steps_per_batch"]
+        per_batch = given["online_steps_per_batch"] or given["optim_steps_per_batch"]
+        self.online_steps_per_batch: int = per_batch or _PASS
         self._shown = progress_bar
         columns = {"rewards": log_rewards, "actions": log_actions, "observations": log_observations}
         self._reporter = Reporter(self, columns if enable_logging else None, with_times=log_timings)
@@ -178,6 +184,7 @@ class CQLTrainer(ResumableTrainer):
             weights = None if actor is None else partial(TensorDict.from_module, actor)
             self._update_policy = UpdateWeights(self.collector, 1, policy_weights_getter=weights)
             self.register_op("post_steps", self._update_policy)
+            self._register_torchrl_statistics()
 
     @property
     def gradient_steps(self) -> int:
@@ -205,28 +212,6 @@ class CQLTrainer(ResumableTrainer):
         """What `request_stop` was given, if it ended the last `train`, or the one of the state loaded."""
         reason: str | None = self._stop_reason
         return reason
-
-    def register_op(self, dest: str, op: Callable[..., Any], **kwargs: Any) -> None:
-        """Have `op` called at the stage `dest`, as in torchrl.
-
-        Raises:
-            ConfigError: the fused step hands out no batches, and `dest` needs them.
-        """
-        if self._engine is not None and dest in _PER_BATCH:
-            raise ConfigError(
-                f"A '{dest}' hook sees single batches, which the fused step draws by itself: train one seed,"
-                " with 'loss_module' and an int as 'seed', or use 'post_steps'."
-            )
-        with warnings.catch_warnings():
-            # torchrl will replace some stages by its steppers; ours runs them.
-            warnings.simplefilter("ignore", FutureWarning)
-            super().register_op(dest, op, **kwargs)
-
-    register_hook = register_op
-
-    def _wrap_hook_with_timing(self, op: Callable[..., Any], hook_name: str | None = None) -> Any:
-        name = hook_name or str(getattr(op, "__name__", type(op).__name__))
-        return self._reporter.times.timed(op, name)
 
     def train(self) -> None:
         """Train to the end, or to the next loop boundary after `request_stop`; save there.
@@ -297,8 +282,8 @@ class CQLTrainer(ResumableTrainer):
             else:
                 batch = self._process_batch_hook(batch)
                 mask = batch.get(("collector", "mask"), None)
-                frames = batch.numel() if mask is None else int(mask.sum())
-            self.collected_frames += frames * self.frame_skip
+                frames = (batch.numel() if mask is None else int(mask.sum())) * self.frame_skip
+            self.collected_frames += frames
             yield batch
 
     def optim_steps(self, batch: TensorDictBase | None) -> TensorDictBase | None:
@@ -336,6 +321,8 @@ class CQLTrainer(ResumableTrainer):
         sub_batch = None
         while self._optim_count < end and not (offline and self._stop_training):
             sub_batch = self._gradient_step(batch, end - self._optim_count)
+            if self.online_steps_per_batch == _PASS and self.replay_buffer.sampler.ran_out:
+                end = self._optim_count
         if not offline:
             self._post_epoch_log_hook(batch)
         if self._optim_count == end:
@@ -362,7 +349,7 @@ class CQLTrainer(ResumableTrainer):
         self._optim_count += self.optimization_stepper.taken
         if self._engine is None:
             self._reporter.add(losses)
-        if self._post_optim_complete_log_ops:
+        if self._post_optim_complete_log_ops or self._engine is None:
             self._iteration_losses.add(losses)
         if self._optim_count <= self.offline_steps:
             self._reporter.report(sub_batch)
@@ -374,23 +361,7 @@ class CQLTrainer(ResumableTrainer):
             self._post_optim_log(sub_batch)
         return sub_batch
 
-    def show(self, text: str) -> None:
-        """Put `text` (the latest score) beside the progress."""
-        self._reporter.show(text)
-
     def shutdown(self) -> None:
         """Shut the collector down, if there is one."""
         if self.collector is not None:
             super().shutdown()
-
-    def _show_progress(self, title: str, unit: str, total: int, done: int) -> Progress:
-        progress = Progress(total, title=title, unit=unit, done=done, shown=self._shown)
-        self._reporter.show_on(progress)
-        return progress
-
-    def _log(self, log_pbar: bool = False, **values: Any) -> None:
-        self._reporter.log(values, note=log_pbar)
-
-    def _post_optim_complete_log_hook(self, optim_steps: int, average_losses: TensorDictBase) -> None:
-        for op, kwargs in self._post_optim_complete_log_ops:
-            self._log(**(op(optim_steps, average_losses, **kwargs) or {}))

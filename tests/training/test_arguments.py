@@ -44,6 +44,11 @@ def test_totals_must_not_be_negative(make_engine, name) -> None:
         ({"clip_norm": "1"}, "'clip_norm' is '1'"),
         ({"seed": [-1, 0]}, "seeds lie between 0 and"),
         ({"seed": 2**70}, "seeds lie between 0 and"),
+        ({"optim_steps_per_batch": None}, "only with a collector, or pass a number"),
+        (
+            {"optim_steps_per_batch": None, "offline_steps": 0, "collector": object(), "total_frames": 9},
+            "'SamplerWithoutReplacement' and no prefetch, or pass a number",
+        ),
         ({"checkpoint_rotation": "r"}, "'checkpoint_rotation' needs a 'checkpoint'"),
         ({"checkpoint": Checkpoint()}, "'checkpoint' needs a place"),
         ({"checkpoint_metadata": dict}, "needs a 'checkpoint_rotation'"),

@@ -4,7 +4,14 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from cqlbench.training.logs import HookTimes, Means, as_number, batch_statistics, means_over_seeds
+from cqlbench.training.logs import (
+    HookTimes,
+    Means,
+    as_number,
+    batch_statistics,
+    means_over_seeds,
+    torchrl_statistics,
+)
 
 
 def test_means_are_over_what_was_added_since_the_last_time() -> None:
@@ -64,6 +71,26 @@ def test_masked_entries_and_absent_columns_are_left_out() -> None:
     assert (statistics["x/reward_mean"], statistics["x/action_mean"]) == (3.0, -0.5)
     assert "x/episode_return_mean" not in statistics
     assert batch_statistics(TensorDict({}, [2]), "x", **WANTED) == {}
+
+
+def test_torchrls_statistics_have_its_names_and_absent_columns_are_left_out() -> None:
+    statistics = torchrl_statistics(WANTED)(TensorDict(BATCH, [2]))
+    assert statistics == pytest.approx(
+        {
+            "log_pbar": False,
+            "done_percentage": 0.5,
+            "r_training": 2.0,
+            "r_training_std": 2.0**0.5,
+            "r_max": 3.0,
+            "action_norm": 0.0,
+            "action_norm_std": 0.5**0.5,
+            "obs_norm": 4.0,
+            "obs_norm_std": (20 / 3) ** 0.5,
+        }
+    )
+    few = torchrl_statistics(dict.fromkeys(WANTED, False))
+    assert few(TensorDict(BATCH, [2])).keys() == {"log_pbar", "done_percentage"}
+    assert few(None) == {"log_pbar": False}
 
 
 def test_means_over_seeds_leave_diverged_ones_out() -> None:

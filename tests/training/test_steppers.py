@@ -9,7 +9,7 @@ import torch
 from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
 from torch import nn
-from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
+from torchrl.data import LazyTensorStorage, RandomSampler, SamplerWithoutReplacement, TensorDictReplayBuffer
 from torchrl.modules import MLP, NormalParamExtractor, ProbabilisticActor, TanhNormal, ValueOperator
 from torchrl.objectives import CQLLoss as TorchrlCQLLoss
 from torchrl.objectives import LossModule, SACLoss, SoftUpdate
@@ -141,14 +141,15 @@ def torchrl_module(kind: type[LossModule], **arguments) -> LossModule:
 
 @pytest.mark.filterwarnings("ignore:CQLTrainer is an experimental", "ignore:The 'post_loss' hook stage")
 @pytest.mark.parametrize(
-    ("kind", "arguments", "clipping"),
+    ("kind", "arguments", "changes"),
     [
         (TorchrlCQLLoss, {}, {}),
         (TorchrlCQLLoss, {"with_lagrange": True}, {"clip_norm": 0.5}),
         (SACLoss, {}, {"clip_norm": 0.1, "clip_grad_norm": False}),
+        (SACLoss, {}, {"optim_steps_per_batch": None}),
     ],
 )
-def test_torchrls_losses_train_as_in_torchrls_trainer(make_buffer, kind, arguments, clipping) -> None:
+def test_torchrls_losses_train_as_in_torchrls_trainer(make_buffer, kind, arguments, changes) -> None:
     data = make_buffer()[:].select("observation", "action", "next").double()
     data["next"].update({name: data["next", name].bool() for name in ("terminated", "done")})
     trained = []
@@ -158,18 +159,20 @@ def test_torchrls_losses_train_as_in_torchrls_trainer(make_buffer, kind, argumen
             warnings.simplefilter("ignore")  # torchrl's, of an updater that is not there yet
             updater = SoftUpdate(loss, tau=0.01)
         torch.manual_seed(4)
+        sampler = RandomSampler() if "optim_steps_per_batch" not in changes else SamplerWithoutReplacement()
+        defaults = {"optim_steps_per_batch": 10, "log_rewards": False}  # torchrl's needs sums of rewards
         trainer_class(
             collector=Batches(batches=data.split(10)),
             total_frames=200,
             frame_skip=1,
-            optim_steps_per_batch=10,
             loss_module=loss,
             optimizer=torch.optim.Adam(loss.parameters(), lr=3e-3),
-            replay_buffer=TensorDictReplayBuffer(storage=LazyTensorStorage(200), batch_size=8),
+            replay_buffer=TensorDictReplayBuffer(
+                storage=LazyTensorStorage(200), sampler=sampler, batch_size=8
+            ),
             target_net_updater=updater,
             progress_bar=False,
-            log_rewards=False,  # torchrl's needs a sum of rewards
-            **clipping,
+            **(defaults | changes),
         ).train()
         trained.append({name: value.clone() for name, value in loss.state_dict().items()})
     theirs, ours = trained

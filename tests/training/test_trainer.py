@@ -6,6 +6,7 @@ import sys
 import time
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -195,6 +196,15 @@ def test_training_with_a_seed_leaves_torchs_global_stream_alone(make_loss, make_
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_seed_reaches_numpys_global_stream_and_leaves_it_alone(make_loss, make_buffer) -> None:
+    trainer, drawn = offline(make_loss(), make_buffer(), seed=7), []
+    trainer.register_op("post_steps", lambda: drawn.append(np.random.rand()))  # noqa: NPY002
+    np.random.seed(1)  # noqa: NPY002
+    trainer.train()
+    assert drawn == np.random.RandomState(7).rand(3).tolist()
+    assert np.random.rand() == np.random.RandomState(1).rand()  # noqa: NPY002
+
+
 def test_without_a_seed_the_global_stream_decides(make_loss, make_buffer) -> None:
     results = []
     for seed in (0, 0, 1):
@@ -279,6 +289,14 @@ def test_optim_steps_per_batch_counts_gradient_steps_per_collected_batch(make_lo
     assert trainer.gradient_steps == 3 * per_batch
 
 
+def test_none_as_optim_steps_per_batch_is_a_pass_over_the_buffer(make_loss) -> None:
+    buffer = ReplayBuffer(storage=LazyTensorStorage(100), sampler=SamplerWithoutReplacement(), batch_size=8)
+    trainer, steps = online(make_loss, replay_buffer=buffer, optim_steps_per_batch=None), []
+    trainer.register_op("post_steps", lambda: steps.append(trainer.gradient_steps))
+    trainer.train()
+    assert steps == [3, 3 + 5, 3 + 5 + 8]  # 20, 40 and 60 rows
+
+
 def test_offline_steps_come_before_collection_and_write_nothing(make_loss) -> None:
     buffer = ReplayBuffer(storage=LazyTensorStorage(200), batch_size=8)
     for batch in pendulum(frames=20):
@@ -300,6 +318,7 @@ def test_offline_steps_come_before_collection_and_write_nothing(make_loss) -> No
     assert logger.steps("loss_qvalue") == [1, 2, 3, 4, 24, 44, 64]
     assert logger.values("collected_frames") == [0, 0, 0, 0, 20, 40, 60]
     assert logger.values("gradient_steps") == [1, 2, 3, 4, 6, 8, 10]
+    assert logger.values("utd_ratio") == [8 * 2 / 20, 8 * 4 / 40, 8 * 6 / 60]
 
 
 def test_initial_random_frames_are_collected_before_training(make_loss) -> None:
