@@ -242,6 +242,7 @@ def check_trainer(config: BenchConfig) -> None:
         _at_least(f"trainer.{key}", getattr(trainer, key), 1)
     if trainer.logger not in (None, *LOGGERS):
         raise ConfigError(f"There is no logger '{trainer.logger}'; there is {', '.join(LOGGERS)}.")
+    assert trainer.optim_steps_per_batch is not None
     if interval % trainer.optim_steps_per_batch:
         raise ConfigError(
             f"trainer.optim_steps_per_batch={trainer.optim_steps_per_batch} must divide "
@@ -249,8 +250,8 @@ def check_trainer(config: BenchConfig) -> None:
         )
 
 
-def _at_least(key: str, value: float, least: float) -> None:
-    if not (math.isfinite(value) and value >= least):
+def _at_least(key: str, value: float | None, least: float) -> None:
+    if value is None or not (math.isfinite(value) and value >= least):
         raise ConfigError(f"{key}={value} must be a number of at least {least}.")
 
 

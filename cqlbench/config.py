@@ -182,15 +182,17 @@ class OnlineConfig:
 class CQLTrainerConfig:
     """Hydra's counterpart of `CQLTrainer`: `trainer: cqlbench` in a defaults list, one field per argument.
 
-    What a run from the command line takes from its dataset, algorithm or budget cannot be set there twice.
+    The last four are further fields of torchrl's `CQLTrainerConfig`. What a run from the command line takes
+    from its dataset, algorithm or budget cannot be set there twice.
 
     Attributes:
         engine: dataset, algorithm and seeds, as the fused step takes them.
         collector: a torchrl collector, to collect and train; `None` trains offline.
-        total_frames: environment frames to collect; 0 offline.
+        total_frames: environment frames to collect; 0 offline, `None` the collector's own.
         offline_steps: gradient steps on the buffer, before or without collection.
         frame_skip: factor of the frame count, as in torchrl.
-        optim_steps_per_batch: gradient steps per collected batch; offline, between hooks (evaluation is one).
+        optim_steps_per_batch: gradient steps per collected batch, `None` a pass over the buffer; offline,
+            between hooks (evaluation is one).
         online_steps_per_batch: gradient steps per collected batch, where they are not as many.
         loss_module: a torchrl `LossModule`, or any callable that returns loss components.
         optimizer: `None` is one Adam with a parameter group per network.
@@ -215,14 +217,18 @@ class CQLTrainerConfig:
         async_collection: collect while training.
         log_timings: log the time that each part of the loop takes.
         auto_log_optim_steps: log the number of gradient steps.
+        actor_network: makes the policy of a `loss_module` that lacks one.
+        qvalue_network: makes the critic of a `loss_module` that lacks one.
+        create_env_fn: for other parts of the config to refer to.
+        hooks: torchrl hooks with `register`, each called with the trainer.
     """
 
     engine: Any = None
     collector: Any = None
-    total_frames: int = 0
+    total_frames: int | None = 0
     offline_steps: int = 0
     frame_skip: int = 1
-    optim_steps_per_batch: int = 1_000
+    optim_steps_per_batch: int | None = 1_000
     online_steps_per_batch: Any = None
     loss_module: Any = None
     optimizer: Any = None
@@ -246,6 +252,10 @@ class CQLTrainerConfig:
     async_collection: bool = False
     log_timings: bool = False
     auto_log_optim_steps: bool = True
+    actor_network: Any = None
+    qvalue_network: Any = None
+    create_env_fn: Any = None
+    hooks: Any = None
     _target_: str = "cqlbench.training.trainer_config.make_cql_trainer"
 
 
@@ -270,6 +280,10 @@ TRAINER_DECIDED = {
     "replay_buffer": "dataset decides it",
     "target_net_updater": "algorithm.polyak_rate decides it",
     "async_collection": "a run collects and trains in turns",
+    "actor_network": "algorithm decides it",
+    "qvalue_network": "algorithm decides it",
+    "create_env_fn": "online and its environment decide it",
+    "hooks": "only Python can make it",
 }
 """Fields of the trainer that a run from the command line has from elsewhere, and from where: all that
 can change a score is among them, so no setting of the trainer belongs to a run's identity."""

@@ -69,6 +69,7 @@ def test_print_config_prints_what_would_run_and_runs_nothing(world, bench) -> No
         (["log_interval=5"], ["'trainer.log_interval'"]),
         (["trainer.offline_steps=5"], ["trainer.offline_steps", "budget.steps"]),
         (["trainer.log_interval=0"], ["trainer.log_interval=0"]),
+        (["trainer.optim_steps_per_batch=null"], ["trainer.optim_steps_per_batch=None"]),
         (["trainer.optim_steps_per_batch=7"], ["must divide budget.evaluation_interval=100"]),
         (["trainer.clip_norm=1"], ["trainer.clip_norm", "algorithm.max_gradient_norm"]),
         (["logger=cvs"], ["no logger 'cvs'; there is none, csv"]),
