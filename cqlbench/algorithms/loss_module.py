@@ -220,6 +220,11 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
         )
 
 
+# torchrl has losses run with a deterministic exploration type, which is the whole process's: a collector's
+# thread would not explore meanwhile. Ours draws from its own generator.
+CQLLoss.forward = CQLLoss.forward.__wrapped__  # type: ignore[method-assign, attr-defined]
+
+
 def _safe(name: str) -> str:
     # Parameter names may not hold dots.
     return name.replace(".", "_")

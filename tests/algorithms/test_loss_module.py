@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -11,7 +10,7 @@ from tensordict import TensorDict
 from torchrl.collectors import MultiSyncCollector
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 from torchrl.envs import GymEnv
-from torchrl.envs.utils import ExplorationType, set_exploration_type
+from torchrl.envs.utils import ExplorationType, exploration_type, set_exploration_type
 from torchrl.objectives import HardUpdate, LossModule, SoftUpdate
 
 from cqlbench.algorithms.cql import Batch
@@ -131,7 +130,7 @@ def test_its_actor_is_deterministic_unless_it_explores(kind: ExplorationType | N
     params = {name.replace("_", "."): value for name, value in loss.actor_network.params.items()}
     mean = mlp(params, torch.zeros(1, 2, O)).chunk(2, -1)[0][0]
     expected = ActionBox.from_bounds(LOW, HIGH).from_unit(mean.tanh())
-    with nullcontext() if kind is None else set_exploration_type(kind):
+    with set_exploration_type(kind):
         torch.testing.assert_close(act(loss.actor_network, 2), expected)
 
 
@@ -149,9 +148,19 @@ def test_its_actor_draws_from_torchs_stream_as_torchrls_actors_do() -> None:
 def test_copies_of_its_actor_explore_differently(copied) -> None:
     actor = CQLLoss(CONFIG, O, LOW, HIGH).actor_network
     other = copied(actor)
-    assert torch.equal(act(actor, 3), act(other, 3))
+    with set_exploration_type(ExplorationType.DETERMINISTIC):
+        assert torch.equal(act(actor, 3), act(other, 3))
     with set_exploration_type(ExplorationType.RANDOM):
         assert not torch.equal(act(actor, 3), act(other, 3))
+
+
+def test_it_leaves_the_exploration_type_to_a_collectors_thread(monkeypatch) -> None:
+    loss, seen = CQLLoss(CONFIG, O, LOW, HIGH), []
+    noise = loss._noise
+    monkeypatch.setattr(loss, "_noise", lambda batch: seen.append(exploration_type()) or noise(batch))
+    with set_exploration_type(ExplorationType.RANDOM):
+        loss(rows(B))
+    assert seen == [ExplorationType.RANDOM]
 
 
 def test_workers_of_a_collector_explore_differently_and_again_alike() -> None:
