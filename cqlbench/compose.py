@@ -1,10 +1,9 @@
 """Command-line words -> a typed, checked config, composed by Hydra from `benchmarks/`."""
 
 import dataclasses
-import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast, get_args
 
 from hydra import compose, initialize_config_dir
@@ -14,14 +13,14 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cqlbench.config import LOGGERS, TRAINER_DECIDED, BenchConfig, Clock, CQLConfig, OnlineConfig
+from cqlbench.config import LOGGERS, BenchConfig, Clock, CQLConfig, OnlineConfig
 from cqlbench.errors import ConfigError
-from cqlbench.paths import benchmarks_dir, yaml_names
+from cqlbench.key_names import SHORTHANDS, check_key, group_choices
+from cqlbench.paths import benchmarks_dir
 
-_SHORTHANDS = {"steps": "budget.steps", "logger": "trainer.logger"}
 TEXT = ("dataset", "source", "device", "results", "resume", "online.start", "trainer.save_trainer_file")
 """Keys whose values are taken as they stand, whatever Hydra's grammar would make of them."""
-_GROUPS = ("algorithm", "budget", "online", "preset")
+_CHANGING = ("algorithm", "budget.", "protocol.", "online")
 _HIGHEST_SEED = 2**32 - 1
 
 
@@ -31,7 +30,8 @@ class Composed:
 
     Attributes:
         config: the checked config.
-        changes: the words that changed the algorithm, the budget or the protocol.
+        changes: the words that changed the algorithm, the budget or the protocol; a key set to the value that
+            it has anyway is none of them.
         online: how it goes on after the offline steps: a file in `benchmarks/online`.
     """
 
@@ -58,28 +58,49 @@ def compose_bench(
     """
     overrides = [_expand(word) for word in words]
     for override in overrides:
-        _check_key(override)
+        check_key(override)
     if not any(override.startswith("dataset=") and override != "dataset=''" for override in overrides):
         raise ConfigError("No dataset was named; say for instance dataset=hopper-medium.")
-    changes = tuple(o for o in overrides if o.startswith(("algorithm", "budget.", "protocol.", "online")))
-    if not _named(overrides, "budget"):
-        overrides.insert(0, f"budget={default_budget}")
-    if online and not _named(overrides, "online"):
-        overrides.insert(0, f"online={_online_of(word(words, 'budget', default_budget))}")
-    sequel = ("online.final_offline_fraction", "online.anneal_frames")
-    if _named(overrides, "online.offline_fraction") and not any(_named(overrides, key) for key in sequel):
-        overrides.append(f"{sequel[0]}=null")  # where the budget's goes is no sequel to the named one
     if "online.evaluation_clock=steps" in overrides and not _named(overrides, "online.evaluation_interval"):
         raise ConfigError(
             "online.evaluation_clock=steps needs online.evaluation_interval too: the budget's is in frames."
         )
-    if preset and not _named(overrides, "preset"):
-        overrides.insert(0, f"preset={preset}")
-    config = _compose(overrides)
-    config.online.frames_per_batch = config.online.frames_per_batch or config.online.environments
+    sequel = "none"
+    if online and not _named(overrides, "online"):
+        sequel = _online_of(word(words, "budget", default_budget))
+
+    def composed(these: Sequence[str]) -> BenchConfig:
+        return _compose(_completed(these, {"budget": default_budget, "online": sequel, "preset": preset}))
+
+    config = composed(overrides)
+    if online and not config.online.frames:
+        raise ConfigError("Fine-tuning requires frames: online.frames is 0 (bench trains offline only).")
     check(config)
     check_trainer(config)
-    return Composed(config, changes, word(overrides, "online", "none"))
+    return Composed(config, _changes(overrides, config, composed), word(overrides, "online", sequel))
+
+
+def _completed(overrides: Sequence[str], groups: Mapping[str, str]) -> list[str]:
+    """`overrides`, and those that come with them: `groups` where none is named."""
+    named = [f"{key}={choice}" for key, choice in groups.items() if choice and not _named(overrides, key)]
+    completed = [*named, *overrides]
+    sequel = ("online.final_offline_fraction", "online.anneal_frames")
+    if _named(overrides, "online.offline_fraction") and not any(_named(overrides, key) for key in sequel):
+        completed.append(f"{sequel[0]}=null")  # where the budget's goes is no sequel to the named one
+    return completed
+
+
+def _changes(
+    overrides: Sequence[str], config: BenchConfig, composed: Callable[[Sequence[str]], BenchConfig]
+) -> tuple[str, ...]:
+    """The overrides without which the config would be another one."""
+    kept = list(overrides)
+    for each in overrides:
+        without = [other for other in kept if other is not each]
+        setting = each.startswith(_CHANGING) and "." in each.partition("=")[0]
+        if setting and composed(without) == config:
+            kept = without
+    return tuple(each for each in kept if each.startswith(_CHANGING))
 
 
 def _named(overrides: Sequence[str], key: str) -> bool:
@@ -87,16 +108,12 @@ def _named(overrides: Sequence[str], key: str) -> bool:
 
 
 def _online_of(budget: str) -> str:
-    choices = _choices("online")
+    choices = group_choices("online")
     if budget not in choices:
         raise ConfigError(
             f"Budget '{budget}' has no fine-tuning of its own: say online={' or '.join(choices[1:])}."
         )
     return budget
-
-
-def _choices(group: str) -> list[str]:
-    return yaml_names(benchmarks_dir() / group)
 
 
 def word(words: Sequence[str], key: str, default: str) -> str:
@@ -268,36 +285,7 @@ def _expand(word: str) -> str:
         value = value.replace(" ", "")
     elif key in TEXT:
         value = "'" + value.replace("'", "\\'") + "'"  # paths hold what Hydra's grammar would trip over
-    return f"{_SHORTHANDS.get(key, key)}={value}"
-
-
-def _check_key(override: str) -> None:
-    key = override.partition("=")[0]
-    group, _, name = key.partition(".")
-    if group == "trainer" and name in TRAINER_DECIDED:
-        raise ConfigError(f"{key} cannot be set in a run from the command line: {TRAINER_DECIDED[name]}.")
-    valid = [*_flatten("", as_dict(BenchConfig())), *_GROUPS, *_SHORTHANDS]
-    if key not in valid:
-        # Of equal leaves the last counts: fine-tuning's are meant least often.
-        ordered = sorted(valid, key=lambda name: not name.startswith("online."))
-        by_leaf = {name.rpartition(".")[2]: name for name in ordered}
-        leaf = key.rpartition(".")[2]
-        nearest = [leaf] if leaf in by_leaf else difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
-        nearest = nearest or difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.5)
-        hint = f"; the nearest is '{by_leaf.get(nearest[0], nearest[0])}'" if nearest else ""
-        raise ConfigError(f"There is no config key '{key}'{hint}.")
-    if key in _GROUPS:
-        choice = override.partition("=")[2]
-        choices = _choices(key)
-        if choice not in choices:
-            raise ConfigError(f"There is no {key} '{choice}'; there is {', '.join(choices)}.")
-
-
-def _flatten(prefix: str, tree: dict[str, Any]) -> list[str]:
-    names = []
-    for key, value in tree.items():
-        names += _flatten(f"{prefix}{key}.", value) if isinstance(value, dict) else [prefix + key]
-    return [name for name in names if not name.endswith("_target_")]
+    return f"{SHORTHANDS.get(key, key)}={value}"
 
 
 def _compose(overrides: list[str]) -> BenchConfig:
@@ -306,9 +294,11 @@ def _compose(overrides: list[str]) -> BenchConfig:
         OverridesParser.create().parse_overrides(overrides)
         with initialize_config_dir(str(benchmarks_dir()), version_base="1.3"):
             composed = compose("bench", overrides)
-        return cast("BenchConfig", OmegaConf.to_object(composed))
+        config = cast("BenchConfig", OmegaConf.to_object(composed))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_one_sentence(error, overrides)) from error
+    config.online.frames_per_batch = config.online.frames_per_batch or config.online.environments
+    return config
 
 
 def _one_sentence(error: Exception, overrides: list[str]) -> str:

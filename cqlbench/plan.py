@@ -103,16 +103,16 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
     config = composed.config
     start = SavedStart.read(Path(config.online.start)) if config.online.start else None
     if start is not None:
-        told = [change for change in composed.changes if change.startswith("budget.steps=")]
-        if told and config.budget.steps != start.steps:
+        asked = word(words, "steps", word(words, "budget.steps", ""))
+        if asked and config.budget.steps != start.steps:
             raise ConfigError(
-                f"{told[-1]} asks for other offline steps than the {start.steps:,} of online.start."
+                f"steps={asked} asks for other offline steps than the {start.steps:,} of online.start."
             )
         config.budget.steps = start.steps
     arguments = [
         "finetune" if config.online.frames else "bench",
         f"dataset={named.dataset if resolution.card.source == 'path' else resolution.dataset_id}",
-        f"budget={config.budget.name}",
+        f"budget={word(words, 'budget', budget)}",
         f"seeds={list(config.seeds)}".replace(" ", ""),
         f"device={device}",
         *([f"online={composed.online}"] if config.online.frames and not word(words, "online", "") else []),

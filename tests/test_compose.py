@@ -53,6 +53,37 @@ def test_changes_to_what_was_published_are_named() -> None:
     assert changed == ("budget.steps=7", "algorithm.batch_size=5")
 
 
+@pytest.mark.parametrize(
+    ("budget", "word"),
+    [
+        ("paper", "algorithm.batch_size=256"),
+        ("paper", "algorithm.discount=0.990"),
+        ("paper", "algorithm.gap_clip_min=null"),
+        ("paper", "algorithm.critic_hidden=[256,256,256]"),
+        ("paper", "steps=1000000"),
+        ("paper", "budget.comparable=true"),
+        ("paper", "protocol.evaluation_episodes=10"),
+        ("paper", "online.frames=0"),
+        ("quick", "algorithm.batch_size=128"),
+        ("quick", "budget.evaluation_episodes=20"),
+    ],
+)
+def test_a_key_set_to_the_value_that_it_has_anyway_is_no_change(budget: str, word: str) -> None:
+    plain = compose_bench(["dataset=x"], budget)
+    named = compose_bench(["dataset=x", word, "algorithm.proposals=3"], budget)
+    assert named.changes == ("algorithm.proposals=3",)
+    assert compose_bench(["dataset=x", word], budget).config == plain.config
+
+
+def test_a_key_set_to_a_default_that_another_key_moves_is_a_change() -> None:
+    words = ["protocol.steps=7", "budget.steps=1000000"]
+    composed = compose_bench(["dataset=x", *words], "paper")
+    assert composed.config.budget.steps == 1_000_000
+    assert compose_bench(["dataset=x", *composed.changes], "paper").config == composed.config
+    alone = compose_bench(["dataset=x", "online.offline_fraction=1"], "quick", online=True)
+    assert alone.changes == ("online.offline_fraction=1",), "it stays 1 then, where the budget's falls"
+
+
 def test_a_preset_wins_over_defaults_and_loses_against_words() -> None:
     named = compose_bench(["dataset=x"], "paper", "d4rl-hopper-medium").config.algorithm
     assert (named.normalize_rewards, named.reward_scale, named.reward_bias) == (True, 1.0, 0.0)
@@ -88,9 +119,14 @@ def test_paths_may_hold_anything() -> None:
         ("budget=quik", "no budget 'quik'; there is gate, paper, quick, smoke"),
         ("algorithm=cqll", "no algorithm 'cqll'; there is calql, cql, sac"),
         ("algorithm.sparse_rewards=true", "say algorithm.calibrated=true too"),
-        ("preset/by_algorithm=x", "no config key 'preset/by_algorithm'"),
+        ("preset/by_algorithm=x", "Unknown key 'preset/by_algorithm'"),
         ("algorithm.conservativ_weight=3", "nearest is 'algorithm.conservative_weight'"),
         ("conservative_weight=3", "nearest is 'algorithm.conservative_weight'"),
+        ("cql_alpha=5", "it is algorithm.conservative_weight here"),
+        ("algorithm.cql_n_actions=5", "it is algorithm.proposals here"),
+        ("lr=1e-4", "it is algorithm.actor_learning_rate or algorithm.critic_learning_rate here"),
+        ("seed=1", "it is seeds here"),
+        ("tau=1", "it is algorithm.polyak_rate here"),
         ("algorithm.discount=x", "algorithm.discount=x: Value 'x'"),
         ("algorithm.discount=1.5", "between 0 and 1"),
         ("algorithm.conservative_weight=nan", "finite"),

@@ -127,7 +127,7 @@ def test_envpool_collects_too(bench: Command) -> None:
         ("online.evaluation_clock=sun", "online.evaluation_clock=sun must be frames or steps."),
         ("budget=gate", "Budget 'gate' has no fine-tuning of its own: say online=paper or quick or smoke."),
         ("online=huge", "There is no online 'huge'; there is none, paper, quick, smoke."),
-        ("online.frame=3", "There is no config key 'online.frame'; the nearest is 'online.frames'."),
+        ("online.frame=3", "Unknown key 'online.frame'; the nearest is 'online.frames'."),
     ],
 )
 def test_every_mistake_is_one_sentence(bench: Command, word: str, sentence: str) -> None:

@@ -114,7 +114,7 @@ def test_too_few_seeds_are_not_accepted(world: Path, gate: Run) -> None:
         (["suite=mine", "margin=much"], "margin=much must be a number of at least 0"),
         (["suite=mine", "level=1"], "level=1 must be a number of at least 0.5 and below 1"),
         (["suite=mine", "accept=perhaps"], "accept=perhaps must be true or false."),
-        (["suite=mine", "accept=true", "sedes=3"], "There is no config key 'sedes'"),
+        (["suite=mine", "accept=true", "sedes=3"], "Unknown key 'sedes'"),
     ],
 )
 def test_mistakes_are_one_sentence(world: Path, gate: Run, words: list[str], sentence: str) -> None:

@@ -58,7 +58,7 @@ def test_a_failing_dataset_is_named_at_the_end_and_the_rest_is_reported(
         (["suite=mine", "dataset=hopper"], "'dataset=hopper' cannot be set: the suite names its datasets."),
         (["suite=mine", "plots=maybe"], "plots=maybe must be true or false."),
         (["suite=mine", "select=worst"], "select=worst is not one of last, best, mean10."),
-        (["suite=mine", "sedes=3"], "There is no config key 'sedes'"),
+        (["suite=mine", "sedes=3"], "Unknown key 'sedes'"),
         (["suite=mine", "budget=huge"], "There is no budget 'huge'"),
     ],
 )

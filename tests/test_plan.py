@@ -34,6 +34,9 @@ def test_a_published_run_is_comparable_until_something_is_changed(monkeypatch) -
     assert "algorithm.batch_size=32" in make_plan([*words, "algorithm.batch_size=32"]).incomparable_because
     assert "budget.steps=5" in make_plan([*words, "steps=5"]).incomparable_because
     assert "preset none" in make_plan([*words, "preset=none"]).incomparable_because
+    named = make_plan([*words, "algorithm.batch_size=256", "steps=1000000", "online.frames=0"])
+    assert (named.incomparable_because, named.identity) == ("", plan.identity)
+    assert named.arguments == plan.arguments
     assert "budget quick" in make_plan([words[0], "budget=quick"]).incomparable_because
 
 
@@ -96,6 +99,8 @@ def test_its_arguments_make_the_same_plan_again() -> None:
     assert again.arguments == plan.arguments
     assert again.identity == plan.identity
     assert again.config.seeds == [0, 1]
+    renamed = make_plan(["dataset=hopper-medium", "budget=quick", "budget.name=mine"])
+    assert make_plan(renamed.arguments[1:]).identity == renamed.identity
 
 
 @pytest.mark.parametrize("name", ["toaster", "meta", "cuda:99", "cpu:1"])

@@ -19,6 +19,7 @@ LEAVES = (
     "",
     "atomic",
     "outputs",
+    "key_names",
     "compose",
     "config_help",
     "devices",

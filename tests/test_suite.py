@@ -115,6 +115,6 @@ def test_neither_does_a_bug(
 
 
 def test_a_mistyped_word_stops_before_anything_runs(world: Path) -> None:
-    with pytest.raises(ConfigError, match="no config key"):
+    with pytest.raises(ConfigError, match="Unknown key"):
         made(world, "sedes=3")
     assert count(world) == 0
