@@ -316,9 +316,10 @@ class BenchConfig:
         tf32: on CUDA, let matrix products round their factors to TF32 (10 bits of mantissa).
         clip_actions: consent to clipping the dataset's actions to their bounds; without it they are refused.
         results: folder for records, policies, logs, tables and plots.
-        checkpoint_interval: seconds between saves of a run's state, to go on from after a kill; 0 saves none.
-        resume: `auto` goes on where a killed run of the same settings stands; `never` begins anew; the path
-            of a checkpoint, or of a folder of them, goes on from that.
+        rerun: train seeds that are recorded already once more, beside their records.
+        checkpoint_interval: seconds between saves of a run's state, to resume it from; 0 saves none.
+        resume: of a run that was not finished: `auto` resumes it from its last checkpoint; `never` starts it
+            from scratch; the path of a checkpoint, or of a folder of them, resumes from that one.
         algorithm: the agent, field by field.
         protocol: what budget `paper` computes, field by field.
         budget: how much is computed, field by field.
@@ -333,6 +334,7 @@ class BenchConfig:
     tf32: bool = True
     clip_actions: bool = False
     results: str = "results"
+    rerun: bool = False
     checkpoint_interval: float = 60.0
     resume: str = "auto"
     algorithm: CQLConfig = field(default_factory=CQLConfig)

@@ -67,6 +67,11 @@ class Plan:
             untrained = max(untrained - 1, 0)
         return evaluations_due(online.frames, batch, interval) - untrained
 
+    def with_seeds(self, seeds: Sequence[int]) -> "Plan":
+        """The same run of other seeds."""
+        others = [_seeds_word(seeds) if each.startswith("seeds=") else each for each in self.arguments]
+        return replace(self, config=replace(self.config, seeds=list(seeds)), arguments=tuple(others))
+
     @property
     def identity(self) -> dict[str, Any]:
         """What a config hash is made of: all that can change a score and that a rerun would share."""
@@ -113,7 +118,7 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
         "finetune" if config.online.frames else "bench",
         f"dataset={named.dataset if resolution.card.source == 'path' else resolution.dataset_id}",
         f"budget={word(words, 'budget', budget)}",
-        f"seeds={list(config.seeds)}".replace(" ", ""),
+        _seeds_word(config.seeds),
         f"device={device}",
         *([f"online={composed.online}"] if config.online.frames and not word(words, "online", "") else []),
         *([f"preset={preset}"] if word(words, "preset", "") else []),
@@ -130,6 +135,10 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
         arguments=tuple(arguments),
         start=start,
     )
+
+
+def _seeds_word(seeds: Sequence[int]) -> str:
+    return f"seeds={list(seeds)}".replace(" ", "")
 
 
 def _incomparable(config: BenchConfig, resolution: Resolution, changes: Sequence[str], preset: str) -> str:

@@ -223,13 +223,20 @@ class ResumableRun:
 
 
 def facts_of(plan: Plan, dataset: Dataset, origin: Provenance) -> dict[str, Any]:
-    """All that decides a run's numbers, down to the last digits that machines of one kind share."""
+    """All that decides a run's numbers, but for last digits in which machines of one kind may differ."""
     return {
         **plan.identity,
         "dataset": {"id": dataset_id(dataset, plan.resolution), "content_hash": dataset.content_hash},
         "seeds": list(plan.config.seeds),
-        "device": plan.device.type,
-        "versions": {name: origin.versions[name] for name in COMPUTING if name in origin.versions},
+        **computing(origin.versions, plan.device.type),
+    }
+
+
+def computing(versions: Mapping[str, str], device: str) -> dict[str, str]:
+    """What computes: the kind of device, and the versions of the packages that do."""
+    return {
+        "device": device.partition(":")[0],
+        **{name: versions[name] for name in COMPUTING if name in versions},
     }
 
 

@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 from rich.console import Console
+from rich.text import Text
 
 from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.config import Clock, OnlineConfig
@@ -18,10 +19,12 @@ from cqlbench.evaluation.evaluator import Evaluator
 from cqlbench.evaluation.playable import playable
 from cqlbench.fine_tuning import make_collector, nothing_left_on_error, online_phase
 from cqlbench.plan import Plan
+from cqlbench.recorded import Stands, finished, standing
 from cqlbench.records import provenance
 from cqlbench.records.from_run import records_of
+from cqlbench.records.provenance import Provenance
 from cqlbench.records.schema import Record
-from cqlbench.records.store import RecordStore
+from cqlbench.records.store import RecordStore, run_folder
 from cqlbench.reporting.run import report_run
 from cqlbench.resume import ResumableRun
 from cqlbench.train_outputs import keep_policies, log_evaluations, make_trainer
@@ -32,15 +35,16 @@ from cqlbench.training.online import offline_share
 from cqlbench.words import counted
 
 
-def bench(plan: Plan, console: Console) -> list[Record]:
-    """Train, evaluate, record and report one seed batch.
+def bench(plan: Plan, console: Console, stands: Stands = finished) -> list[Record]:
+    """Train, evaluate, record and report a seed batch: what of it is not recorded yet.
 
     Args:
         plan: what to run.
         console: where the announcement and the table go; progress goes to standard error.
+        stands: which records stand for their seeds, which then are not trained.
 
     Returns:
-        The records written, one per seed.
+        A record per seed, as the plan orders them.
 
     Raises:
         UserError: anything the user can put right; nothing is half-written then.
@@ -49,13 +53,42 @@ def bench(plan: Plan, console: Console) -> list[Record]:
     keep_freed_memory()
     if plan.device.type == "cuda":
         torch.set_float32_matmul_precision("high" if plan.config.tf32 else "highest")
-    config, card, results = plan.config, plan.resolution.card, Path(plan.config.results)
+    results = Path(plan.config.results)
     console.print(f"Dataset  {plan.resolution.dataset_id}: {plan.resolution.reason}")
     origin = provenance.collect(str(plan.device), plan.arguments)
     store = RecordStore(results)
     store.check_writable()
+    dataset = provide(plan.resolution, clip_actions=plan.config.clip_actions)
+    known = standing(plan, dataset, origin, store, stands)
+    known.tell(console)
+    records = dict(known.records)
+    if known.left is not None:
+        origin = replace(origin, command=provenance.command(known.left.arguments))
+        made = make_records(known.left, dataset, origin, store, console, began)
+        records |= {record.seed: record for record in made}
+    wanted = [records[seed] for seed in plan.config.seeds]
+    console.print(Text(f"Run      {run_folder(wanted[0].key)}"), soft_wrap=True)
+    report_run(wanted, results, console)
+    return wanted
 
-    dataset = provide(plan.resolution, clip_actions=config.clip_actions)
+
+def make_records(
+    plan: Plan, dataset: Dataset, origin: Provenance, store: RecordStore, console: Console, began: float
+) -> list[Record]:
+    """Train and evaluate a seed batch, and file its records and policies.
+
+    Args:
+        plan: what to run.
+        dataset: what it trains on.
+        origin: code and computer.
+        store: where the records go.
+        console: where the announcement goes.
+        began: when the run began, on the clock of `time.perf_counter`.
+
+    Raises:
+        UserError: anything the user can put right; nothing is half-written then.
+    """
+    config, card = plan.config, plan.resolution.card
     environment, unplayed_because = playable(card, dataset)
     engine = make_engine(plan, dataset)
     with nothing_left_on_error(engine):
@@ -96,8 +129,7 @@ def bench(plan: Plan, console: Console) -> list[Record]:
         for record in records:
             if not (record.resumed_at and store.holds(record)):  # it may have been killed between two records
                 store.write(record)
-        keep_policies(store, records, evaluator, console)
-        report_run(records, results, console)
+        keep_policies(store, records, evaluator)
         run.finish()
     return records
 

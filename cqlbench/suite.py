@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from cqlbench.data.cards import all_cards
 from cqlbench.errors import ConfigError, UserError
 from cqlbench.paths import benchmarks_dir, yaml_names
 from cqlbench.plan import Plan, make_plan
-from cqlbench.records.schema import Record, config_hash
-from cqlbench.records.store import RecordStore
+from cqlbench.recorded import counting
+from cqlbench.records.schema import Record
+from cqlbench.records.store import RecordStore, run_folder
 from cqlbench.reporting.baseline import SuiteRun
 from cqlbench.runner import bench
 
@@ -98,7 +99,7 @@ def make_runs(
         if isinstance(plan, UserError):
             runs.append(SuiteRun(dataset, (), (), str(plan)))
         else:
-            runs.append(_run(dataset, plan, words, console, usable, train))
+            runs.append(_run(dataset, plan, console, usable, train))
         if runs[-1].problem:
             console.print(Text(f"Failed   {runs[-1].problem}"), soft_wrap=True)
     return runs
@@ -107,20 +108,21 @@ def make_runs(
 def _run(
     dataset: str,
     plan: Plan,
-    words: Sequence[str],
     console: Console,
     usable: Callable[[Record], bool],
     train: bool,
 ) -> SuiteRun:
     seeds, problem = tuple(plan.config.seeds), ""
+
+    def stands(record: Record) -> bool:
+        return record.status != "skipped" and usable(record)  # one that diverged would diverge again
+
     try:
-        found = _recorded(plan, usable)
-        missing = [seed for seed in seeds if seed not in found]
-        if missing and train:
-            seeds_word = f"seeds={missing}".replace(" ", "")
-            made = bench(make_plan([f"dataset={dataset}", *words, seeds_word]), console)
-            found |= {record.seed: record for record in made}
-        elif not missing:
+        store = RecordStore(Path(plan.config.results))
+        found = {each.seed: each for each in counting(plan, store, dataset) if stands(each)}
+        if train and (plan.config.rerun or len(found) < len(seeds) or _cut_off(store, found)):
+            found = {record.seed: record for record in bench(plan, console, stands)}
+        elif len(found) == len(seeds):
             console.print("Recorded already: every seed of this configuration")
     except UserError as error:
         problem, found = str(error), {}
@@ -132,19 +134,10 @@ def _run(
     return SuiteRun(dataset, seeds, records, problem)
 
 
-def _recorded(plan: Plan, usable: Callable[[Record], bool]) -> dict[int, Record]:
-    """Seed -> its record that counts. A seed that diverged is recorded; one that was skipped is not."""
-    found = RecordStore(Path(plan.config.results)).find(
-        dataset=plan.resolution.dataset_id,
-        algorithm=plan.config.algorithm.name,
-        budget=plan.budget.name,
-        config_hash=config_hash(plan.identity),
-    )
-    return {
-        record.seed: record
-        for record in found
-        if record.seed in plan.config.seeds and record.status != "skipped" and usable(record)
-    }
+def _cut_off(store: RecordStore, found: Mapping[int, Record]) -> bool:
+    """Whether a process was killed at this run, perhaps after its last record."""
+    runs = {store.runs / run_folder(record.key) for record in found.values()}
+    return any(any(run.glob("checkpoints-*")) for run in runs)
 
 
 def _problem(content: Any) -> str:

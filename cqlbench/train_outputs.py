@@ -114,16 +114,13 @@ def log_evaluations(evaluator: Evaluator) -> None:
     evaluator.trainer.register_op("post_steps", log)
 
 
-def keep_policies(
-    store: RecordStore, records: Sequence[Record], evaluator: Evaluator, console: Console
-) -> None:
-    """Write the final policy of each finished seed beside its record, and say how the run is called.
+def keep_policies(store: RecordStore, records: Sequence[Record], evaluator: Evaluator) -> None:
+    """Write the final policy of each finished seed beside its record.
 
     Args:
         store: where the records are filed already.
         records: one per seed, in the order of the seed batch.
         evaluator: the run's.
-        console: where the run's name goes.
 
     Raises:
         RecordError: a file cannot be written.
@@ -144,4 +141,3 @@ def keep_policies(
         }
         policy = SavedPolicy(evaluator.trainer.engine.policy(position), notes)
         policy.save(store.path_of(record).with_suffix(".npz"))
-    console.print(Text(f"Run      {run}"), soft_wrap=True)

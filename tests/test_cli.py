@@ -45,7 +45,7 @@ def test_a_bench_run_leaves_records_a_table_and_a_curve(world, bench) -> None:
         assert len(record["evaluations"][-1]["returns"]) == 3
         assert record["dataset"]["rows"] == 600
     report = next((world / "results" / "report").rglob("table.md")).parent
-    assert {path.name for path in report.iterdir()} == {
+    assert {path.name for path in report.iterdir() if not path.name.startswith(".")} == {
         "table.md",
         "learning-curve.png",
         "learning-curve.pdf",
@@ -55,7 +55,7 @@ def test_a_bench_run_leaves_records_a_table_and_a_curve(world, bench) -> None:
 
 def test_the_same_arguments_give_the_same_returns_and_the_second_run_collects_nothing(world, bench) -> None:
     _, _, first_err = bench(TINY)
-    status, _, second_err = bench(TINY)
+    status, _, second_err = bench(TINY, "rerun=true")
     assert status == 0
     assert "collecting" in first_err
     assert "collecting" not in second_err

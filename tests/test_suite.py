@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from cqlbench.data.cards import all_cards
-from cqlbench.errors import ConfigError
+from cqlbench.errors import ConfigError, UserError
 from cqlbench.paths import benchmarks_dir
 from cqlbench.records.store import RecordStore
 from cqlbench.suite import Suite, make_runs, read_suite, suite_names
@@ -89,6 +89,30 @@ def test_what_is_recorded_is_not_made_again(world: Path) -> None:
     assert remade.records[0].evaluations[-1].returns == first.records[0].evaluations[-1].returns
 
 
+def test_a_rerun_makes_all_again(world: Path) -> None:
+    made(world, "seeds=2")
+    made(world, "seeds=2", "rerun=true")
+    assert count(world) == 4
+
+
+def test_a_run_that_was_killed_after_its_last_record_is_completed(world: Path, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("cqlbench.runner.keep_policies", lambda *_: (_ for _ in ()).throw(UserError("killed")))
+        made(world, "seeds=2")
+    assert list((world / "results").rglob("*.checkpoint"))
+    made(world, "seeds=2")
+    assert count(world) == 2
+    assert len(list((world / "results").rglob("seed-*.npz"))) == 2
+    assert not list((world / "results").rglob("checkpoints-*"))
+
+
+def test_a_seed_that_diverged_is_not_made_again(world: Path) -> None:
+    (first,) = made(world, "seeds=2", "algorithm.critic_learning_rate=1e30")
+    assert {record.status for record in first.records} == {"failed"}
+    (again,) = made(world, "seeds=2", "algorithm.critic_learning_rate=1e30")
+    assert again.records == first.records
+
+
 def test_nothing_is_trained_where_it_must_not(world: Path) -> None:
     (run,) = made(world, train=False)
     assert (run.seeds, run.records, run.problem) == ((0, 1, 2), (), "")
@@ -105,7 +129,7 @@ def test_a_failing_dataset_does_not_stop_the_rest(world: Path) -> None:
 def test_neither_does_a_bug(
     world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(plan, console):
+    def broken(*arguments):
         raise RuntimeError("no memory\nleft")
 
     monkeypatch.setattr("cqlbench.suite.bench", broken)

@@ -25,7 +25,7 @@ def test_train_gives_the_records_of_bench_and_a_log(world, bench) -> None:
     status, out, err = bench(*words, verb="train")
     assert status == 0, err
     trained = runs(world)
-    bench(*words)
+    bench(*words, "rerun=true")
     assert {name.replace(".run-2", "") for name in runs(world)} == trained, "the same key"
     returns = [
         [[e["returns"] for e in json.loads(path.read_text())["evaluations"]] for path in paths]

@@ -1,0 +1,226 @@
+"""A run that is asked for again is answered from its records; what is missing of it is made, and no more."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cqlbench.records import provenance
+from cqlbench.records.schema import Git, Record
+from cqlbench.records.store import RecordStore
+from cqlbench.training.engine import Engine
+
+TINY = "dataset=tiny-hopper"
+Bench = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A number for every batch of gradient steps that is taken."""
+    taken: list[int] = []
+    advance = Engine.advance
+
+    def counted(self: Engine, step: int, at_most: int) -> int:
+        taken.append(step)
+        return advance(self, step, at_most)
+
+    monkeypatch.setattr(Engine, "advance", counted)
+    return taken
+
+
+def records(world: Path) -> dict[int, list[Record]]:
+    """Seed -> its records, oldest first."""
+    found: dict[int, list[Record]] = {}
+    for record in RecordStore(world / "results").load_all():
+        found.setdefault(record.seed, []).append(record)
+    return found
+
+
+def files(world: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in (world / "results" / "runs").rglob("*.*")}
+
+
+def table(out: str) -> str:
+    return out[out.index("Policy ") :]
+
+
+@pytest.mark.parametrize("verb", ["bench", "train"])
+def test_what_is_recorded_is_shown_again_and_nothing_is_trained(world, bench, steps, verb: str) -> None:
+    status, first, _ = bench(TINY, "seeds=2", verb=verb)
+    before, logs = files(world), list((world / "results").rglob("run-*"))
+    assert status == 0
+    assert "ecorded already" not in first
+    steps.clear()
+    report = next((world / "results" / "report").rglob("table.md")).parent
+    for path in report.iterdir():
+        path.unlink()
+    status, out, err = bench(TINY, "seeds=2", verb=verb)
+    assert status == 0, err
+    assert "Recorded already" in out
+    assert "rerun=true" in out
+    assert table(out) == table(first)
+    assert (files(world), steps) == (before, [])
+    assert list((world / "results").rglob("run-*")) == logs
+    assert {path.name for path in report.iterdir()} >= {"table.md", "learning-curve.png"}
+
+
+def test_a_rerun_is_made_beside_the_first_run(world, bench) -> None:
+    assert bench(TINY, "seeds=2")[0] == 0
+    assert bench(TINY, "seeds=2", "rerun=true")[0] == 0
+    for first, second in records(world).values():
+        assert first.evaluations[-1].returns == second.evaluations[-1].returns
+    assert len(list((world / "results").rglob("seed-0.run-2.*"))) == 2
+
+
+def test_only_missing_seeds_are_trained_and_all_are_shown(world, bench) -> None:
+    assert bench(TINY, "seeds=2")[0] == 0
+    status, out, err = bench(TINY, "seeds=[3,1,0]")
+    assert status == 0, err
+    assert "Recorded already: seeds 0, 1" in out
+    assert "training seeds 3" in out
+    assert "3 of 3 seeds finished" in out
+    found = records(world)
+    assert {seed: [each.seed_batch for each in runs] for seed, runs in found.items()} == {
+        0: [(0, 1)],
+        1: [(0, 1)],
+        3: [(3,)],
+    }
+    assert "seeds=[3]" in found[3][0].command
+    assert bench(TINY, "seeds=[3]", f"results={world / 'alone'}")[0] == 0
+    (alone,) = RecordStore(world / "alone").load_all()
+    assert alone.evaluations[-1].returns == found[3][0].evaluations[-1].returns
+
+
+def test_seeds_that_failed_are_tried_again(world, bench, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("cqlbench.records.from_run.failure", lambda _, position: "Lost." if position else None)
+        bench(TINY, "seeds=2")
+    assert [runs[0].status for runs in records(world).values()] == ["finished", "failed"]
+    assert bench(TINY, "seeds=2")[0] == 0
+    found = records(world)
+    assert [each.status for each in found[1]] == ["failed", "finished"]
+    assert len(found[0]) == 1
+
+
+def test_a_run_of_missing_seeds_that_was_stopped_is_resumed(world, bench, monkeypatch) -> None:
+    assert bench(TINY, "seeds=2")[0] == 0
+    write, written = RecordStore.write, []
+
+    def killed_after_one(self: RecordStore, record: Record) -> Path:
+        if written:
+            raise KeyboardInterrupt
+        written.append(write(self, record))
+        return written[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordStore, "write", killed_after_one)
+        with pytest.raises(KeyboardInterrupt):
+            bench(TINY, "seeds=4")
+    assert sorted(records(world)) == [0, 1, 2]
+    status, out, err = bench(TINY, "seeds=4")
+    assert status == 0, err
+    assert "Resumed  after 6 of 6" in out
+    assert {seed: len(runs) for seed, runs in records(world).items()} == {0: 1, 1: 1, 2: 1, 3: 1}
+    assert len(list((world / "results").rglob("seed-*.npz"))) == 4
+    assert not list((world / "results").rglob("checkpoints-*"))
+
+
+@pytest.mark.parametrize("words", [[], ["rerun=true"]])
+def test_a_run_killed_after_its_last_record_is_completed(world, bench, monkeypatch, words: list[str]) -> None:
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cqlbench.runner.keep_policies", killed)
+        with pytest.raises(KeyboardInterrupt):
+            bench(TINY, "seeds=2")
+    assert len(records(world)) == 2
+    status, out, err = bench(TINY, "seeds=2", *words)
+    assert status == 0, err
+    assert "2 of 2 seeds finished" in out
+    assert {seed: len(runs) for seed, runs in records(world).items()} == {0: 1, 1: 1}
+    assert len(list((world / "results").rglob("seed-*.npz"))) == 2
+    assert not list((world / "results").rglob("checkpoints-*"))
+
+
+def test_what_a_process_left_that_was_killed_while_it_tidied_up_is_removed(world, bench) -> None:
+    words = (TINY, "seeds=1", "online.frames=10", "online.evaluation_interval=10")
+    assert bench(*words, verb="finetune")[0] == 0
+    run = next((world / "results" / "runs").rglob("seed-0.json")).parent
+    for name in ("checkpoints-0", "collected-0", "checkpoints-1"):
+        (run / name).mkdir()
+    assert bench(*words, verb="finetune")[0] == 0
+    assert [path.name for path in run.iterdir() if path.is_dir()] == ["checkpoints-1"]
+
+
+def test_an_unfinished_rerun_waits_for_its_own_command(world, bench, monkeypatch, steps) -> None:
+    assert bench(TINY, "seeds=1")[0] == 0
+    monkeypatch.setattr("cqlbench.records.provenance.now", lambda: "2030-01-01T00:00:00+00:00")
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordStore, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            bench(TINY, "seeds=1", "rerun=true")
+    steps.clear()
+    assert "Recorded already" in bench(TINY, "seeds=1")[1]
+    assert steps == []
+    assert list((world / "results").rglob("*.checkpoint"))
+    assert "Resumed  after 6 of 6" in bench(TINY, "seeds=1", "rerun=true")[1]
+    assert len(records(world)[0]) == 2
+
+
+def others(monkeypatch: pytest.MonkeyPatch, commit: str, *, dirty: bool = False, **packages: str) -> None:
+    known = provenance.versions()
+    monkeypatch.setattr("cqlbench.records.provenance.versions", lambda: known | packages)
+    monkeypatch.setattr("cqlbench.records.provenance.git_state", lambda: Git(commit=commit * 40, dirty=dirty))
+
+
+def test_the_answer_says_that_others_made_it(world, bench, monkeypatch) -> None:
+    others(monkeypatch, "a", dirty=True, torch="0.1")
+    assert bench(TINY, "seeds=2")[0] == 0
+    others(monkeypatch, "b", torch="0.2", matplotlib="0.3")
+    status, out, _ = bench(TINY, "seeds=2")
+    assert status == 0
+    (note,) = (line for line in out.splitlines() if line.startswith("Note "))
+    for part in ("seeds 0, 1", "torch is 0.2 here and 0.1 there", "aaaaaaa", "uncommitted"):
+        assert part in note
+    assert "matplotlib" not in note
+
+
+def test_seeds_of_other_packages_are_not_added_to(world, bench, monkeypatch) -> None:
+    others(monkeypatch, "a", torch="0.1")
+    assert bench(TINY, "seeds=2")[0] == 0
+    others(monkeypatch, "a", torch="0.2")
+    status, out, err = bench(TINY, "seeds=3")
+    assert status == 0, err
+    assert "trained again" in out
+    assert {seed: runs[-1].versions["torch"] for seed, runs in records(world).items()} == dict.fromkeys(
+        range(3), "0.2"
+    )
+
+
+def test_another_content_under_the_same_id_is_another_run(world, bench) -> None:
+    assert bench(TINY, "seeds=1")[0] == 0
+    cards = world / "cards" / "tiny.toml"
+    cards.write_text(cards.read_text().replace("rows = 600", "rows = 500"))
+    status, out, _ = bench(TINY, "seeds=1")
+    assert status == 0
+    assert "Recorded already" not in out
+    assert [each.dataset.rows for each in records(world)[0]] == [600, 500]
+
+
+def test_a_trainer_that_is_asked_for_is_made(world, bench, steps) -> None:
+    saved = world / "trainer.pt"
+    assert bench(TINY, "seeds=1", verb="train")[0] == 0
+    words = (TINY, "seeds=1", f"trainer.save_trainer_file={saved}")
+    assert bench(*words, verb="train")[0] == 0
+    assert saved.exists()
+    steps.clear()
+    assert bench(*words, verb="train")[0] == 0
+    assert steps == []
+
+
+def test_never_resuming_is_about_checkpoints(world, bench, steps) -> None:
+    assert bench(TINY, "seeds=1")[0] == 0
+    steps.clear()
+    assert bench(TINY, "seeds=1", "resume=never")[0] == 0
+    assert steps == []
