@@ -19,7 +19,7 @@ def playable(card: Card, dataset: Dataset) -> tuple[EnvironmentSpec | None, str]
     """
     spec = card.environment
     if spec is None:
-        because = card.environment_missing_because or "the dataset's card names no environment"
+        because = card.environment_missing_because or _how_to_name_it(card)
         return None, f"Not evaluated: {because}."
     if card.source == "minari" and (folder := minari_folder(card)) is not None:
         if because := why_unlike_the_recording(folder):
@@ -29,6 +29,16 @@ def playable(card: Card, dataset: Dataset) -> tuple[EnvironmentSpec | None, str]
     bounds = None if dataset.discrete_actions else (card.action_low, card.action_high)
     because = why_unplayable(spec, *sizes, discrete=dataset.discrete_actions, bounds=bounds)
     return (None, f"Not evaluated: {because}") if because else (spec, "")
+
+
+def _how_to_name_it(card: Card) -> str:
+    if card.source not in ("path", "imported"):
+        return "the dataset's card names no environment"
+    name = card.id if card.source == "imported" else "my/robot-v0"
+    return (
+        "no environment is known for it; to get scores, name the one it was recorded in: "
+        f"cqlbench data import FILE id={name} env=<gymnasium id>"
+    )
 
 
 def recorded_environment(folder: Path, known: EnvironmentSpec) -> EnvironmentSpec:

@@ -5,6 +5,7 @@ of few seeds is too narrow: simulated with normal scores, its 95 % interval cove
 with three seeds and in 83 % with five. Student's covers it in 95 %.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -210,15 +211,33 @@ def _curve(records: Sequence[Record]) -> Curve | None:
         return None
     normalised = records[0].protocol is not None and records[0].protocol.score_min is not None
     per_seed = [
-        {e.step: mean_score(e) if normalised else mean_of(e.returns) for e in record.evaluations}
+        {e.step: _known(mean_score(e) if normalised else mean_of(e.returns)) for e in record.evaluations}
         for record in records
     ]
+    return curve_of([record.seed for record in records], per_seed, normalised)
+
+
+def curve_of(seeds: Sequence[int], per_seed: Sequence[Mapping[int, float]], normalised: bool) -> Curve | None:
+    """The curve of values at the steps that all seeds have; `None` where there are none.
+
+    Args:
+        seeds: `[S]`.
+        per_seed: of each seed, step -> value; NaN where there is none.
+        normalised: whether the values are scores.
+    """
     steps = sorted(set.intersection(*(set(values) for values in per_seed)))
+    if not steps:
+        return None
     values = np.array([[points[step] for step in steps] for points in per_seed], np.float64)
     spreads = [spread(column) for column in values.T]
     ends = np.array([(s.mean, s.low, s.high) for s in spreads], np.float64)
-    seeds = tuple(record.seed for record in records)
-    return Curve(seeds, np.array(steps, np.int64), values, ends[:, 0], ends[:, 1], ends[:, 2], normalised)
+    return Curve(
+        tuple(seeds), np.array(steps, np.int64), values, ends[:, 0], ends[:, 1], ends[:, 2], normalised
+    )
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def difference(name: str, first: Any, second: Any) -> str:

@@ -1,4 +1,4 @@
-"""Figures for papers: each function takes numbers and gives a figure; `save` makes a PDF, PNG or SVG of it.
+"""Figures for papers: each function takes numbers and gives a figure; `render` makes a PDF, PNG or SVG of it.
 
 Series differ in colour, dashes and marker alike, so they can be told apart in grey. No global state is left
 changed, and equal numbers give equal bytes.
@@ -22,8 +22,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
-from cqlbench import atomic
-
 STYLE = Path(__file__).with_name("paper.mplstyle")
 SCORE = "Normalised score (0-100)"
 _P = ParamSpec("_P")
@@ -32,6 +30,7 @@ _DASHES: tuple[tuple[float, tuple[float, ...]] | Literal["-"], ...] = (
     "-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 2)),
 )  # fmt: skip
 _GREY = "#444444"
+_BEHAVIOUR_DASH = (0, (2, 1.5))
 _LONGEST_NAME = 56
 _LONGEST_LINE = 34
 _NO_DATE: dict[str, dict[str, str | None]] = {
@@ -63,6 +62,10 @@ class Line:
     first_frame: float | None = None
 
 
+Panels = Mapping[str, Mapping[str, Line]]
+Means = Mapping[str, float]
+
+
 def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
     """Let `draw` make its figure in the paper's style, whatever the caller's own settings."""
 
@@ -89,18 +92,9 @@ def render(figure: Figure, kind: str, dpi: float = 300) -> bytes:
     return file.getvalue()
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write the figure; the ending says what it becomes: `.pdf`, `.png` or `.svg`.
-
-    Raises:
-        OSError: the file cannot be written; what was there is left as it was.
-    """
-    atomic.replace(path, render(figure, path.suffix.removeprefix(".")))
-
-
 @styled
 def learning_curves(
-    panels: Mapping[str, Mapping[str, Line]], ylabel: str = SCORE, order: Sequence[str] = ()
+    panels: Panels, ylabel: str = SCORE, order: Sequence[str] = (), behaviour: Means | None = None
 ) -> Figure:
     """Score over gradient steps, mean over seeds and interval: a panel per dataset, a line per algorithm.
 
@@ -108,30 +102,31 @@ def learning_curves(
         panels: dataset -> algorithm -> line; `x` are gradient steps.
         ylabel: what is drawn upwards.
         order: all algorithms of the report, so that one looks the same in every figure.
+        behaviour: dataset -> mean of what made the data, drawn as a dashed line.
     """
     last = max((line.x[-1] for lines in panels.values() for line in lines.values()), default=0)
     if last >= 2000:
-        return _grid(panels, "Gradient steps (thousands)", ylabel, order, 1000)
-    return _grid(panels, "Gradient steps", ylabel, order, 1)
+        return _grid(panels, "Gradient steps (thousands)", ylabel, order, 1000, behaviour)
+    return _grid(panels, "Gradient steps", ylabel, order, 1, behaviour)
 
 
 @styled
 def wall_clock_curves(
-    panels: Mapping[str, Mapping[str, Line]], ylabel: str = SCORE, order: Sequence[str] = ()
+    panels: Panels, ylabel: str = SCORE, order: Sequence[str] = (), behaviour: Means | None = None
 ) -> Figure:
     """Score over the seconds since the run began, otherwise like `learning_curves`; `x` are seconds."""
     last = max((line.x[-1] for lines in panels.values() for line in lines.values()), default=0)
     for unit, seconds in (("hours", 3600), ("minutes", 60)):
         if last >= 2 * seconds:
-            return _grid(panels, f"Wall-clock time ({unit})", ylabel, order, seconds)
-    return _grid(panels, "Wall-clock time (seconds)", ylabel, order, 1)
+            return _grid(panels, f"Wall-clock time ({unit})", ylabel, order, seconds, behaviour)
+    return _grid(panels, "Wall-clock time (seconds)", ylabel, order, 1, behaviour)
 
 
 @styled
 def score_intervals(
     scores: Mapping[str, Mapping[str, Estimate]],
     xlabel: str = SCORE,
-    behaviour: Mapping[str, float] | None = None,
+    behaviour: Means | None = None,
     order: Sequence[str] = (),
 ) -> Figure:
     """A row per dataset: each algorithm's mean and interval, and the mean of what made the data.
@@ -152,12 +147,14 @@ def score_intervals(
         _mark(axes, marks, looks[name])
     for row, dataset in enumerate(scores):
         if behaviour and dataset in behaviour:
-            axes.vlines(behaviour[dataset], row - 0.42, row + 0.42, _GREY, linestyles=(0, (2, 1.5)), zorder=1)
+            axes.vlines(
+                behaviour[dataset], row - 0.42, row + 0.42, _GREY, linestyles=_BEHAVIOUR_DASH, zorder=1
+            )
     _rows(axes, list(scores))
     axes.set_xlabel(xlabel)
     handles = [_handle(name, looks[name], "") for name in present]
     if behaviour:
-        handles.append(Line2D([], [], color=_GREY, linestyle=(0, (2, 1.5)), label="What made the data"))
+        handles.append(_behaviour_handle())
     _legend(figure, handles)
     return figure
 
@@ -290,8 +287,9 @@ def _names(
 
 
 def _grid(
-    panels: Mapping[str, Mapping[str, Line]], xlabel: str, ylabel: str, order: Sequence[str], unit: float
+    panels: Panels, xlabel: str, ylabel: str, order: Sequence[str], unit: float, behaviour: Means | None
 ) -> Figure:
+    behaviour = behaviour or {}
     looks = _looks(order or _names(panels))
     columns = min(3, len(panels)) if len(panels) != 4 else 2
     rows = math.ceil(len(panels) / columns)
@@ -301,13 +299,16 @@ def _grid(
     for axes, (dataset, lines) in zip(grid, panels.items(), strict=False):
         for name in _names({"": lines}, looks):
             _curve(axes, lines[name], looks[name], unit)
-        _set_limits(axes, list(lines.values()), unit)
+        if dataset in behaviour:
+            axes.axhline(behaviour[dataset], color=_GREY, linestyle=_BEHAVIOUR_DASH, linewidth=1.0, zorder=1)
+        _set_limits(axes, list(lines.values()), unit, behaviour.get(dataset, 0.0))
         axes.set_title(_name(dataset), parse_math=False)
     for axes in list(grid)[len(panels) :]:
         axes.remove()
     figure.supxlabel(xlabel, fontsize="medium")
     figure.supylabel(ylabel, fontsize="medium")
-    _legend(figure, [_handle(name, looks[name]) for name in _names(panels, looks)])
+    handles = [_handle(name, looks[name]) for name in _names(panels, looks)]
+    _legend(figure, [*handles, _behaviour_handle()] if behaviour else handles)
     return figure
 
 
@@ -323,16 +324,12 @@ def _curve(axes: Axes, line: Line, look: _Look, unit: float) -> None:
     )  # fmt: skip
 
 
-def _set_limits(axes: Axes, lines: Sequence[Line], unit: float) -> None:
-    """Room for every mean; an interval of few seeds much higher than all the rest leaves the frame."""
-    means = np.concatenate([np.zeros(1), *[line.mean for line in lines]])
-    means = means[np.isfinite(means)]
-    low, high = float(means.min()), float(means.max())
-    span = (high - low) or 1.0
-    ends = np.concatenate([np.zeros(1), *[np.concatenate([line.low, line.high]) for line in lines]])
-    ends = ends[np.isfinite(ends)]
-    low = min(low, max(float(ends.min()), low - span / 4))
-    high = max(high, min(float(ends.max()), high + span / 4))
+def _set_limits(axes: Axes, lines: Sequence[Line], unit: float, behaviour: float) -> None:
+    """Room for every mean, its interval, and what made the data."""
+    shown = np.concatenate(
+        [[0.0, behaviour], *(end for line in lines for end in (line.mean, line.low, line.high))]
+    )
+    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
     margin = 0.06 * ((high - low) or 1.0)
     axes.set_ylim(low - margin if low < 0 else 0.0, high + margin)
     axes.set_xlim(0, max(float(line.x[-1]) for line in lines) / unit * 1.02)
@@ -367,6 +364,10 @@ def _handle(name: str, look: _Look, dash: Literal[""] | None = None) -> Line2D:
     shape = look.dash if dash is None else dash
     label = shortened(name).lstrip("_") or name
     return Line2D([], [], color=look.colour, linestyle=shape, marker=look.marker, markersize=4, label=label)
+
+
+def _behaviour_handle() -> Line2D:
+    return Line2D([], [], color=_GREY, linestyle=_BEHAVIOUR_DASH, label="What made the data")
 
 
 def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:

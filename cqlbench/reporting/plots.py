@@ -1,12 +1,16 @@
 """Learning curves fit for a paper: no global state is left changed, and equal runs give equal bytes."""
 
+from collections.abc import Sequence
+
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import CONFIDENCE, Curve, Floats, Summary
 from cqlbench.reporting.figures import render, shortened, styled
+from cqlbench.words import counted
 
 _GREY = "#444444"
 _MARKED = 12
@@ -14,12 +18,19 @@ _MARKED = 12
 _THOUSANDS_FROM = 2000
 _TITLE_CHARACTERS = 60
 """More of them leave the figure."""
-_APART = 0.2
-"""Least distance between the two labels, in heights of the frame."""
+_LABEL_LINE = 0.07
+"""Height of a label's line, in heights of the frame."""
+
+
+def has_curve(summary: Summary) -> bool:
+    """Whether there is anything for `learning_curve` to draw."""
+    return summary.curve is not None or (training.unevaluated(summary) and bool(training.curves(summary)))
 
 
 def learning_curve(summary: Summary, kind: str) -> bytes:
     """A run's learning curve: mean over seeds, interval, every seed, and what made the data.
+
+    Of a run that was not evaluated: its losses and Q values.
 
     Args:
         summary: a run that has a curve.
@@ -28,9 +39,10 @@ def learning_curve(summary: Summary, kind: str) -> bytes:
     Returns:
         The file's bytes, which depend on the numbers and on matplotlib's version only.
     """
-    if summary.curve is None:
-        raise ValueError("No seed was evaluated to its end, so there is no curve.")
-    return render(_figure(summary, summary.curve), kind)
+    if not has_curve(summary):
+        raise ValueError("No seed finished, so there is no curve.")
+    figure = _figure(summary, summary.curve) if summary.curve is not None else _training_figure(summary)
+    return render(figure, kind)
 
 
 @styled
@@ -40,20 +52,43 @@ def _figure(summary: Summary, curve: Curve) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, summary: Summary, curve: Curve) -> None:
+@styled
+def _training_figure(summary: Summary) -> Figure:
+    drawn = training.curves(summary)
+    figure = Figure(figsize=(1.0 + 2.4 * len(drawn), 2.8))
+    for axes, (title, curve) in zip(
+        figure.subplots(1, len(drawn), squeeze=False)[0], drawn.items(), strict=True
+    ):
+        _draw_curve(axes, curve)
+        axes.set_title(title, parse_math=False)
+        _set_heights(axes, curve)
+    seeds = _seeds_text(summary, curve)
+    ends = " and 95 % interval" if np.isfinite(curve.low).any() else ""
+    run = f"{shortened(summary.lead.algorithm)}, budget {summary.lead.budget.name}: {seeds}{ends}"
+    heading = f"{shortened(summary.lead.dataset.id)}\n{run}, not evaluated"
+    figure.suptitle(heading, x=0.01, ha="left", fontsize=8, parse_math=False)
+    return figure
+
+
+def _draw_curve(axes: Axes, curve: Curve) -> tuple[str, int]:
+    """Draw lines or points over the steps; returns their colour and how many steps a unit of the axis is."""
     colour = mpl.rcParams["axes.prop_cycle"].by_key()["color"][0]
-    in_thousands = int(curve.steps[-1]) >= _THOUSANDS_FROM
-    places = curve.steps / (1000 if in_thousands else 1)
-    axes.set_xlabel("Gradient steps (thousands)" if in_thousands else "Gradient steps")
+    unit = 1000 if int(curve.steps[-1]) >= _THOUSANDS_FROM else 1
+    axes.set_xlabel("Gradient steps (thousands)" if unit > 1 else "Gradient steps")
+    (_draw_points if len(curve.steps) == 1 else _draw_lines)(axes, curve, curve.steps / unit, colour)
+    return colour, unit
+
+
+def _draw(axes: Axes, summary: Summary, curve: Curve) -> None:
+    colour, unit = _draw_curve(axes, curve)
     axes.set_ylabel("Normalised score (0-100)" if curve.normalised else "Return per episode")
-    (_draw_points if len(places) == 1 else _draw_lines)(axes, curve, places, colour)
     if summary.first_frame is not None and summary.first_frame < curve.steps[-1]:
-        _mark_first_frame(axes, summary.first_frame / (1000 if in_thousands else 1))
+        _mark_first_frame(axes, summary.first_frame / unit)
     data = summary.lead.dataset
     behaviour = data.behaviour_score if curve.normalised else data.behaviour_return_mean
     if behaviour is not None:
         axes.axhline(behaviour, color=_GREY, linestyle=(0, (4, 3)), linewidth=1.0)
-    _set_heights(axes, curve, behaviour)
+    _set_heights(axes, curve, (0.0, behaviour or 0.0))
     run = f"{shortened(summary.lead.algorithm)}, budget {summary.lead.budget.name}"
     if summary.incomparable_because:
         warning = "(not comparable with published scores)"
@@ -87,28 +122,16 @@ def _draw_points(axes: Axes, curve: Curve, places: Floats, colour: str) -> None:
     axes.set_xticks(places)
 
 
-def _set_heights(axes: Axes, curve: Curve, behaviour: float | None) -> None:
-    """Room for every seed, their intervals and what made the data.
-
-    An interval of few seeds that is more than twice as high as all the rest leaves the frame.
-    """
-    shown = [*curve.values[np.isfinite(curve.values)], 0.0]
-    if behaviour is not None:
-        shown.append(behaviour)
-    low, high = min(shown), max(shown)
-    band = np.concatenate([curve.low, curve.high])
-    band = band[np.isfinite(band)]
-    if band.size:
-        span = (high - low) or 1.0
-        low, high = min(low, max(band.min(), low - span / 2)), max(high, min(band.max(), high + span / 2))
+def _set_heights(axes: Axes, curve: Curve, others: Sequence[float] = ()) -> None:
+    """Room for every seed, their intervals and the others; an axis whose least value is 0 starts there."""
+    shown = np.concatenate([curve.values.ravel(), curve.low, curve.high, others])
+    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
     margin = 0.12 * ((high - low) or 1.0)
-    axes.set_ylim(low - margin if low < 0 else 0.0, high + margin)
+    axes.set_ylim(low - margin if low else 0.0, high + margin)
 
 
 def _label(axes: Axes, summary: Summary, curve: Curve, behaviour: float | None, colour: str) -> None:
-    count, asked = len(curve.seeds), len(summary.seeds)
-    seeds = f"{count} of {asked} seeds" if count < asked else f"{count} seed{'s' if count > 1 else ''}"
-    lines = [f"{summary.lead.algorithm},", f"mean of {seeds}" if count > 1 else seeds]
+    lines = [f"{summary.lead.algorithm},", _seeds_text(summary, curve)]
     if np.isfinite(curve.low).any():
         lines.append(f"and {CONFIDENCE:.0%} interval".replace("%", " %"))
     labels = [(float(curve.mean[-1]), "\n".join(lines), colour)]
@@ -116,10 +139,8 @@ def _label(axes: Axes, summary: Summary, curve: Curve, behaviour: float | None, 
         labels.append((behaviour, summary.behaviour_label.replace(" ", "\n"), _GREY))
     labels = sorted((label for label in labels if np.isfinite(label[0])), key=lambda label: label[0])
     low, high = axes.get_ylim()
-    heights = [(value - low) / (high - low) for value, _, _ in labels]
-    if len(heights) == 2 and heights[1] - heights[0] < _APART:
-        middle = sum(heights) / 2
-        heights = [middle - _APART / 2, middle + _APART / 2]
+    places = [(value - low) / (high - low) for value, _, _ in labels]
+    heights = _spread(places, [_LABEL_LINE * (text.count("\n") + 1) for _, text, _ in labels])
     for (_, text, ink), height in zip(labels, heights, strict=True):
         axes.text(
             1.02,
@@ -132,3 +153,24 @@ def _label(axes: Axes, summary: Summary, curve: Curve, behaviour: float | None, 
             linespacing=1.15,
             parse_math=False,
         )
+
+
+def _seeds_text(summary: Summary, curve: Curve) -> str:
+    count, asked = len(curve.seeds), len(summary.seeds)
+    seeds = f"{count} of {asked} seeds" if count < asked else counted(count, "seed")
+    return f"mean of {seeds}" if count > 1 else seeds
+
+
+def _spread(places: list[float], sizes: list[float]) -> list[float]:
+    """Middles of labels near `places` (ascending): inside the frame, and not on top of each other."""
+    heights, floor, ceiling = list(places), 0.0, 1.0
+    if len(heights) == 2:
+        lacking = max(0.0, sum(sizes) / 2 - (heights[1] - heights[0]))
+        heights = [heights[0] - lacking / 2, heights[1] + lacking / 2]
+    for index, size in enumerate(sizes):
+        heights[index] = max(heights[index], floor + size / 2)
+        floor = heights[index] + size / 2
+    for index, size in reversed(list(enumerate(sizes))):
+        heights[index] = min(heights[index], ceiling - size / 2)
+        ceiling = heights[index] - size / 2
+    return heights

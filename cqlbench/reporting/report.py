@@ -72,7 +72,7 @@ class Cell:
         summary: its seeds, failed and skipped ones included; `None`: no record at all.
         score: over the finished seeds, of the report's selection, 0-100 scale.
         seeds: the finished seeds' scores `[S]` that `score` is of, in order of seed.
-        best: whether its interval overlaps that of the row's best mean; never if the row has one algorithm.
+        best: whether its mean lies in the interval of the row's highest; never if the row has one algorithm.
         published: published scores of the same dataset and algorithm; none where ours may not stand
             beside them.
     """
@@ -243,15 +243,16 @@ def check_table(summaries: Sequence[Summary]) -> None:
 
 
 def best_of(spreads: Sequence[Spread]) -> list[bool]:
-    """Which of a row's scores may be the best: their interval overlaps that of the highest mean.
+    """Which of a row's scores may be the best: their mean lies inside the interval of the highest mean.
 
-    None, where there is nothing to compare with or the highest mean is of fewer than three seeds.
+    Their own intervals do not count: else the more a score scatters, the sooner it is called the best. None,
+    where there is nothing to compare with or the highest mean is of fewer than three seeds.
     """
     known = [spread for spread in spreads if spread.mean is not None]
     top = max(known, key=lambda spread: spread.mean or 0.0, default=None)
     if top is None or top.low is None or len(known) < 2:
         return [False] * len(spreads)
-    return [spread.high is not None and spread.high >= top.low for spread in spreads]
+    return [spread.low is not None and (spread.mean or 0.0) >= top.low for spread in spreads]
 
 
 def _unversioned(dataset: str) -> str:

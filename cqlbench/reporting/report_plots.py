@@ -3,12 +3,13 @@
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from cqlbench.reporting import figures
-from cqlbench.reporting.aggregate import CONFIDENCE, Floats, Summary
+from cqlbench.reporting import figures, training
+from cqlbench.reporting.aggregate import CONFIDENCE, Curve, Floats, Summary
 from cqlbench.reporting.figures import Line
 from cqlbench.reporting.report import SELECTIONS, Estimate, Improvement, Report
 from cqlbench.reporting.statistics import performance_profile, performance_profile_interval
@@ -22,6 +23,7 @@ _PROFILE_SAMPLES = 5_000
 _TOLD = 12
 """A plot's words name so many numbers; for more of them there are the tables."""
 _INTERVAL = f"{CONFIDENCE:.0%}".replace("%", " %")
+_BAND = f"The band is the {_INTERVAL} interval of the mean (Student's t), none for fewer than three seeds."
 _TITLES = {"IQM": "IQM", "optimality gap": "Optimality gap (less is better)"}
 
 
@@ -52,6 +54,7 @@ def plots_of(report: Report) -> list[Plot]:
         *_profiles(report),
         *_improvements(report),
         *_curves(report),
+        *_training(report),
         *_throughput(report),
     ]
 
@@ -90,11 +93,7 @@ def _scores(report: Report) -> Iterator[Plot]:
     shown = {dataset: row for dataset, row in cells.items() if row}
     if not shown:
         return
-    behaviour = {
-        summary.lead.dataset.id: summary.lead.dataset.behaviour_score
-        for summary in report.summaries
-        if summary.lead.dataset.behaviour_score is not None
-    }
+    behaviour = _behaviour(report.summaries, normalised=True)
     best = [
         f"{max(row, key=lambda name, row=row: row[name].value)} on {dataset} "  # type: ignore[misc]
         f"({max(each.value for each in row.values()):.1f})"
@@ -207,13 +206,15 @@ def _curves(report: Report) -> Iterator[Plot]:
 def _curve_plots(report: Report, runs: dict[str, list[Summary]], unit: str, ending: str) -> Iterator[Plot]:
     what = "score" if unit == figures.SCORE else "return"
     where = counted(len(runs), "dataset")
-    band = f"The band is the {_INTERVAL} interval of the mean (Student's t), none for fewer than three seeds."
+    normalised = unit == figures.SCORE
+    behaviour = _behaviour([summary for each in runs.values() for summary in each], normalised)
+    dashed = " The dashed line is the mean of what made the data." if behaviour else ""
     yield Plot(
         f"learning-curves{ending}",
         "Learning curves",
-        f"Mean {what} over the finished seeds at each evaluation. {band}{_first_frames(runs)}",
+        f"Mean {what} over the finished seeds at each evaluation. {_BAND}{dashed}{_first_frames(runs)}",
         f"Mean {what} over gradient steps on {where}. {_ends(runs)}",
-        lambda: figures.learning_curves(_panels(runs, _over_steps), unit, report.algorithms),
+        lambda: figures.learning_curves(_panels(runs, _over_steps), unit, report.algorithms, behaviour),
     )
     machines = dict.fromkeys(_machine(summary) for each in runs.values() for summary in each)
     yield Plot(
@@ -222,8 +223,43 @@ def _curve_plots(report: Report, runs: dict[str, list[Summary]], unit: str, endi
         f"The same against the time since the run began, loading and evaluation included, all its "
         f"seeds together. Measured on {_list(list(machines))}.",
         f"Mean {what} over wall-clock time on {where}. {_ends(runs)}",
-        lambda: figures.wall_clock_curves(_panels(runs, _over_seconds), unit, report.algorithms),
+        lambda: figures.wall_clock_curves(_panels(runs, _over_seconds), unit, report.algorithms, behaviour),
     )
+
+
+def _behaviour(summaries: Sequence[Summary], normalised: bool) -> dict[str, float]:
+    """Dataset -> mean of what made it, where it is known."""
+    datasets = [summary.lead.dataset for summary in summaries]
+    means = {data.id: data.behaviour_score if normalised else data.behaviour_return_mean for data in datasets}
+    return {dataset: mean for dataset, mean in means.items() if mean is not None}
+
+
+def _training(report: Report) -> Iterator[Plot]:
+    """Losses and Q values of the runs that were not evaluated."""
+    drawn = [
+        (summary, training.curves(summary)) for summary in report.summaries if training.unevaluated(summary)
+    ]
+    for name, title in training.SHOWN.items():
+        panels: dict[str, dict[str, Line]] = {}
+        for summary, curves in drawn:
+            if title in curves:
+                line = _line(curves[title], None)
+                panels.setdefault(summary.lead.dataset.id, {})[summary.lead.algorithm] = line
+        names = list(panels)
+        for part, start in enumerate(range(0, len(names), PANELS)):
+            chosen = {dataset: panels[dataset] for dataset in names[start : start + PANELS]}
+            ends = [
+                f"{dataset} {algorithm} {line.mean[-1]:.4g}"
+                for dataset, lines in chosen.items()
+                for algorithm, line in lines.items()
+            ]
+            yield Plot(
+                f"training-{name.replace('_', '-')}" + (f"-{part + 1}" if len(names) > PANELS else ""),
+                f"{title} of runs that were not evaluated",
+                f"Mean over the finished seeds. {_BAND}",
+                f"{title} over gradient steps. At the end, {_list(ends)}.",
+                partial(figures.learning_curves, chosen, title, report.algorithms),
+            )
 
 
 def _first_frames(runs: dict[str, list[Summary]]) -> str:
@@ -241,7 +277,11 @@ def _panels(runs: dict[str, list[Summary]], line_of: Callable[[Summary], Line]) 
 def _over_steps(summary: Summary) -> Line:
     assert summary.curve is not None
     curve = summary.curve
-    return Line(curve.steps.astype(np.float64), curve.mean, curve.low, curve.high, summary.first_frame)
+    return _line(curve, summary.first_frame)
+
+
+def _line(curve: Curve, first_frame: int | None) -> Line:
+    return Line(curve.steps.astype(np.float64), curve.mean, curve.low, curve.high, first_frame)
 
 
 def _over_seconds(summary: Summary) -> Line:

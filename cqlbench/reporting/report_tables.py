@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from cqlbench.records.schema import EvaluationProtocol
+from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import FEWEST_SEEDS, Spread
 from cqlbench.reporting.fine_tuning import suite_grid
 from cqlbench.reporting.published import Comparison, Published
@@ -30,9 +31,14 @@ def document(report: Report) -> Document:
 
 def grids(report: Report) -> dict[str, Grid]:
     """The report's tables by a name fit for a file; those that would say nothing are left out."""
-    found = {"scores": _scores(report)}
-    if len(report.datasets) > 1:
-        found["suite"] = _suite(report)
+    unevaluated = [summary for summary in report.summaries if training.unevaluated(summary)]
+    found = {}
+    if len(unevaluated) < len(report.summaries):
+        found["scores"] = _scores(report)
+        if len(report.datasets) > 1:
+            found["suite"] = _suite(report)
+    if unevaluated:
+        found["training"] = training.suite_grid(unevaluated)
     if report.improvements:
         found["improvement"] = _improvement(report)
     tuned = suite_grid(report.summaries, report.published)
@@ -93,8 +99,8 @@ def _scores(report: Report) -> Grid:
         rows.append((name.capitalize() if name.islower() else name, "", *map(number_text, values)))
     caption = (
         f"Mean ± std over seeds of the {SELECTIONS[report.selection]}, 0-100 scale; in brackets, "
-        "scored of asked seeds where some are missing. Bold: the 95 % interval overlaps that of the "
-        "highest mean. Behaviour: what made the data."
+        "scored of asked seeds where some are missing. Bold: the highest mean, and means inside its 95 % "
+        "interval. Behaviour: what made the data."
     )
     columns = ("Dataset", "Behaviour", *report.algorithms)
     return Grid("Scores", columns, tuple(rows), caption, frozenset(bold), len(foot))
@@ -235,6 +241,8 @@ def _warnings(report: Report) -> Iterator[str]:
             yield f"{cell.algorithm} on {cell.dataset}: no record."
         for line in cell.unfinished:
             yield f"{cell.algorithm} on {cell.dataset}, seed {line.seed} {line.status}: {line.reason}"
+        if cell.summary is not None and training.unevaluated(cell.summary):
+            yield f"{cell.algorithm} on {cell.dataset}: {cell.summary.lead.reason}"
 
 
 def _notes(report: Report) -> Iterator[str]:

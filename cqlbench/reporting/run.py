@@ -10,7 +10,7 @@ from cqlbench import outputs
 from cqlbench.records.schema import Record, RecordError
 from cqlbench.records.store import run_folder
 from cqlbench.reporting.aggregate import summarise
-from cqlbench.reporting.plots import learning_curve
+from cqlbench.reporting.plots import has_curve, learning_curve
 from cqlbench.reporting.tables import markdown, show
 
 _CURVES = {"learning-curve.png": "png", "learning-curve.pdf": "pdf"}
@@ -28,7 +28,7 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
         console: where to print the tables, and then the files' places.
 
     Returns:
-        Paths of `table.md` and, if any seed was evaluated to its end, `learning-curve.png` and `.pdf`.
+        Paths of `table.md` and, if any seed finished, `learning-curve.png` and `.pdf`.
 
     Raises:
         PoolingError: the records are not of one run.
@@ -41,7 +41,7 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
         console.print()
     target = Path(folder) / "report" / run_folder(summary.lead.key)
     files = {"table.md": markdown(summary).encode()}
-    if summary.curve is not None:
+    if has_curve(summary):
         files |= {name: learning_curve(summary, kind) for name, kind in _CURVES.items()}
     try:
         outputs.write_folder(target, files, "run", "results")

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from cqlbench.records.result import LATE_EVALUATIONS, SeedResult
 from cqlbench.records.schema import EvaluationProtocol, Record
-from cqlbench.reporting import render
+from cqlbench.reporting import render, training
 from cqlbench.reporting.aggregate import FEWEST_SEEDS, Summary
 from cqlbench.reporting.fine_tuning import fine_tuning, run_grid
 from cqlbench.reporting.render import Document, Grid
@@ -25,6 +25,8 @@ def report(summary: Summary) -> Document:
     tuned = fine_tuning(summary)
     online = () if tuned is None else (run_grid(tuned),)
     grids = (*online, _scores(summary), _seeds(summary))
+    if training.unevaluated(summary):
+        grids = (training.run_grid(summary),)
     return Document(title, tuple(_warnings(summary)), grids, tuple(_notes(summary)))
 
 
@@ -70,7 +72,7 @@ def _scores(summary: Summary) -> Grid:
 
 def _normalisation(protocol: EvaluationProtocol | None) -> str:
     if protocol is None or protocol.score_min is None or protocol.score_max is None:
-        return "Scores are normalised to 0-100."
+        return "No policy was evaluated." if protocol is None else "No score endpoints are known."
     low, high = number_text(protocol.score_min), number_text(protocol.score_max)
     return f"Scores are normalised to 0-100: 0 is a return of {low}, 100 one of {high}."
 
@@ -98,10 +100,16 @@ def _longest(summary: Summary) -> int:
 def _warnings(summary: Summary) -> Iterator[str]:
     if summary.incomparable_because:
         yield f"Not comparable with published scores: {_sentence(summary.incomparable_because)}"
+    reasons: dict[tuple[str, str], list[SeedResult]] = {}
     for result in summary.seeds:
         if result.reason is not None:
-            yield f"Seed {result.seed} {result.status}: {result.reason}"
-        elif result.last_return is None:
+            reasons.setdefault((result.status, result.reason), []).append(result)
+    for (status, reason), whose in reasons.items():
+        numbers = ", ".join(str(result.seed) for result in whose)
+        everyone = status == "finished" and len(whose) == len(summary.seeds)
+        yield reason if everyone else f"Seed{'s' if len(whose) > 1 else ''} {numbers} {status}: {reason}"
+    for result in summary.seeds:
+        if result.reason is None and result.last_return is None:
             yield f"Seed {result.seed}: an episode of the last evaluation has no finite return; not pooled."
 
 
@@ -112,11 +120,12 @@ def _notes(summary: Summary) -> Iterator[str]:
     )
     if record.protocol is not None:
         yield from _protocol_notes(record.protocol)
-    yield (
-        "Over seeds: ± is the sample standard deviation (ddof = 1), the interval is Student's t of the mean "
-        f"(95 %, none for fewer than {FEWEST_SEEDS} seeds). 'Best (oracle)' is each seed's best evaluation, "
-        "which cannot be picked without the environment."
-    )
+    if not training.unevaluated(summary):
+        yield (
+            "Over seeds: ± is the sample standard deviation (ddof = 1), the interval is Student's t of the "
+            f"mean (95 %, none for fewer than {FEWEST_SEEDS} seeds). 'Best (oracle)' is each seed's best "
+            "evaluation, which cannot be picked without the environment."
+        )
     yield from _dataset_notes(record)
     yield from _speed_notes(summary.records)
     yield from _origin_notes(summary.records)
@@ -155,9 +164,9 @@ def _dataset_notes(record: Record) -> Iterator[str]:
     yield from data.notes
     if data.behaviour_source is not None:
         score = "" if data.behaviour_score is None else f", score {number_text(data.behaviour_score)}"
-        yield _sentence(
-            f"Compared with {data.behaviour_source}: return {number_text(data.behaviour_return_mean)}{score}"
-        )
+        compared = "Compared with" if record.protocol else "The data,"
+        value = number_text(data.behaviour_return_mean)
+        yield _sentence(f"{compared} {data.behaviour_source}: return {value}{score}")
 
 
 def _speed_notes(records: Sequence[Record]) -> Iterator[str]:

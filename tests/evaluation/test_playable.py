@@ -33,6 +33,8 @@ def test_a_dataset_without_one_says_why():
     assert playable(bare, DATA) == (None, "Not evaluated: the dataset's card names no environment.")
     reasoned = replace(bare, environment_missing_because="nobody kept the robot")
     assert playable(reasoned, DATA) == (None, "Not evaluated: nobody kept the robot.")
+    _, because = playable(Card(id="my/robot-v0", source="imported"), DATA)
+    assert "cqlbench data import FILE id=my/robot-v0 env=" in because
 
 
 def test_one_that_cannot_be_made_names_the_extra_that_brings_it():

@@ -107,9 +107,10 @@ def test_wall_clock_time_is_in_a_unit_that_fits(last, unit):
     assert unit in figures.wall_clock_curves({"d": {"a": line}})._supxlabel.get_text()
 
 
-def test_a_wild_interval_leaves_the_frame_and_none_is_drawn_of_nan():
-    wild = figures.learning_curves({"d": {"a": _line(50, band=1e4)}}).axes[0]
-    assert wild.get_ylim()[1] < 100
+def test_bands_stay_in_the_frame_and_none_is_drawn_of_nan():
+    low, high = figures.learning_curves({"d": {"a": _line(50, band=100)}}).axes[0].get_ylim()
+    assert low < -88
+    assert high > 150
     nan = _line(50, band=np.nan)
     assert figures.render(figures.learning_curves({"d": {"a": nan}}), "png", dpi=30)
 
@@ -120,13 +121,24 @@ def test_odd_names_are_drawn_as_they_are():
     figures.render(figures.learning_curves({odd: {"_a": _line(1), "$x$": _line(2)}}), "png", dpi=30)
 
 
-def test_a_figure_is_saved_as_its_name_says(tmp_path):
-    figure = DRAWINGS["improvement"]()
-    for name, start in (("x.png", b"\x89PNG"), ("x.pdf", b"%PDF"), ("x.svg", b"<?xml")):
-        figures.save(figure, tmp_path / "new" / name)
-        assert (tmp_path / "new" / name).read_bytes().startswith(start)
-    with Image.open(tmp_path / "new" / "x.png") as image:
-        assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+def test_what_made_the_data_is_a_line_in_its_panel():
+    panels = {name: {"a": _line(50)} for name in ("d", "e")}
+    for draw in (figures.learning_curves, figures.wall_clock_curves):
+        figure = draw(panels, behaviour={"e": 80.0})
+        without, beside = figure.axes
+        assert len(without.lines) == 1
+        assert list(beside.lines[1].get_ydata()) == [80.0, 80.0]
+        assert beside.get_ylim()[1] > 80
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "What made the data"]
+
+
+@pytest.mark.parametrize(("kind", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_a_figure_is_of_the_kind_that_is_asked_for(kind, start):
+    content = figures.render(DRAWINGS["improvement"](), kind)
+    assert content.startswith(start)
+    if kind == "png":
+        with Image.open(io.BytesIO(content)) as image:
+            assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
 def test_the_style_lies_beside_the_code():

@@ -88,14 +88,16 @@ def test_the_order_of_records_and_other_algorithms_change_nothing(records):
     assert alone.suites[0] == report.suites[1]
 
 
-def test_best_is_told_by_overlap():
-    ours, overlaps, below, few = (
+def test_best_are_the_means_inside_the_interval_of_the_highest():
+    ours, inside, below, few = (
         Spread(5, 50.0, 2.0, 48.0, 52.0),
-        Spread(5, 46.0, 2.0, 44.0, 48.0),
+        Spread(5, 48.0, 0.1, 47.9, 48.1),
         Spread(5, 40.0, 2.0, 38.0, 42.0),
         Spread(2, 49.0, 2.0, None, None),
     )
-    assert best_of([below, ours, few, overlaps]) == [False, True, False, True]
+    assert best_of([below, ours, few, inside]) == [False, True, False, True]
+    # Scatter of its own makes no score better.
+    assert best_of([Spread(3, 47.0, 30.0, -20.0, 114.0), ours]) == [False, True]
     assert best_of([ours]) == [False]
     assert best_of([ours, Spread(0, None, None, None, None)]) == [False, False]
     # The highest mean is of two seeds: nobody can say which is best.

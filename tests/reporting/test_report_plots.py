@@ -49,6 +49,7 @@ def test_curves_are_the_means_over_seeds(records, plots):
     ours = [r for r in records if r.algorithm == "bc" and r.dataset.id == DATASETS[0]]
     expected = np.mean([[np.mean(e.scores) for e in r.evaluations] for r in ours], axis=0)
     assert axes[0].lines[0].get_ydata() == pytest.approx(expected)
+    assert list(axes[0].lines[-1].get_ydata()) == [ours[0].dataset.behaviour_score] * 2
     seconds = np.mean([[e.wall_seconds for e in r.evaluations] for r in ours], axis=0)
     clock = plots["wall-clock"].draw()
     unit = {"hours": 3600, "minutes": 60}[re.search(r"\((\w+)\)", clock._supxlabel.get_text())[1]]

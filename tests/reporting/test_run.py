@@ -15,6 +15,7 @@ from rich.console import Console
 from cqlbench.errors import ConfigError
 from cqlbench.records.codec import to_json
 from cqlbench.records.schema import Evaluation, RecordError
+from cqlbench.reporting import figures, plots
 from cqlbench.reporting.aggregate import PoolingError, summarise
 from cqlbench.reporting.plots import learning_curve
 from cqlbench.reporting.run import report_run
@@ -117,6 +118,24 @@ def test_report_refuses_a_mixture_and_an_unwritable_folder(records, tmp_path):
         report_run(records, tmp_path / "file")
 
 
+def test_bands_stay_in_the_frame_and_labels_off_the_ticks(make_record):
+    for scores, behaviour in (([[10.0, 90.0], [5.0, 10.0], [8.0, 40.0]], 60.0), ([[1.0, 0.0]] * 3, 0.5)):
+        made = [make_record(seed, each) for seed, each in enumerate(scores)]
+        data = replace(made[0].dataset, behaviour_score=behaviour)
+        summary = summarise([replace(record, dataset=data) for record in made])
+        figure = plots._figure(summary, summary.curve)
+        figures.render(figure, "png", dpi=100)
+        (axes,) = figure.axes
+        low, high = axes.get_ylim()
+        assert low <= np.nanmin(summary.curve.low)
+        assert high >= np.nanmax(summary.curve.high)
+        frame = axes.get_window_extent()
+        first, second = (text.get_window_extent() for text in axes.texts)
+        assert min(first.y0, second.y0) >= frame.y0 - 1
+        assert max(first.y1, second.y1) <= frame.y1 + 1
+        assert not first.overlaps(second)
+
+
 def test_png_is_300_dpi_and_one_column_wide(records):
     with Image.open(io.BytesIO(learning_curve(summarise(records), "png"))) as image:
         assert image.size == (1200, 840)
@@ -193,5 +212,5 @@ def test_a_long_name_or_one_with_dollars_does_not_spoil_the_plot(records):
 
 def test_no_curve_without_a_finished_seed(make_record):
     failed = replace(make_record(0, [1.0]), status="failed", reason="x")
-    with pytest.raises(ValueError, match="No seed was evaluated"):
+    with pytest.raises(ValueError, match="no curve"):
         learning_curve(summarise([failed]), "png")
