@@ -34,10 +34,10 @@ def playable(card: Card, dataset: Dataset) -> tuple[EnvironmentSpec | None, str]
 def _how_to_name_it(card: Card) -> str:
     if card.source not in ("path", "imported"):
         return "the dataset's card names no environment"
-    name = card.id if card.source == "imported" else "my/robot-v0"
+    named = f"FILE id={card.id}" if card.source == "imported" else "FILE id=my/robot-v0"
     return (
         "no environment is known for it; to get scores, name the one it was recorded in: "
-        f"cqlbench data import FILE id={name} env=<gymnasium id>"
+        f"cqlbench data import {named} env=GYMNASIUM_ID"
     )
 
 
