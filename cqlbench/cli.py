@@ -8,6 +8,7 @@ Exit status: 0 done, 1 the gate found a regression, 2 the user can put it right 
 error) or the gate cannot say, 130 interrupted, 143 terminated.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ verbs:
   train-policy   train the behaviour policy of an embedded dataset from its recipe
   speed          measure the gradient step against this machine's matrix products and torchrl
 
-bench keys (defaults in brackets):
+bench keys (defaults in brackets; the last value of a setting counts):
   dataset=       dataset id, short name (hopper-medium), HDF5 file or local Minari folder
   source=        where a short name is looked up: auto, d4rl, minari, embedded [auto]
   budget=        smoke, quick or paper [paper on CUDA, quick on a CPU]
@@ -151,26 +152,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except stopping.Stopped as stopped:
         sys.stderr.write(f"\ncqlbench: {stopped}\n")
         return stopped.status
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        sys.stderr.write(
+            "cqlbench: Out of memory; smaller algorithm.batch_size, algorithm.proposals or networks, or fewer"
+            " seeds, need less.\n"
+        )
+        return 2
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # What torch raises on a CPU has no class of its own.
+    text = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
 def key_value_words(words: Sequence[str]) -> list[str]:
     """`--key value` and `--key=value` as `key=value`; options that take no value stay as they are.
 
+    A value's leading `~` is replaced: not every shell does that behind a `=`.
+
     Raises:
-        ConfigError: a key without a value.
+        ConfigError: a key without a value, one of `_ONCE` given twice, or `~user` without a home folder.
     """
     found: list[str] = []
     rest = iter(words)
     for each in rest:
         option = _SHORT.get(each, each)
-        if not option.startswith("--") or option in _FLAGS:
+        key, equals, value = option.removeprefix("--").partition("=")
+        if option in _FLAGS or not (equals or option.startswith("--")):
             found.append(option)
             continue
-        key, equals, value = option.removeprefix("--").partition("=")
         if not equals and (value := next(rest, "--")).startswith("--"):
             raise ConfigError(f"'{each}' has no value; say {key}=VALUE or --{key} VALUE.")
-        found.append(f"{key.replace('-', '_')}={value}")
+        if option.startswith("--"):
+            key = key.replace("-", "_")
+        if key in _ONCE and key in (word.partition("=")[0] for word in found):
+            raise ConfigError(f"{key}= is given twice; give it once.")
+        found.append(f"{key}={_at_home(key, value)}")
     return found
+
+
+def _at_home(key: str, value: str) -> str:
+    path = os.path.expanduser(value)  # noqa: PTH111, a Path would change other values
+    if path.startswith("~"):
+        raise ConfigError(f"{key}={value} names a user who has no home folder here; write the whole path.")
+    return path
 
 
 def _train_help() -> str:
@@ -288,6 +316,8 @@ _VERBS: dict[str, Callable[[list[str]], int | None]] = {
 }
 _FLAGS = ("--print-config", "--multirun", "--help", "--accept")
 _SHORT = {"-m": "--multirun"}
+_ONCE = ("dataset", "run", "suite")
+"""What a command works on: a second one would take the first one's place without a word, as settings do."""
 
 
 if __name__ == "__main__":

@@ -155,6 +155,8 @@ def check(config: BenchConfig) -> None:
     for key in ("steps", "evaluation_interval", "evaluation_episodes"):
         least = 0 if key == "steps" and config.online.frames else 1
         _at_least(f"budget.{key}", getattr(budget, key), least)
+    if config.protocol.actions not in ("any", "continuous", "discrete"):
+        raise ConfigError(f"protocol.actions={config.protocol.actions} must be any, continuous or discrete.")
     check_online(config.online)
     for key in ("batch_size", "critics", "proposals", "target_update_period"):
         _at_least(f"algorithm.{key}", getattr(algorithm, key), 1)

@@ -297,11 +297,13 @@ class ProtocolConfig:
         steps: gradient steps.
         evaluation_interval: gradient steps between evaluations.
         evaluation_episodes: episodes per seed at each evaluation.
+        actions: those that the preset's settings are for: `continuous`, `discrete`, or `any`.
     """
 
     steps: int = 1_000_000
     evaluation_interval: int = 5_000
     evaluation_episodes: int = 10
+    actions: str = "any"
 
 
 @dataclass

@@ -72,6 +72,19 @@ class Plan:
         others = [_seeds_word(seeds) if each.startswith("seeds=") else each for each in self.arguments]
         return replace(self, config=replace(self.config, seeds=list(seeds)), arguments=tuple(others))
 
+    def check_actions(self, *, discrete: bool) -> None:
+        """Refuse a preset that is for other actions than the dataset's.
+
+        Raises:
+            ConfigError: it is.
+        """
+        meant, here = self.config.protocol.actions, "discrete" if discrete else "continuous"
+        if meant not in ("any", here):
+            raise ConfigError(
+                f"The preset is for {meant} actions, and those of {self.resolution.dataset_id} are {here}:"
+                " leave out preset=, or choose another."
+            )
+
     @property
     def identity(self) -> dict[str, Any]:
         """What a config hash is made of: all that can change a score and that a rerun would share."""

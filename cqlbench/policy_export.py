@@ -70,7 +70,10 @@ def from_words(words: list[str]) -> Path:
     values = values_of(words, "export", _KEYS)
     output = Path(values["output"]) if "output" in values else None
     by_suffix = {suffix: name for name, suffix in FORMATS.items()}
-    kind = values.get("format") or by_suffix.get(output.suffix if output else "", "export")
+    if output and "format" not in values and output.suffix not in by_suffix:
+        endings = ", ".join(f"{suffix} ({name})" for name, suffix in FORMATS.items())
+        raise ConfigError(f"output={output} must end in one of {endings}, or say format=.")
+    kind = values.get("format") or (by_suffix[output.suffix] if output else "export")
     if kind not in FORMATS:
         raise ConfigError(f"There is no format '{kind}'; there is {', '.join(FORMATS)}.")
     saved = policy_of(values)

@@ -32,6 +32,7 @@ from cqlbench.training.columns import Columns
 from cqlbench.training.engine import Engine
 from cqlbench.training.memory import keep_freed_memory
 from cqlbench.training.online import offline_share
+from cqlbench.training.room import check_room
 from cqlbench.words import counted
 
 
@@ -59,6 +60,7 @@ def bench(plan: Plan, console: Console, stands: Stands = finished) -> list[Recor
     store = RecordStore(results)
     store.check_writable()
     dataset = provide(plan.resolution, clip_actions=plan.config.clip_actions)
+    plan.check_actions(discrete=dataset.discrete_actions)
     known = standing(plan, dataset, origin, store, stands)
     known.tell(console)
     records = dict(known.records)
@@ -137,6 +139,8 @@ def make_records(
 def make_engine(plan: Plan, dataset: Dataset) -> Engine:
     """The dataset, the algorithm and the seeds on their device, preprocessed as the config says."""
     algorithm, card = plan.config.algorithm, plan.resolution.card
+    sizes, seeds = (dataset.observation_size, dataset.action_size), plan.config.seeds
+    check_room(algorithm, *sizes, len(seeds), plan.device, discrete=dataset.discrete_actions)
     normalizer = (
         ObservationNormalizer.from_dataset(dataset)
         if algorithm.normalize_observations
@@ -156,7 +160,7 @@ def make_engine(plan: Plan, dataset: Dataset) -> Engine:
         failing = float(seen.min()) if algorithm.sparse_rewards else None
         values = returns_to_go(seen, dataset.last_rows, algorithm.discount, failing=failing)
         columns = replace(columns, returns_to_go=torch.from_numpy(values))
-    online, seeds = online_phase(plan, dataset), plan.config.seeds
+    online = online_phase(plan, dataset)
     return Engine(algorithm, columns, normalizer, rewards, actions, seeds, plan.device, online)
 
 

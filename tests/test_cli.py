@@ -11,7 +11,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
+from cqlbench import cli
 from cqlbench.cli import key_value_words, main
 
 TINY = "dataset=tiny-hopper"
@@ -243,3 +245,73 @@ def test_a_key_may_be_written_as_an_option() -> None:
 def test_an_option_without_its_value_is_one_sentence(words: list[str], capsys) -> None:
     assert main(["export", *words]) == 2
     assert "'--run' has no value" in capsys.readouterr().err
+
+
+def test_a_tilde_is_the_home_folder_whatever_the_shell_does(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = [
+        "results=~/out",
+        "--dataset",
+        "~/x.hdf5",
+        "trainer.save_trainer_file=~/t",
+        "online.start=~",
+        "a=b~",
+    ]
+    assert key_value_words(words) == [
+        f"results={tmp_path}/out",
+        f"dataset={tmp_path}/x.hdf5",
+        f"trainer.save_trainer_file={tmp_path}/t",
+        f"online.start={tmp_path}",
+        "a=b~",
+    ]
+    assert main(["bench", "dataset=hopper-medium", "results=~nobody-here/out"]) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bench", "dataset=a", "dataset=b"],
+        ["export", "--run", "a", "run=b"],
+        ["report", "dataset=a", "--dataset", "b"],
+        ["gate", "suite=smoke", "suite=smoke"],
+    ],
+)
+def test_what_is_worked_on_is_given_once(words: list[str], capsys) -> None:
+    assert main(words) == 2
+    assert "twice" in capsys.readouterr().err
+    assert key_value_words(["steps=1", "steps=2"]) == ["steps=1", "steps=2"], (
+        "the last value of a setting counts"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."),
+    ],
+)
+def test_out_of_memory_is_one_sentence(error: Exception, monkeypatch, capsys) -> None:
+    def fail(words: list[str]) -> None:
+        raise error
+
+    monkeypatch.setitem(cli._VERBS, "bench", fail)
+    assert main(["bench"]) == 2
+    assert "batch_size" in capsys.readouterr().err
+    monkeypatch.setattr(cli, "_out_of_memory", lambda error: False)
+    with pytest.raises(type(error)):
+        main(["bench"])
+
+
+@pytest.mark.parametrize(
+    ("word", "named"),
+    [
+        ("algorithm.batch_size=100000000", "memory"),
+        ("algorithm.critic_hidden=[1000000,1000000]", "memory"),
+        ("preset=discrete", "discrete"),
+    ],
+)
+def test_what_the_data_or_the_machine_rule_out_is_refused_before_training(bench, world, word, named) -> None:
+    assert_refused(bench(TINY, word), named)
+    assert not records(world)

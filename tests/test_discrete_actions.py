@@ -75,6 +75,9 @@ def test_the_data_are_improved_upon_and_options_of_continuous_actions_are_refuse
     status, _, err = bench(*words, "algorithm.lagrange=true")
     assert status == 2
     assert "cqlbench: algorithm.lagrange=True is for continuous actions" in err
+    status, _, err = bench(*words, "preset=d4rl-gym")
+    assert status == 2
+    assert "is for continuous actions" in err
     assert not list((balance / "results").rglob("seed-*.json"))
 
     status, out, err = bench(*words)

@@ -152,6 +152,8 @@ def test_the_command_finds_a_run_by_what_bench_prints(world, bench, capfd, monke
         (["run=x"], "There is no run 'x'"),
         (["run=x", "format=tf"], "no format 'tf'; there is export, torchscript, onnx"),
         (["run=x", "seed=a"], "seed=a must be a whole number"),
+        (["run=x", "output=p.xyz"], ".pt2 (export), .pt (torchscript), .onnx (onnx)"),
+        (["run=x", "output=p"], ".pt2 (export), .pt (torchscript), .onnx (onnx)"),
         (["rum=x"], "'rum=x' is not understood"),
     ],
 )
