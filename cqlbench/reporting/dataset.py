@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from cqlbench.data.buffer import Dataset
@@ -20,7 +20,7 @@ from cqlbench.evaluation.scores import normalized_score
 from cqlbench.reporting.figures import STYLE
 
 _SHOWN = 50_000
-"""Rows, evenly spread, that the coverage plot is made of."""
+"""Rows, evenly spread, that the heat maps are made of."""
 
 _BINS = 40
 
@@ -70,18 +70,22 @@ def ends(dataset: Dataset) -> dict[str, int]:
 
 
 def figure(dataset: Dataset, card: Card) -> bytes:
-    """A PNG of three panels: returns, lengths, and where the observations lie.
+    """A PNG of five panels: returns, lengths, rewards, and where observations and actions lie.
 
-    The third shows the two directions in which standardised observations vary most, brighter where there are
-    more rows. Equal datasets give equal bytes on one version of matplotlib.
+    Observations are shown in the two directions in which they vary most when standardised, continuous actions
+    dimension by dimension. Equal datasets give equal bytes on one version of matplotlib.
     """
     with style.context(STYLE, after_reset=True):
-        canvas = Figure(figsize=(8.4, 2.7))
+        canvas = Figure(figsize=(8.4, 5.2))
         FigureCanvasAgg(canvas)
-        returns, lengths, coverage = canvas.subplots(1, 3)
+        halves: Any = canvas.subfigures(2, 1)
+        returns, lengths, rewards = halves[0].subplots(1, 3)
+        observations, actions = halves[1].subplots(1, 2)
         _draw_returns(returns, dataset, card)
         _draw_lengths(lengths, dataset)
-        _draw_coverage(coverage, dataset)
+        _draw_rewards(rewards, dataset)
+        _draw_observations(observations, dataset)
+        (_draw_choices if dataset.discrete_actions else _draw_actions)(actions, dataset)
         canvas.suptitle(dataset.id, x=0.01, ha="left", fontsize=8, parse_math=False)
         file = io.BytesIO()
         canvas.savefig(file, format="png", metadata={"Software": None})
@@ -105,6 +109,47 @@ def _draw_lengths(axes: Axes, dataset: Dataset) -> None:
     _histogram(axes, lengths, "Steps of an episode", (0.0, float(lengths.max())))
 
 
+def _draw_rewards(axes: Axes, dataset: Dataset) -> None:
+    rewards = _rewards(dataset)
+    _histogram(axes, rewards, "Reward of a transition", _range(rewards, 0.0))
+    axes.set_ylabel("Transitions")
+    axes.set_yscale("log")  # a sparse reward is one in thousands
+    axes.set_ylim(bottom=0.5)
+
+
+def _draw_actions(axes: Axes, dataset: Dataset) -> None:
+    values = _shown(dataset, "action")
+    dimensions = np.broadcast_to(np.arange(dataset.action_size, dtype=np.float64), values.shape)
+    edges = np.arange(dataset.action_size + 1) - 0.5, np.linspace(*_range(values, 0.0), 2 * _BINS + 1)
+    _heat(axes, dimensions.ravel(), values.ravel(), edges)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("Dimension of the action")
+    axes.set_ylabel("Value")
+
+
+def _draw_choices(axes: Axes, dataset: Dataset) -> None:
+    taken = dataset.storage["action"].numpy().sum(axis=0)
+    axes.bar(np.arange(len(taken)), taken, color=_colour())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("Action")
+    axes.set_ylabel("Transitions")
+
+
+def _heat(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], edges: Any) -> None:
+    """How many of the shown rows lie where; white where none does."""
+    *_, image = axes.hist2d(x, y, bins=edges, norm=LogNorm(), cmap="viridis")
+    bar = axes.figure.colorbar(image, ax=axes, label="Rows shown", pad=0.02, format="{x:,.0f}")
+    bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    axes.grid(visible=False)
+
+
+def _shown(dataset: Dataset, name: str) -> NDArray[np.float64]:
+    """`[n, D]`: at most `_SHOWN` rows, evenly spread."""
+    rows: NDArray[np.float64] = dataset.storage[name].numpy()[:: max(1, dataset.rows // _SHOWN)]
+    return rows.astype(np.float64)
+
+
 def _histogram(axes: Axes, values: NDArray[Any], label: str, span: tuple[float, float]) -> None:
     axes.hist(values.astype(np.float64), bins=_BINS, range=span, color=_colour(), linewidth=0)
     axes.set_xlabel(label)
@@ -112,9 +157,8 @@ def _histogram(axes: Axes, values: NDArray[Any], label: str, span: tuple[float, 
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _draw_coverage(axes: Axes, dataset: Dataset) -> None:
-    step = max(1, dataset.rows // _SHOWN)
-    observed = dataset.storage["observation"].numpy()[::step].astype(np.float64)
+def _draw_observations(axes: Axes, dataset: Dataset) -> None:
+    observed = _shown(dataset, "observation")
     spread = np.where(dataset.observation_std > 0, dataset.observation_std, 1.0)
     scaled = (observed - dataset.observation_mean) / spread
     variances, directions = np.linalg.eigh(scaled.T @ scaled / len(scaled))
@@ -126,11 +170,11 @@ def _draw_coverage(axes: Axes, dataset: Dataset) -> None:
         places = np.column_stack([places, np.zeros(len(places))])
     # All but one row in a thousand, so that a few far ones leave the rest its room.
     ranges = [_range(places[:, axis], 0.0005) for axis in range(2)]
-    axes.hist2d(places[:, 0], places[:, 1], bins=80, range=ranges, norm=LogNorm(), cmap="viridis")
+    edges = [np.linspace(*ends, 2 * _BINS + 1) for ends in ranges]
+    _heat(axes, places[:, 0], places[:, 1], edges)
     share = np.append(variances[::-1], 0.0)[:2] / max(variances.sum(), 1e-12)
-    axes.set_xlabel(f"First direction of observations ({share[0]:.0%})")
+    axes.set_xlabel(f"First direction of observations ({share[0]:.0%} of the variance)")
     axes.set_ylabel(f"Second direction ({share[1]:.0%})")
-    axes.grid(visible=False)
 
 
 def _range(values: NDArray[np.float64], tail: float) -> tuple[float, float]:
@@ -143,8 +187,12 @@ def _lengths(dataset: Dataset) -> NDArray[np.int64]:
 
 
 def _returns(dataset: Dataset) -> NDArray[np.float64]:
-    rewards = dataset.storage["next", "reward"].numpy()[:, 0].astype(np.float64)
-    return np.add.reduceat(rewards, dataset.episode_starts)
+    return np.add.reduceat(_rewards(dataset), dataset.episode_starts)
+
+
+def _rewards(dataset: Dataset) -> NDArray[np.float64]:
+    rewards: NDArray[np.float64] = dataset.storage["next", "reward"].numpy()[:, 0].astype(np.float64)
+    return rewards
 
 
 def _flags(dataset: Dataset, name: str) -> NDArray[np.bool_]:

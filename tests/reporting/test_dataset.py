@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from cqlbench.data.buffer import buffer_for
 from cqlbench.data.cards import Card
@@ -74,3 +75,37 @@ def test_figure_of_data_without_spread(transitions, tmp_path, monkeypatch, size)
     flat = np.zeros((14, size), np.float32)
     same = replace(transitions, observations=flat, next_observations=flat)
     assert figure(buffer_for("x/y-v0", f"flat {size}", lambda: same), CARD)
+
+
+def drawn(dataset, monkeypatch):
+    """The figure's panels, by what is drawn to the right."""
+    made = []
+    save = Figure.savefig
+
+    def saved(self, *args, **kwargs):
+        made.append(self)
+        save(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Figure, "savefig", saved)
+        figure(dataset, CARD)
+    return {axes.get_xlabel(): axes for axes in made[0].axes}
+
+
+def test_rewards_and_actions_are_drawn_and_heat_maps_have_colour_bars(dataset, monkeypatch):
+    panels = drawn(dataset, monkeypatch)
+    bars = panels["Reward of a transition"].patches
+    assert sum(bar.get_height() for bar in bars) == dataset.rows
+    (actions,) = panels["Dimension of the action"].collections
+    assert actions.get_array().sum() == dataset.rows
+    (observations,) = (axes for label, axes in panels.items() if label.startswith("First direction"))
+    for axes in (panels["Dimension of the action"], observations):
+        assert axes.collections[0].colorbar is not None
+
+
+def test_discrete_actions_are_counted(transitions, tmp_path, monkeypatch):
+    monkeypatch.setenv("CQLBENCH_CACHE", str(tmp_path / "cache"))
+    taken = np.eye(3, dtype=np.float32)[[0] * 9 + [2] * 5]
+    discrete = replace(transitions, actions=taken, discrete_actions=True)
+    panels = drawn(buffer_for("x/y-v0", "discrete", lambda: discrete), monkeypatch)
+    assert [bar.get_height() for bar in panels["Action"].patches] == [9, 0, 5]
