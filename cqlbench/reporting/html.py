@@ -24,6 +24,8 @@ _SVG_POINTS = 3_000
 """A plot of more points is a PNG: it is smaller, and sooner drawn."""
 _PIXELS = 105
 """A figure's inch on the screen."""
+_HALF = 600
+"""Pixels of the widest plot that stands beside another one."""
 _LONG = 60
 """Longer texts of a table are wrapped."""
 _NUMBER = re.compile(r"\[?[-+]?[\d,]*\.?\d")
@@ -65,6 +67,11 @@ class Picture:
     source: str
     width: int
     height: int
+
+    @property
+    def wide(self) -> bool:
+        """Whether it takes a row of the page for itself."""
+        return self.width > _HALF
 
 
 def page(report: Report) -> str:

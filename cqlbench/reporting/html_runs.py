@@ -78,6 +78,7 @@ def _run(summary: Summary, shared: _Shared, points: int) -> dict[str, Any]:
         "config": shared.number(lead.config),
         "provenance": [shared.number(text) for text in _once(_provenance(r) for r in summary.records)],
         "ends": shared.number(ends),
+        "behaviour": shared.number([lead.dataset.behaviour_score, lead.dataset.behaviour_return_mean]),
         "seeds": [_curves(record, shared, points) for record in summary.records],
     }
 

@@ -222,12 +222,15 @@ def test_a_score_leads_to_its_run_and_back(opened, report):
     titles = [each.text for each in _find(opened, "#run .chart h4")]
     assert titles[0] == "Normalised score"
     for title in (
-        "Q value against return", "Conservative gap", "Entropy temperature", "Gradient norm, critics",
+        "Q value against return", "CQL penalty", "Entropy temperature", "Gradient norm, critics",
     ):  # fmt: skip
         assert title in titles
     assert "cqlbench bench dataset=" in _find(opened, "#run pre")[0].text
     assert "algorithm.conservative_weight" in _find(opened, "#run")[0].text
     assert report.summaries[0].lead.git.commit in _find(opened, "#run")[0].text
+    lines = [len(chart.find_elements("css selector", ".behaviour")) for chart in _find(opened, "#run .chart")]
+    assert lines == [1, 1] + [0] * (len(titles) - 2)
+    assert "what made the data" in _find(opened, "#run .legend")[0].text
     levels = [int(each.tag_name[1]) for each in _find(opened, "#run h2, #run h3, #run h4")]
     assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(levels))
     opened.back()
@@ -265,6 +268,32 @@ def test_nothing_sticks_out_of_the_window(opened, report, width):
         )
         assert wide == visible <= width
         assert _find(opened, "h1")[0].is_displayed()
+
+
+def test_plots_fill_the_window_and_what_is_wider_says_so(opened):
+    _width(opened, 1280)
+    boxes = [each.rect for each in _find(opened, "#plots .paper")]
+    room = _find(opened, "#plots")[0].rect["width"]
+    assert {round(room / box["width"], 1) for box in boxes} <= {1.0, 2.0}
+    assert len({box["x"] for box in boxes}) == 2
+    _width(opened, 360)
+    boxes = _find(opened, ".scroll")
+    state = "return arguments[0].map((box) => [box.scrollWidth - box.clientWidth > 1, box.className])"
+    for _ in range(50):  # until the window's new width is noticed
+        states = opened.execute_script(state, boxes)
+        if all(("wider" in classes) is hidden for hidden, classes in states):
+            break
+        time.sleep(0.1)
+    assert any(hidden for hidden, _ in states)
+    assert all(("wider" in classes) is ("more" in classes) is hidden for hidden, classes in states)
+    wide = next(box for box, (hidden, _) in zip(boxes, states, strict=True) if hidden)
+    opened.execute_script("arguments[0].scrollLeft = 9999", wide)
+    for _ in range(50):
+        if "more" not in wide.get_attribute("class"):
+            break
+        time.sleep(0.1)
+    assert "more" not in wide.get_attribute("class")
+    assert "wider" in wide.get_attribute("class")
 
 
 def test_runs_can_be_filtered(opened):

@@ -57,6 +57,22 @@
     }
   }
 
+  // What is wider than the window -----------------------------------------------------------------
+  function cue(box) {
+    const hidden = box.scrollWidth - box.clientWidth;
+    box.classList.toggle("wider", hidden > 1);
+    box.classList.toggle("more", hidden - box.scrollLeft > 1);
+  }
+
+  const sizes = new ResizeObserver((entries) =>
+    requestAnimationFrame(() => entries.forEach((entry) => cue(entry.target))));
+
+  function watch(box) {
+    box.addEventListener("scroll", () => cue(box), { passive: true });
+    sizes.observe(box);
+    cue(box);
+  }
+
   // Curves ----------------------------------------------------------------------------------------
   const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   function unpack([low, high, letters]) {
@@ -97,12 +113,14 @@
   const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [400, 230, 52, 10, 8, 36];
 
   // lines: [{name, x, y}], one per seed; xs ascend, unless it is a `cloud` of points.
-  function chart(title, xlabel, lines, cloud = false) {
+  // level: what the dashed line of what made the data stands at, or null.
+  function chart(title, xlabel, lines, cloud = false, level = null) {
     const logarithmic = !cloud && isWide(lines);
     const seen = lines.map((line) =>
       logarithmic ? line.y.map((value) => (value > 0 ? Math.log10(value) : null)) : line.y);
     const [x0, x1] = cloud ? padded(extent(lines.map((line) => line.x))) : [0, extent(lines.map((line) => line.x))[1]];
-    const [y0, y1] = padded(extent(seen));
+    const at = logarithmic && level !== null ? (level > 0 ? Math.log10(level) : null) : level;
+    const [y0, y1] = padded(extent([...seen, [at]]));
     const px = (x) => LEFT + ((x - x0) / (x1 - x0)) * (WIDTH - LEFT - RIGHT);
     const py = (y) => HEIGHT - BOTTOM - ((y - y0) / (y1 - y0)) * (HEIGHT - TOP - BOTTOM);
     const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
@@ -115,6 +133,9 @@
     }
     svg.append(make("line", { class: "axis", x1: LEFT, x2: WIDTH - RIGHT, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM }),
       make("text", { x: (WIDTH + LEFT) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, xlabel));
+    if (at !== null) {
+      svg.append(make("line", { class: "behaviour", x1: LEFT, x2: WIDTH - RIGHT, y1: py(at), y2: py(at) }));
+    }
     lines.forEach((line, index) => {
       const [xs, ys] = [line.x.map(px), seen[index].map((y) => (y === null ? null : py(y)))];
       if (!cloud) svg.append(make("path", { d: pathOf(xs, ys), style: look(line.look) }));
@@ -196,8 +217,8 @@
 
   // The page of a run -----------------------------------------------------------------------------
   const TITLES = {
-    data_value: "Q value of the dataset's actions", target_value: "Target value",
-    conservative_gap: "Conservative gap", entropy_temperature: "Entropy temperature",
+    data_value: "Q of the data", target_value: "Target value",
+    conservative_gap: "CQL penalty", entropy_temperature: "Entropy temperature",
     actor_gradient_norm: "Gradient norm, actor", critics_gradient_norm: "Gradient norm, critics",
     temperature_gradient_norm: "Gradient norm, temperature", td_loss: "TD loss",
   };
@@ -217,8 +238,9 @@
     const learning = [];
     if (evaluated.length) {
       const lines = (of) => evaluated.map((seed) => ({ ...seed, y: seed.returns.map(of) }));
-      if (scored) learning.push(chart("Normalised score", "Gradient steps", lines(score)));
-      learning.push(chart("Return per episode", "Gradient steps", lines((value) => value)));
+      const [behaviour, value] = shared(run.behaviour);
+      if (scored) learning.push(chart("Normalised score", "Gradient steps", lines(score), false, behaviour));
+      learning.push(chart("Return per episode", "Gradient steps", lines((each) => each), false, value));
     }
     const names = [...new Set(seeds.flatMap((seed) => Object.keys(seed.curves)))];
     names.sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
@@ -236,11 +258,13 @@
     return [learning, diagnostics];
   }
 
-  function legendOf(run) {
-    return make("ul", { class: "legend", "aria-label": "Legend" }, ...run.seeds.map((seed, index) =>
-      make("li", {}, make("svg", { viewBox: "0 0 40 10", "aria-hidden": "true" },
-        make("path", { d: "M0 5L40 5", style: `${look(index)};fill:none;stroke-width:2.5` })),
-      `seed ${seed.seed}${seed.status === "finished" ? "" : ` (${seed.status})`}`)));
+  function legendOf(run, behaviour) {
+    const key = (style, text) => make("li", {}, make("svg", { viewBox: "0 0 40 10", "aria-hidden": "true" },
+      make("path", { d: "M0 5L40 5", style: `${style};fill:none;stroke-width:2.5` })), text);
+    return make("ul", { class: "legend", "aria-label": "Legend" },
+      ...run.seeds.map((seed, index) =>
+        key(look(index), `seed ${seed.seed}${seed.status === "finished" ? "" : ` (${seed.status})`}`)),
+      behaviour ? key("stroke:var(--soft);stroke-dasharray:4 3", "what made the data") : null);
   }
 
   function tableOf(title, columns, rows, caption, kind = "sortable") {
@@ -291,8 +315,9 @@
     const [kept, all] = run.seeds.reduce((most, seed) => (seed.kept[1] > most[1] ? seed.kept : most), [0, 0]);
     const thinned = kept < all ? ` Of ${all} evaluations, ${kept} are drawn; the tables are of all.` : "";
     const hint = `The arrow keys read a chart's values off, once it has the focus.${thinned}`;
+    const keys = [make("p", { class: "hint" }, hint), legendOf(run, learning.length && shared(run.behaviour)[1] !== null)];
     const charts = (title, drawn) => (drawn.length
-      ? [make("h3", {}, title), make("div", { class: "charts" }, ...drawn)] : []);
+      ? [make("h3", {}, title), ...keys.splice(0), make("div", { class: "charts" }, ...drawn)] : []);
     page.replaceChildren(
       turn(index),
       make("h2", { id: "run-heading", tabindex: "-1" }, run.title),
@@ -300,8 +325,7 @@
         ? make("ul", { class: "warnings" }, ...run.warnings.map((number) => make("li", {}, shared(number)))) : "",
       ...commandOf(run).filter((part) => part !== null),
       ...run.grids.map((grid) => tableOf(grid.title, shared(grid.columns), grid.rows, shared(grid.caption))),
-      make("h3", {}, "Curves"), make("p", { class: "hint" }, hint), legendOf(run),
-      make("div", { class: "charts" }, ...learning),
+      ...charts("Curves", learning),
       ...charts("Diagnostics", diagnostics),
       make("h3", {}, "How the numbers came about"),
       make("ul", {}, ...run.notes.map((number) => make("li", {}, shared(number)))),
@@ -311,6 +335,7 @@
       ...run.provenance.map((number) => tableOf("Provenance", ["What", "Value"], Object.entries(shared(number)), "", "pairs")),
       turn(index),
     );
+    page.querySelectorAll(".scroll").forEach(watch);
   }
 
   function show() {
@@ -343,6 +368,7 @@
     said.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} runs shown.`;
   });
   document.querySelectorAll("table.sortable").forEach(makeSortable);
+  document.querySelectorAll(".scroll").forEach(watch);
   // It must not lead away from a run's page.
   document.querySelector(".skip").addEventListener("click", (event) => {
     event.preventDefault();
