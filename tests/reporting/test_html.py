@@ -168,6 +168,7 @@ def browser(text, tmp_path_factory):
     options.add_argument(f"--user-data-dir={folder / 'profile'}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    chrome.implicitly_wait(10)  # a run's page is drawn after the click has returned
     yield chrome, (folder / "page.html").as_uri()
     chrome.quit()
 
