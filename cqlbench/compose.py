@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast, get_args
 
@@ -22,6 +23,7 @@ TEXT = ("dataset", "source", "device", "results", "resume", "online.start", "tra
 """Keys whose values are taken as they stand, whatever Hydra's grammar would make of them."""
 _CHANGING = ("algorithm", "budget.", "protocol.", "online")
 _HIGHEST_SEED = 2**32 - 1
+_MOST_SEEDS = 1_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +137,7 @@ def check(config: BenchConfig) -> None:
     """
     if not config.seeds:
         raise ConfigError("The seed list is empty; say for instance seeds=3 or seeds=[0,1,2].")
-    repeated = sorted({seed for seed in config.seeds if config.seeds.count(seed) > 1})
+    repeated = sorted(seed for seed, times in Counter(config.seeds).items() if times > 1)
     if repeated:
         raise ConfigError(f"Seed {repeated[0]} stands more than once in seeds={config.seeds}.")
     for seed in config.seeds:
@@ -281,6 +283,10 @@ def _expand(word: str) -> str:
     value = value.strip()
     if key == "seeds":
         if re.fullmatch(r"[1-9]\d{0,5}", value):
+            if int(value) > _MOST_SEEDS:
+                raise ConfigError(
+                    f"seeds={value} is a count, of at most {_MOST_SEEDS:,}; for one seed say seeds=[{value}]."
+                )
             value = str(list(range(int(value))))
         elif not value.startswith("["):
             value = f"[{value}]" if value != "0" else "[]"

@@ -115,6 +115,8 @@ def test_paths_may_hold_anything() -> None:
         ("seeds=0", "seed list is empty"),
         ("seeds=1,2,1", "Seed 1 stands more than once"),
         ("seeds=-1", "Seed -1 is not between"),
+        ("seeds=2024", "say seeds=[2024]"),
+        ("seeds=100000", "say seeds=[100000]"),
         ("seeds=a", "'a'"),
         ("budget=quik", "no budget 'quik'; there is gate, paper, quick, smoke"),
         ("algorithm=cqll", "no algorithm 'cqll'; there is calql, cql, sac"),

@@ -126,6 +126,7 @@ def test_envpool_collects_too(bench: Command) -> None:
         ("online.backend=mujoco", "online.backend=mujoco must be auto, envpool or gymnasium."),
         ("online.evaluation_clock=sun", "online.evaluation_clock=sun must be frames or steps."),
         ("budget=gate", "Budget 'gate' has no fine-tuning of its own: say online=paper or quick or smoke."),
+        ("online.frames=0", "Fine-tuning requires frames: online.frames is 0 (bench trains offline only)."),
         ("online=huge", "There is no online 'huge'; there is none, paper, quick, smoke."),
         ("online.frame=3", "Unknown key 'online.frame'; the nearest is 'online.frames'."),
     ],
