@@ -12,6 +12,7 @@ from rich.text import Text
 
 from cqlbench import outputs
 from cqlbench.errors import ConfigError
+from cqlbench.records.index import lines_of
 from cqlbench.records.policy import find_run
 from cqlbench.records.schema import Record, RecordError
 from cqlbench.records.store import RecordStore, run_folder
@@ -130,7 +131,9 @@ def _scores_row(name: str, first: Spread, second: Spread) -> tuple[str, ...]:
 
 def _summary(folder: Path, run: str) -> Summary:
     store, name = RecordStore(folder), find_run(folder, run)
-    key = store.read(min((store.runs / name).glob("seed-*.json"))).key
+    key = next((line.key for line in lines_of(store) if line.run == name), None)
+    if key is None:
+        raise RecordError(f"Run '{name}' has no record that can be used.")
     records = store.find(
         dataset=key.dataset, algorithm=key.algorithm, budget=key.budget, config_hash=key.config_hash
     )

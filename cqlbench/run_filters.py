@@ -42,7 +42,7 @@ def counting_lines(results: Path, values: Mapping[str, str]) -> list[Line]:
     """The lines of the records that count and pass the filters, in order of key.
 
     Raises:
-        UserError: there are none, a record cannot be read, or a filter makes no sense.
+        UserError: there are none, or a filter makes no sense.
     """
     everything = lines_of(RecordStore(results))
     if not everything:
@@ -57,13 +57,10 @@ def counting_lines(results: Path, values: Mapping[str, str]) -> list[Line]:
 
 
 def read(results: Path, lines: Sequence[Line]) -> list[Record]:
-    """The whole records of these lines.
-
-    Raises:
-        RecordError: one cannot be read.
-    """
+    """The whole records of these lines, but for those that cannot be used any more."""
     store = RecordStore(results)
-    return [store.read(store.runs / line.path) for line in lines]
+    found = (store.usable(store.runs / line.path) for line in lines)
+    return [record for record in found if record is not None]
 
 
 def _is_dataset(dataset: str, wanted: str) -> bool:

@@ -224,3 +224,17 @@ def test_never_resuming_is_about_checkpoints(world, bench, steps) -> None:
     steps.clear()
     assert bench(TINY, "seeds=1", "resume=never")[0] == 0
     assert steps == []
+
+
+def test_a_damaged_record_is_named_and_its_seed_made_again(world, bench, steps) -> None:
+    assert bench(TINY, "seeds=2")[0] == 0
+    path = next((world / "results").rglob("seed-0.json"))
+    path.write_bytes(path.read_bytes()[:200])
+    steps.clear()
+    status, out, err = bench(TINY, "seeds=2")
+    assert status == 0, err
+    assert str(path) in err
+    assert "training seeds 0" in out
+    assert steps
+    assert len(records(world)[0]) == 1
+    assert path.with_name("seed-0.run-2.npz").exists()

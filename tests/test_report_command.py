@@ -152,3 +152,30 @@ def test_the_latex_document_compiles(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path / "report", capture_output=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "report" / "report.pdf").is_file()
+
+
+def test_a_damaged_record_is_named_and_the_others_are_reported(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = RecordStore(results).path_of(made(DATASETS[0], seed=1))
+    path.write_bytes(path.read_bytes()[:500])
+    for words in (
+        ["report", "plots=false"],
+        ["results", "list"],
+        ["results", "export", f"output={path}.csv"],
+    ):
+        assert main([*words, f"results={results}"]) == 0
+        said = capsys.readouterr()
+        assert str(path) in said.err
+        assert "left out" in said.err
+    assert "2/3" in (results / "report" / "report.md").read_text()
+
+
+def test_a_seed_without_environment_beside_evaluated_ones_is_named(results: Path) -> None:
+    store = RecordStore(results)
+    unplayed = {"protocol": None, "evaluations": (), "reason": "No environment is known."}
+    store.write(made(DATASETS[0], seed=0, created_at="2026-11-30T00:00:00+00:00", **unplayed))
+    assert main(["report", f"results={results}"]) == 0
+    text = (results / "report" / "report.md").read_text()
+    assert "(2/3)" in text
+    assert "cql on d4rl/hopper-medium-v2, seed 0: No environment is known." in text

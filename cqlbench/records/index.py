@@ -16,7 +16,7 @@ from cqlbench.records.result import SeedResult, seed_result
 from cqlbench.records.schema import Record, RecordError, RecordKey
 from cqlbench.records.store import FILE, RecordStore
 
-_LAYOUT = 1
+_LAYOUT = 2
 """Raise it whenever a line's fields or their meaning change: older files are then made again."""
 
 
@@ -51,10 +51,10 @@ class Line:
 
 
 def lines_of(store: RecordStore) -> list[Line]:
-    """A line per record, history included, in order of key and then age.
+    """A line per record, history included, in order of key and then age; unusable records have none.
 
     Raises:
-        RecordError: a record cannot be read or lies in another record's place.
+        RecordError: the folder cannot be listed.
     """
     file = store.runs / ".index.json"
     known = _read(file)
@@ -62,7 +62,10 @@ def lines_of(store: RecordStore) -> list[Line]:
     for path, size, changed in _files(store.runs):
         line = known.get(path)
         if line is None or (line.size, line.changed) != (size, changed):
-            line = _line(store.read(store.runs / path), path, size, changed)
+            record = store.usable(store.runs / path)
+            if record is None:
+                continue
+            line = _line(record, path, size, changed)
         lines[path] = line
     if lines != known:
         # A results folder that may only be read is slower to list, and no mistake.

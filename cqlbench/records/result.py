@@ -14,6 +14,8 @@ LATE_EVALUATIONS = 10
 class SeedResult:
     """One seed's line. Scores are on the 0-100 scale; `None` stands for what there is not.
 
+    Of a fine-tuned run, `late`, `best` and `evaluations` are of the evaluations after the first frame.
+
     Attributes:
         seed: the seed.
         status: of its record; `missing` where it left none.
@@ -24,7 +26,7 @@ class SeedResult:
         best: score of the best evaluation, which only an oracle could have picked.
         last_return: mean return of the last evaluation.
         last_length: mean episode length of the last evaluation, in steps.
-        evaluations: how many evaluations there are.
+        evaluations: how many evaluations `late` and `best` were chosen from.
     """
 
     seed: int
@@ -42,6 +44,9 @@ class SeedResult:
 def seed_result(record: Record) -> SeedResult:
     """The line of one record."""
     scores = [mean_score(evaluation) for evaluation in record.evaluations]
+    if record.online is not None:
+        offline = sum(frames == 0 for frames in record.online.evaluated_frames)
+        scores = scores[offline:]
     known = [score for score in scores if score is not None]
     last = record.evaluations[-1] if record.evaluations else None
     return SeedResult(
@@ -49,7 +54,7 @@ def seed_result(record: Record) -> SeedResult:
         status=record.status,
         reason=record.reason,
         step=last.step if last else None,
-        last=scores[-1] if scores else None,
+        last=mean_score(last) if last else None,
         late=mean_of(scores[-LATE_EVALUATIONS:]),
         best=max(known, default=None),
         last_return=mean_of(last.returns) if last else None,

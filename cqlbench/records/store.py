@@ -5,13 +5,15 @@
 
 A key's first record has the plain name; a rerun of the same key goes beside it under the next free number,
 so nothing is lost and two processes may write at once. Of several runs of a key the newest finished one
-counts; while none is finished, the newest.
+counts; while none is finished, the newest. A file that cannot be used (truncated, damaged, of a newer
+cqlbench, in another record's place) is named and left out, as if it were not there.
 """
 
 import hashlib
 import itertools
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
@@ -25,16 +27,26 @@ _LONGEST = 120
 FILE = re.compile(r"seed-(?P<seed>\d+)(?:\.run-(?P<run>\d+))?\.json")
 
 
+def to_stderr(error: RecordError) -> None:
+    """Name a record that is left out."""
+    sys.stderr.write(
+        f"cqlbench: {error} It is left out. Restore the file, or delete it and run its seed again.\n"
+    )
+
+
 class RecordStore:
     """The records under `<folder>/runs`.
 
     Args:
         folder: the results folder; made when the first record is written. The records are under its `runs`.
+        left_out: called once for each record that cannot be used.
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, left_out: Callable[[RecordError], None] = to_stderr) -> None:
         self.folder = Path(folder)
         self.runs = self.folder / "runs"
+        self._left_out = left_out
+        self._named: set[Path] = set()
 
     def check_writable(self) -> None:
         """Find out before training whether records can be written.
@@ -78,23 +90,20 @@ class RecordStore:
         """Where this very run of the record's key, told by when it began, is filed.
 
         Raises:
-            RecordError: it is not, or a file cannot be read.
+            RecordError: it is not.
         """
         folder = self._folder_of(record.key)
         for path in folder.glob(f"seed-{record.seed}*.json"):
             name = FILE.fullmatch(path.name)
             if name and int(name["seed"]) == record.seed:
-                filed = self.read(path)
-                if (filed.created_at, filed.seed_batch) == (record.created_at, record.seed_batch):
+                filed = self.usable(path)
+                mine = (record.created_at, record.seed_batch)
+                if filed is not None and (filed.created_at, filed.seed_batch) == mine:
                     return path
         raise RecordError(f"The record of seed {record.seed} is not in '{folder}' any more.")
 
     def history(self, key: RecordKey) -> list[Record]:
-        """Every record of `key`, oldest first.
-
-        Raises:
-            RecordError: a file cannot be read or lies in another record's place.
-        """
+        """Every record of `key`, oldest first."""
         return self._read_all(*_values(key)).get(key, [])
 
     def load(self, key: RecordKey) -> Record | None:
@@ -119,21 +128,13 @@ class RecordStore:
         config_hash: str | None = None,
         seed: int | None = None,
     ) -> list[Record]:
-        """The records that count, one per key, in order of key; each argument narrows the search.
-
-        Raises:
-            RecordError: a file cannot be read or lies in another record's place.
-        """
+        """The records that count, one per key, in order of key; each argument narrows the search."""
         groups = self._read_all(dataset, algorithm, budget, config_hash, seed)
         counting = (_counting(history) for history in groups.values())
         return [record for record in counting if record is not None]
 
     def load_all(self) -> list[Record]:
-        """Every record, history included, in order of key and then age.
-
-        Raises:
-            RecordError: a file cannot be read or lies in another record's place.
-        """
+        """Every record, history included, in order of key and then age."""
         return [record for history in self._read_all(*[None] * 5).values() for record in history]
 
     def _read_all(
@@ -155,8 +156,9 @@ class RecordStore:
         numbered = []
         for path in self.runs.glob(f"{folders}/seed-*.json"):
             name = FILE.fullmatch(path.name)
-            if name and seed in (None, int(name["seed"])):
-                numbered.append((int(name["run"] or 1), self.read(path)))
+            record = self.usable(path) if name and seed in (None, int(name["seed"])) else None
+            if name and record is not None:
+                numbered.append((int(name["run"] or 1), record))
         groups: dict[RecordKey, list[Record]] = {}
         for _, record in sorted(numbered, key=lambda pair: (pair[1].key, pair[0])):
             if all(want in (None, have) for want, have in zip(wanted, _values(record.key), strict=True)):
@@ -165,6 +167,16 @@ class RecordStore:
 
     def _folder_of(self, key: RecordKey) -> Path:
         return self.runs / run_folder(key)
+
+    def usable(self, path: Path) -> Record | None:
+        """One record; `None` if it cannot be used, which is said once."""
+        try:
+            return self.read(path)
+        except RecordError as error:
+            if path not in self._named:
+                self._named.add(path)
+                self._left_out(error)
+            return None
 
     def read(self, path: Path) -> Record:
         """One record.

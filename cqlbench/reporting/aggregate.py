@@ -98,9 +98,14 @@ class Summary:
         return tuple(record for record in self.records if record.status == "finished")
 
     @property
+    def evaluated(self) -> tuple[Record, ...]:
+        """The records of the seeds that finished and were evaluated."""
+        return tuple(record for record in self.finished if record.evaluations)
+
+    @property
     def lead(self) -> Record:
         """A record that speaks for all about data, configuration, budget and protocol."""
-        return next(iter(self.finished), self.records[0])
+        return next(iter((*self.evaluated, *self.finished)), self.records[0])
 
     @property
     def incomparable_because(self) -> str:
@@ -145,7 +150,7 @@ def summarise(records: Sequence[Record]) -> Summary:
         late=over("late"),
         best=over("best"),
         last_return=over("last_return"),
-        curve=_curve([record for record in ordered if record.status == "finished"]),
+        curve=_curve([each for each in ordered if each.status == "finished" and each.evaluations]),
     )
 
 
@@ -207,7 +212,7 @@ def half_width(std: float, count: int) -> float:
 
 
 def _curve(records: Sequence[Record]) -> Curve | None:
-    if not any(record.evaluations for record in records):
+    if not records:
         return None
     normalised = records[0].protocol is not None and records[0].protocol.score_min is not None
     per_seed = [

@@ -288,7 +288,7 @@ def _over_seconds(summary: Summary) -> Line:
     line = _over_steps(summary)
     per_seed = [
         {evaluation.step: evaluation.wall_seconds for evaluation in record.evaluations}
-        for record in summary.finished
+        for record in summary.evaluated
     ]
     seconds = [np.mean([seen[int(step)] for seen in per_seed]) for step in line.x]
     return Line(np.array(seconds), line.mean, line.low, line.high)

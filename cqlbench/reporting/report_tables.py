@@ -243,6 +243,10 @@ def _warnings(report: Report) -> Iterator[str]:
             yield f"{cell.algorithm} on {cell.dataset}, seed {line.seed} {line.status}: {line.reason}"
         if cell.summary is not None and training.unevaluated(cell.summary):
             yield f"{cell.algorithm} on {cell.dataset}: {cell.summary.lead.reason}"
+        elif cell.summary is not None:
+            for record in cell.summary.finished:
+                if record.reason is not None:
+                    yield f"{cell.algorithm} on {cell.dataset}, seed {record.seed}: {record.reason}"
 
 
 def _notes(report: Report) -> Iterator[str]:

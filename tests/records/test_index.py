@@ -80,11 +80,27 @@ def test_a_damaged_index_is_made_again(store, record, content):
     assert index.read_bytes() == good
 
 
-def test_a_record_that_cannot_be_trusted_is_named(store, record):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:1000],
+        lambda text: text.replace('"schema_version": 1', '"schema_version": 2'),
+        lambda text: text.replace('"seed": 0', '"seed": 1'),
+    ],
+)
+def test_a_record_that_cannot_be_trusted_is_named_and_left_out(tmp_path, record, damage):
+    named = []
+    store = RecordStore(tmp_path, left_out=named.append)
     path = store.write(record)
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
-    with pytest.raises(RecordError, match="schema version 2 and this cqlbench reads up to 1"):
-        lines_of(store)
+    store.write(replace(record, seed=2))
+    lines_of(store)
+    path.write_text(damage(path.read_text()))
+    for _ in range(2):
+        assert [line.key.seed for line in lines_of(store)] == [2]
+    assert [record.seed for record in store.find()] == [2]
+    (error,) = named
+    assert isinstance(error, RecordError)
+    assert str(path) in str(error)
 
 
 def test_a_folder_that_may_only_be_read_is_listed(store, record, monkeypatch):

@@ -144,7 +144,8 @@ def test_a_file_that_lies_in_anothers_place_is_refused(record, tmp_path):
     path = store.write(record)
     path.rename(path.with_name("seed-1.json"))
     with pytest.raises(RecordError, match=r"seed-1\.json.*lies in another record's place"):
-        store.load_all()
+        store.read(path.with_name("seed-1.json"))
+    assert store.load_all() == []
 
 
 def test_a_damaged_file_is_named(record, tmp_path):
@@ -152,10 +153,25 @@ def test_a_damaged_file_is_named(record, tmp_path):
     path = store.write(record)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RecordError, match=str(path)):
-        store.find()
+        store.read(path)
     path.write_bytes(b"\xff")
     with pytest.raises(RecordError, match="cannot be read"):
-        store.find()
+        store.read(path)
+
+
+def test_a_damaged_file_hides_no_other_and_is_made_again_beside_it(record, tmp_path, capsys):
+    store = RecordStore(tmp_path)
+    path, other = store.write(record), replace(record, seed=1)
+    store.write(other)
+    path.write_bytes(path.read_bytes()[:100])
+    assert store.find() == [other]
+    assert store.find(seed=0) == []
+    assert not store.holds(record)
+    assert str(path) in capsys.readouterr().err
+    assert store.path_of(other).name == "seed-1.json"
+    again = store.write(record)
+    assert (again.name, store.path_of(record)) == ("seed-0.run-2.json", again)
+    assert store.load(record.key) == record
 
 
 @pytest.mark.parametrize("call", ["fsync", "link"])

@@ -147,3 +147,14 @@ def test_nothing_and_the_same_seed_twice_are_refused(make_record):
         summarise([])
     with pytest.raises(PoolingError, match="Seed 0 of d4rl/hopper-medium-v2 is there twice"):
         summarise([make_record(0, [1.0]), make_record(0, [2.0])])
+
+
+def test_a_seed_without_environment_beside_evaluated_ones_is_listed_and_not_pooled(make_record):
+    unplayed = replace(
+        make_record(0, [1.0]), protocol=None, evaluations=(), reason="No environment is known."
+    )
+    summary = summarise([unplayed, make_record(1, [50.0]), make_record(2, [60.0])])
+    assert summary.last.count == 2
+    assert summary.curve.seeds == (1, 2)
+    assert summary.lead.protocol is not None
+    assert summary.seeds[0].reason == "No environment is known."
