@@ -12,7 +12,7 @@ from cqlbench.compose import word
 from cqlbench.errors import ConfigError
 from cqlbench.paper_command import suite_of
 from cqlbench.records.provenance import git_state, now
-from cqlbench.records.schema import Record, RecordError
+from cqlbench.records.schema import UNCOMMITTED, Record, RecordError
 from cqlbench.records.store import safe_name
 from cqlbench.report_command import selection
 from cqlbench.reporting import gate_tables, render
@@ -39,7 +39,8 @@ def gate(words: Sequence[str], console: Console) -> int:
         0: no regression, or accepted. 1: a regression. 2: it cannot be said.
 
     Raises:
-        UserError: a mistake in the words, no baseline, or files that cannot be read or written.
+        UserError: a mistake in the words, no baseline, uncommitted code whose runs would be accepted, or
+            files that cannot be read or written.
     """
     words = [{"--accept": "accept=true"}.get(each, each) for each in words]
     if not word(words, "suite", "") and word(words, "baseline", ""):
@@ -50,6 +51,8 @@ def gate(words: Sequence[str], console: Console) -> int:
     path = Path(values.get("baseline") or results / "baselines" / f"{safe_name(suite.name)}.json")
     accepting, limits = truth(values, "accept"), _limits(values)
     chosen = selection(values.get("select", _SELECT))
+    if accepting and git_state().dirty:
+        raise RecordError(f"A baseline cannot be accepted from {UNCOMMITTED}; commit them first.")
     baseline = None
     if not accepting or path.exists():  # what a new baseline replaces is an old one of the same suite
         baseline = _baseline(path, suite.name, "" if accepting else values.get("select", ""))

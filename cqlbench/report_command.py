@@ -102,7 +102,7 @@ def table_files(made: Report) -> dict[str, bytes]:
     content = document(made)
     files = {"report.md": render.markdown(content), "report.tex": render.latex(content)}
     for name, grid in grids(made).items():
-        files[f"{_TABLES}/{safe_name(name)}.tex"] = render.latex_table(grid)
+        files[f"{_TABLES}/{safe_name(name)}.tex"] = render.latex_file(grid)
     files |= {f"{_TABLES}/{name}": text for name, text in csv_files(made).items()}
     return {name: text.encode() for name, text in files.items()}
 

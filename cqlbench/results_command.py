@@ -12,8 +12,9 @@ from rich.text import Text
 
 from cqlbench import outputs
 from cqlbench.errors import ConfigError
-from cqlbench.records.index import lines_of
+from cqlbench.records.index import Line, lines_of
 from cqlbench.records.policy import find_run
+from cqlbench.records.pooling import MARK, differing, groups, seeds_text
 from cqlbench.records.schema import Record, RecordError
 from cqlbench.records.store import RecordStore, run_folder
 from cqlbench.reporting import render, tables
@@ -47,22 +48,43 @@ def results(words: Sequence[str], console: Console) -> None:
 def _list(words: Sequence[str], console: Console) -> None:
     values = values_of(words, "results list", ("results", *FILTERS))
     lines = counting_lines(_folder(values), values)
-    rows = [("Run", "Seeds", "Score", "Return", "Made (UTC)")]
+    rows: list[tuple[str, ...]] = [("Run", "Seeds", "Score", "Return", "Made (UTC)")]
+    notes = []
     for run, group in itertools.groupby(lines, key=lambda line: line.run):
         seeds = list(group)
-        finished = [line.result for line in seeds if line.result.status == "finished"]
-        score, value = (
-            spread_text(spread([x for x in numbers if x is not None]))
-            for numbers in ([each.last for each in finished], [each.last_return for each in finished])
-        )
-        states = [line.result.status for line in seeds]
-        counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
-        made = max(line.created_at for line in seeds)[:16].replace("T", " ")
-        rows.append((run, counts, score, value, made))
+        apart = groups([line.origin for line in seeds])
+        for places in apart:
+            row, phrases = _listed(run, [seeds[place] for place in places])
+            rows.append(row)
+            notes += [f"{MARK} {run}: {phrase}." for phrase in phrases]
+        if len(apart) > 1:
+            numbers = (seeds_text([seeds[place].key.seed for place in places]) for places in apart)
+            notes.append(
+                f"{run}: {' and '.join(numbers)} are not pooled: their dataset content or protocol differs."
+            )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         console.print(Text(text.rstrip()), soft_wrap=True)
+    for note in notes:
+        console.print(Text(note, style="yellow"), soft_wrap=True)
+
+
+def _listed(run: str, seeds: Sequence[Line]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A line of seeds that may share a mean, and what must be said of them."""
+    finished = [line for line in seeds if line.result.status == "finished"]
+    phrases = differing({line.key.seed: line.origin for line in finished})
+    score, value = (
+        spread_text(spread([x for x in numbers if x is not None])) + (f" {MARK}" if phrases else "")
+        for numbers in (
+            [line.result.last for line in finished],
+            [line.result.last_return for line in finished],
+        )
+    )
+    states = [line.result.status for line in seeds]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
+    made = max(line.created_at for line in seeds)[:16].replace("T", " ")
+    return (run, counts, score, value, made), phrases
 
 
 def _show(words: Sequence[str], console: Console) -> None:

@@ -7,15 +7,23 @@ from pathlib import Path
 
 import pytest
 
+from cqlbench.records.schema import Git
 from cqlbench.records.store import RecordStore
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def gate(suite_file: Path, bench: Run) -> Run:
+def gate(suite_file: Path, bench: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     """`gate("key=value", ...)` -> exit status, standard output, standard error."""
+    checkout(monkeypatch, "c")
     return lambda *words: bench("device=cpu", *words, verb="gate")
+
+
+def checkout(monkeypatch: pytest.MonkeyPatch, commit: str, *, dirty: bool = False) -> None:
+    state = Git(commit=commit * 40, dirty=dirty)
+    for place in ("cqlbench.records.provenance.git_state", "cqlbench.gate_command.git_state"):
+        monkeypatch.setattr(place, lambda: state)
 
 
 def baseline(world: Path) -> Path:
@@ -52,11 +60,7 @@ def test_accepted_compared_and_red_where_scores_were_higher(world: Path, gate: R
 def test_code_with_changes_runs_anew_and_a_clean_commits_runs_are_used(
     world: Path, gate: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cqlbench.records.schema import Git
-
-    clean = Git(commit="a" * 40, dirty=False)
-    for place in ("cqlbench.records.provenance.git_state", "cqlbench.gate_command.git_state"):
-        monkeypatch.setattr(place, lambda: clean)
+    checkout(monkeypatch, "a")
     assert gate("suite=mine", "accept=true")[0] == 0
     assert gate("suite=mine", "throughput=0")[0] == 0
     assert len(RecordStore(world / "results").load_all()) == 3
@@ -81,6 +85,29 @@ def test_files_of_others_are_refused_before_anything_runs(world: Path, gate: Run
     assert "gate.md" in err
     assert (tmp_path / "out" / "gate.md").read_text() == "mine"
     assert len(RecordStore(world / "results").load_all()) == 3
+
+
+def test_code_with_changes_is_not_accepted(world: Path, gate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout(monkeypatch, "a", dirty=True)
+    status, _, err = gate("suite=mine", "--accept")
+    assert status == 2
+    assert "uncommitted" in err
+    assert not (world / "results").exists()
+    monkeypatch.setattr("cqlbench.gate_command.git_state", lambda: Git(commit="a" * 40, dirty=False))
+    status, _, err = gate("suite=mine", "--accept")  # its records are of code with changes all the same
+    assert status == 2
+    assert "uncommitted" in err
+    assert not baseline(world).exists()
+
+
+def test_a_damaged_record_is_a_missing_run(world: Path, gate: Run) -> None:
+    assert gate("suite=mine", "accept=true")[0] == 0
+    path = next((world / "results" / "runs").rglob("seed-1.json"))
+    path.write_bytes(path.read_bytes()[:100])
+    status, out, err = gate("suite=mine", "run=false")
+    assert status == 2
+    assert "No run of seed 1 is recorded." in out
+    assert str(path) in err
 
 
 def test_a_missing_run_cannot_be_judged(world: Path, gate: Run) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from cqlbench.cli import main
 from cqlbench.records.codec import from_json
-from cqlbench.records.schema import Record, config_hash
+from cqlbench.records.schema import Git, Record, config_hash
 from cqlbench.records.store import RecordStore
 
 GOLDEN = Path(__file__).parent / "golden" / "record_v1.json"
@@ -179,3 +179,25 @@ def test_a_seed_without_environment_beside_evaluated_ones_is_named(results: Path
     text = (results / "report" / "report.md").read_text()
     assert "(2/3)" in text
     assert "cql on d4rl/hopper-medium-v2, seed 0: No environment is known." in text
+
+
+def test_seeds_of_uncommitted_code_are_marked_everywhere_and_stand_beside_nothing_published(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, dirty = RecordStore(tmp_path), Git(commit="f" * 40, dirty=True)
+    for seed in range(3):
+        store.write(made(DATASETS[0], seed=seed, **({"git": dirty} if seed == 2 else {})))
+    assert main(["report", f"results={tmp_path}"]) == 0
+    folder = tmp_path / "report"
+    printed = capsys.readouterr().out
+    for name in ("report.md", "report.tex", "tables/scores.tex", "tables/scores.csv", "report.html", ""):
+        text = (folder / name).read_text() if name else printed
+        assert "uncommitted changes" in " ".join(text.split()), name
+        assert "seed 2" in text, name
+        assert "CORL" not in text, name
+        if not name.endswith(".csv"):
+            assert r"$\pm$ 0.0 $\dagger$" in text or "± 0.0 †" in text, name
+    assert main(["results", "list", f"results={tmp_path}"]) == 0
+    assert "seed 2: code with uncommitted changes" in capsys.readouterr().out
+    assert main(["results", "export", f"results={tmp_path}", f"output={tmp_path / 'x.csv'}"]) == 0
+    assert "seed 2: code with uncommitted changes" in (tmp_path / "x.csv").read_text()

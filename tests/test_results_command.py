@@ -100,3 +100,17 @@ def test_mistakes_are_one_sentence(results, words, sentence, capsys):
     where = [f"results={results}"] if words and words[0] != "lst" else []
     assert main(["results", *words, *where]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_list_pools_what_report_pools(say, results):
+    golden = from_json(GOLDEN.read_text(), GOLDEN)
+    store = RecordStore(results)
+    store.write(replace(golden, seed=2, dataset=replace(golden.dataset, content_hash="0" * 64)))
+    status, text = say("list")
+    assert status == 0
+    first, second = [line for line in text.splitlines() if line.startswith(f"{RUN}  ")]
+    assert first.split("  ")[1] == "2 finished"
+    assert second.split("  ")[1] == "1 finished"
+    assert "not pooled" in text
+    assert say("show", RUN)[0] == 2
+    assert say("show", RUN)[1].count("content hash") == 1

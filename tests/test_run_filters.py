@@ -2,6 +2,7 @@ import pytest
 
 from cqlbench.errors import ConfigError
 from cqlbench.records.index import Line
+from cqlbench.records.pooling import Origin
 from cqlbench.records.result import SeedResult
 from cqlbench.records.schema import RecordError, RecordKey
 from cqlbench.records.store import RecordStore
@@ -13,7 +14,8 @@ def line(
     dataset="embedded/hopper-medium-v0", algorithm="cql", budget="quick", made="2026-11-22T08:00:00+00:00"
 ):
     key = RecordKey(dataset, algorithm, budget, "d85c60ab3617", 0)
-    return Line("x", 1, 1, key, 1, made, False, SeedResult(0, "finished", None))
+    origin = Origin(content_hash=None, protocol=None, dirty=False, torch=None, device="cpu")
+    return Line("x", 1, 1, key, 1, made, False, origin, SeedResult(0, "finished", None))
 
 
 LINES = [

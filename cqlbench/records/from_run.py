@@ -16,6 +16,7 @@ from cqlbench.evaluation.scores import normalized_score
 from cqlbench.records.online import online_facts
 from cqlbench.records.provenance import Provenance, with_tilde
 from cqlbench.records.schema import (
+    UNCOMMITTED,
     Budget,
     DatasetFacts,
     Environment,
@@ -51,8 +52,7 @@ def records_of(
         total_seconds: from start to end.
         incomparable_because: why the scores may not stand beside published ones; empty if they may.
     """
-    if not budget.comparable:
-        incomparable_because = incomparable_because or f"the budget is {budget.name}"
+    incomparable_because = _incomparable(incomparable_because, budget, provenance)
     engine, trainer = evaluator.trainer.engine, evaluator.trainer
     per_second = (trainer.gradient_steps - trainer.started_after) / trainer.train_seconds
     throughput = Throughput(
@@ -99,6 +99,12 @@ def records_of(
             )
         )
     return records
+
+
+def _incomparable(because: str, budget: BudgetConfig, provenance: Provenance) -> str:
+    if not budget.comparable:
+        because = because or f"the budget is {budget.name}"
+    return "; ".join(filter(None, (because, UNCOMMITTED if provenance.git.dirty else "")))
 
 
 def failure(history: Sequence[Checkpointed], position: int) -> str | None:

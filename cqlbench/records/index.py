@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cqlbench import atomic
+from cqlbench.records.pooling import Origin, origin_of
 from cqlbench.records.result import SeedResult, seed_result
 from cqlbench.records.schema import Record, RecordError, RecordKey
 from cqlbench.records.store import FILE, RecordStore
 
 _LAYOUT = 2
 """Raise it whenever a line's fields or their meaning change: older files are then made again."""
+
+
+_PARTS = {"key": RecordKey, "origin": Origin, "result": SeedResult}
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Line:
         rerun: 1 for the first record of its key, and so on.
         created_at: UTC, ISO 8601.
         comparable: whether its score may stand beside published ones.
+        origin: what it came from.
         result: the seed's numbers.
     """
 
@@ -42,6 +47,7 @@ class Line:
     rerun: int
     created_at: str
     comparable: bool
+    origin: Origin
     result: SeedResult
 
     @property
@@ -107,12 +113,21 @@ def _files(runs: Path) -> Iterator[tuple[str, int, int]]:
 def _line(record: Record, path: str, size: int, changed: int) -> Line:
     name = FILE.fullmatch(path.rpartition("/")[2])
     assert name is not None
-    rerun, result = int(name["run"] or 1), seed_result(record)
-    return Line(path, size, changed, record.key, rerun, record.created_at, record.comparable, result)
+    return Line(
+        path=path,
+        size=size,
+        changed=changed,
+        key=record.key,
+        rerun=int(name["run"] or 1),
+        created_at=record.created_at,
+        comparable=not record.incomparable_because,
+        origin=origin_of(record),
+        result=seed_result(record),
+    )
 
 
 def _content(lines: Iterable[Line]) -> bytes:
-    rows = [vars(line) | {"key": vars(line.key), "result": vars(line.result)} for line in lines]
+    rows = [vars(line) | {name: vars(getattr(line, name)) for name in _PARTS} for line in lines]
     return json.dumps({"layout": _LAYOUT, "lines": rows}).encode()
 
 
@@ -123,7 +138,7 @@ def _read(file: Path) -> dict[str, Line]:
         if content["layout"] != _LAYOUT:
             return {}
         return {
-            row["path"]: Line(**row | {"key": RecordKey(**row["key"]), "result": SeedResult(**row["result"])})
+            row["path"]: Line(**row | {name: part(**row[name]) for name, part in _PARTS.items()})
             for row in content["lines"]
         }
     except (OSError, ValueError, KeyError, TypeError):

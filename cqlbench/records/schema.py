@@ -15,6 +15,7 @@ from cqlbench.errors import UserError
 
 SCHEMA_VERSION = 1
 HASH_DIGITS = 12
+UNCOMMITTED = "code with uncommitted changes"
 
 Status = Literal["finished", "failed", "skipped"]
 
@@ -284,6 +285,14 @@ class Record:
         problem = next(_contradictions(self), None)
         if problem:
             raise ValueError(problem)
+
+    @property
+    def incomparable_because(self) -> str:
+        """Why the score may not stand beside published ones: `comparable_reason`, and uncommitted code."""
+        reasons = [self.comparable_reason]
+        if self.git.dirty and UNCOMMITTED not in self.comparable_reason:
+            reasons.append(UNCOMMITTED)
+        return "; ".join(filter(None, reasons))
 
     @property
     def key(self) -> RecordKey:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from cqlbench.errors import UserError
+from cqlbench.records.pooling import differing, groups, origin_of
 from cqlbench.records.result import SeedResult, mean_of, mean_score, seed_result
 from cqlbench.records.schema import Record
 
@@ -110,7 +111,12 @@ class Summary:
     @property
     def incomparable_because(self) -> str:
         """Why the scores may not stand beside published ones: one seed that may not is enough."""
-        return next((record.comparable_reason for record in self.records if not record.comparable), "")
+        return next(filter(None, (record.incomparable_because for record in self.records)), "")
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        """How the pooled seeds were made, where a reader must know it: a phrase for each difference."""
+        return differing({record.seed: origin_of(record) for record in self.finished})
 
     @property
     def first_frame(self) -> int | None:
@@ -167,23 +173,29 @@ def check_poolable(records: Sequence[Record]) -> None:
         "algorithm": lambda record: record.algorithm,
         "budget": lambda record: asdict(record.budget),
         "config": lambda record: record.config,
-        "dataset content hash": lambda record: record.dataset.content_hash,
-        "protocol": lambda record: None if record.protocol is None else asdict(record.protocol),
     }
     for name, read in checks.items():
-        # A run that was skipped early knows neither the content of its dataset nor its protocol.
-        known = [(record, read(record)) for record in records if read(record) is not None]
-        for record, value in known[1:]:
-            first, expected = known[0]
-            if value != expected:
-                raise PoolingError(
-                    f"Seeds {first.seed} and {record.seed} of {first.dataset.id} cannot share a cell: "
-                    f"{difference(name, expected, value)}."
-                )
+        for record in records[1:]:
+            _check_same(name, records[0], record, read)
+    apart = groups([origin_of(record) for record in records])
+    for group in apart[1:]:
+        for first in apart[0]:
+            pair = records[first], records[group[0]]
+            _check_same("dataset content hash", *pair, lambda record: record.dataset.content_hash)
+            _check_same("protocol", *pair, lambda record: record.protocol and asdict(record.protocol))
     seeds = [record.seed for record in records]
     twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
     if twice:
         raise PoolingError(f"Seed {twice[0]} of {records[0].dataset.id} is there twice; pool each seed once.")
+
+
+def _check_same(name: str, first: Record, other: Record, read: Callable[[Record], Any]) -> None:
+    expected, value = read(first), read(other)
+    if None not in (expected, value) and value != expected:
+        raise PoolingError(
+            f"Seeds {first.seed} and {other.seed} of {first.dataset.id} cannot share a cell: "
+            f"{difference(name, expected, value)}."
+        )
 
 
 def spread(values: ArrayLike) -> Spread:

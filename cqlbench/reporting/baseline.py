@@ -12,8 +12,17 @@ from typing import Any, cast
 
 from cqlbench import atomic
 from cqlbench.records.codec import decode
+from cqlbench.records.pooling import seeds_text
 from cqlbench.records.result import seed_result
-from cqlbench.records.schema import Budget, EvaluationProtocol, Git, Machine, Record, RecordError
+from cqlbench.records.schema import (
+    UNCOMMITTED,
+    Budget,
+    EvaluationProtocol,
+    Git,
+    Machine,
+    Record,
+    RecordError,
+)
 from cqlbench.reporting.aggregate import FEWEST_SEEDS, PoolingError, check_poolable
 from cqlbench.reporting.report import FIELDS, Selection
 
@@ -137,11 +146,14 @@ def accept(suite: str, selection: Selection, runs: Sequence[SuiteRun], now: str)
     """The baseline of these runs.
 
     Raises:
-        RecordError: one of them says too little.
+        RecordError: one of them says too little, or was made by code with uncommitted changes.
     """
     entries = []
     for run in runs:
         entry = entry_of(run, selection)
+        dirty = [record.seed for record in run.records if record.git.dirty]
+        if dirty:
+            entry = f"{seeds_text(dirty).capitalize()}: {UNCOMMITTED}; commit them and run it again."
         if isinstance(entry, str):
             raise RecordError(f"{run.dataset} cannot be accepted. {entry}")
         entries.append(entry)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from cqlbench.errors import ConfigError
+from cqlbench.records.pooling import Origin, differing, origin_of
 from cqlbench.records.result import mean_of, mean_score
 from cqlbench.records.schema import Evaluation, Record
 from cqlbench.records.store import run_folder
@@ -18,10 +19,17 @@ Row = dict[str, Any]
 def rows_of(records: Sequence[Record]) -> list[Row]:
     """A row per evaluation; one without an evaluation's columns for a record that has none.
 
-    Columns: the run, its seed and how it ended; `step`, `score`, `return`, `length` (means over episodes)
-    and `wall_seconds`; `diagnostics.*` of that step; everything else of the record under its own name.
+    Columns: the run, its seed and how it ended; `differing`, what must be said where these seeds of the run
+    are pooled; `step`, `score`, `return`, `length` (means over episodes) and `wall_seconds`; `diagnostics.*`
+    of that step; everything else of the record under its own name.
     """
-    return [row for record in records for row in _rows(record)]
+    runs: dict[str, dict[int, Origin]] = {}
+    for record in records:
+        seeds = runs.setdefault(run_folder(record.key), {})
+        if record.status == "finished":
+            seeds[record.seed] = origin_of(record)
+    said = {run: "; ".join(differing(origins)) or None for run, origins in runs.items()}
+    return [row for record in records for row in _rows(record, said[run_folder(record.key)])]
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> Row:
@@ -61,11 +69,12 @@ def to_parquet(rows: Sequence[Row]) -> bytes:
     return buffer.getvalue()
 
 
-def _rows(record: Record) -> list[Row]:
+def _rows(record: Record, said: str | None) -> list[Row]:
     shared = {
         "run": run_folder(record.key),
         "seed": record.seed,
         "status": record.status,
+        "differing": said,
         **flat(
             {
                 name: value

@@ -7,7 +7,14 @@ from cqlbench.records.schema import OnlineFacts
 from cqlbench.reporting.aggregate import Spread, Summary, spread
 from cqlbench.reporting.published import Published, compare
 from cqlbench.reporting.render import Grid
-from cqlbench.reporting.texts import ABSENT, interval_text, published_text, spread_text
+from cqlbench.reporting.texts import (
+    ABSENT,
+    differing_notes,
+    interval_text,
+    pooled_text,
+    published_text,
+    spread_text,
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def suite_grid(summaries: Sequence[Summary], published: Sequence[Published]) -> 
             summary.lead.dataset.id,
             summary.lead.algorithm,
             f"{tuned.facts.frames:,}",
-            f"{spread_text(tuned.before)} → {spread_text(tuned.after)}",
+            f"{spread_text(tuned.before)} → {pooled_text(tuned.after, summary)}",
             spread_text(tuned.gain),
             interval_text(tuned.gain.low, tuned.gain.high),
             spread_text(tuned.regret, 3),
@@ -103,7 +110,8 @@ def suite_grid(summaries: Sequence[Summary], published: Sequence[Published]) -> 
     )
     if columns:
         caption += " CORL's Cal-QL bounds the penalty offline only, ours in both phases."
-    return Grid("Fine-tuning", head, tuple(rows), caption, labels=2)
+    notes = differing_notes(summary for summary, _, _ in lines)
+    return Grid("Fine-tuning", head, tuple(rows), caption, labels=2, notes=notes)
 
 
 def _published(summary: Summary, scores: Sequence[Published]) -> dict[str, str]:

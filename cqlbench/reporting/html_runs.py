@@ -70,7 +70,7 @@ def _run(summary: Summary, shared: _Shared, points: int) -> dict[str, Any]:
         "warnings": [shared.number(text) for text in said.warnings],
         "grids": [
             {"title": grid.title, "columns": shared.number(grid.columns), "rows": grid.rows}
-            | {"caption": shared.number(grid.caption)}
+            | {"caption": shared.number(" ".join((grid.caption, *grid.notes)))}
             for grid in said.grids
         ],
         "notes": [shared.number(text) for text in said.notes],

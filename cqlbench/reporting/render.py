@@ -13,6 +13,7 @@ _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_",
     "%": r"\%", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"$<$", ">": r"$>$", "|": r"$|$",
     "±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$", "·": r"$\cdot$", "…": r"\ldots{}", '"': "''",
+    "†": r"$\dagger$",
 }  # fmt: skip
 _PAGE_ROWS = 40
 """Rows of a table that fit on one page of the LaTeX document."""
@@ -37,6 +38,7 @@ class Grid:
         bold: row and column of each cell to emphasise.
         foot: how many of the last rows a line sets apart.
         labels: how many of the first columns are text; the others are right-aligned.
+        notes: what marks in the cells mean, a sentence each.
     """
 
     title: str
@@ -46,6 +48,7 @@ class Grid:
     bold: frozenset[tuple[int, int]] = frozenset()
     foot: int = 0
     labels: int = 1
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,9 @@ def show(content: Document, console: Console, widest: int = 100) -> None:
         console.print()
         console.print(Text(grid.title, style="bold"))
         console.print(table, width=width)
-        for line in Text(grid.caption, style="dim").wrap(console, width):
-            console.print(line)
+        for said in (Text(grid.caption, style="dim"), *(Text(note, style="yellow") for note in grid.notes)):
+            for line in said.wrap(console, width):
+                console.print(line)
     console.print()
     for note in content.notes:
         lines = Text(note, style="dim").wrap(console, width - 2)
@@ -97,7 +101,7 @@ def markdown(content: Document) -> str:
     parts = [f"# {content.title}"]
     parts += [f"**{warning}**" for warning in content.warnings]
     for grid in content.grids:
-        parts += [f"## {grid.title}", markdown_table(grid), grid.caption]
+        parts += [f"## {grid.title}", markdown_table(grid), grid.caption, *grid.notes]
     parts += ["## How the numbers came about", "\n".join(f"- {note}" for note in content.notes)]
     return "\n\n".join(parts) + "\n"
 
@@ -139,6 +143,12 @@ def latex_table(grid: Grid) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
+def latex_file(grid: Grid) -> str:
+    """The same, and below it what its marks mean."""
+    notes = (f"\\par\\smallskip{{\\footnotesize {latex_text(note)}\\par}}\n" for note in grid.notes)
+    return latex_table(grid) + "".join(notes)
+
+
 def latex(content: Document) -> str:
     """The same as a LaTeX document that compiles as it is, with pdfLaTeX, XeLaTeX or LuaLaTeX."""
     parts = [_PREAMBLE, f"\\section*{{{latex_text(content.title)}}}\n"]
@@ -148,7 +158,8 @@ def latex(content: Document) -> str:
         for part in _pages(grid):
             fitted = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
             parts.append(f"\\noindent{fitted}\n{latex_table(part)}}}\\par\n")
-        parts.append(f"\\smallskip\\noindent{{\\small {latex_text(grid.caption)}\\par}}\n")
+        for text in (grid.caption, *grid.notes):
+            parts.append(f"\\smallskip\\noindent{{\\small {latex_text(text)}\\par}}\n")
     if content.notes:
         items = "".join(f"\\item {latex_text(note)}\n" for note in content.notes)
         heading = "\\subsection*{How the numbers came about}\n"

@@ -12,7 +12,15 @@ from cqlbench.reporting.fine_tuning import suite_grid
 from cqlbench.reporting.published import Comparison, Published
 from cqlbench.reporting.render import Document, Grid
 from cqlbench.reporting.report import AGGREGATES, SELECTIONS, Cell, Estimate, Report
-from cqlbench.reporting.texts import ABSENT, interval_text, number_text, published_text, spread_text
+from cqlbench.reporting.texts import (
+    ABSENT,
+    differing_notes,
+    interval_text,
+    number_text,
+    pooled_text,
+    published_text,
+    spread_text,
+)
 from cqlbench.words import counted
 
 _FOOT = ("mean", "IQM")
@@ -57,7 +65,8 @@ def csv_files(report: Report) -> dict[str, str]:
     """The report's numbers as tidy tables by file name, one value per column, empty where there is none."""
     return {
         "scores.csv": _csv(
-            "dataset algorithm selection budget status finished asked mean std low high best comparable run",
+            "dataset algorithm selection budget status finished asked mean std low high best comparable run "
+            "differing",
             (_cell_line(report, cell) for cell in report.cells),
         ),
         "suite.csv": _csv(
@@ -103,7 +112,8 @@ def _scores(report: Report) -> Grid:
         "interval. Behaviour: what made the data."
     )
     columns = ("Dataset", "Behaviour", *report.algorithms)
-    return Grid("Scores", columns, tuple(rows), caption, frozenset(bold), len(foot))
+    notes = differing_notes(report.summaries)
+    return Grid("Scores", columns, tuple(rows), caption, frozenset(bold), len(foot), notes=notes)
 
 
 def cell_text(cell: Cell) -> str:
@@ -115,7 +125,7 @@ def cell_text(cell: Cell) -> str:
     share = f" ({cell.score.count}/{cell.asked})" if cell.score.count < cell.asked else ""
     if cell.score.mean is None:
         return f"{cell_status(cell)}{share}"
-    return f"{spread_text(cell.score)}{share}"
+    return f"{pooled_text(cell.score, cell.summary)}{share}"
 
 
 def cell_status(cell: Cell) -> str:
@@ -163,13 +173,16 @@ def _published(algorithm: str, cells: Sequence[Cell], labels: dict[tuple[str, st
     for cell in cells:
         by_source = {each.published.source: each for each in cell.published}
         texts = (_comparison(by_source.get(source), labels) for source in sources)
-        rows.append((cell.dataset, spread_text(cell.score), *(text for pair in texts for text in pair)))
+        ours = pooled_text(cell.score, cell.summary)
+        rows.append((cell.dataset, ours, *(text for pair in texts for text in pair)))
     columns = [column for source in sources for column in (source, "Difference")]
     caption = (
         "Ours less theirs ± the combined uncertainty (95 %, Welch's t), and whether it is inside. "
         "Their ± is as published, taken for a population deviation. Protocols by number: see below."
     )
-    return Grid(f"{algorithm} beside published scores", ("Dataset", "Ours", *columns), tuple(rows), caption)
+    notes = differing_notes(cell.summary for cell in cells if cell.summary)
+    head = ("Dataset", "Ours", *columns)
+    return Grid(f"{algorithm} beside published scores", head, tuple(rows), caption, notes=notes)
 
 
 def _comparison(comparison: Comparison | None, labels: dict[tuple[str, str], int]) -> tuple[str, str]:
@@ -201,7 +214,7 @@ def _runs(report: Report) -> Grid:
             cell.algorithm,
             cell_status(cell),
             f"{cell.score.count}/{cell.asked}",
-            spread_text(cell.score),
+            pooled_text(cell.score, cell.summary),
             interval_text(cell.score.low, cell.score.high),
             spread_text(cell.summary.last_return) if cell.summary else ABSENT,
             f"{cell.summary.lead.budget.name}-{cell.summary.lead.config_hash}" if cell.summary else ABSENT,
@@ -222,7 +235,7 @@ def _runs(report: Report) -> Grid:
         "Return ± std",
         "Run",
     )
-    return Grid("Runs", columns, rows, caption, labels=3)
+    return Grid("Runs", columns, rows, caption, labels=3, notes=differing_notes(report.summaries))
 
 
 def _warnings(report: Report) -> Iterator[str]:
@@ -282,6 +295,7 @@ def _cell_line(report: Report, cell: Cell) -> tuple[Any, ...]:
         score.count, cell.asked, score.mean, score.std, score.low, score.high, cell.best,
         None if cell.summary is None else not cell.summary.incomparable_because,
         lead and f"{lead.budget.name}-{lead.config_hash}",
+        "; ".join(cell.summary.differing) if cell.summary else None,
     )  # fmt: skip
 
 

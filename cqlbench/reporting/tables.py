@@ -10,7 +10,7 @@ from cqlbench.reporting import render, training
 from cqlbench.reporting.aggregate import FEWEST_SEEDS, Summary
 from cqlbench.reporting.fine_tuning import fine_tuning, run_grid
 from cqlbench.reporting.render import Document, Grid
-from cqlbench.reporting.texts import ABSENT, interval_text, number_text, spread_text
+from cqlbench.reporting.texts import ABSENT, differing_notes, interval_text, number_text, pooled_text
 from cqlbench.words import counted
 
 
@@ -44,7 +44,8 @@ def _scores(summary: Summary) -> Grid:
     record = summary.lead
     data = record.dataset
     behaviour = summary.behaviour_label
-    returns = spread_text(summary.last_return)
+    returns = pooled_text(summary.last_return, summary)
+    notes = differing_notes([summary])
     if summary.curve is not None and not summary.curve.normalised:
         ends = summary.last_return
         last = (f"{record.algorithm}, last", str(ends.count), returns, interval_text(ends.low, ends.high))
@@ -53,21 +54,27 @@ def _scores(summary: Summary) -> Grid:
             (behaviour, ABSENT, number_text(data.behaviour_return_mean), ABSENT),
         )
         columns: tuple[str, ...] = ("Policy", "Seeds", "Return ± std", "95 % interval")
-        return Grid("Returns", columns, rows, "Returns as the environment gives them; no score is known.")
+        caption = "Returns as the environment gives them; no score is known."
+        return Grid("Returns", columns, rows, caption, notes=notes)
     longest = _longest(summary)
     named = [("last", summary.last)]
     if longest > 1:
         named.append((f"last {min(longest, LATE_EVALUATIONS)} mean", summary.late))
         named.append(("best (oracle)", summary.best))
     lines = [
-        (f"{record.algorithm}, {name}", str(s.count), spread_text(s), interval_text(s.low, s.high), returns)
-        for name, s in named
+        (
+            f"{record.algorithm}, {name}",
+            str(s.count),
+            pooled_text(s, summary),
+            interval_text(s.low, s.high),
+            "" if lower else returns,
+        )
+        for lower, (name, s) in enumerate(named)
     ]
-    lines[1:] = [(*line[:-1], "") for line in lines[1:]]
     score, value = number_text(data.behaviour_score), number_text(data.behaviour_return_mean)
     lines.append((behaviour, ABSENT, score, ABSENT, value))
     columns = ("Policy", "Seeds", "Score ± std", "95 % interval", "Return ± std")
-    return Grid("Scores", columns, tuple(lines), _normalisation(record.protocol))
+    return Grid("Scores", columns, tuple(lines), _normalisation(record.protocol), notes=notes)
 
 
 def _normalisation(protocol: EvaluationProtocol | None) -> str:

@@ -1,14 +1,41 @@
 """Numbers as tables say them."""
 
-from cqlbench.reporting.aggregate import Spread
+from collections.abc import Iterable, Sequence
+
+from cqlbench.records.pooling import MARK
+from cqlbench.reporting.aggregate import Spread, Summary
 from cqlbench.reporting.published import Published
 
 ABSENT = "–"
+_TOLD = 12
+"""A note names so many runs; the CSV files have all of them."""
 
 
 def spread_text(spread: Spread, digits: int = 1) -> str:
     """Mean ± sample standard deviation."""
     return _with_deviation(spread.mean, spread.std, digits)
+
+
+def pooled_text(spread: Spread, summary: Summary | None, digits: int = 1) -> str:
+    """The same of a run's seeds, marked where they were made differently."""
+    mark = f" {MARK}" if summary is not None and spread.mean is not None and summary.differing else ""
+    return spread_text(spread, digits) + mark
+
+
+def differing_notes(summaries: Iterable[Summary]) -> tuple[str, ...]:
+    """What the mark means: how seeds of these runs were made, a sentence for each phrase."""
+    runs: dict[str, list[str]] = {}
+    for summary in summaries:
+        for phrase in summary.differing:
+            seeds, _, what = phrase.partition(": ")
+            whose = f"{seeds} of {summary.lead.algorithm} on {summary.lead.dataset.id}"
+            runs.setdefault(what, []).append(whose)
+    return tuple(f"{MARK} {what[:1].upper()}{what[1:]}: {_some(whose)}." for what, whose in runs.items())
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f"; and {len(names) - _TOLD:,} more" if len(names) > _TOLD else ""
+    return "; ".join(names[:_TOLD]) + more
 
 
 def published_text(score: Published) -> str:

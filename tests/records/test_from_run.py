@@ -17,6 +17,7 @@ from cqlbench.evaluation.evaluator import Checkpointed
 from cqlbench.records import provenance
 from cqlbench.records.codec import to_json
 from cqlbench.records.from_run import records_of
+from cqlbench.records.schema import Git
 from cqlbench.records.store import RecordStore
 
 BUDGET = BudgetConfig("paper", 6, 6, 2, comparable=True)
@@ -38,11 +39,11 @@ def _evaluator():
     )
 
 
-def _records(name, budget=BUDGET, arguments=(), **options):
+def _records(name, budget=BUDGET, arguments=(), dirty=False, **options):
     resolution = resolve(str(name))
     dataset = provide(resolution, progress=False)
     words = ("bench", f"dataset={resolution.dataset_id}", *arguments)
-    origin = provenance.collect("cpu", arguments=words)
+    origin = replace(provenance.collect("cpu", arguments=words), git=Git(commit="a" * 40, dirty=dirty))
     config = {"algorithm": {"name": "cql"}}
     return records_of(_evaluator(), dataset, resolution, config, budget, origin, 4.0, **options)
 
@@ -209,3 +210,6 @@ def test_comparable_is_what_the_caller_says_and_never_against_the_budget(world):
     quick, _ = _records("tiny-hopper", budget=BudgetConfig("quick", 6, 6, 2, comparable=False))
     assert (quick.comparable, quick.comparable_reason) == (False, "the budget is quick")
     assert not hasattr(published.budget, "comparable")
+    dirty, _ = _records("tiny-hopper", dirty=True)
+    assert (dirty.comparable, "uncommitted" in dirty.comparable_reason) == (False, True)
+    assert _records("tiny-hopper", dirty=None)[0].comparable

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from cqlbench.records.schema import Evaluation
+from cqlbench.records.schema import Evaluation, Git
 from cqlbench.reporting.aggregate import summarise
 from cqlbench.reporting.tables import markdown, report, show
 
@@ -183,3 +183,10 @@ def test_brackets_in_a_name_are_not_taken_for_markup(make_record):
     record = make_record(0, [1.0], batch=(0,))
     odd = replace(record, dataset=replace(record.dataset, id="/data/[red]x[/red].hdf5"))
     assert "/data/[red]x[/red].hdf5" in _printed(summarise([odd]))
+
+
+def test_a_run_whose_seeds_are_of_different_code_is_marked(make_record):
+    dirty = replace(make_record(1, [1.0]), git=Git(commit="f" * 40, dirty=True))
+    text = markdown(summarise([make_record(0, [1.0]), dirty]))
+    assert "1.0 ± 0.0 †" in text
+    assert "† Code with uncommitted changes: seed 1 of cql" in text
