@@ -341,8 +341,8 @@ def test_other_code_of_the_same_scores_version_resumes_and_is_recorded(
     for record in found:
         assert record["git"] == {"commit": "b" * 40, "dirty": began_dirty or ended_dirty}
         assert record.pop("earlier_commits") == ["a" * 40]
-    git = whole[0]["git"]
-    assert [record | {"git": git} for record in found] == whole
+    code = {name: whole[0][name] for name in ("git", "comparable_reason")}
+    assert [record | code for record in found] == whole
     assert RecordStore(world / "results").load_all()[0].earlier_commits == ("a" * 40,)
 
 

@@ -93,13 +93,15 @@ class RecordStore:
             RecordError: it is not.
         """
         folder = self._folder_of(record.key)
+        mine, found = (record.created_at, record.seed_batch), {}
         for path in folder.glob(f"seed-{record.seed}*.json"):
             name = FILE.fullmatch(path.name)
             if name and int(name["seed"]) == record.seed:
                 filed = self.usable(path)
-                mine = (record.created_at, record.seed_batch)
                 if filed is not None and (filed.created_at, filed.seed_batch) == mine:
-                    return path
+                    found[int(name["run"] or 1)] = path
+        if found:
+            return found[max(found)]  # two runs may have begun in one second
         raise RecordError(f"The record of seed {record.seed} is not in '{folder}' any more.")
 
     def history(self, key: RecordKey) -> list[Record]:
