@@ -13,7 +13,7 @@ from cqlbench.records.store import safe_name
 from cqlbench.reporting import render
 from cqlbench.reporting.html import page
 from cqlbench.reporting.published import published_path, read_published
-from cqlbench.reporting.report import SELECTIONS, Report, Selection, build_report
+from cqlbench.reporting.report import SELECTIONS, Report, Selection, build_reports
 from cqlbench.reporting.report_plots import plot_files
 from cqlbench.reporting.report_tables import csv_files, document, grids
 from cqlbench.run_filters import FILTERS, counting_lines, read
@@ -22,7 +22,7 @@ from cqlbench.words import truth, values_of
 _TABLES, _PLOTS, _PAGE = "tables", "plots", "report.html"
 
 
-def report(words: Sequence[str], console: Console) -> Report:
+def report(words: Sequence[str], console: Console) -> tuple[Report, ...]:
     """Print the tables of the chosen runs; write tables, plots and an HTML page to the output folder.
 
     Args:
@@ -60,8 +60,11 @@ def publish(
     output: Path,
     console: Console,
     key: str = "output",
-) -> Report:
+) -> tuple[Report, ...]:
     """Print the report of these very records and write it, with plots and page or without.
+
+    Records of several sources or budgets (`cqlbench.reporting.sections`) have a section each in `report.md`
+    and `report.tex`, and files and a page each, which are named after it.
 
     Args:
         records: of the runs.
@@ -75,13 +78,15 @@ def publish(
         UserError: records that must not meet in one table, or a folder that cannot be written or holds files
             of others under the report's names.
     """
-    made = build_report(records, select, read_published(published_path()))
-    render.show(document(made), console, widest=160)
-    console.print()
-    files = table_files(made)
-    if plots:
-        files |= {f"{_PLOTS}/{name}": content for name, content in plot_files(made)}
-        files[_PAGE] = page(made).encode()
+    reports = build_reports(records, select, read_published(published_path()))
+    files = table_files(reports)
+    for made in reports:
+        render.show(document(made), console, widest=160)
+        console.print()
+        if plots:
+            drawn = plot_files(made)
+            files |= {_named(f"{_PLOTS}/{name}", made.section): content for name, content in drawn}
+            files[_named(_PAGE, made.section)] = page(made).encode()
     _write(output, files, key)
     for name in sorted(files):
         if "/" not in name:
@@ -90,21 +95,28 @@ def publish(
         count = sum(name.startswith(f"{folder}/") for name in files)
         if count:
             console.print(Text(f"{folder.capitalize():<9}{output / folder}, {count} files"), soft_wrap=True)
-    return made
+    return reports
 
 
-def table_files(made: Report) -> dict[str, bytes]:
+def table_files(reports: Sequence[Report]) -> dict[str, bytes]:
     """The tables by their path in the output folder; the same report gives the same bytes.
 
     `report.md` and `report.tex` hold all that is said; `tables/` has each table for a paper (LaTeX with
     booktabs, no document around it) and the numbers as CSV.
     """
-    content = document(made)
-    files = {"report.md": render.markdown(content), "report.tex": render.latex(content)}
-    for name, grid in grids(made).items():
-        files[f"{_TABLES}/{safe_name(name)}.tex"] = render.latex_file(grid)
-    files |= {f"{_TABLES}/{name}": text for name, text in csv_files(made).items()}
+    contents = [document(made) for made in reports]
+    files = {"report.md": "\n".join(map(render.markdown, contents)), "report.tex": render.latex(*contents)}
+    for made in reports:
+        tables = {f"{safe_name(name)}.tex": render.latex_file(grid) for name, grid in grids(made).items()}
+        for name, text in (tables | csv_files(made)).items():
+            files[_named(f"{_TABLES}/{name}", made.section)] = text
     return {name: text.encode() for name, text in files.items()}
+
+
+def _named(file: str, section: str) -> str:
+    """The name of a section's file."""
+    stem, _, ending = file.rpartition(".")
+    return f"{stem}-{section}.{ending}" if section else file
 
 
 def _write(output: Path, files: dict[str, bytes], key: str) -> None:

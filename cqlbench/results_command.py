@@ -16,10 +16,11 @@ from cqlbench.records.index import Line, lines_of
 from cqlbench.records.policy import find_run
 from cqlbench.records.pooling import MARK, differing, groups, seeds_text
 from cqlbench.records.schema import Record, RecordError
+from cqlbench.records.settings import differing_settings, flat
 from cqlbench.records.store import RecordStore, run_folder
 from cqlbench.reporting import render, tables
 from cqlbench.reporting.aggregate import Spread, Summary, spread, summarise
-from cqlbench.reporting.export import flat, rows_of, to_csv, to_parquet
+from cqlbench.reporting.export import rows_of, to_csv, to_parquet
 from cqlbench.reporting.render import Document, Grid
 from cqlbench.reporting.texts import ABSENT, spread_text
 from cqlbench.run_filters import FILTERS, counting_lines, read
@@ -48,14 +49,16 @@ def results(words: Sequence[str], console: Console) -> None:
 def _list(words: Sequence[str], console: Console) -> None:
     values = values_of(words, "results list", ("results", *FILTERS))
     lines = counting_lines(_folder(values), values)
-    rows: list[tuple[str, ...]] = [("Run", "Seeds", "Score", "Return", "Made (UTC)")]
+    differences = _settings(lines)
+    more = ("Settings",) if any(differences.values()) else ()
+    rows: list[tuple[str, ...]] = [("Run", "Seeds", "Score", "Return", "Made (UTC)", *more)]
     notes = []
     for run, group in itertools.groupby(lines, key=lambda line: line.run):
         seeds = list(group)
         apart = groups([line.origin for line in seeds])
         for places in apart:
             row, phrases = _listed(run, [seeds[place] for place in places])
-            rows.append(row)
+            rows.append((*row, *(differences[run] for _ in more)))
             notes += [f"{MARK} {run}: {phrase}." for phrase in phrases]
         if len(apart) > 1:
             numbers = (seeds_text([seeds[place].key.seed for place in places]) for places in apart)
@@ -68,6 +71,17 @@ def _list(words: Sequence[str], console: Console) -> None:
         console.print(Text(text.rstrip()), soft_wrap=True)
     for note in notes:
         console.print(Text(note, style="yellow"), soft_wrap=True)
+
+
+def _settings(lines: Sequence[Line]) -> dict[str, str]:
+    """Each run's values of the settings in which it differs from others of its dataset and algorithm."""
+    runs = {line.run: line for line in lines}
+    named: dict[str, str] = {}
+    for _, group in itertools.groupby(runs.values(), key=lambda line: line.key.algorithm):
+        some = list(group)
+        places = [((line.key.dataset, line.key.budget), line.config) for line in some]
+        named |= dict(zip((line.run for line in some), differing_settings(places), strict=True))
+    return named
 
 
 def _listed(run: str, seeds: Sequence[Line]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -120,16 +120,41 @@ def test_mistakes_are_one_sentence(
     assert not (results / "report").exists()
 
 
-def test_what_must_not_meet_is_refused_until_one_chooses(
+def test_budgets_and_sources_are_sections_and_name_their_files(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    golden = made(DATASETS[0])
-    RecordStore(results).write(replace(golden, budget=replace(golden.budget, name="paper")))
-    assert report(results) == 2
-    said = capsys.readouterr().err.replace("\n", " ")
-    assert "(paper-" in said
-    assert "cannot share a cell: their budget differs, 'paper' against 'quick'; choose with" in said
-    assert report(results, "budget=quick") == 0
+    golden, store = made(DATASETS[0]), RecordStore(results)
+    store.write(replace(golden, budget=replace(golden.budget, name="paper")))
+    store.write(made("embedded/hopper-medium-v0"))
+    assert main(["report", f"results={results}"]) == 0
+    folder, sections = results / "report", ("d4rl-quick", "d4rl-paper", "embedded-quick")
+    for text in ((folder / "report.md").read_text(), capsys.readouterr().out):
+        assert text.count("budget paper") == 1
+        assert text.count("budget quick") == 2
+    for section in sections:
+        for name in (f"report-{section}.html", f"tables/scores-{section}.csv", f"plots/scores-{section}.pdf"):
+            assert (folder / name).is_file(), name
+    assert (folder / "report.tex").read_text().count("documentclass") == 1
+    assert report(results, "budget=quick", "dataset=d4rl/*") == 0
+    assert (folder / "tables" / "scores.csv").is_file()
+    assert not list(folder.rglob("*-d4rl-*"))
+
+
+def test_a_sweep_is_reported_by_what_was_swept(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for weight in range(1, 13):
+        config = made(DATASETS[0]).config
+        config |= {"algorithm": {"name": "swept", "conservative_weight": weight}}
+        facts = {"algorithm": "swept", "config": config, "config_hash": config_hash(config)}
+        RecordStore(results).write(made(DATASETS[0], **facts))
+    assert main(["report", f"results={results}"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 160
+    text = (results / "report" / "report.md").read_text()
+    assert "14 variants of b_c, cql, swept" in text
+    assert text.count("| swept (conservative_weight=12) ") >= 2  # scores, runs
+    assert main(["results", "list", f"results={results}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.endswith("conservative_weight=12") for line in lines) == 1
+    assert not any("=" in line for line in lines if "/b_c/" in line)
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(

@@ -42,9 +42,12 @@ def test_list(say):
     status, text = say("list")
     lines = text.splitlines()
     assert status == 0
-    assert lines[0].split() == ["Run", "Seeds", "Score", "Return", "Made", "(UTC)"]
+    assert lines[0].split() == ["Run", "Seeds", "Score", "Return", "Made", "(UTC)", "Settings"]
     (line,) = [line for line in lines if line.startswith(RUN)]
-    assert line.split("  ")[1:] == ["1 failed, 2 finished", "47.5 ± 0.0", "1,526.8 ± 0.0", "2026-11-22 08:00"]
+    assert line.split("  ")[1:] == [
+        "1 failed, 2 finished", "47.5 ± 0.0", "1,526.8 ± 0.0", "2026-11-22 08:00",
+        "conservative_weight=10",
+    ]  # fmt: skip
     assert len(lines) == 3
     assert len(say("list", "config=d85c")[1].splitlines()) == 2
 

@@ -15,7 +15,7 @@ def line(
 ):
     key = RecordKey(dataset, algorithm, budget, "d85c60ab3617", 0)
     origin = Origin(content_hash=None, protocol=None, dirty=False, torch=None, device="cpu")
-    return Line("x", 1, 1, key, 1, made, False, origin, SeedResult(0, "finished", None))
+    return Line("x", 1, 1, key, 1, made, False, origin, SeedResult(0, "finished", None), {})
 
 
 LINES = [

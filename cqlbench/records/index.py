@@ -7,9 +7,10 @@ new or changed since (told by its size and time) is read and checked; one that i
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cqlbench import atomic
 from cqlbench.records.pooling import Origin, origin_of
@@ -38,6 +39,7 @@ class Line:
         comparable: whether its score may stand beside published ones.
         origin: what it came from.
         result: the seed's numbers.
+        config: of the record.
     """
 
     path: str
@@ -49,6 +51,7 @@ class Line:
     comparable: bool
     origin: Origin
     result: SeedResult
+    config: Mapping[str, Any]
 
     @property
     def run(self) -> str:
@@ -123,12 +126,17 @@ def _line(record: Record, path: str, size: int, changed: int) -> Line:
         comparable=not record.incomparable_because,
         origin=origin_of(record),
         result=seed_result(record),
+        config=record.config,
     )
 
 
 def _content(lines: Iterable[Line]) -> bytes:
+    lines = list(lines)
+    configs = {line.key.config_hash: line.config for line in lines}  # of many records
     rows = [vars(line) | {name: vars(getattr(line, name)) for name in _PARTS} for line in lines]
-    return json.dumps({"layout": _LAYOUT, "lines": rows}).encode()
+    for row in rows:
+        del row["config"]
+    return json.dumps({"layout": _LAYOUT, "configs": configs, "lines": rows}).encode()
 
 
 def _read(file: Path) -> dict[str, Line]:
@@ -138,7 +146,10 @@ def _read(file: Path) -> dict[str, Line]:
         if content["layout"] != _LAYOUT:
             return {}
         return {
-            row["path"]: Line(**row | {name: part(**row[name]) for name, part in _PARTS.items()})
+            row["path"]: Line(
+                **row | {name: part(**row[name]) for name, part in _PARTS.items()},
+                config=content["configs"][row["key"]["config_hash"]],
+            )
             for row in content["lines"]
         }
     except (OSError, ValueError, KeyError, TypeError):

@@ -83,6 +83,7 @@ class Summary:
         best: best evaluation of each seed.
         last_return: return of the last evaluation.
         curve: learning curves; `None` where no seed was evaluated to its end.
+        variant: the column of its report; empty outside one.
     """
 
     records: tuple[Record, ...]
@@ -92,6 +93,12 @@ class Summary:
     best: Spread
     last_return: Spread
     curve: Curve | None
+    variant: str = ""
+
+    @property
+    def label(self) -> str:
+        """The algorithm, or the column of a report that has several configurations of it."""
+        return self.variant or self.lead.algorithm
 
     @property
     def finished(self) -> tuple[Record, ...]:

@@ -2,8 +2,7 @@
 
 import csv
 import io
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +10,7 @@ from cqlbench.errors import ConfigError
 from cqlbench.records.pooling import Origin, differing, origin_of
 from cqlbench.records.result import mean_of, mean_score
 from cqlbench.records.schema import Evaluation, Record
+from cqlbench.records.settings import flat
 from cqlbench.records.store import run_folder
 
 Row = dict[str, Any]
@@ -30,17 +30,6 @@ def rows_of(records: Sequence[Record]) -> list[Row]:
             seeds[record.seed] = origin_of(record)
     said = {run: "; ".join(differing(origins)) or None for run, origins in runs.items()}
     return [row for record in records for row in _rows(record, said[run_folder(record.key)])]
-
-
-def flat(value: Mapping[str, Any], prefix: str = "") -> Row:
-    """Nested mappings as one, its keys joined by dots; a list becomes its JSON text."""
-    found: Row = {}
-    for name, item in value.items():
-        if isinstance(item, Mapping):
-            found |= flat(item, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = json.dumps(item) if isinstance(item, list | tuple) else item
-    return found
 
 
 def to_csv(rows: Sequence[Row]) -> bytes:

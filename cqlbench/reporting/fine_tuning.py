@@ -93,7 +93,7 @@ def suite_grid(summaries: Sequence[Summary], published: Sequence[Published]) -> 
     rows = [
         (
             summary.lead.dataset.id,
-            summary.lead.algorithm,
+            summary.label,
             f"{tuned.facts.frames:,}",
             f"{spread_text(tuned.before)} → {pooled_text(tuned.after, summary)}",
             spread_text(tuned.gain),

@@ -15,7 +15,7 @@ from cqlbench.reporting.html_runs import run_id, runs_json
 from cqlbench.reporting.render import Grid
 from cqlbench.reporting.report import SELECTIONS, Report
 from cqlbench.reporting.report_plots import Plot, plots_of
-from cqlbench.reporting.report_tables import document, grids
+from cqlbench.reporting.report_tables import document, grids, run_cells, score_places
 
 FOLDER = Path(__file__).with_name("page")
 PLOT_BYTES = 1_200_000
@@ -111,7 +111,7 @@ def _facts(report: Report) -> dict[str, str]:
     several = len(report.datasets) > 3
     return {
         "Datasets": str(len(report.datasets)) if several else ", ".join(report.datasets),
-        "Algorithms": ", ".join(report.algorithms),
+        "Algorithms": report.whose,
         "Seeds finished": f"{finished:,} of {sum(cell.asked for cell in report.cells):,}",
         "Budget": f"{report.budget}: {' or '.join(f'{each:,}' for each in steps)} gradient steps",
         "Scores": f"{SELECTIONS[report.selection]}, 0-100 scale",
@@ -124,16 +124,10 @@ def _facts(report: Report) -> dict[str, str]:
 def _links(report: Report, table: str) -> dict[tuple[int, int], str]:
     """Row and column of the cells of a table that lead to a run's page."""
     if table == "runs":
-        return {(row, 0): run_id(cell.summary) for row, cell in enumerate(report.cells) if cell.summary}
+        return {(row, 0): run_id(cell.summary) for row, cell in enumerate(run_cells(report)) if cell.summary}
     if table != "scores":
         return {}
-    first = len(grids(report)["scores"].columns) - len(report.algorithms)
-    return {
-        (row, first + column): run_id(cell.summary)
-        for row, dataset in enumerate(report.datasets)
-        for column, cell in enumerate(report.row(dataset))
-        if cell.summary
-    }
+    return {place: run_id(cell.summary) for place, cell in score_places(report).items() if cell.summary}
 
 
 def _table(grid: Grid, links: Mapping[tuple[int, int], str]) -> Table:

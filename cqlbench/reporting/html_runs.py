@@ -64,7 +64,7 @@ def _run(summary: Summary, shared: _Shared, points: int) -> dict[str, Any]:
     return {
         "id": run_id(summary),
         "dataset": lead.dataset.id,
-        "algorithm": lead.algorithm,
+        "algorithm": summary.label,
         "budget": lead.budget.name,
         "title": said.title,
         "warnings": [shared.number(text) for text in said.warnings],

@@ -149,9 +149,13 @@ def latex_file(grid: Grid) -> str:
     return latex_table(grid) + "".join(notes)
 
 
-def latex(content: Document) -> str:
-    """The same as a LaTeX document that compiles as it is, with pdfLaTeX, XeLaTeX or LuaLaTeX."""
-    parts = [_PREAMBLE, f"\\section*{{{latex_text(content.title)}}}\n"]
+def latex(*contents: Document) -> str:
+    """The same of one or more, as a document that compiles as it is, with pdfLaTeX, XeLaTeX or LuaLaTeX."""
+    return "".join([_PREAMBLE, *map(_latex_section, contents), "\\end{document}\n"])
+
+
+def _latex_section(content: Document) -> str:
+    parts = [f"\\section*{{{latex_text(content.title)}}}\n"]
     parts += [f"\\noindent\\textbf{{{latex_text(warning)}}}\\par\n" for warning in content.warnings]
     for grid in content.grids:
         parts.append(f"\\subsection*{{{latex_text(grid.title)}}}\n")
@@ -164,7 +168,7 @@ def latex(content: Document) -> str:
         items = "".join(f"\\item {latex_text(note)}\n" for note in content.notes)
         heading = "\\subsection*{How the numbers came about}\n"
         parts.append(f"{heading}\\begin{{itemize}}\n{items}\\end{{itemize}}\n")
-    return "".join([*parts, "\\end{document}\n"])
+    return "".join(parts)
 
 
 def latex_text(text: str) -> str:

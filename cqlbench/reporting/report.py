@@ -5,10 +5,10 @@ Nothing is formatted here and nothing is drawn: tables, plots and pages read a `
 
 import itertools
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -21,10 +21,10 @@ from cqlbench.reporting.aggregate import (
     PoolingError,
     Spread,
     Summary,
-    difference,
     summarise,
 )
 from cqlbench.reporting.published import Comparison, Published, compare
+from cqlbench.reporting.sections import CHOOSE, Section, check_table, columns, sections
 from cqlbench.seeding import Purpose, numpy_generator
 
 Selection = Literal["last", "best", "mean10"]
@@ -36,7 +36,9 @@ SELECTIONS: Mapping[Selection, str] = {
 FIELDS = {"last": "last", "best": "best", "mean10": "late"}
 """Selection -> the field of `SeedResult` and `Summary` that holds its scores."""
 
-_CHOOSE = "choose with dataset=, algorithm=, budget=, config=, since= or until=."
+
+_NAMED = 6
+"""More columns are counted, not named, and not all compared with one another."""
 
 AGGREGATES: Mapping[str, statistics.Statistic] = {
     "mean": statistics.mean,
@@ -131,11 +133,15 @@ class Report:
         selection: which evaluations are scored.
         budget: the budget of all of them.
         datasets: full ids, in order; the rows.
-        algorithms: in order; the columns.
+        algorithms: in order; the columns. Of an algorithm in several configurations, one for each:
+            `cql (conservative_weight=5)`.
         cells: every dataset × algorithm, row by row, those without a record included.
         suites: one per algorithm.
-        improvements: every pair of algorithms that both have a score of every dataset.
+        improvements: every pair of algorithms that both have a score of every dataset; of more than `_NAMED`,
+            the one of the highest mean and each of the others.
         published: every published score.
+        section: in what it differs from other reports that were made with it; empty for the only one.
+        note: the same in words, but for the budget.
     """
 
     selection: Selection
@@ -146,6 +152,16 @@ class Report:
     suites: tuple[Suite, ...]
     improvements: tuple[Improvement, ...]
     published: tuple[Published, ...] = ()
+    section: str = ""
+    note: str = ""
+
+    @property
+    def whose(self) -> str:
+        """Its algorithms, or how many columns there are of them."""
+        if len(self.algorithms) <= _NAMED:
+            return ", ".join(self.algorithms)
+        names = dict.fromkeys(summary.lead.algorithm for summary in self.summaries)
+        return f"{len(self.algorithms)} variants of {', '.join(names)}"
 
     @cached_property
     def _places(self) -> dict[tuple[str, str], Cell]:
@@ -169,13 +185,29 @@ class Report:
         return tuple(cell.summary for cell in self.cells if cell.summary is not None)
 
 
+def build_reports(
+    records: Sequence[Record],
+    selection: Selection = "last",
+    published: Sequence[Published] = (),
+    samples: int = statistics.SAMPLES,
+) -> tuple[Report, ...]:
+    """A report of each section (`cqlbench.reporting.sections`), as `build_report` makes it.
+
+    Raises:
+        PoolingError: there are no records, or some of a section must not meet.
+    """
+    if not records:
+        raise PoolingError("There are no records to report.")
+    return tuple(_report(section, selection, published, samples) for section in sections(records))
+
+
 def build_report(
     records: Sequence[Record],
     selection: Selection = "last",
     published: Sequence[Published] = (),
     samples: int = statistics.SAMPLES,
 ) -> Report:
-    """Group the records into cells and compute all that is shown of them.
+    """Group the records of one section into cells and compute all that is shown of them.
 
     Args:
         records: one per key, failed and skipped ones included, in any order; the report is the same.
@@ -184,62 +216,66 @@ def build_report(
         samples: bootstrap samples.
 
     Raises:
-        PoolingError: there are none, or a cell, a row or the table would pool what must not meet:
-            configurations, dataset contents, versions, sources, budgets, environments, protocols.
+        PoolingError: there are none, they are of several sections, or a cell, a row or the table would pool
+            what must not meet: dataset contents, environments, protocols.
     """
-    if not records:
-        raise PoolingError("There are no records to report.")
-    ordered = sorted(records, key=lambda record: record.key)
-    runs = {
-        place: _cell(list(group))
-        for place, group in itertools.groupby(ordered, lambda record: (record.dataset.id, record.algorithm))
-    }
-    check_table(list(runs.values()))
+    found = sections(records)
+    if len(found) != 1:
+        raise PoolingError(
+            f"The records are of {len(found)} sections: {', '.join(each.name for each in found)}."
+            if found
+            else "There are no records to report."
+        )
+    return _report(found[0], selection, published, samples)
+
+
+def _report(section: Section, selection: Selection, published: Sequence[Published], samples: int) -> Report:
+    named = columns(section.records)
+    runs: dict[tuple[str, str], list[Record]] = {}
+    for record in section.records:
+        column = named[record.algorithm, record.config_hash]
+        runs.setdefault((record.dataset.id, column), []).append(record)
+    summaries = {place: replace(_cell(each), variant=place[1]) for place, each in runs.items()}
+    check_table(list(summaries.values()))
     datasets = tuple(sorted({dataset for dataset, _ in runs}))
-    algorithms = tuple(sorted({algorithm for _, algorithm in runs}))
-    cells = []
+    names = tuple(dict.fromkeys(named.values()))
+    cells: list[Cell] = []
     for dataset in datasets:
-        row = [(algorithm, runs.get((dataset, algorithm))) for algorithm in algorithms]
+        row = [(name, summaries.get((dataset, name))) for name in names]
         spreads = [_score(summary, selection) for _, summary in row]
-        for (algorithm, summary), score, best in zip(row, spreads, best_of(spreads), strict=True):
-            online = summary is not None and summary.lead.online is not None
-            beside = summary is not None and not summary.incomparable_because
-            beside &= not online or selection == "last"  # of others nothing was published after fine-tuning
-            kind = "online" if online else selection
-            rivals = compare(dataset, algorithm, kind, score, published) if beside else ()
-            cells.append(Cell(dataset, algorithm, summary, score, _seeds(summary, selection), best, rivals))
-    scores = {name: [cell.seeds for cell in cells if cell.algorithm == name] for name in algorithms}
+        cells += [
+            Cell(
+                dataset, name, summary, score, _seeds(summary, selection), best,
+                _rivals(summary, selection, score, published),
+            )
+            for (name, summary), score, best in zip(row, spreads, best_of(spreads), strict=True)
+        ]  # fmt: skip
+    scores = {name: [cell.seeds for cell in cells if cell.algorithm == name] for name in names}
     return Report(
         selection=selection,
-        budget=ordered[0].budget.name,
+        budget=section.budget,
         datasets=datasets,
-        algorithms=algorithms,
+        algorithms=names,
         cells=tuple(cells),
-        suites=tuple(_suite(name, scores[name], samples) for name in algorithms),
+        suites=tuple(_suite(name, scores[name], samples) for name in names),
         improvements=tuple(_improvements(scores, samples)),
         published=tuple(published),
+        section=section.name,
+        note=section.note,
     )
 
 
-def check_table(summaries: Sequence[Summary]) -> None:
-    """Refuse runs that must not meet in one table.
-
-    Raises:
-        PoolingError: one sentence that says what differs, between which runs.
-    """
-    for kind, group_of, value_of in _RULES:
-        first_of: dict[Any, tuple[Record, Any]] = {}
-        for summary in summaries:
-            lead = summary.lead
-            value = value_of(lead)
-            if value is None:  # a run that was skipped early knows neither its data nor its protocol
-                continue
-            first, expected = first_of.setdefault(group_of(lead), (lead, value))
-            if value != expected:
-                raise PoolingError(
-                    f"{_name(first)} and {_name(lead)} cannot share a table: "
-                    f"{difference(kind, expected, value)}; {_CHOOSE}"
-                )
+def _rivals(
+    summary: Summary | None, selection: Selection, score: Spread, published: Sequence[Published]
+) -> tuple[Comparison, ...]:
+    if summary is None or summary.incomparable_because:
+        return ()
+    lead = summary.lead
+    if lead.online is None:
+        return compare(lead.dataset.id, lead.algorithm, selection, score, published)
+    if selection != "last":  # of others nothing was published after fine-tuning
+        return ()
+    return compare(lead.dataset.id, lead.algorithm, "online", score, published)
 
 
 def best_of(spreads: Sequence[Spread]) -> list[bool]:
@@ -255,67 +291,11 @@ def best_of(spreads: Sequence[Spread]) -> list[bool]:
     return [spread.low is not None and (spread.mean or 0.0) >= top.low for spread in spreads]
 
 
-def _unversioned(dataset: str) -> str:
-    return dataset.rpartition("-v")[0] or dataset
-
-
-def _protocol(record: Record, part: str = "") -> Any:
-    if record.protocol is None:
-        return None
-    return getattr(record.protocol, part) if part else asdict(record.protocol)
-
-
-def _place(record: Record) -> str | None:
-    return record.protocol.environment.id if record.protocol else None
-
-
-def _simulator(record: Record) -> Any:
-    # Not the arguments: mazes of one environment differ in them.
-    place = _protocol(record, "environment")
-    return place and {part: getattr(place, part) for part in ("backend", "backend_version", "mujoco_version")}
-
-
-def _table(_record: Record) -> None:
-    return None
-
-
-def _dataset(record: Record) -> str:
-    return record.dataset.id
-
-
-_RULES: tuple[tuple[str, Callable[[Record], Any], Callable[[Record], Any]], ...] = (
-    ("source", _table, lambda record: record.dataset.id.partition("/")[0]),
-    ("version", lambda record: _unversioned(record.dataset.id), _dataset),
-    ("budget", _table, lambda record: record.budget.name),
-    ("scores_version", _table, lambda record: record.config.get("scores_version")),
-    ("budget", _dataset, lambda record: asdict(record.budget)),
-    ("dataset content hash", _dataset, lambda record: record.dataset.content_hash),
-    ("protocol", _dataset, _protocol),
-    ("protocol (deterministic)", _table, lambda record: _protocol(record, "deterministic")),
-    ("environment", _place, _simulator),
-)
-"""What must agree, among which records, and where it is read. Coarse ones first: their sentence says most."""
-
-
 def _cell(records: Sequence[Record]) -> Summary:
-    first = records[0]
-    for other in records:
-        if (other.key.budget, other.key.config_hash) != (first.key.budget, first.key.config_hash):
-            budgets = first.key.budget, other.key.budget
-            unlike = (
-                difference("config", first.config, other.config)
-                if budgets[0] == budgets[1]
-                else difference("budget", *budgets)
-            )
-            raise PoolingError(f"{_name(first)} and {_name(other)} cannot share a cell: {unlike}; {_CHOOSE}")
     try:
         return summarise(records)
     except PoolingError as error:
-        raise PoolingError(f"{str(error).rstrip('.')}; {_CHOOSE}") from error
-
-
-def _name(record: Record) -> str:
-    return f"{record.algorithm} on {record.dataset.id} ({record.budget.name}-{record.config_hash})"
+        raise PoolingError(f"{str(error).rstrip('.')}; {CHOOSE}") from error
 
 
 def _score(summary: Summary | None, selection: Selection) -> Spread:
@@ -348,7 +328,11 @@ def _suite(algorithm: str, scores: Sequence[Floats], samples: int) -> Suite:
 
 def _improvements(scores: Mapping[str, Sequence[Floats]], samples: int) -> Iterator[Improvement]:
     whole = [name for name in scores if all(len(each) for each in scores[name])]
-    for first, second in itertools.combinations(whole, 2):
+    pairs = list(itertools.combinations(whole, 2))
+    if len(whole) > _NAMED:
+        top = max(whole, key=lambda name: float(statistics.mean(scores[name])))
+        pairs = [(top, name) for name in whole if name != top]
+    for first, second in pairs:
         x, y = scores[first], scores[second]
         ends: tuple[float | None, float | None] = (None, None)
         if _enough(x) and _enough(y):

@@ -105,8 +105,7 @@ def _scores(report: Report) -> Iterator[Plot]:
         f"Mean over seeds of the {SELECTIONS[report.selection]}; the bar is the {_INTERVAL} interval of the "
         "mean (Student's t), none for fewer than three seeds. The dashed line is the mean "
         "of what made the data.",
-        f"Scores of {_list(report.algorithms)} on {counted(len(shown), 'dataset')}. "
-        f"Highest means: {_list(best)}.",
+        f"Scores of {report.whose} on {counted(len(shown), 'dataset')}. Highest means: {_list(best)}.",
         lambda: figures.score_intervals(shown, behaviour=behaviour, order=report.algorithms),
     )
 
@@ -244,7 +243,7 @@ def _training(report: Report) -> Iterator[Plot]:
         for summary, curves in drawn:
             if title in curves:
                 line = _line(curves[title], None)
-                panels.setdefault(summary.lead.dataset.id, {})[summary.lead.algorithm] = line
+                panels.setdefault(summary.lead.dataset.id, {})[summary.label] = line
         names = list(panels)
         for part, start in enumerate(range(0, len(names), PANELS)):
             chosen = {dataset: panels[dataset] for dataset in names[start : start + PANELS]}
@@ -268,10 +267,7 @@ def _first_frames(runs: dict[str, list[Summary]]) -> str:
 
 
 def _panels(runs: dict[str, list[Summary]], line_of: Callable[[Summary], Line]) -> dict[str, dict[str, Line]]:
-    return {
-        dataset: {summary.lead.algorithm: line_of(summary) for summary in each}
-        for dataset, each in runs.items()
-    }
+    return {dataset: {summary.label: line_of(summary) for summary in each} for dataset, each in runs.items()}
 
 
 def _over_steps(summary: Summary) -> Line:
@@ -297,7 +293,7 @@ def _over_seconds(summary: Summary) -> Line:
 def _ends(runs: dict[str, list[Summary]]) -> str:
     told = [
         f"{dataset}: " + ", ".join(
-            f"{summary.lead.algorithm} {summary.curve.mean[-1]:.1f}" for summary in each if summary.curve
+            f"{summary.label} {summary.curve.mean[-1]:.1f}" for summary in each if summary.curve
         )
         for dataset, each in runs.items()
     ]  # fmt: skip
@@ -311,7 +307,7 @@ def _throughput(report: Report) -> Iterator[Plot]:
             speed = record.throughput
             if speed is not None and speed.seed_steps_per_second > 0:
                 row = f"{_machine(summary)}, {counted(len(record.seed_batch), 'seed')}"
-                runs = rates.setdefault(row, {}).setdefault(record.algorithm, {})
+                runs = rates.setdefault(row, {}).setdefault(summary.label, {})
                 # The seeds of a batch share one measurement.
                 runs[record.dataset.id, record.seed_batch, speed.steps_per_second] = (
                     speed.seed_steps_per_second

@@ -19,10 +19,13 @@ from cqlbench.reporting.texts import (
     number_text,
     pooled_text,
     published_text,
+    some,
     spread_text,
 )
 from cqlbench.words import counted
 
+_WIDEST = 110
+"""Characters of the scores' columns, beside the dataset's, that a terminal and a page have room for."""
 _FOOT = ("mean", "IQM")
 """The suite's numbers below the scores; the others have a table of their own."""
 
@@ -30,9 +33,10 @@ _FOOT = ("mean", "IQM")
 def document(report: Report) -> Document:
     """The whole report in words and tables."""
     finished = sum(cell.score.count for cell in report.cells)
+    note = f" ({report.note})" if report.note else ""
     title = (
-        f"{', '.join(report.algorithms)} on {counted(len(report.datasets), 'dataset')}, "
-        f"budget {report.budget}: {SELECTIONS[report.selection]} of {counted(finished, 'seed')}"
+        f"{report.whose} on {counted(len(report.datasets), 'dataset')}, "
+        f"budget {report.budget}{note}: {SELECTIONS[report.selection]} of {counted(finished, 'seed')}"
     )
     return Document(title, tuple(_warnings(report)), tuple(grids(report).values()), tuple(_notes(report)))
 
@@ -96,24 +100,57 @@ def csv_files(report: Report) -> dict[str, str]:
 
 
 def _scores(report: Report) -> Grid:
-    rows, bold = [], set()
-    for number, dataset in enumerate(report.datasets):
-        cells = report.row(dataset)
-        data = next(cell.summary.lead.dataset for cell in cells if cell.summary)
-        rows.append((dataset, number_text(data.behaviour_score), *map(cell_text, cells)))
-        bold |= {(number, index + 2) for index, cell in enumerate(cells) if cell.best}
-    foot = _FOOT if len(report.datasets) > 1 else ()
-    for name in foot:
-        values = (suite.estimates[name].value for suite in report.suites)
-        rows.append((name.capitalize() if name.islower() else name, "", *map(number_text, values)))
+    """A row per dataset and a column per algorithm; where the columns are too many, a row per cell."""
     caption = (
         f"Mean ± std over seeds of the {SELECTIONS[report.selection]}, 0-100 scale; in brackets, "
         "scored of asked seeds where some are missing. Bold: the highest mean, and means inside its 95 % "
         "interval. Behaviour: what made the data."
     )
-    columns = ("Dataset", "Behaviour", *report.algorithms)
     notes = differing_notes(report.summaries)
-    return Grid("Scores", columns, tuple(rows), caption, frozenset(bold), len(foot), notes=notes)
+    places = score_places(report)
+    bold = frozenset(place for place, cell in places.items() if cell.best)
+    if is_long(report):
+        lines = [(cell.dataset, _behaviour(report, cell.dataset), cell.algorithm) for cell in places.values()]
+        rows = [(*line, cell_text(cell)) for line, cell in zip(lines, places.values(), strict=True)]
+        head: tuple[str, ...] = ("Dataset", "Behaviour", "Algorithm", "Score ± std")
+        return Grid("Scores", head, tuple(rows), caption, bold, labels=3, notes=notes)
+    table = [
+        (dataset, _behaviour(report, dataset), *map(cell_text, report.row(dataset)))
+        for dataset in report.datasets
+    ]
+    foot = _FOOT if len(report.datasets) > 1 else ()
+    for name in foot:
+        values = (suite.estimates[name].value for suite in report.suites)
+        table.append((name.capitalize() if name.islower() else name, "", *map(number_text, values)))
+    head = ("Dataset", "Behaviour", *report.algorithms)
+    return Grid("Scores", head, tuple(table), caption, bold, len(foot), notes=notes)
+
+
+def score_places(report: Report) -> dict[tuple[int, int], Cell]:
+    """Row and column of the scores table -> the cell that stands there."""
+    if is_long(report):
+        known = [cell for cell in report.cells if cell.summary is not None]
+        return {(row, 3): cell for row, cell in enumerate(known)}
+    return {
+        (row, column): cell
+        for row, dataset in enumerate(report.datasets)
+        for column, cell in enumerate(report.row(dataset), start=2)
+    }
+
+
+def run_cells(report: Report) -> list[Cell]:
+    """The rows of the table of runs."""
+    return [cell for cell in report.cells if cell.summary is not None or not is_long(report)]
+
+
+def is_long(report: Report) -> bool:
+    """Whether the scores have a row per cell, since their columns would not fit a page."""
+    return sum(max(len(name), 12) + 2 for name in report.algorithms) > _WIDEST
+
+
+def _behaviour(report: Report, dataset: str) -> str:
+    data = next(cell.summary.lead.dataset for cell in report.row(dataset) if cell.summary)
+    return number_text(data.behaviour_score)
 
 
 def cell_text(cell: Cell) -> str:
@@ -219,7 +256,7 @@ def _runs(report: Report) -> Grid:
             spread_text(cell.summary.last_return) if cell.summary else ABSENT,
             f"{cell.summary.lead.budget.name}-{cell.summary.lead.config_hash}" if cell.summary else ABSENT,
         )
-        for cell in report.cells
+        for cell in run_cells(report)
     )
     caption = (
         f"95 % Student's t interval of the mean over seeds; none for fewer than {FEWEST_SEEDS} seeds. "
@@ -244,14 +281,16 @@ def _warnings(report: Report) -> Iterator[str]:
     reasons: dict[str, list[str]] = {}
     for summary in report.summaries:
         if summary.incomparable_because:
-            run = f"{summary.lead.algorithm} on {summary.lead.dataset.id}"
+            run = f"{summary.label} on {summary.lead.dataset.id}"
             reasons.setdefault(summary.incomparable_because, []).append(run)
     for reason, runs in reasons.items():
         whose = "" if len(runs) == len(report.summaries) else f" ({'; '.join(runs)})"
         yield f"Not comparable with published scores{whose}: {reason.rstrip('.')}."
+    for dataset in report.datasets:
+        missing = [cell.algorithm for cell in report.row(dataset) if cell.summary is None]
+        if missing:
+            yield f"{some(missing, 3)} on {dataset}: no record."
     for cell in report.cells:
-        if cell.summary is None:
-            yield f"{cell.algorithm} on {cell.dataset}: no record."
         for line in cell.unfinished:
             yield f"{cell.algorithm} on {cell.dataset}, seed {line.seed} {line.status}: {line.reason}"
         if cell.summary is not None and training.unevaluated(cell.summary):

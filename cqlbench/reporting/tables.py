@@ -19,7 +19,7 @@ def report(summary: Summary) -> Document:
     record = summary.lead
     finished = f"{len(summary.finished)} of {counted(len(summary.seeds), 'seed')} finished"
     title = (
-        f"{record.algorithm} on {record.dataset.id}, budget {record.budget.name}: "
+        f"{summary.label} on {record.dataset.id}, budget {record.budget.name}: "
         f"{record.budget.steps:,} steps, {finished}"
     )
     tuned = fine_tuning(summary)

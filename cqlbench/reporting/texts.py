@@ -28,14 +28,15 @@ def differing_notes(summaries: Iterable[Summary]) -> tuple[str, ...]:
     for summary in summaries:
         for phrase in summary.differing:
             seeds, _, what = phrase.partition(": ")
-            whose = f"{seeds} of {summary.lead.algorithm} on {summary.lead.dataset.id}"
+            whose = f"{seeds} of {summary.label} on {summary.lead.dataset.id}"
             runs.setdefault(what, []).append(whose)
-    return tuple(f"{MARK} {what[:1].upper()}{what[1:]}: {_some(whose)}." for what, whose in runs.items())
+    return tuple(f"{MARK} {what[:1].upper()}{what[1:]}: {some(whose)}." for what, whose in runs.items())
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f"; and {len(names) - _TOLD:,} more" if len(names) > _TOLD else ""
-    return "; ".join(names[:_TOLD]) + more
+def some(names: Sequence[str], most: int = _TOLD) -> str:
+    """The names, or the first of many."""
+    more = f"; and {len(names) - most:,} more" if len(names) > most else ""
+    return "; ".join(names[:most]) + more
 
 
 def published_text(score: Published) -> str:

@@ -56,7 +56,7 @@ def suite_grid(summaries: list[Summary]) -> Grid:
     rows = tuple(
         (
             summary.lead.dataset.id,
-            summary.lead.algorithm,
+            summary.label,
             f"{len(summary.finished)}/{len(summary.seeds)}",
             *(_over_seeds(drawn.get(title)) for title in columns),
         )

@@ -6,7 +6,7 @@ import pytest
 from cqlbench.records.schema import config_hash
 from cqlbench.reporting.aggregate import PoolingError, Spread
 from cqlbench.reporting.published import Published
-from cqlbench.reporting.report import best_of, build_report
+from cqlbench.reporting.report import best_of, build_report, build_reports
 
 SAMPLES = 400
 
@@ -107,10 +107,10 @@ def test_best_are_the_means_inside_the_interval_of_the_highest():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda r: of(r, "embedded/ant-medium-v0"), "source differs, 'd4rl' against 'embedded'"),
-        (lambda r: of(r, "d4rl/hopper-medium-v0"), "version differs"),
-        (lambda r: replace(r, budget=replace(r.budget, name="x")), "budget differs, 'quick' against 'x'; "),
-        (lambda r: of(r, algorithm="x", budget=replace(r.budget, evaluation_interval=7)), "interval"),
+        (lambda r: of(r, "embedded/ant-medium-v0"), "2 sections: d4rl, embedded"),
+        (lambda r: of(r, "d4rl/hopper-medium-v0"), "2 sections: v0, v2"),
+        (lambda r: replace(r, budget=replace(r.budget, name="x")), "2 sections: quick, x"),
+        (lambda r: of(r, algorithm="x", budget=replace(r.budget, evaluation_interval=7)), "interval=7"),
         (
             lambda r: replace(
                 of(r, algorithm="x"), dataset=replace(r.dataset, content_hash="0")
@@ -144,23 +144,62 @@ def test_what_must_not_meet_in_a_table_is_refused(make_record, change, words):
         build_report([ours, change(make_record(1, [50.0]))])
 
 
-def test_code_of_other_scores_is_refused(make_record):
-    config = make_record(0, [1.0]).config | {"scores_version": 2}
-    other = of(make_record(1, [50.0]), "d4rl/ant-medium-v2", config=config, config_hash=config_hash(config))
-    first = of(make_record(0, [1.0]))
-    config = first.config | {"scores_version": 1}
-    with pytest.raises(PoolingError, match="scores_version differs, 2 against 1"):
-        build_report([replace(first, config=config, config_hash=config_hash(config)), other])
+def configured(record, **settings):
+    config = record.config | {"algorithm": record.config["algorithm"] | settings}
+    return replace(record, config=config, config_hash=config_hash(config))
 
 
-def test_two_configurations_of_an_algorithm_are_refused(make_record):
-    first = make_record(0, [1.0])
-    config = first.config | {"algorithm": first.config["algorithm"] | {"proposals": 4}}
-    other = replace(make_record(0, [1.0]), config=config, config_hash=config_hash(config))
-    with pytest.raises(
-        PoolingError, match=r"config \(algorithm.proposals\) differs, (4 against 10|10 against 4)"
-    ):
-        build_report([first, other])
+def test_sources_budgets_versions_and_scores_of_other_code_are_sections_of_their_own(make_record):
+    ours = make_record(0, [50.0])
+    newer = ours.config | {"scores_version": 7}
+    others = [
+        ours,
+        of(ours, "embedded/ant-medium-v0"),
+        of(ours, "d4rl/hopper-medium-v0"),
+        replace(ours, budget=replace(ours.budget, name="paper")),
+        replace(ours, config=newer, config_hash=config_hash(newer)),
+    ]
+    for records in (others, others[::-1]):
+        reports = build_reports(records, samples=SAMPLES)
+        assert [report.budget for report in reports] == ["paper", "quick", "quick", "quick", "quick"]
+        assert len({report.section for report in reports}) == 5
+        assert [report.datasets for report in reports] == [
+            ("d4rl/hopper-medium-v2",),
+            ("d4rl/hopper-medium-v0",),
+            ("d4rl/hopper-medium-v2",),
+            ("d4rl/hopper-medium-v2",),
+            ("embedded/ant-medium-v0",),
+        ]
+    (only,) = build_reports(others[:1], samples=SAMPLES)
+    assert (only.section, only.note) == ("", "")
+
+
+def test_configurations_of_an_algorithm_are_columns_by_what_differs(make_record):
+    sweep = [
+        configured(make_record(seed, [weight + seed]), conservative_weight=weight)
+        for weight in (10.0, 2.0, 1.0)
+        for seed in range(3)
+    ]
+    walker = [of(configured(make_record(seed, [60.0]), batch_size=7), "d4rl/ant-v2") for seed in range(3)]
+    report = build_report([*sweep, *walker, of(make_record(0, [9.0]), algorithm="bc")], samples=SAMPLES)
+    names = tuple(f"cql (conservative_weight={weight})" for weight in (1, 2, 10))
+    assert report.algorithms == ("bc", *names)  # the other dataset's own settings are no difference
+    assert report.cell("d4rl/hopper-medium-v2", names[0]).score.mean == pytest.approx(2)
+    assert report.cell("d4rl/ant-v2", names[2]).score.mean == pytest.approx(60)
+    assert [suite.datasets for suite in report.suites] == [1, 1, 1, 2]
+    assert report.suites[-1].estimates["mean"].value == pytest.approx((11 + 60) / 2)
+
+
+def test_of_many_columns_each_is_compared_with_the_highest_only(make_record):
+    records = [
+        configured(make_record(seed, [float(weight)]), conservative_weight=weight)
+        for weight in range(1, 10)
+        for seed in range(3)
+    ]
+    report = build_report(records, samples=SAMPLES)
+    assert len(report.improvements) == 8
+    assert {each.first for each in report.improvements} == {"cql (conservative_weight=9)"}
+    assert report.whose == "9 variants of cql"
 
 
 def test_no_records_are_refused():
