@@ -19,7 +19,10 @@ from cqlbench.errors import ConfigError
 from cqlbench.key_names import SHORTHANDS, check_key, group_choices
 from cqlbench.paths import benchmarks_dir
 
-TEXT = ("dataset", "source", "device", "results", "resume", "online.start", "trainer.save_trainer_file")
+TEXT = (
+    "dataset", "source", "device", "threads", "results", "resume", "online.start",
+    "trainer.save_trainer_file",
+)  # fmt: skip
 """Keys whose values are taken as they stand, whatever Hydra's grammar would make of them."""
 _CHANGING = ("algorithm", "budget.", "protocol.", "online")
 _HIGHEST_SEED = 2**32 - 1

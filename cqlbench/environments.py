@@ -9,7 +9,6 @@ rounding error at first; where the dynamics are chaotic (HalfCheetah) rounding a
 import importlib
 import importlib.metadata
 import json
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +27,7 @@ from cqlbench.environment_spec import (
 )
 from cqlbench.errors import UserError
 from cqlbench.gymnasium_environments import GymnasiumEnvironments
+from cqlbench.threads import usable_cores
 
 __all__ = [
     "EnvironmentSpec",
@@ -151,19 +151,13 @@ def _envpool_has(spec: EnvironmentSpec) -> bool:
     return not spec.kwargs and spec.id in envpool.list_all_envs()
 
 
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class EnvpoolEnvironments:
     """A `VectorEnvironment` by envpool, whose own interface is `pool`."""
 
     backend = "envpool"
 
     def __init__(self, spec: EnvironmentSpec, seeds: Sequence[int], threads: int, discrete: bool) -> None:
-        self._spec, self._threads, self._count = spec, threads or min(len(seeds), _usable_cores()), len(seeds)
+        self._spec, self._threads, self._count = spec, threads or min(len(seeds), usable_cores()), len(seeds)
         self._given_up: list[Any] = []
         self.pool = self._make(seeds)
         with quiet_construction():

@@ -14,6 +14,7 @@ from cqlbench.data.resolve import Resolution, resolve
 from cqlbench.devices import device_of
 from cqlbench.errors import ConfigError
 from cqlbench.paths import benchmarks_dir
+from cqlbench.threads import threads_of
 from cqlbench.training.online import evaluations_due, training_batches
 from cqlbench.training.saved_start import SavedStart
 
@@ -30,6 +31,7 @@ class Plan:
         incomparable_because: why its scores may not stand beside published ones; empty if they may.
         arguments: words that make the same run again, whatever the machine's network and devices.
         start: the trainer that fine-tuning begins from; `None` trains offline first.
+        threads: CPU threads that compute; `None` leaves their number to torch.
     """
 
     config: BenchConfig
@@ -39,6 +41,7 @@ class Plan:
     incomparable_because: str
     arguments: tuple[str, ...]
     start: SavedStart | None = None
+    threads: int | None = None
 
     @property
     def budget(self) -> BudgetConfig:
@@ -113,6 +116,7 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
         DatasetError: no such dataset, or none that can be had.
     """
     device = device_of(word(words, "device", "auto"))
+    threads = threads_of(word(words, "threads", "auto"))
     budget, note = ("paper", "a GPU trains") if device.type == "cuda" else ("quick", "a CPU trains")
     named = compose_bench(words, budget, online=online).config
     resolution = resolve(named.dataset, named.source)
@@ -133,6 +137,7 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
         f"budget={word(words, 'budget', budget)}",
         _seeds_word(config.seeds),
         f"device={device}",
+        *([f"threads={threads}"] if threads else []),
         *([f"online={composed.online}"] if config.online.frames and not word(words, "online", "") else []),
         *([f"preset={preset}"] if word(words, "preset", "") else []),
         *([] if config.tf32 else ["tf32=false"]),
@@ -147,6 +152,7 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
         incomparable_because=_incomparable(config, resolution, composed.changes, preset),
         arguments=tuple(arguments),
         start=start,
+        threads=threads,
     )
 
 

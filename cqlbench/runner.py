@@ -15,6 +15,7 @@ from cqlbench.data.buffer import Dataset
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.data.provide import provide
 from cqlbench.data.returns_to_go import returns_to_go
+from cqlbench.devices import on_threads
 from cqlbench.evaluation.evaluator import Evaluator
 from cqlbench.evaluation.playable import playable
 from cqlbench.fine_tuning import make_collector, nothing_left_on_error, online_phase
@@ -54,6 +55,11 @@ def bench(plan: Plan, console: Console, stands: Stands = finished) -> list[Recor
     keep_freed_memory()
     if plan.device.type == "cuda":
         torch.set_float32_matmul_precision("high" if plan.config.tf32 else "highest")
+    with on_threads(plan.threads):
+        return _records(plan, console, stands, began)
+
+
+def _records(plan: Plan, console: Console, stands: Stands, began: float) -> list[Record]:
     results = Path(plan.config.results)
     console.print(f"Dataset  {plan.resolution.dataset_id}: {plan.resolution.reason}")
     origin = provenance.collect(str(plan.device), plan.arguments)

@@ -23,6 +23,7 @@ LEAVES = (
     "compose",
     "config_help",
     "devices",
+    "threads",
     "environments",
     "environment_spec",
     "gymnasium_environments",

@@ -15,6 +15,7 @@ from pathlib import Path
 import cqlbench
 from cqlbench.paths import data_root
 from cqlbench.records.schema import Git, Machine
+from cqlbench.threads import usable_cores
 
 PACKAGES = ("torch", "torchrl", "tensordict", "numpy", "envpool", "gymnasium", "mujoco", "h5py")
 # Uncommitted files elsewhere (notes, results) cannot change a number.
@@ -79,7 +80,7 @@ def machine(device: str = "cpu") -> Machine:
     return Machine(
         platform=platform.platform(),
         cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=usable_cores(),
         device=device,
         threads=torch.get_num_threads(),
         gpu=_gpu(device),
