@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import cqlbench
 from cqlbench import stopping
 from cqlbench.errors import ConfigError, UserError
-from cqlbench.threads import wait_briefly
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +44,7 @@ bench keys (defaults in brackets; the last value of a setting counts):
   seeds=         a count (3) or a list (0,1,2) [the budget's]
   steps=         gradient steps [the budget's]
   device=        auto, cpu, cuda, cuda:N [auto]
-  threads=       CPU threads to compute with; beside other busy processes 1 may be fastest [auto: the cores]
+  threads=       CPU threads to compute with [auto: OMP_NUM_THREADS, or the cores]
   tf32=          on CUDA, whether matrix products may round to TF32 [true]
   clip_actions=  true consents to clipping a dataset's actions to their bounds [false]
   results=       folder for records and reports [results]
@@ -145,7 +144,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if {"-h", "--help"} & set(words[1:]) and words[0] != "data":  # which has a usage of its own
         sys.stdout.write(_train_help() if words[0] == "train" else _USAGE)
         return 0
-    wait_briefly()
     try:
         with stopping.at_once():
             return _VERBS[words[0]](key_value_words(words[1:])) or 0

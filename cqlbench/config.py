@@ -315,8 +315,8 @@ class BenchConfig:
         source: `auto`, `d4rl`, `minari` or `embedded`: where a short name is looked up.
         seeds: the seed batch.
         device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
-        threads: CPU threads to compute with; `auto` takes `OMP_NUM_THREADS`, or one per core. Beside other
-            busy processes 1 may be the fastest. The last digits of a run's numbers depend on it.
+        threads: CPU threads to compute with; `auto` takes `OMP_NUM_THREADS`, or one per core. Numbers do not
+            depend on it, except in their last digits without a penalty (SAC) and with discrete actions.
         tf32: on CUDA, let matrix products round their factors to TF32 (10 bits of mantissa).
         clip_actions: consent to clipping the dataset's actions to their bounds; without it they are refused.
         results: folder for records, policies, logs, tables and plots.

@@ -1,26 +1,8 @@
-"""How many threads compute, and how they wait for each other. Imports no torch, which must come later."""
+"""How many threads compute. Imports no torch."""
 
 import os
-import sys
 
 from cqlbench.errors import ConfigError
-
-_SPINS = 2_000
-"""Turns of libgomp's waiting loop, some 40 µs; by default 300,000, several milliseconds.
-
-Measured on two cores: a gradient step with 3 seeds is as fast as by default (with 1,000 turns 4 % slower,
-without any 30 %), and beside two busy processes it is twice as fast.
-"""
-
-
-def wait_briefly() -> None:
-    """Have a thread that waits for others of its parallel region leave its core to other processes soon.
-
-    Does nothing once torch is imported, since libgomp reads its settings when it is loaded, and nothing where
-    the user's environment says how to wait. No number depends on it.
-    """
-    if "torch" not in sys.modules and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
-        os.environ["GOMP_SPINCOUNT"] = str(_SPINS)
 
 
 def usable_cores() -> int:

@@ -2,11 +2,13 @@
 
 The critics see 3N + 1 actions per state, so their activations are most of a step's memory traffic. Written
 out, each activation is made once, rectified in place, and its gradient overwrites a buffer that is there
-already. On a CPU the work is done in blocks whose activations fit the caches: a fifth of the step's time.
+already. On a CPU the work is cut into jobs for threads of one core each (`sharing`), done in blocks whose
+activations fit the caches: a fifth of the step's time.
 
 Shape letters: G = S·K critics, R rows, I inputs, H hidden.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,17 +17,23 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_BLOCK_ROWS = 1024
+from cqlbench.algorithms.sharing import is_shared, share
+
 _BLOCK_NUMBERS = 1 << 19
-"""Rows, and numbers in one activation (2 MiB), of a block on a CPU; measured, flat from half to double."""
+"""Numbers in one activation (2 MiB) of a block on a CPU; measured, flat from half to double."""
+_LEAST_SHARED, _LEAST = 3 << 14, 1 << 18
+"""Numbers in one activation that a job has at least, on one core and divided by OpenMP."""
+_JOBS = 8
+"""Jobs that large products make at least. No number of threads is among these: last digits depend on them."""
 
 
 @dataclass(frozen=True)
-class _Block:
-    """Some rows of some critics."""
+class _Job:
+    """Some rows of some critics, block by block; `part` counts the jobs of the same critics."""
 
+    part: int
     critics: slice
-    rows: slice
+    blocks: list[slice]
 
 
 class EnsembleValues(torch.autograd.Function):
@@ -38,19 +46,23 @@ class EnsembleValues(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, first: Tensor, *rest: Tensor) -> Tensor:
         """Keeps the rectified activations: where one is positive, the gradient passes."""
-        blocks = _blocks(inputs, first)
+        jobs = _jobs(inputs, first)
         values = inputs.new_empty(*inputs.shape[:2], 1)
-        kept: list[Tensor] = []
-        for block in blocks:
-            of = block.critics
-            activation = torch.bmm(inputs[of, block.rows], first[of]).relu_()
-            kept.append(activation)
-            for weight, bias in zip(rest[0:-2:2], rest[1:-2:2], strict=True):
-                activation = torch.baddbmm(bias[of], activation, weight[of]).relu_()
-                kept.append(activation)
-            values[of, block.rows] = torch.baddbmm(rest[-1][of], activation, rest[-2][of])
-        ctx.save_for_backward(inputs, first, *rest, *kept)
-        ctx.blocks, ctx.parameters = blocks, len(rest)
+        kept: list[list[Tensor]] = [[] for _ in jobs]
+
+        def compute(number: int) -> None:
+            of, activations = jobs[number].critics, kept[number]
+            for rows in jobs[number].blocks:
+                activation = torch.bmm(inputs[of, rows], first[of]).relu_()
+                activations.append(activation)
+                for weight, bias in zip(rest[0:-2:2], rest[1:-2:2], strict=True):
+                    activation = torch.baddbmm(bias[of], activation, weight[of]).relu_()
+                    activations.append(activation)
+                values[of, rows] = torch.baddbmm(rest[-1][of], activation, rest[-2][of])
+
+        share(compute, len(jobs))
+        ctx.save_for_backward(inputs, first, *rest, *itertools.chain.from_iterable(kept))
+        ctx.jobs, ctx.parameters = jobs, len(rest)
         return values
 
     @staticmethod
@@ -58,24 +70,30 @@ class EnsembleValues(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of those arguments that need one."""
         inputs, first, *saved = ctx.saved_tensors
-        rest, kept = saved[: ctx.parameters], saved[ctx.parameters :]
-        layers = len(rest) // 2
-        needs_inputs, needs_first, *needs_rest = ctx.needs_input_grad
+        jobs: list[_Job] = ctx.jobs
+        rest, kept = saved[: ctx.parameters], iter(saved[ctx.parameters :])
+        activations = [[list(itertools.islice(kept, len(rest) // 2)) for _ in job.blocks] for job in jobs]
+        needs_inputs, *needs = ctx.needs_input_grad
         of_inputs = torch.empty_like(inputs) if needs_inputs else None
-        of_first = torch.zeros_like(first) if needs_first else None
-        of_rest = [
-            torch.zeros_like(parameter) if needed else None
-            for parameter, needed in zip(rest, needs_rest, strict=True)
+        parts = jobs[-1].part + 1
+        found = [  # [part, …], summed in the end
+            each.new_zeros(parts, *each.shape) if needed else None
+            for each, needed in zip((first, *rest), needs, strict=True)
         ]
-        for number, block in enumerate(ctx.blocks):
-            of, rows = block.critics, block.rows
-            activations = kept[number * layers : (number + 1) * layers]
-            gradient = _through_hidden(gradients[0][of, rows], activations, rest, of_rest, of)
-            if of_inputs is not None:
-                of_inputs[of, rows] = torch.bmm(gradient, first[of].transpose(1, 2))
-            if of_first is not None:
-                _add_product(of_first[of], inputs[of, rows], gradient)
-        return (of_inputs, of_first, *of_rest)
+
+        def compute(number: int) -> None:
+            job, of = jobs[number], jobs[number].critics
+            of_first, *of_rest = (None if each is None else each[job.part] for each in found)
+            for rows, of_block in zip(job.blocks, activations[number], strict=True):
+                gradient = _through_hidden(gradients[0][of, rows], of_block, rest, of_rest, of)
+                if of_inputs is not None:
+                    of_inputs[of, rows] = torch.bmm(gradient, first[of].transpose(1, 2))
+                if of_first is not None:
+                    _add_product(of_first[of], inputs[of, rows], gradient)
+
+        share(compute, len(jobs))
+        sums = (None if each is None else each.sum(0) if parts > 1 else each[0] for each in found)
+        return (of_inputs, *sums)
 
 
 def _through_hidden(
@@ -111,14 +129,18 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
     torch.baddbmm(total, left.transpose(1, 2), right, out=total)
 
 
-def _blocks(inputs: Tensor, first: Tensor) -> list[_Block]:
+def _jobs(inputs: Tensor, first: Tensor) -> list[_Job]:
     G, R, _ = inputs.shape
+    H = first.shape[2]
     if inputs.device.type != "cpu":
-        return [_Block(slice(0, G), slice(0, R))]
-    rows = min(R, _BLOCK_ROWS)
-    critics = max(1, min(G, _BLOCK_NUMBERS // (rows * first.shape[2])))
+        return [_Job(0, slice(0, G), [slice(0, R)])]
+    critics = -(-(_LEAST_SHARED if is_shared() else _LEAST) // (R * H))
+    groups = range(0, G, critics)
+    parts = max(1, min(-(-_JOBS // len(groups)), R * H // _LEAST))
+    rows = max(1, min(_BLOCK_NUMBERS // (critics * H), -(-R // parts)))
+    blocks = [slice(row, min(row + rows, R)) for row in range(0, R, rows)]
+    per_part = -(-len(blocks) // parts)
+    cut = [blocks[at : at + per_part] for at in range(0, len(blocks), per_part)]
     return [
-        _Block(slice(g, min(g + critics, G)), slice(r, min(r + rows, R)))
-        for g in range(0, G, critics)
-        for r in range(0, R, rows)
+        _Job(part, slice(g, min(g + critics, G)), of_part) for part, of_part in enumerate(cut) for g in groups
     ]

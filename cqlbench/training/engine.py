@@ -1,9 +1,9 @@
 """The gradient steps of a seed batch on a fixed dataset: indices, gather, noise, update, diagnostics."""
 
 import copy
-import enum
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,23 +14,18 @@ from torch import Tensor
 
 from cqlbench.algorithms.cql import Batch
 from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions, actor_distribution
+from cqlbench.algorithms.sharing import shared
 from cqlbench.algorithms.update import TrainState, act, initial_state, make_update
 from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
-from cqlbench.devices import numbered
+from cqlbench.devices import numbered, one_thread
 from cqlbench.errors import ConfigError
 from cqlbench.training.columns import Columns
+from cqlbench.training.diagnostics import Diagnostics, Reader
 from cqlbench.training.graph import capture
 from cqlbench.training.online import Mixture, OnlinePhase, OnlineReturns
 from cqlbench.training.prefetch import Prefetcher
 from cqlbench.training.streams import CHUNK, IndexStream, NoiseShape, NoiseStream
-
-
-class Reader(enum.IntEnum):
-    """Who drains the diagnostics: each has sums of its own, since each drains at other steps."""
-
-    EVALUATION = 0
-    LOG = 1
 
 
 class Engine:
@@ -65,6 +60,7 @@ class Engine:
         if device.type == "cuda":
             torch.cuda.set_device(device)  # streams and graphs belong to the current device
         self.config = config
+        self._on_one_core = one_thread if device.type == "cpu" else nullcontext
         self.seeds = tuple(seeds)
         self.online = online
         self._mixture: Mixture | None = None
@@ -77,21 +73,19 @@ class Engine:
         self._reward_transform = reward_transform
         self._draw_offline()
         self._learn_by(config)
-        state = initial_state(config, observation_size, actions.size, seeds, discrete=self.discrete)
+        with self._on_one_core():
+            state = initial_state(config, observation_size, actions.size, seeds, discrete=self.discrete)
         self.state = state.to(device)
-        self._forget_diagnostics()
-
-    def _forget_diagnostics(self) -> None:
-        self._sums: Tensor | None = None  # [readers, diagnostics, S]
-        self._latest: Tensor | None = None
-        self._names: tuple[str, ...] = ()
-        self._summed_steps = [0] * len(Reader)
-        self._graph: torch.cuda.CUDAGraph | None = None  # it adds to the sums where they lie
+        self._diagnostics = Diagnostics()
+        self._graph: torch.cuda.CUDAGraph | None = None
 
     def _learn_by(self, config: CQLConfig) -> None:
         noise = NoiseShape.of(config, 0 if self.discrete else self.actions.size)
         self._noise = NoiseStream(self.seeds, noise, self.device)
         self._update = make_update(config, self.actions)
+        # Without a penalty there is too little to share: OpenMP divides each product.
+        shares = self.device.type == "cpu" and not self.discrete and config.conservative_weight > 0
+        self._computing = shared if shares else nullcontext
 
     def _observation_size(self) -> int:
         if self._columns is not None:
@@ -138,7 +132,7 @@ class Engine:
         if weight is not None and weight != config.conservative_weight:
             config = replace(config, conservative_weight=weight)
             self._learn_by(config)
-            self._forget_diagnostics()
+            self._diagnostics = Diagnostics()
         offline = None if self._columns is None else self._share
         returns = None
         if config.calibrated:
@@ -211,16 +205,16 @@ class Engine:
         self._indices.prepare(step)
         if self._graph is None:
             self.step(step)  # makes the sums, so that the graph finds them at their place
-            assert self._sums is not None
-            summed = list(self._summed_steps)
-            chunk, changed = range(step, step + CHUNK), [*self.state.tensors(), self._sums]
+            assert self._diagnostics.sums is not None
+            summed = list(self._diagnostics.steps)
+            chunk, changed = range(step, step + CHUNK), [*self.state.tensors(), self._diagnostics.sums]
             self._graph = capture(lambda: [self.step(each) for each in chunk], changed, self.device)
-            self._summed_steps = summed
+            self._diagnostics.steps = summed
             for each in chunk[1:]:
                 self.step(each)
             return CHUNK
         self._graph.replay()
-        self._count(CHUNK)
+        self._diagnostics.count(CHUNK)
         return CHUNK
 
     def _gather(self, step: int) -> list[Tensor]:
@@ -242,44 +236,32 @@ class Engine:
 
     def step(self, step: int) -> dict[str, Tensor]:
         """Take gradient step `step` (counted from 0); returns its diagnostics, `[S]` each, on the device."""
-        self.state, diagnostics = self._update(self.state, self.batch(step), self._noise(step))
-        values = torch.stack(list(diagnostics.values()))
-        if self._sums is None or self._latest is None:
-            self._names, self._latest = tuple(diagnostics), values
-            self._sums = values.expand(len(Reader), *values.shape).clone()
-        else:
-            self._sums += values
-            self._latest.copy_(values)
-        self._count(1)
+        with self._computing():
+            self.state, diagnostics = self._update(self.state, self.batch(step), self._noise(step))
+        self._diagnostics.add(diagnostics)
         return diagnostics
-
-    def _count(self, steps: int) -> None:
-        self._summed_steps = [before + steps for before in self._summed_steps]
 
     def latest_diagnostics(self) -> dict[str, Tensor]:
         """The last step's diagnostics, `[S]` each, on the device."""
-        return {} if self._latest is None else dict(zip(self._names, self._latest.clone(), strict=True))
+        return self._diagnostics.latest()
 
     def drain_diagnostics(self, reader: Reader = Reader.EVALUATION) -> dict[str, list[float]]:
         """Each diagnostic's mean since `reader`'s last call, one number per seed. Synchronises."""
-        if self._sums is None or not self._summed_steps[reader]:
-            return {}
-        means = (self._sums[reader] / self._summed_steps[reader]).tolist()
-        self._sums[reader].zero_()
-        self._summed_steps[reader] = 0
-        return dict(zip(self._names, means, strict=True))
+        return self._diagnostics.drain(reader)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the following steps and diagnostics depend on, sharing memory with the engine.
 
         The streams of indices and noise are functions of (seed, step) and have no state.
         """
-        summed = {"steps": list(self._summed_steps), "names": list(self._names)}
-        if self._sums is not None and self._latest is not None:
-            summed |= {"sums": self._sums, "latest": self._latest}
         online = {} if self._mixture is None or self.online is None else {"online": self.online.rows.rows}
         of = {"seeds": list(self.seeds), "mean": self._mean, "inverse_std": self._inverse_std}
-        return {"train_state": self.state.state_dict(), "diagnostics": summed, "of": of, **online}
+        return {
+            "train_state": self.state.state_dict(),
+            "diagnostics": self._diagnostics.state_dict(),
+            "of": of,
+            **online,
+        }
 
     def begin_from(self, state: Mapping[str, Any]) -> None:
         """Take over parameters, targets and moments from what `state_dict` gave of the same seeds and data.
@@ -296,7 +278,7 @@ class Engine:
             for a, b in zip(mine, (theirs["mean"], theirs["inverse_std"]), strict=True)
         ):
             raise ConfigError("It has normalised observations by other data.")
-        self.load_state_dict({**state, "diagnostics": {"steps": [0] * len(Reader), "names": []}})
+        self.load_state_dict({**state, "diagnostics": Diagnostics().state_dict()})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`, what `state_dict` gave on any device.
@@ -321,17 +303,10 @@ class Engine:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ConfigError(f"{misfit}{error}.") from error
 
-    def _load_diagnostics(self, summed: Mapping[str, Any]) -> None:
-        if "sums" not in summed:
-            self._forget_diagnostics()
-        elif self._sums is None or self._latest is None:
-            self._sums, self._latest = (
-                summed[name].to(self.device, copy=True) for name in ("sums", "latest")
-            )
-        else:
-            self._sums.copy_(summed["sums"])
-            self._latest.copy_(summed["latest"])
-        self._names, self._summed_steps = tuple(summed["names"]), list(summed["steps"])
+    def _load_diagnostics(self, state: Mapping[str, Any]) -> None:
+        self._diagnostics.load_state_dict(state, self.device)
+        if self._diagnostics.sums is None:
+            self._graph = None  # it adds to the sums that were
 
     def finite_seeds(self) -> list[bool]:
         """Whether each seed's parameters are all finite. Synchronises."""
@@ -341,8 +316,9 @@ class Engine:
     @torch.no_grad()
     def act(self, observations: Tensor) -> Tensor:
         """Deterministic actions of every seed at its own raw observations, `[S, E, O]` -> `[S, E, A]`."""
-        normalized = self._normalize(observations.to(self.device, torch.float32))
-        return act(self.state.parameters, normalized, self.actions)
+        with self._on_one_core():
+            normalized = self._normalize(observations.to(self.device, torch.float32))
+            return act(self.state.parameters, normalized, self.actions)
 
     @torch.no_grad()
     def sample_actions(self, observations: Tensor, normals: Tensor) -> Tensor:
@@ -357,9 +333,10 @@ class Engine:
         """
         if isinstance(self.actions, DiscreteActions):
             return self.act(observations)
-        normalized = self._normalize(observations.to(self.device, torch.float32))
-        policy = actor_distribution(self.state.parameters["actor"], normalized, self.actions)
-        return self.actions.from_unit(torch.addcmul(policy.mean, policy.log_std.exp(), normals).tanh())
+        with self._on_one_core():
+            normalized = self._normalize(observations.to(self.device, torch.float32))
+            policy = actor_distribution(self.state.parameters["actor"], normalized, self.actions)
+            return self.actions.from_unit(torch.addcmul(policy.mean, policy.log_std.exp(), normals).tanh())
 
     def policy(self, position: int) -> dict[str, NDArray[np.float32]]:
         """What `act` computes with, for the seed at `position` of the batch: see `records/policy.py`."""
@@ -375,7 +352,7 @@ class Engine:
 
     def seconds_per_step(self, launches: int = 8) -> float:
         """The time of a gradient step, taken as `advance` takes them. Afterwards training is where it was."""
-        state, diagnostics = self.state.clone(), copy.deepcopy(self.state_dict()["diagnostics"])
+        state, diagnostics = self.state.clone(), copy.deepcopy(self._diagnostics.state_dict())
         steps = CHUNK if self._graphed else 1
         for launch in range(2):  # the first one captures the graph
             self.advance(launch * steps, steps)

@@ -11,7 +11,7 @@ from torchrl.trainers import LogScalar
 
 from cqlbench.algorithms.cql import Batch
 from cqlbench.progress import Progress
-from cqlbench.training.engine import Reader
+from cqlbench.training.diagnostics import Reader
 
 
 class Means:

@@ -10,7 +10,7 @@ from cqlbench.algorithms import networks
 from cqlbench.algorithms.networks import DiscreteActions
 from cqlbench.errors import ConfigError
 from cqlbench.training.columns import Columns
-from cqlbench.training.engine import Reader
+from cqlbench.training.diagnostics import Reader
 
 
 def test_a_batch_holds_whole_rows_preprocessed(make_engine, columns) -> None:
@@ -102,7 +102,7 @@ def test_each_reader_of_diagnostics_has_its_own_sums(make_engine) -> None:
 def test_means_after_a_step_that_was_no_number_are_numbers(make_engine) -> None:
     engine = make_engine()
     engine.step(0)
-    engine._sums.fill_(torch.nan)
+    engine._diagnostics.sums.fill_(torch.nan)
     for reader in Reader:
         assert torch.tensor(engine.drain_diagnostics(reader)["td_loss"]).isnan().all()
     engine.step(1)
@@ -185,3 +185,22 @@ def test_sampled_discrete_actions_are_greedy(make_engine, columns) -> None:
     )
     observations = columns.observations[:10].view(2, 5, 4)
     assert torch.equal(engine.sample_actions(observations, torch.ones(2, 5, 2)), engine.act(observations))
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_no_bit_depends_on_the_number_of_threads(make_engine, seeds) -> None:
+    before = torch.get_num_threads()
+    large = {"actor_hidden": [64, 64], "critic_hidden": [64, 64], "batch_size": 256, "proposals": 8}
+    engines = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        try:
+            engine = make_engine(*seeds, **large)
+            for step in range(4):
+                engine.step(step)
+            engines.append(engine)
+        finally:
+            torch.set_num_threads(before)
+    for other in engines[1:]:
+        assert all(map(torch.equal, engines[0].state.tensors(), other.state.tensors()))
+        assert all(map(torch.equal, *(each.latest_diagnostics().values() for each in (engines[0], other))))

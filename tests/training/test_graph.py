@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from cqlbench.algorithms.networks import DiscreteActions
-from cqlbench.training.engine import Engine, Reader
+from cqlbench.training.diagnostics import Reader
+from cqlbench.training.engine import Engine
 from cqlbench.training.streams import CHUNK
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
@@ -54,12 +55,12 @@ class FakeGraph:
         self._engine, self._changed, self.replays = engine, list(changed), 0
 
     def replay(self) -> None:
-        now = [*self._engine.state.tensors(), self._engine._sums]
+        now = [*self._engine.state.tensors(), self._engine._diagnostics.sums]
         assert all(mine is theirs for mine, theirs in zip(self._changed, now, strict=True))
-        summed, first = list(self._engine._summed_steps), self._engine._noise._chunk * CHUNK
+        summed, first = list(self._engine._diagnostics.steps), self._engine._noise._chunk * CHUNK
         for step in range(first, first + CHUNK):
             self._engine.step(step)
-        self._engine._summed_steps = summed
+        self._engine._diagnostics.steps = summed
         self.replays += 1
 
 

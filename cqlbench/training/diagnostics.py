@@ -1,0 +1,77 @@
+"""Sums of a seed batch's diagnostics, on the device that computes them."""
+
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Reader(enum.IntEnum):
+    """Who drains the diagnostics: each has sums of its own, since each drains at other steps."""
+
+    EVALUATION = 0
+    LOG = 1
+
+
+class Diagnostics:
+    """What the gradient steps reported, summed for each reader.
+
+    Attributes:
+        steps: how many steps are in each reader's sums.
+        sums: `[readers, diagnostics, S]`; `None` before the first step. A CUDA graph adds to them where they
+            lie.
+    """
+
+    def __init__(self) -> None:
+        self.steps = [0] * len(Reader)
+        self.sums: Tensor | None = None
+        self._latest: Tensor | None = None
+        self._names: tuple[str, ...] = ()
+
+    def add(self, diagnostics: Mapping[str, Tensor]) -> None:
+        """Add those of one step, `[S]` each."""
+        values = torch.stack(list(diagnostics.values()))
+        if self.sums is None or self._latest is None:
+            self._names, self._latest = tuple(diagnostics), values
+            self.sums = values.expand(len(Reader), *values.shape).clone()
+        else:
+            self.sums += values
+            self._latest.copy_(values)
+        self.count(1)
+
+    def count(self, steps: int) -> None:
+        """Count `steps` whose diagnostics are in the sums."""
+        self.steps = [before + steps for before in self.steps]
+
+    def latest(self) -> dict[str, Tensor]:
+        """The last step's, `[S]` each, on the device."""
+        return {} if self._latest is None else dict(zip(self._names, self._latest.clone(), strict=True))
+
+    def drain(self, reader: Reader) -> dict[str, list[float]]:
+        """Each diagnostic's mean since `reader`'s last call, one number per seed. Synchronises."""
+        if self.sums is None or not self.steps[reader]:
+            return {}
+        means = (self.sums[reader] / self.steps[reader]).tolist()
+        self.sums[reader].zero_()
+        self.steps[reader] = 0
+        return dict(zip(self._names, means, strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums and what they are of, sharing memory with them."""
+        state: dict[str, Any] = {"steps": list(self.steps), "names": list(self._names)}
+        if self.sums is not None and self._latest is not None:
+            state |= {"sums": self.sums, "latest": self._latest}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from `state`, in the memory of the present sums where both have some."""
+        if "sums" not in state:
+            self.sums = self._latest = None
+        elif self.sums is None or self._latest is None:
+            self.sums, self._latest = (state[name].to(device, copy=True) for name in ("sums", "latest"))
+        else:
+            self.sums.copy_(state["sums"])
+            self._latest.copy_(state["latest"])
+        self._names, self.steps = tuple(state["names"]), list(state["steps"])

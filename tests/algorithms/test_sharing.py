@@ -1,0 +1,61 @@
+"""Every job is done once, on one core, by as many threads as there are; one that fails is not lost."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from cqlbench.algorithms.sharing import is_shared, share, shared
+
+
+@pytest.fixture(params=[1, 2, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_every_job_is_done_once_on_one_core_without_gradients(threads: int) -> None:
+    done: list[int] = []
+    seen: set[tuple[int, bool]] = set()
+    workers: set[int] = set()
+
+    def job(number: int) -> None:
+        time.sleep(0.01)
+        done.append(number)
+        workers.add(threading.get_ident())
+        seen.add((torch.get_num_threads(), torch.is_grad_enabled()))
+
+    with shared():
+        assert is_shared()
+        share(job, 7)
+    assert sorted(done) == list(range(7))
+    assert len(workers) == threads
+    assert seen == {(1, False)}
+    assert not is_shared()
+    assert torch.get_num_threads() == threads
+    assert torch.is_grad_enabled()
+
+
+def test_outside_the_calling_thread_does_all_with_its_own_threads(threads: int) -> None:
+    workers: set[tuple[int, int]] = set()
+    share(lambda _: workers.add((threading.get_ident(), torch.get_num_threads())), 5)
+    assert workers == {(threading.get_ident(), threads)}
+
+
+def test_a_job_that_fails_fails_the_whole_wherever_it_ran(threads: int) -> None:
+    def job(number: int) -> None:
+        time.sleep(0.01)
+        if number == 5:
+            raise ZeroDivisionError
+
+    with shared():
+        for _ in range(3):
+            with pytest.raises(ZeroDivisionError):
+                share(job, 6)
+        done: list[int] = []
+        share(done.append, 4)
+        assert sorted(done) == [0, 1, 2, 3]
