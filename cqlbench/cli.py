@@ -319,7 +319,3 @@ _FLAGS = ("--print-config", "--multirun", "--help", "--accept")
 _SHORT = {"-m": "--multirun"}
 _ONCE = ("dataset", "run", "suite")
 """What a command works on: a second one would take the first one's place without a word, as settings do."""
-
-
-if __name__ == "__main__":
-    sys.exit(main())

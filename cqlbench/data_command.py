@@ -9,6 +9,7 @@ from rich.console import Console
 from cqlbench.data.cards import SOURCES, Card, all_cards, damaged_cards
 from cqlbench.data.fetch import fetch, fetch_folder
 from cqlbench.data.names import check_source, find_card
+from cqlbench.data.present import where
 from cqlbench.errors import ConfigError, DatasetError, UserError
 from cqlbench.words import choices, truth
 
@@ -51,8 +52,6 @@ def list_datasets(words: Sequence[str], console: Console) -> None:
     Raises:
         ConfigError: a filter that is none, or names what no dataset has.
     """
-    from cqlbench.data.provide import where  # loads torch, which no other verb here needs
-
     given = filters(words, ("source", "family", "cached"))
     cards = list(all_cards().values())
     for key, present in (("source", SOURCES), ("family", {card.family for card in cards if card.family})):

@@ -211,7 +211,7 @@ def test_a_signal_saves_leaves_no_record_and_has_its_exit_status(
     path = write_d4rl(tmp_path / "robot.hdf5")
     environment = os.environ | {"CQLBENCH_CACHE": str(tmp_path / "cache"), "CQLBENCH_OFFLINE": "1"}
     words = [f"dataset={path}", "budget=smoke", "steps=1000000", f"results={tmp_path / 'results'}"]
-    command = [sys.executable, "-m", "cqlbench.cli", "bench", *words]
+    command = [sys.executable, "-m", "cqlbench", "bench", *words]
     with subprocess.Popen(
         command,
         env=environment,

@@ -1,5 +1,8 @@
 """`cqlbench data ...` as a user types it."""
 
+import subprocess
+import sys
+
 import pytest
 from hostile_server import serving
 
@@ -143,3 +146,12 @@ def test_files_in_place_are_what_fetch_prints(data, world):
     (world / "d4rl").mkdir()
     (world / "d4rl" / "lift.hdf5").write_bytes(b"hello")
     assert data("fetch", "arm-lift")[1] == f"d4rl/arm-lift-v0: {world / 'd4rl' / 'lift.hdf5'}\n"
+
+
+def test_listing_loads_neither_torch_nor_a_simulator(world):
+    program = (
+        "import sys; from cqlbench.cli import main; status = main(['data', 'list']);"
+        "print(sorted({'torch', 'mujoco', 'envpool'} & set(sys.modules)), file=sys.stderr); sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "[]\n")

@@ -38,7 +38,8 @@ LEAVES = (
     "words",
 )
 WIRING = (
-    "plan", "speed", "cli", "runner", "resume", "behaviour_recipe", "policy_evaluation", "policy_family",
+    "__main__", "plan", "speed", "cli", "runner", "resume", "behaviour_recipe",
+    "policy_evaluation", "policy_family",
     "data_collect", "data_check", "data_command", "train_command", "train_outputs", "policy_export", "watch",
     "run_filters", "report_command", "results_command", "suite", "paper_command", "gate_command",
     "fine_tuning", "recorded",

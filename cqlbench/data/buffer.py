@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,13 +18,10 @@ from numpy.typing import NDArray
 from tensordict import TensorDict
 from torchrl.data import ImmutableDatasetWriter, TensorDictReplayBuffer, TensorStorage
 
+from cqlbench.data.buffer_files import BUFFER_VERSION, MANIFEST, buffer_folder, file_sizes, whole_manifest
 from cqlbench.data.transitions import Transitions
 from cqlbench.errors import DatasetError
-from cqlbench.paths import cache_dir
 
-# Bump when a reader, the lint or this module changes what lands in a buffer: older ones are then made again.
-BUFFER_VERSION = 3
-_MANIFEST = "manifest.json"
 _STARTS = "episode_starts.npy"
 _WHOLE = "whole_episodes.npy"
 _BLOCK = 1 << 13
@@ -157,11 +153,6 @@ class Dataset:
         )
 
 
-def is_built(dataset_id: str, source_key: str) -> bool:
-    """Whether `buffer_for` would find this buffer instead of reading the source."""
-    return _open(_folder(dataset_id, source_key), dataset_id) is not None
-
-
 def buffer_for(dataset_id: str, source_key: str, load: Callable[[], Transitions]) -> Dataset:
     """Open the dataset's buffer, making it first if there is none that is whole.
 
@@ -176,7 +167,7 @@ def buffer_for(dataset_id: str, source_key: str, load: Callable[[], Transitions]
     Raises:
         DatasetError: the cache cannot be written or did not keep what was written; or whatever `load` raises.
     """
-    folder = _folder(dataset_id, source_key)
+    folder = buffer_folder(dataset_id, source_key)
     found = _open(folder, dataset_id)
     if found is not None:
         return found
@@ -204,18 +195,12 @@ def content_hash(transitions: Transitions) -> str:
     return _hash(_columns(transitions), transitions.episode_starts)
 
 
-def _folder(dataset_id: str, source_key: str) -> Path:
-    key = json.dumps([dataset_id, source_key, BUFFER_VERSION])
-    slug = re.sub(r"[^A-Za-z0-9.]+", "-", dataset_id).strip("-")[-60:]
-    return cache_dir() / "buffers" / f"{slug}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-
-
 def _open(folder: Path, dataset_id: str) -> Dataset | None:
     """The buffer in `folder` if it is whole, judged by its manifest and file sizes: no row is read."""
+    manifest = whole_manifest(folder)
+    if manifest is None:
+        return None
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        if manifest["version"] != BUFFER_VERSION or manifest["files"] != _file_sizes(folder):
-            return None
         quantiles = manifest["returns"]["quantiles"]
         return Dataset(
             id=dataset_id,
@@ -268,12 +253,12 @@ def _build(folder: Path, dataset_id: str, transitions: Transitions) -> None:
             "version": BUFFER_VERSION,
             "id": dataset_id,
             "content_hash": source_hash,
-            "files": _file_sizes(temporary),
+            "files": file_sizes(temporary),
             **_statistics(transitions),
         }
         for path in temporary.rglob("*"):
             _sync(path)
-        _write_manifest(temporary / _MANIFEST, manifest)
+        _write_manifest(temporary / MANIFEST, manifest)
         _sync(temporary)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
@@ -343,14 +328,6 @@ def _std(values: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.f
     for block in blocks:
         squares += np.einsum("to,to->o", block, block)
     return np.sqrt(squares / len(values))
-
-
-def _file_sizes(folder: Path) -> dict[str, int]:
-    return {
-        path.relative_to(folder).as_posix(): path.stat().st_size
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != _MANIFEST
-    }
 
 
 def _write_manifest(path: Path, manifest: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environment_spec import EnvironmentSpec
 from cqlbench.errors import DatasetError
 from cqlbench.paths import cache_dir, cards_dir
 

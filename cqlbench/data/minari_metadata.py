@@ -11,7 +11,7 @@ import numpy as np
 
 from cqlbench.data.cards import Bound
 from cqlbench.data.places import kind
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environment_spec import EnvironmentSpec
 from cqlbench.errors import DatasetError
 
 # Wrappers that only watch. Those of the published mujoco datasets are among them.

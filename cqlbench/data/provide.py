@@ -1,20 +1,17 @@
 """A resolved name -> a dataset ready for training: fetched, read or made, checked, and put in its buffer."""
 
-import contextlib
 from dataclasses import replace
-from pathlib import Path
-from typing import Literal
 
-from cqlbench.data import embedded, lint, minari
-from cqlbench.data.buffer import Dataset, buffer_for, content_hash, is_built
+from cqlbench.data import embedded, lint
+from cqlbench.data.buffer import Dataset, buffer_for, content_hash
 from cqlbench.data.cards import Card
 from cqlbench.data.d4rl import read_d4rl
-from cqlbench.data.fetch import candidates, fetch, fetch_folder, known_sha256, minari_folder
+from cqlbench.data.fetch import fetch, fetch_folder, known_sha256
 from cqlbench.data.findings import Expected
 from cqlbench.data.layout import Layout
 from cqlbench.data.minari import read_minari
 from cqlbench.data.places import kind
-from cqlbench.data.resolve import Resolution, published_key
+from cqlbench.data.resolve import Resolution, file_key
 from cqlbench.data.transitions import Transitions
 from cqlbench.errors import DatasetError
 
@@ -65,21 +62,6 @@ def read(resolution: Resolution, progress: bool = True, clip_actions: bool = Fal
     return _clipped(transitions, card) if clip_actions else transitions
 
 
-def where(card: Card) -> Literal["ready", "file", ""]:
-    """What this machine has of a dataset: its buffer (`ready`), its files (`file`), or nothing."""
-    if card.source == "minari":
-        folder = minari_folder(card)
-        found = folder is not None
-    else:
-        folder, found = None, card.source == "d4rl" and bool(candidates(card))
-    with contextlib.suppress(DatasetError):
-        if (found or card.source != "minari") and is_built(
-            card.id, _source_key(Resolution(card.id, card, "", folder))
-        ):
-            return "ready"
-    return "file" if found else ""
-
-
 def expected(card: Card) -> Expected:
     """What the card lets the lint expect."""
     own = card.source in ("path", "imported")  # what is stated may be wrong; a published dataset's is known
@@ -113,20 +95,4 @@ def _from_source(resolution: Resolution, progress: bool) -> Transitions:
 
 def _source_key(resolution: Resolution) -> str:
     card = resolution.card
-    if card.source == "embedded":
-        return embedded.source_key(card)
-    if resolution.path is None or card.source == "imported":
-        return published_key(card)
-    return "+".join([_fingerprint(resolution.path), *(card.observation_keys or ())])
-
-
-def _fingerprint(path: Path) -> str:
-    files = minari.files(path) if kind(path) == "folder" else [path]
-    facts = []
-    for file in files:
-        try:
-            status = file.stat()
-        except OSError as error:
-            raise DatasetError(f"{file} cannot be read ({error.strerror}); check the path.") from error
-        facts.append(f"file:{file}:{status.st_size}:{status.st_mtime_ns}")
-    return "\n".join(facts)
+    return embedded.source_key(card) if card.source == "embedded" else file_key(resolution)

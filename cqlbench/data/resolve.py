@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cqlbench.data import fetch
-from cqlbench.data.buffer import is_built
+from cqlbench.data.buffer_files import is_built
 from cqlbench.data.cards import Card, all_cards
 from cqlbench.data.d4rl import has_discrete_actions
+from cqlbench.data.minari import files
 from cqlbench.data.minari_metadata import action_bounds, discrete_actions
 from cqlbench.data.names import check_name, check_source, matching, unknown
 from cqlbench.data.places import expanded, kind
@@ -71,6 +72,29 @@ def published_key(card: Card) -> str:
     """The buffer's source key of a published file: its hash, if known, and how it is read."""
     reading = [*card.quirks, *(card.observation_keys or ())]
     return "+".join([f"sha256:{fetch.known_sha256(card)}", *reading])
+
+
+def file_key(resolution: Resolution) -> str:
+    """The buffer's source key of a dataset that is read from files.
+
+    Raises:
+        DatasetError: the files have vanished.
+    """
+    card = resolution.card
+    if resolution.path is None or card.source == "imported":
+        return published_key(card)
+    return "+".join([_fingerprint(resolution.path), *(card.observation_keys or ())])
+
+
+def _fingerprint(path: Path) -> str:
+    facts = []
+    for file in files(path) if kind(path) == "folder" else [path]:
+        try:
+            status = file.stat()
+        except OSError as error:
+            raise DatasetError(f"{file} cannot be read ({error.strerror}); check the path.") from error
+        facts.append(f"file:{file}:{status.st_size}:{status.st_mtime_ns}")
+    return "\n".join(facts)
 
 
 def _automatic(name: str, matches: list[Card]) -> Resolution:

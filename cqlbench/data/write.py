@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from cqlbench.data.transitions import Transitions
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environment_spec import EnvironmentSpec
 from cqlbench.errors import DatasetError
 
 

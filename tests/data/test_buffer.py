@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from cqlbench.data import buffer as buffer_module
-from cqlbench.data.buffer import buffer_for, content_hash, is_built
+from cqlbench.data import buffer_files
+from cqlbench.data.buffer import buffer_for, content_hash
+from cqlbench.data.buffer_files import is_built
 from cqlbench.data.d4rl import read_d4rl
 from cqlbench.data.transitions import Transitions
 from cqlbench.errors import DatasetError
@@ -124,7 +126,7 @@ def test_another_id_key_or_version_is_another_buffer(transitions, monkeypatch):
     buffer_for("d4rl/a-v0", "k", lambda: transitions)
     assert not is_built("d4rl/a-v0", "l")
     assert not is_built("d4rl/a-v1", "k")
-    monkeypatch.setattr(buffer_module, "BUFFER_VERSION", 99)
+    monkeypatch.setattr(buffer_files, "BUFFER_VERSION", 99)
     assert not is_built("d4rl/a-v0", "k")
 
 

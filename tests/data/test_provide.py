@@ -12,7 +12,8 @@ from cqlbench.data import provide as provide_module
 from cqlbench.data.buffer import content_hash
 from cqlbench.data.cards import Card, load_card
 from cqlbench.data.d4rl import read_d4rl
-from cqlbench.data.provide import provide, where
+from cqlbench.data.present import where
+from cqlbench.data.provide import provide
 from cqlbench.data.resolve import Resolution, resolve
 from cqlbench.errors import DatasetError
 
