@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import cqlbench
 from cqlbench import stopping
 from cqlbench.errors import ConfigError, UserError
+from cqlbench.printing import unfailing
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -131,6 +132,16 @@ speed keys:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    with unfailing() as problems:
+        status = _run(arguments)
+    if problems:
+        sys.stderr.write(
+            f"cqlbench: Standard output cannot be written ({problems[0]}); what it says is incomplete.\n"
+        )
+    return status or (2 if problems else 0)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         sys.stdout.write(_USAGE)

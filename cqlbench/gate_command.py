@@ -69,11 +69,16 @@ def gate(words: Sequence[str], console: Console) -> int:
         return 0
     found = judge(baseline, runs, limits)
     content = gate_tables.document(found)
-    console.print()
-    render.show(content, console, widest=160)
-    console.print()
     contents = (render.markdown(content).encode(), gate_tables.junit(found))
-    _write(output, dict(zip(_FILES, contents, strict=True)), console)
+    files = dict(zip(_FILES, contents, strict=True))
+    try:
+        _write(output, files)
+    finally:
+        console.print()
+        render.show(content, console, widest=160)
+        console.print()
+    for name in files:
+        console.print(Text(f"Gate     {output / name}"), soft_wrap=True)
     return found.status
 
 
@@ -113,11 +118,9 @@ def _limits(values: Mapping[str, str]) -> Limits:
     return Limits(**found)
 
 
-def _write(output: Path, files: Mapping[str, bytes], console: Console) -> None:
+def _write(output: Path, files: Mapping[str, bytes]) -> None:
     try:
         outputs.write_folder(output, files, "gate", "output")
-        for name in files:
-            console.print(Text(f"Gate     {output / name}"), soft_wrap=True)
     except OSError as error:
         raise RecordError(
             f"The gate's report cannot be written to '{output}' ({error.strerror or error}); "

@@ -80,14 +80,15 @@ def publish(
     """
     reports = build_reports(records, select, read_published(published_path()))
     files = table_files(reports)
-    for made in reports:
-        render.show(document(made), console, widest=160)
-        console.print()
-        if plots:
-            drawn = plot_files(made)
-            files |= {_named(f"{_PLOTS}/{name}", made.section): content for name, content in drawn}
-            files[_named(_PAGE, made.section)] = page(made).encode()
-    _write(output, files, key)
+    for made in reports if plots else ():
+        files |= {_named(f"{_PLOTS}/{name}", made.section): content for name, content in plot_files(made)}
+        files[_named(_PAGE, made.section)] = page(made).encode()
+    try:
+        _write(output, files, key)
+    finally:  # a report that cannot be written is seen at least
+        for made in reports:
+            render.show(document(made), console, widest=160)
+            console.print()
     for name in sorted(files):
         if "/" not in name:
             console.print(Text(f"Report   {output / name}"), soft_wrap=True)

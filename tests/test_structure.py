@@ -32,6 +32,7 @@ LEAVES = (
     "config",
     "seeding",
     "paths",
+    "printing",
     "progress",
     "errors",
     "stopping",

@@ -20,7 +20,8 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
     """Write a run's table and learning curve, in place of those of an earlier report of the same run.
 
     They go to `<folder>/report/<dataset id>/<algorithm>/<budget>-<config hash>/`, as the records do under
-    `runs/`. The tables are printed first: a report that cannot be written has been seen at least.
+    `runs/`. They are written before anything is printed, and a report that cannot be written is printed
+    all the same.
 
     Args:
         records: the seeds of one run, failed and skipped ones included.
@@ -36,9 +37,6 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
         ConfigError: it holds files of others under the report's names.
     """
     summary = summarise(records)
-    if console is not None:
-        show(summary, console)
-        console.print()
     target = Path(folder) / "report" / run_folder(summary.lead.key)
     files = {"table.md": markdown(summary).encode()}
     if has_curve(summary):
@@ -49,6 +47,10 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
         raise RecordError(
             f"The report cannot be written to '{target}' ({error.strerror or error})."
         ) from error
+    finally:
+        if console is not None:
+            show(summary, console)
+            console.print()
     paths = [target / file_name for file_name in files]
     if console is not None:
         for path in paths:

@@ -1,0 +1,103 @@
+"""Printing that never ends a command: any encoding will do, and so will a reader that has gone."""
+
+import codecs
+import errno
+import io
+import os
+import sys
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
+
+_ERRORS = "cqlbench-readable"
+_PLAIN = {
+    "±": "+-", "–": "-", "—": "-", "−": "-", "×": "x", "·": "-", "…": "...", "→": "->", "≤": "<=", "≥": ">=",
+    "†": "+", "α": "alpha", "γ": "gamma", "ρ": "rho", "τ": "tau", "√": "sqrt", "─": "-", "█": "#", "’": "'",
+}  # fmt: skip
+
+
+def plain(text: str) -> str:
+    """`text` in ASCII: signs by a common spelling, letters without their accents, and `?` for the rest."""
+    letters = (_PLAIN.get(each) or _without_accents(each) for each in text)
+    return "".join(letters)
+
+
+def _without_accents(letter: str) -> str:
+    return unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode() or "?"
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return plain(error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_ERRORS, _spelled)
+
+
+class _Unfailing:
+    """A text stream whose writes never raise; what cannot be written is dropped from then on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        if self.error is None:
+            try:
+                self._stream.write(text)
+            except OSError as error:
+                self._drop(error)
+        return len(text)
+
+    def flush(self) -> None:
+        if self.error is None:
+            try:
+                self._stream.flush()
+            except OSError as error:
+                self._drop(error)
+
+    def _drop(self, error: OSError) -> None:
+        self.error = error
+        # What is buffered still would be written when Python ends, and fail again.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+
+@contextmanager
+def unfailing() -> Iterator[list[str]]:
+    """Standard output and error never raise meanwhile; characters that their encoding lacks are spelled out.
+
+    Yields:
+        A list that holds, at the end, why standard output is incomplete, if it is. A reader that has seen
+        enough (`| head`) is no reason.
+    """
+    streams, problems = (sys.stdout, sys.stderr), list[str]()
+    before = [getattr(stream, "errors", None) for stream in streams]
+    wrapped = [_wrapped(stream) for stream in streams]
+    sys.stdout, sys.stderr = (cast("TextIO", stream) for stream in wrapped)
+    try:
+        yield problems
+    finally:
+        for wrapper in wrapped:
+            wrapper.flush()
+        sys.stdout, sys.stderr = streams
+        for stream, errors in zip(streams, before, strict=True):
+            if errors is not None and hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors=errors)
+        error = wrapped[0].error
+        if error is not None and error.errno != errno.EPIPE:
+            problems.append(error.strerror or str(error))
+
+
+def _wrapped(stream: TextIO | None) -> _Unfailing:
+    if stream is None:  # closed by whoever started the program
+        stream = io.StringIO()
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors=_ERRORS)
+    return _Unfailing(stream)
