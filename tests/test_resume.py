@@ -366,7 +366,7 @@ def test_another_word_in_a_docstring_resumes(tmp_path: Path, monkeypatch, bench,
     at_step(5, terminate)
     assert bench(*words)[0] == 143
     done = subprocess.run(
-        [sys.executable, "-m", "cqlbench.cli", "bench", *words],
+        [sys.executable, "-m", "cqlbench", "bench", *words],
         env=os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"},
         cwd=tmp_path,
         capture_output=True,
