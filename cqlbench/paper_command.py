@@ -9,6 +9,7 @@ from cqlbench.compose import word
 from cqlbench.errors import ConfigError, UserError
 from cqlbench.records.store import safe_name
 from cqlbench.report_command import publish, selection
+from cqlbench.runner import status_of
 from cqlbench.suite import Suite, make_runs, read_suite, suite_names
 from cqlbench.words import truth
 
@@ -17,12 +18,15 @@ class IncompleteSuiteError(UserError):
     """A suite of which some datasets could not be run; the others were, and are reported."""
 
 
-def paper(words: Sequence[str], console: Console) -> None:
+def paper(words: Sequence[str], console: Console) -> int:
     """Run a suite and report it into the results folder's `report/<suite>`.
 
     Args:
         words: `suite=`, `select=`, `plots=`, and any of `bench` but `dataset=` and `source=`.
         console: where everything is printed.
+
+    Returns:
+        Exit status: 1 where a seed failed.
 
     Raises:
         UserError: a mistake in the words, a suite of which a dataset failed (the others are reported then),
@@ -42,6 +46,7 @@ def paper(words: Sequence[str], console: Console) -> None:
     if failed:
         said = " ".join(f"{run.dataset}: {run.problem}" for run in failed)
         raise IncompleteSuiteError(f"{len(failed)} of {len(runs)} datasets of {suite.name} failed. {said}")
+    return status_of(records)
 
 
 def suite_of(words: Sequence[str], keys: Sequence[str]) -> tuple[Suite, list[str]]:

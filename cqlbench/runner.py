@@ -1,6 +1,7 @@
 """A plan -> run records and their report: the whole flow on one screen."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -78,6 +79,11 @@ def _records(plan: Plan, console: Console, stands: Stands, began: float) -> list
     console.print(Text(f"Run      {run_folder(wanted[0].key)}"), soft_wrap=True)
     report_run(wanted, results, console)
     return wanted
+
+
+def status_of(records: Iterable[Record]) -> int:
+    """Exit status of the command that made `records`: 1 where a seed did not finish."""
+    return int(any(record.status != "finished" for record in records))
 
 
 def make_records(

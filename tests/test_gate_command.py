@@ -42,11 +42,11 @@ def test_accepted_compared_and_red_where_scores_were_higher(world: Path, gate: R
     status, out, err = gate("suite=mine", "--accept")
     assert status == 0, err
     assert f"Accepted {baseline(world)}" in out
-    status, out, err = gate("suite=mine", "run=false", "throughput=0")
+    status, out, err = gate("suite=mine", "run=false")
     assert status == 0, err
     assert "Gate mine: no regression" in out
     raise_scores(baseline(world), 20.0)
-    status, out, err = gate("--baseline", str(baseline(world)), "--run=false", "--throughput", "0")
+    status, out, err = gate("--baseline", str(baseline(world)), "--run=false")
     assert status == 1, err
     folder = world / "results" / "report" / "gate-mine"
     assert (folder / "gate.md").read_text().startswith("# Gate mine: regression\n")
@@ -54,7 +54,7 @@ def test_accepted_compared_and_red_where_scores_were_higher(world: Path, gate: R
     assert suite is not None
     assert suite.get("failures") == "2"
     assert "20.0" in out
-    assert gate("suite=mine", "run=false", "throughput=0", "margin=25")[0] == 0
+    assert gate("suite=mine", "run=false", "margin=25")[0] == 0
 
 
 def test_code_with_changes_runs_anew_and_a_clean_commits_runs_are_used(
@@ -62,13 +62,13 @@ def test_code_with_changes_runs_anew_and_a_clean_commits_runs_are_used(
 ) -> None:
     checkout(monkeypatch, "a")
     assert gate("suite=mine", "accept=true")[0] == 0
-    assert gate("suite=mine", "throughput=0")[0] == 0
+    assert gate("suite=mine")[0] == 0
     assert len(RecordStore(world / "results").load_all()) == 3
     monkeypatch.setattr("cqlbench.gate_command.git_state", lambda: Git(commit="a" * 40, dirty=True))
-    assert gate("suite=mine", "throughput=0")[0] == 0
+    assert gate("suite=mine")[0] == 0
     assert len(RecordStore(world / "results").load_all()) == 6
     monkeypatch.setattr("cqlbench.gate_command.git_state", lambda: Git(commit="b" * 40, dirty=False))
-    assert gate("suite=mine", "throughput=0")[0] == 0
+    assert gate("suite=mine")[0] == 0
     assert len(RecordStore(world / "results").load_all()) == 9
 
 

@@ -50,6 +50,12 @@ def test_a_failing_dataset_is_named_at_the_end_and_the_rest_is_reported(
     assert (world / "results" / "report" / "mine" / "report.md").is_file()
 
 
+def test_failed_seeds_are_reported_and_status_1(world: Path, paper: Run) -> None:
+    status, _, err = paper("suite=mine", "algorithm.critic_learning_rate=1e30")
+    assert status == 1, err
+    assert (world / "results" / "report" / "mine" / "report.md").is_file()
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

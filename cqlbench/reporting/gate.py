@@ -4,7 +4,7 @@ Nothing is read, run or formatted here.
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,9 @@ from cqlbench.seeding import Purpose, numpy_generator
 Verdict = Literal["no regression", "regression", "cannot say"]
 _STATUS: Mapping[Verdict, int] = {"no regression": 0, "regression": 1, "cannot say": 2}
 
+_SLOW = 0.5
+"""Ratio of gradient steps per second below which a reader is told so."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -29,12 +32,13 @@ class Limits:
         margin: a drop must be larger, in points of the 0-100 scale.
         level: and the bootstrap probability of a drop higher; where there are several datasets, than
             1 − (1 − level)/(D + 1), for each of the D and for the whole suite (Bonferroni).
-        throughput: lowest ratio of gradient steps per second, on machines of one kind; 0 asks for none.
+        throughput: lowest ratio of gradient steps per second, on machines of one kind; 0 asks for none, since
+            a machine that does other work is slow whatever the code.
     """
 
     margin: float = 5.0
     level: float = 0.9
-    throughput: float = 0.5
+    throughput: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,8 @@ def _judged(
             *(["Training got slower."] if speed is not None and speed < limits.throughput else []),
         ]
         verdict: Verdict = "regression" if reasons else "no regression"
-        lines.append(Line(old.dataset, verdict, " ".join(reasons), drop, speed, _notes(old, new)))
+        notes = (*_notes(old, new), *(_slow(speed) if verdict == "no regression" else ()))
+        lines.append(Line(old.dataset, verdict, " ".join(reasons), drop, speed, notes))
     reason = "The mean over datasets fell." if suite_fell else ""
     return lines, Line(suite, "regression" if suite_fell else "no regression", reason, found[-1])
 
@@ -225,6 +230,11 @@ def _unlike(old: Entry, new: Entry) -> str:
 def _notes(old: Entry, new: Entry) -> tuple[str, ...]:
     pairs = (("config", old.config, new.config), ("versions", old.versions, new.versions))
     return tuple(difference(name, ours, theirs) for name, ours, theirs in pairs if ours != theirs)
+
+
+def _slow(speed: float | None) -> Iterator[str]:
+    if speed is not None and speed < _SLOW:
+        yield f"training ran at {speed:.2f} of the accepted speed: slower code, or a busy machine"
 
 
 def _speed(old: Entry, new: Entry) -> float | None:

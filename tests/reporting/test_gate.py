@@ -158,12 +158,19 @@ def slower(run: SuiteRun, ratio: float, **machine: object) -> SuiteRun:
 
 def test_throughput_is_compared_on_machines_of_one_kind_only(run) -> None:
     baseline = baseline_of(run())
-    gate = judge(baseline, [slower(run(), 0.25)], Limits(), 1_000)
+    gate = judge(baseline, [slower(run(), 0.25)], Limits(throughput=0.5), 1_000)
     assert (gate.status, gate.lines[0].reason) == (1, "Training got slower.")
     assert gate.lines[0].speed == pytest.approx(0.25)
-    assert judge(baseline, [slower(run(), 0.25)], Limits(throughput=0), 1_000).status == 0
-    elsewhere = judge(baseline, [slower(run(), 0.25, cpu="another")], Limits(), 1_000)
+    elsewhere = judge(baseline, [slower(run(), 0.25, cpu="another")], Limits(throughput=0.5), 1_000)
     assert (elsewhere.status, elsewhere.lines[0].speed) == (0, None)
+
+
+def test_slower_training_is_told_and_fails_nothing_unless_asked_for(run) -> None:
+    gate = judge(baseline_of(run()), [slower(run(), 0.25)], Limits(), 1_000)
+    assert (gate.status, gate.lines[0].reason) == (0, "")
+    assert "0.25 of the accepted speed" in markdown(document(gate))
+    assert b"0.25 of the accepted speed" in junit(gate)
+    assert not judge(baseline_of(run()), [slower(run(), 0.75)], Limits(), 1_000).lines[0].notes
 
 
 def test_a_gpus_number_is_not_its_kind(run) -> None:
