@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import cqlbench
 from cqlbench import stopping
-from cqlbench.errors import ConfigError, UserError
+from cqlbench.errors import BUG, ConfigError, UserError, out_of_memory
 from cqlbench.printing import unfailing
 
 if TYPE_CHECKING:
@@ -129,6 +129,9 @@ speed keys:
   rounds=        times that everything is timed, in turns [9]
   memory_steps=  length of the run whose memory is watched; 0 skips it [20000]
   tf32=          on CUDA, whether products may round to TF32 [true]
+
+exit status: 0 done; 1 a seed failed (gate: a regression); 2 an error that you can put right (gate: or it
+  cannot say); 70 a bug of cqlbench, with its traceback; 130 interrupted; 143 terminated
 """
 
 
@@ -162,25 +165,19 @@ def _run(arguments: Sequence[str] | None) -> int:
             return _VERBS[words[0]](key_value_words(words[1:])) or 0
     except UserError as error:
         sys.stderr.write(f"cqlbench: {error}\n")
-        return 2
+        return error.status
     except stopping.Stopped as stopped:
         sys.stderr.write(f"\ncqlbench: {stopped}\n")
         return stopped.status
     except Exception as error:  # noqa: BLE001, and then status 1 would be taken for a failed seed or a regression
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             traceback.print_exc()
-            return _BUG
+            return BUG
         sys.stderr.write(
             "cqlbench: Out of memory; smaller algorithm.batch_size, algorithm.proposals or networks, or fewer"
             " seeds, need less.\n"
         )
         return 2
-
-
-def _out_of_memory(error: Exception) -> bool:
-    # What torch raises on a CPU has no class of its own.
-    text = str(error)
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
 def key_value_words(words: Sequence[str]) -> list[str]:
@@ -324,8 +321,6 @@ _VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "train-policy": _train_policy,
     "speed": _speed,
 }
-_BUG = 70
-"""EX_SOFTWARE of sysexits.h."""
 _FLAGS = ("--print-config", "--multirun", "--help", "--accept")
 _SHORT = {"-m": "--multirun"}
 _ONCE = ("dataset", "run", "suite")

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from cqlbench import outputs
 from cqlbench.compose import word
-from cqlbench.errors import ConfigError
+from cqlbench.errors import BUG, ConfigError
 from cqlbench.paper_command import suite_of
 from cqlbench.records.provenance import git_state, now
 from cqlbench.records.schema import UNCOMMITTED, Record, RecordError
@@ -18,7 +18,7 @@ from cqlbench.report_command import selection
 from cqlbench.reporting import gate_tables, render
 from cqlbench.reporting.baseline import Baseline, accept, read_baseline, write_baseline
 from cqlbench.reporting.gate import Limits, judge
-from cqlbench.suite import make_runs
+from cqlbench.suite import IncompleteSuiteError, make_runs
 from cqlbench.words import truth
 
 _FILES = ("gate.md", "gate.xml")
@@ -36,7 +36,8 @@ def gate(words: Sequence[str], console: Console) -> int:
         console: where everything is printed.
 
     Returns:
-        0: no regression, or accepted. 1: a regression. 2: it cannot be said.
+        0: no regression, or accepted. 1: a regression. 2: it cannot be said. 70: a dataset's run crashed,
+        whatever the others say.
 
     Raises:
         UserError: a mistake in the words, no baseline, uncommitted code whose runs would be accepted, or
@@ -63,7 +64,10 @@ def gate(words: Sequence[str], console: Console) -> int:
     if not word(rest, "resume", ""):
         rest = ["resume=never", *rest]  # what was cut off may be of the code before
     runs = make_runs(suite, rest, console, _made_by_this_code() if train else lambda _: True, train)
+    crashed = any(run.crashed for run in runs)
     if accepting or baseline is None:
+        if crashed:
+            raise IncompleteSuiteError(suite.name, runs)
         write_baseline(path, accept(suite.name, chosen, runs, now()))
         console.print(Text(f"Accepted {path}"), soft_wrap=True)
         return 0
@@ -79,7 +83,7 @@ def gate(words: Sequence[str], console: Console) -> int:
         console.print()
     for name in files:
         console.print(Text(f"Gate     {output / name}"), soft_wrap=True)
-    return found.status
+    return BUG if crashed else found.status
 
 
 def _made_by_this_code() -> Callable[[Record], bool]:

@@ -6,16 +6,12 @@ from pathlib import Path
 from rich.console import Console
 
 from cqlbench.compose import word
-from cqlbench.errors import ConfigError, UserError
+from cqlbench.errors import ConfigError
 from cqlbench.records.store import safe_name
 from cqlbench.report_command import publish, selection
 from cqlbench.runner import status_of
-from cqlbench.suite import Suite, make_runs, read_suite, suite_names
+from cqlbench.suite import IncompleteSuiteError, Suite, make_runs, read_suite, suite_names
 from cqlbench.words import truth
-
-
-class IncompleteSuiteError(UserError):
-    """A suite of which some datasets could not be run; the others were, and are reported."""
 
 
 def paper(words: Sequence[str], console: Console) -> int:
@@ -29,8 +25,8 @@ def paper(words: Sequence[str], console: Console) -> int:
         Exit status: 1 where a seed failed.
 
     Raises:
-        UserError: a mistake in the words, a suite of which a dataset failed (the others are reported then),
-            or runs that must not meet in one table.
+        IncompleteSuiteError: a dataset could not be run; the others were, and are reported.
+        UserError: a mistake in the words, or runs that must not meet in one table.
     """
     suite, rest = suite_of(words, ("select", "plots"))
     chosen, plots = (
@@ -42,10 +38,8 @@ def paper(words: Sequence[str], console: Console) -> int:
     if records:
         output = Path(word(words, "results", "results")) / "report" / safe_name(suite.name)
         publish(records, chosen, plots, output, console, key="results")
-    failed = [run for run in runs if run.problem]
-    if failed:
-        said = " ".join(f"{run.dataset}: {run.problem}" for run in failed)
-        raise IncompleteSuiteError(f"{len(failed)} of {len(runs)} datasets of {suite.name} failed. {said}")
+    if any(run.problem for run in runs):
+        raise IncompleteSuiteError(suite.name, runs)
     return status_of(records)
 
 

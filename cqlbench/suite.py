@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cqlbench.compose import word
 from cqlbench.data.cards import all_cards
-from cqlbench.errors import ConfigError, UserError
+from cqlbench.errors import BUG, USER_ERROR, ConfigError, UserError, out_of_memory
 from cqlbench.paths import benchmarks_dir, yaml_names
 from cqlbench.plan import Plan, make_plan
 from cqlbench.recorded import counting
@@ -21,6 +21,16 @@ from cqlbench.records.schema import Record
 from cqlbench.records.store import RecordStore, run_folder
 from cqlbench.reporting.baseline import SuiteRun
 from cqlbench.runner import bench
+
+
+class IncompleteSuiteError(UserError):
+    """A suite of which some datasets could not be run."""
+
+    def __init__(self, suite: str, runs: Sequence[SuiteRun]) -> None:
+        failed = [run for run in runs if run.problem]
+        said = " ".join(f"{run.dataset}: {run.problem}" for run in failed)
+        super().__init__(f"{len(failed)} of {len(runs)} datasets of {suite} failed. {said}")
+        self.status = BUG if any(run.crashed for run in failed) else USER_ERROR
 
 
 @dataclass(frozen=True)
@@ -112,7 +122,7 @@ def _run(
     usable: Callable[[Record], bool],
     train: bool,
 ) -> SuiteRun:
-    seeds, problem = tuple(plan.config.seeds), ""
+    seeds, problem, crashed = tuple(plan.config.seeds), "", False
 
     def stands(record: Record) -> bool:
         return record.status != "skipped" and usable(record)  # one that diverged would diverge again
@@ -130,8 +140,9 @@ def _run(
         # A bug or a full memory on one dataset must not cost the night's others; it is shown in full.
         traceback.print_exc(file=sys.stderr)
         problem, found = f"{type(error).__name__}: {' '.join(str(error).split())}", {}
+        crashed = not out_of_memory(error)
     records = tuple(found[seed] for seed in seeds if seed in found)
-    return SuiteRun(dataset, seeds, records, problem)
+    return SuiteRun(dataset, seeds, records, problem, crashed)
 
 
 def _cut_off(store: RecordStore, found: Mapping[int, Record]) -> bool:

@@ -303,7 +303,7 @@ def test_out_of_memory_is_one_sentence(error: Exception, monkeypatch, capsys) ->
     monkeypatch.setitem(cli._VERBS, "bench", fail)
     assert main(["bench"]) == 2
     assert "batch_size" in capsys.readouterr().err
-    monkeypatch.setattr(cli, "_out_of_memory", lambda error: False)
+    monkeypatch.setattr(cli, "out_of_memory", lambda error: False)
     assert main(["bench"]) == 70
 
 
@@ -338,7 +338,7 @@ def test_one_failed_seed_of_two_is_status_1(bench, world: Path, monkeypatch) -> 
     assert (status, "1 of 2 seeds finished" in out) == (1, True), err
 
 
-@pytest.mark.parametrize("verb", ["gate", "results", "bench"])
+@pytest.mark.parametrize("verb", cli._VERBS)
 def test_a_bug_of_ours_is_no_regression(monkeypatch, capsys, verb: str) -> None:
     def broken(words):
         raise ZeroDivisionError(words)

@@ -57,6 +57,49 @@ def test_accepted_compared_and_red_where_scores_were_higher(world: Path, gate: R
     assert gate("suite=mine", "run=false", "margin=25")[0] == 0
 
 
+def test_a_slower_training_is_noted_and_fails_only_where_it_is_asked_to(world: Path, gate: Run) -> None:
+    assert gate("suite=mine", "--accept")[0] == 0
+    content = json.loads(baseline(world).read_text())
+    for entry in content["entries"]:
+        entry["steps_per_second"] *= 4
+    baseline(world).write_text(json.dumps(content))
+    status, out, err = gate("suite=mine", "run=false")
+    assert status == 0, err
+    folder = world / "results" / "report" / "gate-mine"
+    for text in (out, (folder / "gate.md").read_text(), (folder / "gate.xml").read_text()):
+        assert "0.25 of the accepted speed" in " ".join(text.split())
+    status, out, _ = gate("suite=mine", "run=false", "throughput=0.5")
+    assert status == 1
+    assert "slower" in out
+
+
+@pytest.mark.parametrize("place", ["gate_command.judge", "suite.bench"])
+def test_a_crash_is_no_regression(
+    world: Path, gate: Run, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    assert gate("suite=mine", "--accept")[0] == 0
+    checkout(monkeypatch, "d")
+    accepted = baseline(world).read_bytes()
+    monkeypatch.setattr(f"cqlbench.{place}", lambda *_: 1 // 0)
+    for words in [(), ("--accept",)] if place == "suite.bench" else [()]:
+        status, _, err = gate("suite=mine", *words)
+        assert status == 70
+        assert "Traceback" in err
+        assert "ZeroDivisionError" in err
+    assert baseline(world).read_bytes() == accepted
+
+
+def test_a_seed_that_failed_cannot_be_judged(world: Path, gate: Run, monkeypatch) -> None:
+    assert gate("suite=mine", "--accept")[0] == 0
+    checkout(monkeypatch, "d")
+    monkeypatch.setattr(
+        "cqlbench.records.from_run.failure", lambda _, position: "Lost." if position else None
+    )
+    status, out, _ = gate("suite=mine")
+    assert status == 2
+    assert "Lost." in out
+
+
 def test_code_with_changes_runs_anew_and_a_clean_commits_runs_are_used(
     world: Path, gate: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,9 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 def gate(results: Path, name: str = "smoke") -> int:
     baseline = data_root() / "results" / "baselines" / f"{name}.json"
-    # Speed is not what is tested, and other work on the machine would change it.
-    words = [f"suite={name}", f"baseline={baseline}", f"results={results}", "device=cpu"]
-    return main(["gate", *words])
+    return main(["gate", f"suite={name}", f"baseline={baseline}", f"results={results}", "device=cpu"])
 
 
 def no_bug(monkeypatch: pytest.MonkeyPatch) -> None:

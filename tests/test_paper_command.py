@@ -51,9 +51,18 @@ def test_a_failing_dataset_is_named_at_the_end_and_the_rest_is_reported(
 
 
 def test_failed_seeds_are_reported_and_status_1(world: Path, paper: Run) -> None:
-    status, _, err = paper("suite=mine", "algorithm.critic_learning_rate=1e30")
-    assert status == 1, err
-    assert (world / "results" / "report" / "mine" / "report.md").is_file()
+    for _ in range(2):  # the second time as recorded
+        status, _, err = paper("suite=mine", "algorithm.critic_learning_rate=1e30")
+        assert status == 1, err
+        assert (world / "results" / "report" / "mine" / "report.md").is_file()
+
+
+def test_a_crash_is_named_at_the_end_with_its_own_status(paper: Run, monkeypatch) -> None:
+    monkeypatch.setattr("cqlbench.suite.bench", lambda *_: 1 // 0)
+    status, _, err = paper("suite=mine")
+    assert status == 70
+    assert "Traceback" in err
+    assert "1 of 1 datasets" in err
 
 
 @pytest.mark.parametrize(

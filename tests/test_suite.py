@@ -134,8 +134,15 @@ def test_neither_does_a_bug(
 
     monkeypatch.setattr("cqlbench.suite.bench", broken)
     (run,) = made(world)
-    assert run.problem == "RuntimeError: no memory left"
+    assert (run.problem, run.crashed) == ("RuntimeError: no memory left", True)
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_full_memory_is_no_bug(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cqlbench.suite.bench", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    (run,) = made(world)
+    assert run.problem
+    assert not run.crashed
 
 
 def test_a_mistyped_word_stops_before_anything_runs(world: Path) -> None:

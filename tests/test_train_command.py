@@ -96,6 +96,13 @@ def test_multirun_runs_every_job_and_names_those_that_failed(world, bench) -> No
     assert {Path(name).name for name in runs(world)} == {"seed-0.json", "seed-1.json"}
 
 
+def test_a_sweep_with_a_seed_that_failed_has_status_1(world, bench) -> None:
+    rates = "algorithm.critic_learning_rate=1e30,1e-4"
+    status, out, _ = bench(TINY, "seeds=[0]", rates, "-m", "logger=none", verb="train")
+    assert status == 1
+    assert "Job      2 of 2" in out
+
+
 def test_the_configs_of_a_sweep_are_one_yaml_stream(world, bench) -> None:
     status, out, _ = bench(TINY, "algorithm.discount=0.5,0.9", "--multirun", "--print-config", verb="train")
     assert status == 0

@@ -38,12 +38,14 @@ class SuiteRun:
         seeds: those asked for.
         records: one per seed that left one, in order of seed.
         problem: why the run could not be made, a sentence; empty if it was made or had been.
+        crashed: whether that was an error of our own.
     """
 
     dataset: str
     seeds: tuple[int, ...]
     records: tuple[Record, ...]
     problem: str = ""
+    crashed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
