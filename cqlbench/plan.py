@@ -32,6 +32,7 @@ class Plan:
         arguments: words that make the same run again, whatever the machine's network and devices.
         start: the trainer that fine-tuning begins from; `None` trains offline first.
         threads: CPU threads that compute; `None` leaves their number to torch.
+        other_content: the dataset's content hash, if it is not the one that its card expects.
     """
 
     config: BenchConfig
@@ -42,6 +43,7 @@ class Plan:
     arguments: tuple[str, ...]
     start: SavedStart | None = None
     threads: int | None = None
+    other_content: str = ""
 
     @property
     def budget(self) -> BudgetConfig:
@@ -104,6 +106,7 @@ class Plan:
             "scores_version": cqlbench.SCORES_VERSION,
             "tf32": self.device.type == "cuda" and self.config.tf32,
             **({"clip_actions": True} if self.config.clip_actions else {}),
+            **({"dataset_content": self.other_content} if self.other_content else {}),
             **({"online": online} if self.config.online.frames else {}),
         }
 

@@ -14,7 +14,7 @@ from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.config import Clock, OnlineConfig
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
-from cqlbench.data.provide import provide
+from cqlbench.data.provide import other_content, provide
 from cqlbench.data.returns_to_go import returns_to_go
 from cqlbench.devices import on_threads
 from cqlbench.evaluation.evaluator import Evaluator
@@ -68,6 +68,9 @@ def _records(plan: Plan, console: Console, stands: Stands, began: float) -> list
     store.check_writable()
     dataset = provide(plan.resolution, clip_actions=plan.config.clip_actions)
     plan.check_actions(discrete=dataset.discrete_actions)
+    plan = replace(plan, other_content=other_content(plan.resolution.card, dataset))
+    if plan.other_content:
+        console.print(Text(f"Note     {dataset.notes[-1]}"), soft_wrap=True)
     known = standing(plan, dataset, origin, store, stands)
     known.tell(console)
     records = dict(known.records)

@@ -72,6 +72,33 @@ def test_a_rerun_is_made_beside_the_first_run(world, bench) -> None:
     assert len(list((world / "results").rglob("seed-0.run-2.*"))) == 2
 
 
+def test_rows_other_than_the_card_s_are_told_and_their_scores_kept_apart(world, bench, steps) -> None:
+    assert bench(TINY, "seeds=1")[0] == 0
+    [[unknown]] = records(world).values()
+    card = world / "cards" / "tiny.toml"
+    text = card.read_text()
+
+    def expect(content: str | None) -> tuple[str, Record]:
+        steps.clear()
+        card.write_text(f'{text}content_hash = "{content}"\n')
+        status, out, err = bench(TINY, "seeds=1")
+        assert status == 0, err
+        return out, max((each for each in records(world)[0]), key=lambda record: record.created_at)
+
+    out, same = expect(unknown.dataset.content_hash)
+    assert "Recorded already" in out
+    assert (same.config_hash, steps) == (unknown.config_hash, [])
+    out, other = expect("0" * 64)
+    assert steps
+    assert any(line.startswith("Note ") and "000000000000" in line for line in out.splitlines())
+    assert "000000000000" in other.dataset.notes[-1]
+    assert other.config_hash != unknown.config_hash
+    assert other.config["dataset_content"] == other.dataset.content_hash == unknown.dataset.content_hash
+    out, again = expect("1" * 64)  # what the card expected matters no more than what it got
+    assert "Recorded already" in out
+    assert again.config_hash == other.config_hash
+
+
 def test_only_missing_seeds_are_trained_and_all_are_shown(world, bench) -> None:
     assert bench(TINY, "seeds=2")[0] == 0
     status, out, err = bench(TINY, "seeds=[3,1,0]")

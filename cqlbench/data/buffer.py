@@ -1,10 +1,11 @@
-"""Transitions -> a memory-mapped replay buffer on disk: made once per source, then opened in milliseconds."""
+"""Transitions -> a memory-mapped replay buffer on disk: made once per source, then checked and opened."""
 
 import contextlib
 import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 from tensordict import TensorDict
 from torchrl.data import ImmutableDatasetWriter, TensorDictReplayBuffer, TensorStorage
 
-from cqlbench.data.buffer_files import BUFFER_VERSION, MANIFEST, buffer_folder, file_sizes, whole_manifest
+from cqlbench.data.buffer_files import BUFFER_VERSION, buffer_folder, read_manifest, write_manifest
+from cqlbench.data.checksums import checksums, damage
 from cqlbench.data.transitions import Transitions
-from cqlbench.errors import DatasetError
+from cqlbench.errors import DatasetError, UserError
 
 _STARTS = "episode_starts.npy"
 _WHOLE = "whole_episodes.npy"
@@ -156,6 +158,7 @@ class Dataset:
 def buffer_for(dataset_id: str, source_key: str, load: Callable[[], Transitions]) -> Dataset:
     """Open the dataset's buffer, making it first if there is none that is whole.
 
+    A buffer that does not agree with its checksums is made again, and standard error says what was damaged.
     Of two processes that ask at once, one makes it and the other waits. What lies on disk is read back and
     compared with the source before it gets its final name.
 
@@ -165,7 +168,8 @@ def buffer_for(dataset_id: str, source_key: str, load: Callable[[], Transitions]
         load: reads or makes the rows; called only if there is no buffer.
 
     Raises:
-        DatasetError: the cache cannot be written or did not keep what was written; or whatever `load` raises.
+        DatasetError: the cache cannot be written or did not keep what was written; the buffer is damaged and
+            `load` cannot give its rows again; or whatever `load` raises.
     """
     folder = buffer_folder(dataset_id, source_key)
     found = _open(folder, dataset_id)
@@ -179,7 +183,7 @@ def buffer_for(dataset_id: str, source_key: str, load: Callable[[], Transitions]
         found = _open(folder, dataset_id)
         if found is not None:
             return found
-        transitions = load()
+        transitions = _load_again(folder, dataset_id, load) if folder.exists() else load()
         with _writable_cache(folder.parent):
             _build(folder, dataset_id, transitions)
     finally:
@@ -196,9 +200,9 @@ def content_hash(transitions: Transitions) -> str:
 
 
 def _open(folder: Path, dataset_id: str) -> Dataset | None:
-    """The buffer in `folder` if it is whole, judged by its manifest and file sizes: no row is read."""
-    manifest = whole_manifest(folder)
-    if manifest is None:
+    """The buffer in `folder`; `None` if there is none, or one that does not agree with its checksums."""
+    manifest = read_manifest(folder)
+    if manifest is None or damage(folder):
         return None
     try:
         quantiles = manifest["returns"]["quantiles"]
@@ -223,6 +227,20 @@ def _open(folder: Path, dataset_id: str) -> Dataset | None:
     # A folder that does not open is no buffer, whatever happened to it: it is made again.
     except (OSError, ValueError, KeyError, TypeError, RuntimeError):
         return None
+
+
+def _load_again(folder: Path, dataset_id: str, load: Callable[[], Transitions]) -> Transitions:
+    """The rows of a damaged buffer, from their source."""
+    fault = damage(folder)
+    if not fault:  # whole, but written by a tensordict that this one does not understand
+        return load()
+    damaged = f"The buffer of '{dataset_id}' in {folder} is damaged ({fault})"
+    try:
+        transitions = load()
+    except UserError as error:
+        raise DatasetError(f"{damaged} and cannot be made again: {error}") from error
+    sys.stderr.write(f"cqlbench: {damaged}; it is made again.\n")
+    return transitions
 
 
 def _build(folder: Path, dataset_id: str, transitions: Transitions) -> None:
@@ -253,13 +271,12 @@ def _build(folder: Path, dataset_id: str, transitions: Transitions) -> None:
             "version": BUFFER_VERSION,
             "id": dataset_id,
             "content_hash": source_hash,
-            "files": file_sizes(temporary),
+            "files": checksums(temporary),
             **_statistics(transitions),
         }
-        for path in temporary.rglob("*"):
+        write_manifest(temporary, manifest)
+        for path in (*temporary.rglob("*"), temporary):
             _sync(path)
-        _write_manifest(temporary / MANIFEST, manifest)
-        _sync(temporary)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
         _sync(folder.parent)
@@ -328,11 +345,6 @@ def _std(values: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.f
     for block in blocks:
         squares += np.einsum("to,to->o", block, block)
     return np.sqrt(squares / len(values))
-
-
-def _write_manifest(path: Path, manifest: dict[str, Any]) -> None:
-    path.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    _sync(path)
 
 
 def _sync(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from cqlbench.paths import cache_dir
 
 # Bump when a reader, the lint or `buffer` changes what lands in a buffer: older ones are then made again.
-BUFFER_VERSION = 3
+BUFFER_VERSION = 4
 MANIFEST = "manifest.json"
 
 
@@ -36,15 +36,29 @@ def is_built_from_any_source(dataset_id: str) -> bool:
 
 
 def whole_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of the buffer in `folder`; `None` unless version and file sizes are as it says."""
+    """The manifest of the buffer in `folder`; `None` unless it is undamaged and fits all file sizes."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return None
+    sizes = {name: facts["bytes"] for name, facts in manifest["files"].items()}
+    return manifest if sizes == file_sizes(folder) else None
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of the buffer in `folder`; `None` if it is missing, damaged or of another version."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["version"] != BUFFER_VERSION or manifest["files"] != file_sizes(folder):
-            return None
+        manifest = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+        intact = manifest.pop("sha256") == _digest(manifest) and manifest["version"] == BUFFER_VERSION
     # A folder without a manifest that can be read is no buffer, whatever happened to it: it is made again.
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return dict(manifest)
+    return manifest if intact else None
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write a buffer's manifest, with its own checksum."""
+    text = json.dumps({**manifest, "sha256": _digest(manifest)}, indent=1)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
 def file_sizes(folder: Path) -> dict[str, int]:
@@ -54,6 +68,10 @@ def file_sizes(folder: Path) -> dict[str, int]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _slug(dataset_id: str) -> str:

@@ -70,6 +70,8 @@ class Card:
         episodes: how many episodes there are.
         mean_return: mean undiscounted return of its whole episodes.
         collection_seed: the seed it is regenerated with.
+        content_hash: of the rows that it has when regenerated with the versions of `requirements.lock`;
+            empty: not known.
         action_low: lowest number in an action, or lowest of each of its A numbers.
         action_high: highest number in an action, or highest of each of its A numbers.
         actions: `discrete` or `continuous`; empty: what they look like in the file.
@@ -104,6 +106,7 @@ class Card:
     episodes: int | None = None
     mean_return: float | None = None
     collection_seed: int | None = None
+    content_hash: str = ""
     action_low: Bound = -1.0
     action_high: Bound = 1.0
     actions: Literal["", "discrete", "continuous"] = ""
@@ -151,6 +154,7 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "episodes": int,
     "mean_return": (int, float),
     "collection_seed": int,
+    "content_hash": str,
     "action_low": (*_NUMBER, list),
     "action_high": (*_NUMBER, list),
     "actions": str,

@@ -41,7 +41,21 @@ def provide(resolution: Resolution, progress: bool = True, clip_actions: bool = 
         return replace(transitions, notes=(*transitions.notes, *warnings))
 
     key = _source_key(resolution) + ("+clipped" if clip_actions else "")
-    return buffer_for(resolution.dataset_id, key, load)
+    dataset = buffer_for(resolution.dataset_id, key, load)
+    other = other_content(resolution.card, dataset)
+    if not other:
+        return dataset
+    note = (
+        f"Its rows are not those that its card expects (content {other[:12]}, not "
+        f"{resolution.card.content_hash[:12]}): other versions of the simulator or of numpy, or another kind "
+        "of processor, give other rows. Scores on them are kept apart."
+    )
+    return replace(dataset, notes=(*dataset.notes, note))
+
+
+def other_content(card: Card, dataset: Dataset) -> str:
+    """The dataset's content hash where it is not the one that the card expects; empty where it is."""
+    return "" if dataset.content_hash == (card.content_hash or dataset.content_hash) else dataset.content_hash
 
 
 def read(resolution: Resolution, progress: bool = True, clip_actions: bool = False) -> Transitions:

@@ -14,6 +14,7 @@ from cqlbench.data import buffer as buffer_module
 from cqlbench.data import buffer_files
 from cqlbench.data.buffer import buffer_for, content_hash
 from cqlbench.data.buffer_files import is_built
+from cqlbench.data.checksums import damage
 from cqlbench.data.d4rl import read_d4rl
 from cqlbench.data.transitions import Transitions
 from cqlbench.errors import DatasetError
@@ -199,6 +200,69 @@ def test_damaged_folder_is_made_again(transitions, damage):
     dataset = buffer_for("d4rl/a-v0", "k", lambda: transitions)
     assert dataset.content_hash == content_hash(transitions)
     assert torch.equal(dataset.storage["observation"], torch.from_numpy(transitions.observations))
+
+
+FILES = (
+    "observation.memmap",
+    "action.memmap",
+    *(f"next/{name}.memmap" for name in ("observation", "reward", "terminated", "truncated", "done")),
+    "episode_starts.npy",
+    "whole_episodes.npy",
+    "meta.json",
+    "next/meta.json",
+    "manifest.json",
+)
+
+
+def flip(path, where):
+    """Change one byte; neither size nor time of the file tell."""
+    times = path.stat()
+    content = bytearray(path.read_bytes())
+    content[where] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_every_file_of_a_buffer_is_among_those_that_are_damaged_here(transitions):
+    path = buffer_for("d4rl/a-v0", "k", lambda: transitions).path
+    assert {each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file()} == set(FILES)
+
+
+@pytest.mark.parametrize("where", [0, -1])
+@pytest.mark.parametrize("name", FILES)
+def test_one_changed_byte_is_found_told_and_mended(transitions, capfd, name, where):
+    path = buffer_for("d4rl/a-v0", "k", lambda: transitions).path
+    intact = {each: (path / each).read_bytes() for each in FILES}
+    flip(path / name, where)
+    dataset = buffer_for("d4rl/a-v0", "k", lambda: transitions)
+    told = capfd.readouterr().err
+    assert told.count("\n") == 1
+    assert "'d4rl/a-v0'" in told
+    assert name in told
+    assert torch.equal(dataset.storage["action"], torch.from_numpy(transitions.actions))
+    assert {each: (path / each).read_bytes() for each in FILES} == intact
+    buffer_for("d4rl/a-v0", "k", never)
+    assert not capfd.readouterr().err
+
+
+def test_damage_is_placed_by_its_block():
+    path = buffer_for("d4rl/a-v0", "k", lambda: many(50_000)).path
+    assert damage(path) == ""
+    flip(path / "observation.memmap", 2_000_000)
+    assert "observation.memmap" in damage(path)
+    assert "1,048,576 and 2,097,152" in damage(path)
+
+
+def test_a_damaged_buffer_whose_source_is_gone_is_one_sentence(transitions):
+    path = buffer_for("d4rl/a-v0", "k", lambda: transitions).path
+    flip(path / "observation.memmap", 0)
+
+    def gone():
+        raise DatasetError("There is no file /a.hdf5.")
+
+    with pytest.raises(DatasetError, match=r"damaged .*observation.memmap.* There is no file /a.hdf5\.$"):
+        buffer_for("d4rl/a-v0", "k", gone)
+    assert (path / "manifest.json").exists()  # what is left of it may be all that the user has
 
 
 def test_leftovers_of_a_killed_process_are_removed(transitions):

@@ -1,5 +1,6 @@
 import collections
 import math
+import re
 import tomllib
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def test_schema(card):
         assert bool(card.environment.module) == bool(card.environment.extra)
         assert card.environment.observation_keys == card.observation_keys
     assert all(url.startswith(("http://", "https://")) for url in card.urls)
+    assert (card.source == "embedded") == bool(re.fullmatch("[0-9a-f]{64}", card.content_hash))
     assert (card.bytes is None) == (card.sha256 is None)
     if card.sha256 is not None:
         assert card.bytes > 0
