@@ -39,7 +39,8 @@ def differing_settings(
         first = firsts.setdefault(place, config)
         if first is not config:
             keys |= {key for key in first.keys() | config.keys() if first.get(key) != config.get(key)}
-    return [", ".join(_text(key, config) for key in sorted(keys)) for config in configs]
+    texts = {key.removeprefix("algorithm."): _texts(key, configs) for key in sorted(keys)}
+    return [", ".join(f"{name}={each[place]}" for name, each in texts.items()) for place in range(len(runs))]
 
 
 def natural(text: str) -> list[tuple[bool, float, str]]:
@@ -48,10 +49,14 @@ def natural(text: str) -> list[tuple[bool, float, str]]:
     return [(bool(place % 2), float(part) if place % 2 else 0.0, part) for place, part in enumerate(parts)]
 
 
-def _text(key: str, config: Mapping[str, Any]) -> str:
-    value = config.get(key)
+def _texts(key: str, configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each config's value, long ones cut unless that makes different ones the same."""
+    whole = [_text(config[key]) if key in config else "unset" for config in configs]
+    short = [text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…" for text in whole]
+    return short if len(set(short)) == len(set(whole)) else whole
+
+
+def _text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    text = value if isinstance(value, str) else json.dumps(value)
-    shown = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-    return f"{key.removeprefix('algorithm.')}={shown if key in config else 'unset'}"
+    return value if isinstance(value, str) else json.dumps(value)

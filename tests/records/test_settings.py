@@ -20,6 +20,12 @@ def test_a_setting_that_one_does_not_have_is_unset_and_long_ones_are_cut():
     assert len(texts[1]) < 60
 
 
+def test_long_values_that_differ_at_their_ends_are_whole():
+    first, second = [8] * 8 + [16], [8] * 8 + [32]
+    texts = differing_settings([("a", {"hidden": first}), ("a", {"hidden": second})])
+    assert texts == [f"hidden={first}", f"hidden={second}"]
+
+
 def test_numbers_in_names_are_sorted_as_numbers():
     names = ["w=10", "w=0.5", "w=2", "v=3", "w=1e-05"]
     assert sorted(names, key=natural) == ["v=3", "w=1e-05", "w=0.5", "w=2", "w=10"]
