@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from cqlbench.errors import ConfigError
-from cqlbench.records.pooling import Origin, differing, origin_of
+from cqlbench.records.pooling import differing, groups, origin_of
 from cqlbench.records.result import mean_of, mean_score
-from cqlbench.records.schema import Evaluation, Record
+from cqlbench.records.schema import Evaluation, Record, RecordKey
 from cqlbench.records.settings import flat
 from cqlbench.records.store import run_folder
 
@@ -23,13 +23,17 @@ def rows_of(records: Sequence[Record]) -> list[Row]:
     are pooled; `step`, `score`, `return`, `length` (means over episodes) and `wall_seconds`; `diagnostics.*`
     of that step; everything else of the record under its own name.
     """
-    runs: dict[str, dict[int, Origin]] = {}
+    runs: dict[str, list[Record]] = {}
     for record in records:
-        seeds = runs.setdefault(run_folder(record.key), {})
-        if record.status == "finished":
-            seeds[record.seed] = origin_of(record)
-    said = {run: "; ".join(differing(origins)) or None for run, origins in runs.items()}
-    return [row for record in records for row in _rows(record, said[run_folder(record.key)])]
+        runs.setdefault(run_folder(record.key), []).append(record)
+    said: dict[RecordKey, str | None] = {}
+    for seeds in runs.values():
+        origins = [origin_of(record) for record in seeds]
+        for places in groups(origins):
+            pooled = {seeds[each].seed: origins[each] for each in places if seeds[each].status == "finished"}
+            phrases = "; ".join(differing(pooled)) or None
+            said |= {seeds[each].key: phrases for each in places}
+    return [row for record in records for row in _rows(record, said[record.key])]
 
 
 def to_csv(rows: Sequence[Row]) -> bytes:

@@ -31,6 +31,16 @@ def test_a_row_per_evaluation(rows):
     assert (rows[3]["status"], rows[3]["reason"]) == ("skipped", "No data.")
 
 
+def test_seeds_that_may_not_share_a_mean_say_nothing_of_one_another(make_record):
+    apart = make_record(2, [1.0])
+    apart = replace(
+        apart, git=replace(apart.git, dirty=True), dataset=replace(apart.dataset, content_hash="0")
+    )
+    said = [row["differing"] for row in rows_of([make_record(0, [1.0]), make_record(1, [1.0]), apart])]
+    assert said[:2] == [None, None]
+    assert said[2].startswith("all seeds")
+
+
 def test_flat_joins_keys():
     assert flat({"a": {"b": {"c": 1}}, "d": (1, 2), "e": None}) == {"a.b.c": 1, "d": "[1, 2]", "e": None}
 
