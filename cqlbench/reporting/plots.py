@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import CONFIDENCE, Curve, Floats, Summary
 from cqlbench.reporting.figures import render, shortened, styled
+from cqlbench.reporting.texts import marked
 from cqlbench.words import counted
 
 _GREY = "#444444"
@@ -158,7 +159,7 @@ def _label(axes: Axes, summary: Summary, curve: Curve, behaviour: float | None, 
 def _seeds_text(summary: Summary, curve: Curve) -> str:
     count, asked = len(curve.seeds), len(summary.seeds)
     seeds = f"{count} of {asked} seeds" if count < asked else counted(count, "seed")
-    return f"mean of {seeds}" if count > 1 else seeds
+    return marked(f"mean of {seeds}" if count > 1 else seeds, summary)
 
 
 def _spread(places: list[float], sizes: list[float]) -> list[float]:

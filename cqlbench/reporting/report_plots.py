@@ -2,17 +2,19 @@
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from cqlbench.records.pooling import MARK
 from cqlbench.reporting import figures, training
 from cqlbench.reporting.aggregate import CONFIDENCE, Curve, Floats, Summary
 from cqlbench.reporting.figures import Line
 from cqlbench.reporting.report import SELECTIONS, Estimate, Improvement, Report
 from cqlbench.reporting.statistics import performance_profile, performance_profile_interval
+from cqlbench.reporting.texts import marked
 from cqlbench.seeding import Purpose, numpy_generator
 from cqlbench.words import counted
 
@@ -48,13 +50,16 @@ class Plot:
 
 def plots_of(report: Report) -> list[Plot]:
     """Every plot that there are numbers for, in the order in which they are shown."""
+    shown, explained = _marked(report), ""
+    if shown.algorithms != report.algorithms:
+        explained = f" {MARK} marks seeds made differently; the notes below the tables say how."
+    kinds = (_scores, _aggregates, _profiles, _improvements, _curves, _training)
     return [
-        *_scores(report),
-        *_aggregates(report),
-        *_profiles(report),
-        *_improvements(report),
-        *_curves(report),
-        *_training(report),
+        *(
+            replace(plot, caption=f"{plot.caption}{explained}")
+            for plots_of_kind in kinds
+            for plot in plots_of_kind(shown)
+        ),
         *_throughput(report),
     ]
 
@@ -79,6 +84,29 @@ def _better_first(pair: Improvement) -> Improvement:
     # Ties count half for either, so the two probabilities add up to 1.
     ends = (None, None) if low is None or high is None else (1 - high, 1 - low)
     return Improvement(pair.second, pair.first, Estimate(1 - value, *ends))
+
+
+def _marked(report: Report) -> Report:
+    """The same, with a mark on the names of columns that pool seeds made differently."""
+    names = {name: name for name in report.algorithms}
+    names |= {each.label: marked(each.label, each) for each in report.summaries if each.differing}
+    cells = [
+        replace(
+            cell,
+            algorithm=names[cell.algorithm],
+            summary=cell.summary and replace(cell.summary, variant=names[cell.algorithm]),
+        )
+        for cell in report.cells
+    ]
+    return replace(
+        report,
+        algorithms=tuple(names[name] for name in report.algorithms),
+        cells=tuple(cells),
+        suites=tuple(replace(suite, algorithm=names[suite.algorithm]) for suite in report.suites),
+        improvements=tuple(
+            replace(each, first=names[each.first], second=names[each.second]) for each in report.improvements
+        ),
+    )
 
 
 def _scores(report: Report) -> Iterator[Plot]:

@@ -18,8 +18,13 @@ def spread_text(spread: Spread, digits: int = 1) -> str:
 
 def pooled_text(spread: Spread, summary: Summary | None, digits: int = 1) -> str:
     """The same of a run's seeds, marked where they were made differently."""
-    mark = f" {MARK}" if summary is not None and spread.mean is not None and summary.differing else ""
-    return spread_text(spread, digits) + mark
+    text = spread_text(spread, digits)
+    return text if summary is None or spread.mean is None else marked(text, summary)
+
+
+def marked(text: str, summary: Summary) -> str:
+    """A text about all of a run's seeds, marked where they were made differently."""
+    return f"{text} {MARK}" if summary.differing else text
 
 
 def differing_notes(summaries: Iterable[Summary]) -> tuple[str, ...]:

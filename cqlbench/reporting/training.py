@@ -6,7 +6,7 @@ import numpy as np
 
 from cqlbench.reporting.aggregate import Curve, Summary, curve_of, spread
 from cqlbench.reporting.render import Grid
-from cqlbench.reporting.texts import ABSENT
+from cqlbench.reporting.texts import ABSENT, differing_notes, marked
 
 SHOWN = {"critic_loss": "Critic loss", "conservative_gap": "CQL penalty", "data_value": "Q of the data"}
 """Diagnostics by name, and what they are called."""
@@ -45,8 +45,10 @@ def run_grid(summary: Summary) -> Grid:
         place = places.get(result.seed)
         ends = (ABSENT if place is None else _text(curve.values[place, -1]) for curve in drawn.values())
         steps = [f"{curve.steps[-1]:,}" for curve in drawn.values()] if place is not None else []
-        rows.append((str(result.seed), result.status, steps[0] if steps else ABSENT, *ends))
-    return Grid("Training", ("Seed", "Status", "Step", *drawn), tuple(rows), _CAPTION, labels=2)
+        status = result.status if place is None else marked(result.status, summary)
+        rows.append((str(result.seed), status, steps[0] if steps else ABSENT, *ends))
+    head, notes = ("Seed", "Status", "Step", *drawn), differing_notes([summary])
+    return Grid("Training", head, tuple(rows), _CAPTION, labels=2, notes=notes)
 
 
 def suite_grid(summaries: list[Summary]) -> Grid:
@@ -58,20 +60,21 @@ def suite_grid(summaries: list[Summary]) -> Grid:
             summary.lead.dataset.id,
             summary.label,
             f"{len(summary.finished)}/{len(summary.seeds)}",
-            *(_over_seeds(drawn.get(title)) for title in columns),
+            *(_over_seeds(summary, drawn.get(title)) for title in columns),
         )
         for summary, drawn in zip(summaries, known, strict=True)
     )
     head = ("Dataset", "Algorithm", "Seeds", *columns)
-    return Grid("Training without evaluation", head, rows, f"Mean ± std over seeds. {_CAPTION}", labels=2)
+    caption, notes = f"Mean ± std over seeds. {_CAPTION}", differing_notes(summaries)
+    return Grid("Training without evaluation", head, rows, caption, labels=2, notes=notes)
 
 
-def _over_seeds(curve: Curve | None) -> str:
+def _over_seeds(summary: Summary, curve: Curve | None) -> str:
     if curve is None:
         return ABSENT
     ends = spread(curve.values[:, -1])
     deviation = "" if ends.std is None else f" ± {_text(ends.std)}"
-    return f"{_text(math.nan if ends.mean is None else ends.mean)}{deviation}"
+    return marked(f"{_text(math.nan if ends.mean is None else ends.mean)}{deviation}", summary)
 
 
 def _text(value: float) -> str:

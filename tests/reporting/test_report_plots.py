@@ -110,3 +110,15 @@ def test_many_datasets_make_several_figures_and_short_words():
     assert {"learning-curves-1", "learning-curves-2", "wall-clock-1", "wall-clock-2"} < set(plots)
     assert "and 8 more" in plots["scores"].alt
     assert all(len(plot.alt) < 800 for plot in plots.values())
+
+
+def test_a_series_of_seeds_made_differently_is_marked_wherever_it_is_named(records, plots):
+    dirty = replace(records[0], git=replace(records[0].git, dirty=True))
+    marked = {plot.name: plot for plot in plots_of(build_report([dirty, *records[1:]], samples=100))}
+    assert list(marked) == list(plots)
+    for name in ("scores", "performance-profiles", "learning-curves"):
+        labels = [text.get_text() for text in marked[name].draw().legends[0].get_texts()]
+        assert f"{dirty.algorithm} †" in labels
+        assert sum("†" in label for label in labels) == 1
+        assert "†" in marked[name].caption
+        assert "†" not in plots[name].caption

@@ -46,6 +46,24 @@ def test_a_seed_that_failed_has_a_line_without_numbers(records):
     assert "Seed 2 failed: Diverged." in said
 
 
+def test_seeds_of_uncommitted_code_are_marked_in_tables_and_plots(records):
+    records[2] = replace(records[2], git=replace(records[2].git, dirty=True))
+    summary = summarise(records)
+    (grid,) = tables.report(summary).grids
+    report = build_report(records, samples=10)
+    for said in (grid, grids(report)["training"]):
+        assert any("†" in text for text in said.rows[0])
+        assert any("uncommitted" in note and "seed 2" in note for note in said.notes)
+    assert "†" in _training_figure(summary).get_suptitle()
+    plots = {plot.name: plot for plot in plots_of(report)}
+    assert "†" in _legend(plots["training-critic-loss"].draw())
+    assert "†" not in _legend(plots["throughput"].draw())
+
+
+def _legend(figure):
+    return "".join(text.get_text() for text in figure.legends[0].get_texts())
+
+
 def test_the_picture_shows_them_over_the_steps(records):
     figure = _training_figure(summarise(records))
     assert [axes.get_title(loc="left") for axes in figure.axes] == list(training.SHOWN.values())
