@@ -206,6 +206,24 @@ def test_a_seed_without_environment_beside_evaluated_ones_is_named(results: Path
     assert "cql on d4rl/hopper-medium-v2, seed 0: No environment is known." in text
 
 
+def test_a_seed_of_other_data_is_left_out_of_its_cell_by_name_and_all_else_is_reported(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = RecordStore(results)
+    later = made(DATASETS[0], seed=2, created_at="2026-11-30T00:00:00+00:00")
+    store.write(replace(later, dataset=replace(later.dataset, content_hash="0" * 64)))
+    assert main(["report", f"results={results}"]) == 0
+    text = (results / "report" / "report.md").read_text()
+    for said in (text, capsys.readouterr().out):
+        assert "cql on d4rl/hopper-medium-v2, seed 2 not pooled" in " ".join(said.split())
+        assert "rerun=true" in said
+        assert "(2/3)" in said
+        assert "d4rl/walker2d-medium-v2" in said
+    rows = (results / "report" / "tables" / "scores.csv").read_text().splitlines()
+    assert sum(",partial,2,3," in row for row in rows) == 1
+    assert sum(",finished,3,3," in row for row in rows) == 3
+
+
 def test_seeds_of_uncommitted_code_are_marked_everywhere_and_stand_beside_nothing_published(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -117,3 +117,5 @@ def test_list_pools_what_report_pools(say, results):
     assert "not pooled" in text
     assert say("show", RUN)[0] == 2
     assert say("show", RUN)[1].count("content hash") == 1
+    assert "rerun=true" in say("show", RUN)[1]
+    assert "rerun=true" in say("diff", RUN, RUN)[1]

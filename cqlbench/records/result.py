@@ -18,7 +18,7 @@ class SeedResult:
 
     Attributes:
         seed: the seed.
-        status: of its record; `missing` where it left none.
+        status: of its record; `missing` where it left none, `not pooled` where a report leaves it out.
         reason: why it did not finish, or was not evaluated.
         step: gradient steps at the last evaluation.
         last: mean score of the last evaluation.

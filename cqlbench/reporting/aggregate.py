@@ -7,7 +7,7 @@ with three seeds and in 83 % with five. Student's covers it in 95 %.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,7 @@ class Summary:
 
     Attributes:
         records: what it was made from, in order of seed, failed and skipped ones included.
-        seeds: a line per seed, including seeds of the batch that left no record.
+        seeds: a line per seed, including seeds that are not pooled, and those of the batch without a record.
         last: last evaluation, over the finished seeds.
         late: mean of the last ten evaluations.
         best: best evaluation of each seed.
@@ -167,6 +167,34 @@ def summarise(records: Sequence[Record]) -> Summary:
     )
 
 
+def summarise_largest(records: Sequence[Record]) -> Summary:
+    """Pool those seeds of one run that may share a mean, and list the others with why they may not.
+
+    Of several groups of seeds, the one with the most finished seeds is pooled; of equals, the newest.
+
+    Args:
+        records: at least one.
+
+    Raises:
+        PoolingError: as `summarise`, but for contents and protocols.
+    """
+    ranked = sorted(
+        _groups(records),
+        key=lambda group: (
+            sum(record.status == "finished" for record in group),
+            max(record.created_at for record in group),
+        ),
+        reverse=True,
+    )
+    # Grouped again, since a seed that knows neither may join any.
+    pooled, *apart = _groups([record for group in ranked for record in group])
+    summary = summarise(pooled)
+    lines = {result.seed: result for result in summary.seeds}
+    for record in (record for group in apart for record in group):
+        lines[record.seed] = SeedResult(record.seed, "not pooled", _apart_because(pooled, record))
+    return replace(summary, seeds=tuple(lines[seed] for seed in sorted(lines)))
+
+
 def check_poolable(records: Sequence[Record]) -> None:
     """Refuse what must not meet in one cell.
 
@@ -184,25 +212,44 @@ def check_poolable(records: Sequence[Record]) -> None:
     for name, read in checks.items():
         for record in records[1:]:
             _check_same(name, records[0], record, read)
-    apart = groups([origin_of(record) for record in records])
-    for group in apart[1:]:
-        for first in apart[0]:
-            pair = records[first], records[group[0]]
-            _check_same("dataset content hash", *pair, lambda record: record.dataset.content_hash)
-            _check_same("protocol", *pair, lambda record: record.protocol and asdict(record.protocol))
+    pooled, *apart = _groups(records)
+    if apart:
+        raise PoolingError(_apart_because(pooled, apart[0][0]))
     seeds = [record.seed for record in records]
     twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
     if twice:
         raise PoolingError(f"Seed {twice[0]} of {records[0].dataset.id} is there twice; pool each seed once.")
 
 
+def _groups(records: Sequence[Record]) -> list[list[Record]]:
+    places = groups([origin_of(record) for record in records])
+    return [[records[place] for place in group] for group in places]
+
+
+def _apart_because(pooled: Sequence[Record], other: Record) -> str:
+    """Why `other` may not share a mean with these records, which may with one another, and what to do."""
+    checks: dict[str, Callable[[Record], Any]] = {
+        "dataset content hash": lambda record: record.dataset.content_hash,
+        "protocol": lambda record: record.protocol and asdict(record.protocol),
+    }
+    said = (_unlike(name, record, other, read) for name, read in checks.items() for record in pooled)
+    because = next(filter(None, said))
+    return f"{because}; train them again with rerun=true, or report some of them with since= or until=."
+
+
 def _check_same(name: str, first: Record, other: Record, read: Callable[[Record], Any]) -> None:
+    because = _unlike(name, first, other, read)
+    if because:
+        raise PoolingError(f"{because}.")
+
+
+def _unlike(name: str, first: Record, other: Record, read: Callable[[Record], Any]) -> str:
+    """Why two records cannot share a cell; empty where they agree, or one does not know."""
     expected, value = read(first), read(other)
-    if None not in (expected, value) and value != expected:
-        raise PoolingError(
-            f"Seeds {first.seed} and {other.seed} of {first.dataset.id} cannot share a cell: "
-            f"{difference(name, expected, value)}."
-        )
+    if None in (expected, value) or value == expected:
+        return ""
+    seeds = f"Seeds {first.seed} and {other.seed} of {first.dataset.id}"
+    return f"{seeds} cannot share a cell: {difference(name, expected, value)}"
 
 
 def spread(values: ArrayLike) -> Spread:

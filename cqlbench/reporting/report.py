@@ -21,7 +21,7 @@ from cqlbench.reporting.aggregate import (
     PoolingError,
     Spread,
     Summary,
-    summarise,
+    summarise_largest,
 )
 from cqlbench.reporting.published import Comparison, Published, compare
 from cqlbench.reporting.sections import CHOOSE, Section, check_table, columns, sections
@@ -89,7 +89,7 @@ class Cell:
 
     @property
     def unfinished(self) -> tuple[SeedResult, ...]:
-        """Seeds that failed, were skipped, or left no record."""
+        """Seeds that failed, were skipped, are not pooled, or left no record."""
         lines = self.summary.seeds if self.summary else ()
         return tuple(line for line in lines if line.status != "finished")
 
@@ -293,7 +293,7 @@ def best_of(spreads: Sequence[Spread]) -> list[bool]:
 
 def _cell(records: Sequence[Record]) -> Summary:
     try:
-        return summarise(records)
+        return summarise_largest(records)
     except PoolingError as error:
         raise PoolingError(f"{str(error).rstrip('.')}; {CHOOSE}") from error
 

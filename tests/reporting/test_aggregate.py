@@ -6,7 +6,14 @@ import pytest
 from scipy import stats
 
 from cqlbench.records.schema import Evaluation
-from cqlbench.reporting.aggregate import PoolingError, Spread, mean_score, spread, summarise
+from cqlbench.reporting.aggregate import (
+    PoolingError,
+    Spread,
+    mean_score,
+    spread,
+    summarise,
+    summarise_largest,
+)
 
 
 def test_spread_of_three_seeds_by_hand():
@@ -140,6 +147,25 @@ def test_what_must_not_meet_in_a_cell_is_refused(make_record, change, message):
     assert "Seeds 0 and 2" in str(caught.value)
     with pytest.raises(PoolingError, match=message.split(" differs")[0]):
         summarise(records[::-1])
+
+
+def test_of_seeds_that_may_not_be_pooled_the_most_and_then_the_newest_are(make_record):
+    def other(seed, **changes):
+        record = make_record(seed, [9.0], **changes)
+        return replace(record, dataset=replace(record.dataset, content_hash="0"))
+
+    skipped = replace(
+        make_record(3, [1.0]), status="skipped", reason="No room.", protocol=None, evaluations=()
+    )
+    skipped = replace(skipped, dataset=replace(skipped.dataset, content_hash=None))
+    summary = summarise_largest([skipped, make_record(0, [1.0]), other(1), other(2)])
+    assert summary.last.mean == pytest.approx(9.0)
+    assert [line.status for line in summary.seeds] == ["not pooled", "finished", "finished", "skipped"]
+    assert "content hash" in summary.seeds[0].reason
+    assert "rerun=true" in summary.seeds[0].reason
+    newer = other(1, created_at="2030-01-01T00:00:00+00:00")
+    for records in ([make_record(0, [1.0]), newer], [newer, make_record(0, [1.0])]):
+        assert summarise_largest(records).last.mean == pytest.approx(9.0)
 
 
 def test_nothing_and_the_same_seed_twice_are_refused(make_record):
