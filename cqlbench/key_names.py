@@ -20,14 +20,14 @@ def check_key(override: str) -> None:
     Raises:
         ConfigError: naming what was meant: our name for another implementation's key, or the nearest key.
     """
-    key, _, choice = override.partition("=")
+    key, _, value = override.partition("=")
     group, _, name = key.partition(".")
     if group == "trainer" and name in TRAINER_DECIDED:
         raise ConfigError(f"{key} cannot be set in a run from the command line: {TRAINER_DECIDED[name]}.")
     if key not in known_keys():
-        raise ConfigError(f"Unknown key '{key}'{_hint(key)}.")
-    if key in _GROUPS and choice not in group_choices(key):
-        raise ConfigError(f"There is no {key} '{choice}'; there is {', '.join(group_choices(key))}.")
+        raise ConfigError(f"Unknown key '{key}'{_hint(key, value)}.")
+    if key in _GROUPS and value not in group_choices(key):
+        raise ConfigError(f"There is no {key} '{value}'; there is {', '.join(group_choices(key))}.")
 
 
 def known_keys() -> list[str]:
@@ -42,15 +42,15 @@ def group_choices(group: str) -> list[str]:
 
 
 def aliases() -> dict[str, str]:
-    """Other implementations' names for our keys: name -> key, or keys joined by ` or `."""
+    """Other implementations' names for our keys: name -> key, or keys joined by ` or `; see the file."""
     found: dict[str, str] = yaml.safe_load((benchmarks_dir() / "aliases.yaml").read_text(encoding="utf-8"))
     return found
 
 
-def _hint(key: str) -> str:
+def _hint(key: str, value: str) -> str:
     leaf = key.rpartition(".")[2]
     if leaf in aliases():
-        return f"; it is {aliases()[leaf]} here"
+        return f"; it is {aliases()[leaf].format(value=value)} here"
     # Of equal leaves the last counts: fine-tuning's are meant least often.
     ordered = sorted(known_keys(), key=lambda name: not name.startswith("online."))
     by_leaf = {name.rpartition(".")[2]: name for name in ordered}

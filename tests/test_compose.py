@@ -127,7 +127,7 @@ def test_paths_may_hold_anything() -> None:
         ("cql_alpha=5", "it is algorithm.conservative_weight here"),
         ("algorithm.cql_n_actions=5", "it is algorithm.proposals here"),
         ("lr=1e-4", "it is algorithm.actor_learning_rate or algorithm.critic_learning_rate here"),
-        ("seed=1", "it is seeds here"),
+        ("seed=1", "it is seeds=[1] here"),
         ("tau=1", "it is algorithm.polyak_rate here"),
         ("algorithm.discount=x", "algorithm.discount=x: Value 'x'"),
         ("algorithm.discount=1.5", "between 0 and 1"),
