@@ -39,7 +39,7 @@ UNNAMED = "No environment was named."
 # What scores under one id have in common. It may be added later, but not changed.
 _STATED = (
     "environment", "max_episode_steps", "observation_keys", "score_min", "score_max",
-    "action_low", "action_high",
+    "action_low", "action_high", "actions", "action_count",
 )  # fmt: skip
 
 
@@ -86,6 +86,8 @@ def import_dataset(path: Path, card: Card, bounds: tuple[Bound, Bound] | None = 
         sha256=content_hash(transitions),
         rows=len(transitions) + transitions.dropped_rows,
         episodes=len(transitions.episode_starts) - len(transitions.continuations),
+        actions="discrete" if transitions.discrete_actions else "continuous",
+        action_count=transitions.action_size if transitions.discrete_actions else None,
         preset=DISCRETE if transitions.discrete_actions else "",
         mean_return=float(transitions.episode_returns[transitions.whole_episodes].mean()),
     )
@@ -239,7 +241,7 @@ def _as_keys(bounds: tuple[Bound, Bound] | None) -> dict[str, Any]:
 def _refuse_changes(taken: Card, card: Card) -> None:
     for name in _STATED:
         before = getattr(taken, name)
-        if before is not None and before != getattr(card, name):
+        if before not in (None, "") and before != getattr(card, name):
             raise DatasetError(
                 f"'{card.id}' was imported before with another {name.replace('_', ' ')}; give it another "
                 "version, since scores of the two must not meet."

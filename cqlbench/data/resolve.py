@@ -70,7 +70,7 @@ def resolve(name: str, source: str = "auto") -> Resolution:
 
 def published_key(card: Card) -> str:
     """The buffer's source key of a published file: its hash, if known, and how it is read."""
-    reading = [*card.quirks, *(card.observation_keys or ())]
+    reading = [*card.quirks, *(card.observation_keys or ()), *filter(None, [card.actions])]
     return "+".join([f"sha256:{fetch.known_sha256(card)}", *reading])
 
 

@@ -9,6 +9,7 @@ from cqlbench.data import cards
 from cqlbench.data.cards import Card, all_cards, damaged_cards, imported_cards_dir
 from cqlbench.data.imported import card_text, import_dataset, recorded_environment
 from cqlbench.data.names import find_card
+from cqlbench.data.resolve import published_key
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.errors import DatasetError, UserError
 from cqlbench.evaluation.playable import playable
@@ -141,6 +142,20 @@ def test_what_was_stated_is_not_changed(tmp_path, make_episodes, write_d4rl):
     with pytest.raises(DatasetError, match="imported before with another score max"):
         import_dataset(path, replace(scored, score_max=2.0))
     assert cards.load_card(card.id).score_max == 1.0
+
+
+@pytest.mark.parametrize("kinds", [("discrete", "continuous"), ("continuous", "discrete"), ("", "continuous")])
+def test_the_kind_of_actions_is_not_changed(tmp_path, make_episodes, write_d4rl, kinds):
+    """One-hot rows are the same rows as either kind."""
+    path = write_d4rl(tmp_path / "a.hdf5", make_episodes(), actions=np.eye(4)[np.arange(12) % 4])
+    first, second = (Card(id="my/robot-v0", source="imported", actions=kind) for kind in kinds)
+    kept = import_dataset(path, first)
+    assert import_dataset(path, first).discrete_actions == kept.discrete_actions
+    with pytest.raises(DatasetError, match="another actions"):
+        import_dataset(path, second)
+    assert cards.load_card(first.id).actions == (kinds[0] or "discrete")
+    other = replace(cards.load_card(first.id), actions=second.actions)
+    assert published_key(other) != published_key(cards.load_card(first.id))
 
 
 @pytest.mark.parametrize("name", ["robot", "my/robot", "d4rl/robot-v0", "my/a--b-v0", "my/ö!-v0"])
