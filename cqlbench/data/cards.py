@@ -27,7 +27,8 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
         "terminals_mark_goals": "terminals say that the goal is near, and the recording goes on up to a time "
         "limit",
         "terminals_are_inverted": "terminals are 1 where the episode goes on",
-        "time_limits_in_terminals": "terminals mark time limits too, at the end of the longest episodes",
+        "time_limits_in_terminals": "terminals mark time limits too, in episodes as long as the time limit "
+        "or, if that is unknown, as the longest",
         "timeouts_mark_goals": "timeouts say that a goal was reached and the next one set, not that a "
         "time limit cut the episode (D4RL issue 85)",
         "timeouts_out_of_step": "timeouts are not where episodes end (D4RL issues 77 and 146)",

@@ -54,7 +54,7 @@ def read_d4rl(
     Args:
         path: an HDF5 file, or an npz file if it is called so.
         known_quirks: what the card says of the file (`cards.QUIRKS`).
-        episode_limit: the time limit in steps, if known; used only where the file has no flags.
+        episode_limit: the time limit in steps, if known; used where the file's flags do not tell it.
         layout: what its card says of its arrays.
 
     Raises:
@@ -62,10 +62,11 @@ def read_d4rl(
     """
     path = Path(path)
     recording, notes = _columns(path, layout or Layout())
+    recording.episode_limit = episode_limit
     mass = float(np.abs(recording.rewards, dtype=np.float64).sum())
     notes += quirks.apply(recording, known_quirks)
     if recording.timeouts is None:
-        recording.timeouts, note = _rederived(recording, episode_limit)
+        recording.timeouts, note = _rederived(recording)
         notes.append(note)
     if recording.following is None:
         return _without_next_observations(recording, recording.timeouts, mass, notes, path)
@@ -181,7 +182,7 @@ def _check_lengths(recording: Recording, path: Path) -> None:
         )
 
 
-def _rederived(recording: Recording, episode_limit: int | None) -> tuple[Flags, str]:
+def _rederived(recording: Recording) -> tuple[Flags, str]:
     """`timeouts` of a file that has none, and how they were found."""
     timeouts = np.zeros_like(recording.terminals)
     lead = "The file has no 'timeouts': "
@@ -192,14 +193,15 @@ def _rederived(recording: Recording, episode_limit: int | None) -> tuple[Flags, 
             f"{lead}besides 'terminals', {len(found)} ends were found where a next observation is not the "
             "following row's."
         )
-    if episode_limit is None:
+    if recording.episode_limit is None:
         return timeouts, f"{lead}only 'terminals' end episodes."
     starts = np.flatnonzero(_start_flags(recording.terminals))
     lengths = np.diff(np.append(starts, len(timeouts)))
     steps = np.arange(1, len(timeouts) + 1) - np.repeat(starts, lengths)
-    timeouts = (steps % episode_limit == 0) & ~recording.terminals
+    timeouts = (steps % recording.episode_limit == 0) & ~recording.terminals
     return timeouts, (
-        f"{lead}besides 'terminals', {int(timeouts.sum())} ends were found by counting {episode_limit} steps."
+        f"{lead}besides 'terminals', {int(timeouts.sum())} ends were found by counting "
+        f"{recording.episode_limit} steps."
     )
 
 

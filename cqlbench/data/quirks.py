@@ -36,6 +36,7 @@ class Recording:
         useless: `[T]`, rows that hold no true transition.
         goes_on_at_terminals: the row after a terminal one is its next state, unless an episode ends there.
         discrete_actions: whether `actions` are one-hot rows.
+        episode_limit: the time limit in steps, if known.
     """
 
     observations: Floats
@@ -47,6 +48,7 @@ class Recording:
     useless: Flags
     goes_on_at_terminals: bool = False
     discrete_actions: bool = False
+    episode_limit: int | None = None
 
 
 def apply(recording: Recording, names: tuple[str, ...]) -> list[str]:
@@ -128,13 +130,20 @@ def _time_limits_in_terminals(recording: Recording) -> str:
     timeouts = np.zeros_like(terminals) if recording.timeouts is None else recording.timeouts
     ends = np.flatnonzero(terminals | timeouts)
     lengths = np.diff(ends, prepend=-1)
-    timeouts[ends[lengths == lengths.max(initial=0)]] = True
+    limit = recording.episode_limit or lengths.max(initial=0)
+    timeouts[ends[lengths == limit]] = True
     limits = int((terminals & timeouts).sum())
+    if not limits:
+        raise DatasetError(
+            f"No terminal marks a time limit: no episode that ends itself has {limit} steps; leave out "
+            "ends=time_limits, or give the recording's time limit, max_episode_steps=."
+        )
     terminals[timeouts] = False
     recording.timeouts = timeouts
     return (
-        f"The file's 'terminals' mark time limits too: {limits} of them, after as many steps as the longest "
-        "episode has or beside a timeout, count as time limits."
+        f"The file's 'terminals' mark time limits too: {limits} of them, after {limit} steps, "
+        f"{'the time limit' if recording.episode_limit else 'as many as the longest episode has'}, or beside a "
+        "timeout, count as time limits."
     )
 
 

@@ -144,7 +144,9 @@ def test_what_was_stated_is_not_changed(tmp_path, make_episodes, write_d4rl):
     assert cards.load_card(card.id).score_max == 1.0
 
 
-@pytest.mark.parametrize("kinds", [("discrete", "continuous"), ("continuous", "discrete"), ("", "continuous")])
+@pytest.mark.parametrize(
+    "kinds", [("discrete", "continuous"), ("continuous", "discrete"), ("", "continuous")]
+)
 def test_the_kind_of_actions_is_not_changed(tmp_path, make_episodes, write_d4rl, kinds):
     """One-hot rows are the same rows as either kind."""
     path = write_d4rl(tmp_path / "a.hdf5", make_episodes(), actions=np.eye(4)[np.arange(12) % 4])

@@ -128,6 +128,20 @@ def test_single_rewards_at_the_goal_are_kept_and_told(tmp_path):
     assert f"On record: {QUIRKS['one_reward_per_goal']}." in transitions.notes
 
 
+@pytest.mark.parametrize("limit", [None, 5, 6])
+def test_only_episodes_of_the_stated_time_limit_reached_it(tmp_path, limit):
+    path = write(tmp_path / "a.hdf5", walk(5, 6, 3, 5), [4, 10, 13, 18], [])
+    transitions = read_d4rl(path, ("time_limits_in_terminals",), limit)
+    ended = transitions.episode_lengths[transitions.terminated[transitions.episode_ends]].tolist()
+    assert ended == ([6, 3] if limit == 5 else [5, 3, 5])
+
+
+def test_failures_alone_hold_no_time_limit(tmp_path):
+    path = write(tmp_path / "a.hdf5", walk(5, 6, 3), [4, 10, 13], [])
+    with pytest.raises(DatasetError, match="max_episode_steps="):
+        read_d4rl(path, ("time_limits_in_terminals",), 100)
+
+
 def test_no_row_looks_into_the_next_episode_and_none_is_lost(
     tmp_path, make_episodes, write_d4rl, d4rl_arrays
 ):
