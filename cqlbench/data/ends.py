@@ -52,20 +52,28 @@ def _number(transitions: Transitions, limit: int | None) -> Finding:
             f"(import the file with ends=inverted); {_TRUST}."
         )
         return found(_NUMBER, "error", flagged, message)
-    if len(transitions.episode_starts) > 1 or rows < _FEW:
+    starts, lengths = transitions.episode_starts, transitions.episode_lengths
+    longest = int(lengths.argmax())
+    start, length = int(starts[longest]), int(lengths[longest])
+    if length < _FEW:
         return Finding(_NUMBER)
     mend = (
         "mark them in 'terminals' and 'timeouts' (columns= names others), or import the file with "
         "max_episode_steps= if each has as many steps"
     )
-    back = _put_back(transitions.observations)
-    if len(back) >= _ALIKE:
+    observations = transitions.observations
+    back = start + _put_back(observations[start : start + length], observations[:1])
+    # Some tasks put the agent back within an episode; where ends are missing, more are so than are there.
+    if len(back) >= max(_ALIKE, len(starts)):
         message = (
-            f"The {rows} rows are one episode, although after row {back[0]} and {len(back) - 1} more the "
-            f"observation jumps back to the first: ends are missing; {mend}; {_TRUST}."
+            f"The {length} rows from row {start} are one episode, although after row {back[0]} and "
+            f"{len(back) - 1} more the observation jumps back to the file's first: ends are missing; {mend}; "
+            f"{_TRUST}."
         )
         certain = transitions.observation_size >= _DIMENSIONS
         return found(_NUMBER, "error" if certain else "warning", back, message)
+    if len(starts) > 1:
+        return Finding(_NUMBER)
     if limit is not None and rows > limit:
         message = (
             f"The {rows} rows are one episode, but the time limit is {limit} steps: ends are missing; {mend}."
@@ -126,9 +134,9 @@ def _tied(transitions: Transitions) -> Finding:
     return found(_LENGTHS, "warning", ends, message)
 
 
-def _put_back(observations: Floats) -> NDArray[np.int64]:
-    """Rows after which the observation is back beside the first one, in a step that is longer than usual."""
-    first, steps = observations[:1], len(observations) - 1
+def _put_back(observations: Floats, first: Floats) -> NDArray[np.int64]:
+    """Rows after which the observation is back beside `first`, in a step that is longer than usual."""
+    steps = len(observations) - 1
     sampled = np.linspace(0, steps - 1, min(steps, _SAMPLE)).astype(np.int64)
     spread = observations[sampled].std(axis=0)
     spread[spread == 0] = np.inf

@@ -141,9 +141,9 @@ def _time_limits_in_terminals(recording: Recording) -> str:
     terminals[timeouts] = False
     recording.timeouts = timeouts
     return (
-        f"The file's 'terminals' mark time limits too: {limits} of them, after {limit} steps, "
-        f"{'the time limit' if recording.episode_limit else 'as many as the longest episode has'}, or beside a "
-        "timeout, count as time limits."
+        f"The file's 'terminals' mark time limits too: {limits} of them, after {limit} steps, as many as "
+        f"{'the time limit' if recording.episode_limit else 'the longest episode'} has, or beside a timeout, "
+        "count as time limits."
     )
 
 

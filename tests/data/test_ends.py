@@ -155,6 +155,17 @@ def test_no_ends_and_restarts(bare):
     assert "columns=" in finding.message
 
 
+@pytest.mark.parametrize("strays", [[50], [50, 90, 400], [300]])
+def test_stray_ends_do_not_hide_missing_ones(bare, strays):
+    path = bare("Hopper-v4", 600)
+    with h5py.File(path, "a") as file:
+        file["terminals"][strays] = True
+    finding = found(read_d4rl(path), "episode ends")
+    assert finding.severity == "error"
+    assert "columns=" in finding.message
+    assert finding.rows[0] < 600
+
+
 @pytest.mark.parametrize("environment", ["Pendulum-v1", "HalfCheetah-v4", "Ant-v4"])
 def test_no_ends_because_the_task_goes_on(bare, environment):
     short = read_d4rl(bare(environment, 500, restart=False))
