@@ -46,7 +46,7 @@ def near(missing: Iterable[str], present: Collection[str], guess: bool = False) 
 
 def as_key(columns: Mapping[str, str]) -> str:
     """The import's key that says so."""
-    return "columns='{" + ", ".join(f"{ours}: {theirs}" for ours, theirs in columns.items()) + "}'"
+    return "columns='{" + ", ".join(f"{ours}: {theirs or 'null'}" for ours, theirs in columns.items()) + "}'"
 
 
 def parsed(text: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from cqlbench.data.column_names import as_key
 from cqlbench.data.findings import Expected, Finding, Severity, found
 from cqlbench.data.transitions import Floats, Transitions
 
@@ -31,7 +32,7 @@ _LIMITS = (
 
 
 def examine_ends(transitions: Transitions, expected: Expected) -> list[Finding]:
-    """Two findings: on how many ends there are, and on the lengths of episodes.
+    """Findings on how many ends there are and, unless that is an error, on the lengths of episodes.
 
     Of ends that are trusted only what the time limit says against them is a warning.
     """
@@ -39,7 +40,8 @@ def examine_ends(transitions: Transitions, expected: Expected) -> list[Finding]:
     if expected.trusted_ends:
         lengths = Finding(_LENGTHS) if limit is None else _limited(transitions, limit, "warning")
         return [Finding(_NUMBER), lengths]
-    return [_number(transitions, limit), _lengths(transitions, limit)]
+    number = _number(transitions, limit)
+    return [number] if number.severity == "error" else [number, _lengths(transitions, limit)]
 
 
 def _number(transitions: Transitions, limit: int | None) -> Finding:
@@ -47,9 +49,15 @@ def _number(transitions: Transitions, limit: int | None) -> Finding:
     flagged = np.flatnonzero(transitions.terminated | transitions.truncated)
     ends = len(flagged) + transitions.dropped_rows
     if rows >= _FEW and 2 * ends > rows and not len(transitions.continuations):
+        terminated = np.count_nonzero(transitions.terminated)
+        # Time limits whose rows were dropped had a flag as well.
+        truncated = np.count_nonzero(transitions.truncated) + transitions.dropped_rows
+        column, mend = "terminals", "ends=inverted"
+        if truncated > terminated:
+            column, mend = "timeouts", f"{as_key({'timeouts': ''})}, or repair it"
         message = (
-            f"{ends} of {rows} rows end an episode: flags that are 1 while the episode goes on are inverted "
-            f"(import the file with ends=inverted); {_TRUST}."
+            f"{ends} of {rows} rows end an episode: '{column}' that are 1 while the episode goes on are "
+            f"inverted (import the file with {mend}); {_TRUST}."
         )
         return found(_NUMBER, "error", flagged, message)
     starts, lengths = transitions.episode_starts, transitions.episode_lengths

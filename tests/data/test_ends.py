@@ -67,7 +67,17 @@ def test_inverted_terminals(read, without):
 @pytest.mark.parametrize("without", [(), NO_NEXT])
 def test_inverted_timeouts(read, without):
     transitions = read(ENDS, LENGTHS, without, timeouts=lambda arrays: ~arrays["timeouts"])
-    assert found(transitions, "episode ends").severity == "error"
+    finding = found(transitions, "episode ends")
+    assert finding.severity == "error"
+    assert "timeouts: null" in finding.message
+    assert "ends=inverted" not in finding.message
+
+
+@pytest.mark.parametrize("without", [(), NO_NEXT])
+def test_terminals_everywhere_have_one_remedy(read, without):
+    transitions = read(ENDS, LENGTHS, without, terminals=lambda arrays: np.ones_like(arrays["terminals"]))
+    (finding,) = [finding for finding in lint.examine(transitions) if "import" in finding.message]
+    assert "ends=inverted" in finding.message
 
 
 def done(arrays):
