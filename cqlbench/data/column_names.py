@@ -73,4 +73,11 @@ def parsed(text: str) -> dict[str, str]:
         if not isinstance(theirs, str | None) or (not theirs and ours in REQUIRED[:3]):
             raise ConfigError(f"columns= must say what the file calls '{ours}', and '{theirs}' is no name.")
         columns[ours] = theirs or ""
+    read = {ours: columns.get(ours, ours) for ours in (*REQUIRED, *OPTIONAL)}
+    for theirs in filter(None, columns.values()):
+        if len(twice := [ours for ours, name in read.items() if name == theirs]) > 1:
+            raise ConfigError(
+                f"columns= reads the file's '{theirs}' as {' and '.join(twice)}; say null or "
+                "another name for one of them."
+            )
     return columns

@@ -119,7 +119,7 @@ def _columns(path: Path, layout: Layout) -> tuple[Recording, list[str]]:
             missing.remove("terminals")  # nothing ends itself, says the user
         if missing:
             raise DatasetError(
-                f"{path} lacks {', '.join(missing)} (it has: {shown(present)}){_hint(missing, table)}"
+                f"{path} lacks {', '.join(missing)} (it has: {shown(present)}){_hint(missing, table, layout)}"
             )
         observations = table.floats("observations", dimensions=2)
         actions = _actions(table, layout)
@@ -137,25 +137,30 @@ def _columns(path: Path, layout: Layout) -> tuple[Recording, list[str]]:
         )
     _check_lengths(recording, path)
     notes = [*table.notes, *filter(None, [actions.note])]
-    unread = [key for key in OPTIONAL if key not in present and key not in layout.columns]
-    if near := column_names.near(unread, set(present) - set(layout.columns.values())):
+    if near := column_names.near(_unread(present, layout), set(present) - set(layout.columns.values())):
         notes.append(
             f"Not read: {', '.join(near.values())}; if they are {' and '.join(near)}, import the file with "
-            f"{column_names.as_key(near)}."
+            f"{column_names.as_key({**layout.columns, **near})}."
         )
     return recording, notes
 
 
-def _hint(missing: list[str], table: tables.Table) -> str:
+def _hint(missing: list[str], table: tables.Table, layout: Layout) -> str:
     """How the sentence on missing columns ends: with what to do, if that is known."""
     present = table.keys()
     if any(name.startswith("episode_") for name in present):
         return "; it looks like part of a Minari dataset: give the path of the dataset's folder instead."
-    near = column_names.near(missing, table.names(), guess=True)
+    unused = set(table.names()) - set(layout.columns.values())
+    near = column_names.near(missing, unused, guess=True)
     if not near:
         return table.hint
-    near |= column_names.near([key for key in OPTIONAL if key not in present], table.names())
-    return f"; if these are they, import the file with {column_names.as_key(near)}."
+    near |= column_names.near(_unread(present, layout), unused)
+    return f"; if these are they, import the file with {column_names.as_key({**layout.columns, **near})}."
+
+
+def _unread(present: list[str], layout: Layout) -> list[str]:
+    """Optional columns that the file lacks and the user said nothing of."""
+    return [key for key in OPTIONAL if key not in present and key not in layout.columns]
 
 
 def _check_lengths(recording: Recording, path: Path) -> None:

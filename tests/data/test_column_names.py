@@ -72,6 +72,30 @@ def test_optional_columns_that_are_not_read_are_noted(tmp_path, make_episodes, d
     assert not [note for note in said.notes if "Not read" in note]
 
 
+GIVEN = pytest.mark.parametrize("given", [{"terminals": "", "actions": "acts"}, {"actions": "acts"}])
+
+
+@GIVEN
+def test_the_hint_on_missing_columns_keeps_what_was_mapped(renamed, given):
+    path, called = renamed({"actions": "acts", "rewards": "rew", "timeouts": "truncated"})
+    given = {ours: called.get(ours, "") for ours in given}
+    with pytest.raises(DatasetError, match="lacks rewards") as error:
+        read_d4rl(path, layout=Layout(columns=given))
+    (text,) = [part for part in str(error.value).split("'") if part.startswith("{")]
+    assert parsed(text) == given | called
+    read_d4rl(path, layout=Layout(columns=parsed(text)))
+
+
+@GIVEN
+def test_the_note_on_unread_columns_keeps_what_was_mapped(tmp_path, make_episodes, d4rl_arrays, given):
+    arrays = d4rl_arrays(make_episodes())
+    names = {"actions": "acts", "timeouts": "truncated"}
+    np.savez(tmp_path / "a.npz", **{names.get(ours, ours): array for ours, array in arrays.items()})
+    notes = read_d4rl(tmp_path / "a.npz", layout=Layout(columns=given)).notes
+    (text,) = [part for note in notes for part in note.split("'") if part.startswith("{")]
+    assert parsed(text) == given | names
+
+
 def test_a_column_that_is_not_to_be_read(renamed):
     path, _ = renamed({})
     transitions = read_d4rl(path, layout=Layout(columns=parsed("{terminals: null, timeouts: terminals}")))
@@ -92,6 +116,7 @@ def test_a_mapping_to_what_is_not_there(renamed):
         ('{"observations": "data/obs", "done": "dones"}', {"observations": "data/obs", "terminals": "dones"}),
         ("{timeouts: null}", {"timeouts": ""}),
         ("actions: acts", {"actions": "acts"}),
+        ("{terminals: timeouts, timeouts: terminals}", {"terminals": "timeouts", "timeouts": "terminals"}),
     ],
 )
 def test_mappings(text, columns):
@@ -100,7 +125,7 @@ def test_mappings(text, columns):
 
 NO_MAPPINGS = [
     "acts", "[actions, acts]", "{", "{}", "{colour: red}", "{actions: 3}", "{actions: null}", "{1: a}",
-    "{obs: a, observation: b}",
+    "{obs: a, observation: b}", "{terminals: terminals, timeouts: terminals}", "{timeouts: terminals}",
 ]  # fmt: skip
 
 
