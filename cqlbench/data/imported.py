@@ -240,11 +240,14 @@ def _as_keys(bounds: tuple[Bound, Bound] | None) -> dict[str, Any]:
 
 def _refuse_changes(taken: Card, card: Card) -> None:
     for name in _STATED:
-        before = getattr(taken, name)
-        if before not in (None, "") and before != getattr(card, name):
+        before, now = getattr(taken, name), getattr(card, name)
+        if name in ("action_low", "action_high"):
+            before, now = _plain(np.atleast_1d(before)), _plain(np.atleast_1d(now))
+        if before not in (None, "") and before != now:
+            key = "env" if name == "environment" else name
             raise DatasetError(
-                f"'{card.id}' was imported before with another {name.replace('_', ' ')}; give it another "
-                "version, since scores of the two must not meet."
+                f"'{card.id}' was imported before with another {key}=; give it another version, since scores "
+                "of the two must not meet."
             )
 
 

@@ -139,9 +139,18 @@ def test_what_was_stated_is_not_changed(tmp_path, make_episodes, write_d4rl):
     import_dataset(path, card)
     scored = replace(card, score_min=0.0, score_max=1.0)
     import_dataset(path, scored)
-    with pytest.raises(DatasetError, match="imported before with another score max"):
+    with pytest.raises(DatasetError, match="score_max="):
         import_dataset(path, replace(scored, score_max=2.0))
     assert cards.load_card(card.id).score_max == 1.0
+
+
+def test_equal_bounds_are_no_change(tmp_path, make_episodes, write_d4rl):
+    path = write_d4rl(tmp_path / "a.hdf5", make_episodes())
+    card = Card(id="my/robot-v0", source="imported")
+    import_dataset(path, card, (-90.0, 90.0))
+    import_dataset(path, card, ((-90.0, -90.0), 90.0))
+    with pytest.raises(DatasetError, match="action_high="):
+        import_dataset(path, card, (-90.0, (90.0, 80.0)))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +162,7 @@ def test_the_kind_of_actions_is_not_changed(tmp_path, make_episodes, write_d4rl,
     first, second = (Card(id="my/robot-v0", source="imported", actions=kind) for kind in kinds)
     kept = import_dataset(path, first)
     assert import_dataset(path, first).discrete_actions == kept.discrete_actions
-    with pytest.raises(DatasetError, match="another actions"):
+    with pytest.raises(DatasetError, match="actions="):
         import_dataset(path, second)
     assert cards.load_card(first.id).actions == (kinds[0] or "discrete")
     other = replace(cards.load_card(first.id), actions=second.actions)
