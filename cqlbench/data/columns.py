@@ -73,7 +73,7 @@ def refuse_truth_values(dtype: np.dtype[Any], name: str, path: Path) -> None:
         DatasetError: the type is bool.
     """
     if dtype.kind == "b":
-        raise DatasetError(f"'{name}' of {path} holds true/false values, and numbers were expected.")
+        raise DatasetError(f"'{name}' of {path} holds true/false values; store them as the numbers 0 and 1.")
 
 
 def as_flags(values: NDArray[Any], name: str, path: Path) -> Flags:

@@ -12,7 +12,7 @@ from cqlbench.data.columns import keep_rows, shown
 from cqlbench.data.layout import Layout
 from cqlbench.data.lint import jumps
 from cqlbench.data.quirks import Recording
-from cqlbench.data.transitions import Flags, Transitions
+from cqlbench.data.transitions import Flags, Floats, Transitions
 from cqlbench.errors import DatasetError
 
 # rlkit, which recorded D4RL's replay files, can cut an episode at an epoch's end without a flag, every 1000
@@ -100,13 +100,19 @@ def has_discrete_actions(path: Path, layout: Layout | None = None) -> bool:
     False where the file cannot be read, or the actions may be either kind: `read_d4rl` then says why.
     """
     with contextlib.suppress(DatasetError), tables.opened(path, layout) as table:
-        if discrete.may_be_discrete(table.floats("actions", None, _HEAD)):
+        if discrete.may_be_discrete(_stored_actions(table, _HEAD)):
             return _actions(table, layout or Layout()).discrete
     return False
 
 
+def _stored_actions(table: tables.Table, rows: int | None = None) -> Floats:
+    if table.dtype("actions").kind == "b":  # one of two
+        return table.flags("actions")[:rows].astype(np.float32)
+    return table.floats("actions", None, rows)
+
+
 def _actions(table: tables.Table, layout: Layout) -> discrete.Actions:
-    values, dtype = table.floats("actions", None), table.dtype("actions")
+    values, dtype = _stored_actions(table), table.dtype("actions")
     return discrete.decode(values, dtype, layout.actions, layout.action_count, "actions", table.path)
 
 

@@ -83,7 +83,7 @@ def may_be_discrete(head: Floats) -> bool:
 def _looks(values: Floats, dtype: np.dtype[Any], where: str) -> Kind:
     if _one_hot(values) and len(np.unique(values.argmax(axis=1))) > 1:
         return "discrete"
-    integers, numbers = dtype.kind in "iu", _numbers(values)
+    integers, numbers = dtype.kind in "iub", _numbers(values)
     if numbers is None:
         if integers and values.min(initial=0) >= 0:
             raise _ambiguous(f"{where} are whole numbers in {values.shape[1]} columns")

@@ -90,6 +90,14 @@ def test_what_may_be_either_is_refused_until_it_is_said(read, actions):
     np.testing.assert_array_equal(said.actions, actions.reshape(ROWS, -1).astype(np.float32))
 
 
+@pytest.mark.parametrize("shape", [(ROWS,), (ROWS, 1)])
+def test_true_and_false_are_two_discrete_actions(read, shape):
+    transitions = read((NUMBERS > 1).reshape(shape))
+    assert transitions.discrete_actions
+    np.testing.assert_array_equal(transitions.actions, np.eye(2)[(NUMBERS > 1).astype(int)])
+    assert has_discrete_actions(read.path)
+
+
 def test_the_number_of_actions_can_be_said(read):
     assert read(NUMBERS).action_size == 4
     transitions = read(NUMBERS, actions="discrete", action_count=6)
