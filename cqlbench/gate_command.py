@@ -1,7 +1,7 @@
 """`cqlbench gate`: a suite's runs against its accepted baseline; the exit status is the verdict."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +11,8 @@ from cqlbench import outputs
 from cqlbench.compose import word
 from cqlbench.errors import BUG, ConfigError
 from cqlbench.paper_command import suite_of
-from cqlbench.records.provenance import git_state, now
+from cqlbench.recorded import differing
+from cqlbench.records.provenance import Provenance, git_state, now
 from cqlbench.records.schema import UNCOMMITTED, Record, RecordError
 from cqlbench.records.store import safe_name
 from cqlbench.report_command import selection
@@ -63,7 +64,7 @@ def gate(words: Sequence[str], console: Console) -> int:
     train = truth(values, "run", default=True)
     if not word(rest, "resume", ""):
         rest = ["resume=never", *rest]  # what was cut off may be of the code before
-    runs = make_runs(suite, rest, console, _made_by_this_code() if train else lambda _: True, train)
+    runs = make_runs(suite, rest, console, _made_here if train else lambda *_: True, train)
     crashed = any(run.crashed for run in runs)
     if accepting or baseline is None:
         if crashed:
@@ -86,11 +87,14 @@ def gate(words: Sequence[str], console: Console) -> int:
     return BUG if crashed else found.status
 
 
-def _made_by_this_code() -> Callable[[Record], bool]:
-    """Whether a record was made by this very code; with uncommitted changes nobody can tell."""
-    here = git_state()
-    known = here.commit is not None and here.dirty is False
-    return lambda record: known and record.git == here and not record.earlier_commits
+def _made_here(record: Record, origin: Provenance) -> bool:
+    """Whether a record was made by this very code and the same packages, on the same kind of device.
+
+    With uncommitted changes nobody can tell.
+    """
+    known = origin.git.commit is not None and origin.git.dirty is False
+    same = known and record.git == origin.git and not record.earlier_commits
+    return same and not differing([record], origin)
 
 
 def _baseline(path: Path, suite: str, select: str) -> Baseline:

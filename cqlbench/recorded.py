@@ -4,13 +4,14 @@ import contextlib
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from cqlbench.data.buffer import Dataset
+from cqlbench.data.provide import other_content
 from cqlbench.fine_tuning import run_place
 from cqlbench.plan import Plan
 from cqlbench.records.from_run import dataset_id
@@ -81,7 +82,7 @@ def standing(
         return Standing(plan)
     found = {
         record.seed: record
-        for record in counting(plan, store, dataset_id(dataset, plan.resolution))
+        for record in _counting(plan, store, dataset_id(dataset, plan.resolution))
         if record.dataset.content_hash == dataset.content_hash and stands(record)
     }
     saved = config.trainer.save_trainer_file
@@ -90,11 +91,11 @@ def standing(
             return Standing(plan, notes=(f"trained again for '{saved}', which no record can give",))
         unfinished = _cut_off(plan, dataset, origin, found.values())
         kept = found if unfinished is None else _without(found, unfinished.config.seeds)
-        return Standing(unfinished, kept, _differing(found.values(), origin))
+        return Standing(unfinished, kept, differing(found.values(), origin))
     if saved or plan.start is not None:  # a saved trainer holds the whole batch
         return Standing(plan)
-    alike = {seed: record for seed, record in found.items() if not _differing([record], origin, code=False)}
-    notes = _differing(found.values(), origin)
+    alike = {seed: record for seed, record in found.items() if not differing([record], origin, code=False)}
+    notes = differing(found.values(), origin)
     if len(alike) < len(found):
         apart = _listed(_without(found, alike))
         notes = (*notes, f"seeds {apart} are trained again, to be made by the same packages as the others")
@@ -106,17 +107,39 @@ def standing(
     return Standing(left, _without(alike, left.config.seeds), notes)
 
 
-def counting(plan: Plan, store: RecordStore, dataset: str) -> list[Record]:
-    """The records of the plan's seeds that count, whatever became of them.
+def without_dataset(plan: Plan, origin: Provenance, store: RecordStore, stands: Stands) -> Standing:
+    """What is recorded of a run that is not made, whose dataset need not be here.
+
+    All records are of the same rows: those of the newest record, where there are several.
 
     Args:
-        plan: the run.
-        store: where they are.
-        dataset: the id in records.
+        plan: the run; its dataset has a card.
+        origin: this process.
+        store: where the records are.
+        stands: which records stand for their seeds.
 
     Raises:
         RecordError: a record cannot be read.
     """
+    card, name = plan.resolution.card, plan.resolution.dataset_id
+    found = [
+        (record.created_at, content, record)
+        for content in {record.dataset.content_hash or "" for record in store.find(dataset=name)}
+        for record in _counting(replace(plan, other_content=other_content(card, content)), store, name)
+        if record.dataset.content_hash == content and stands(record)
+    ]
+    if not found:
+        return Standing(None)
+    _, newest, _ = max(found, key=lambda each: each[:2])
+    records = {record.seed: record for _, content, record in found if content == newest}
+    notes = differing(records.values(), origin)
+    if other_content(card, newest) or len(records) < len(found):
+        notes = (*notes, f"the records are of the dataset with content {newest[:12]}")
+    return Standing(None, records, notes)
+
+
+def _counting(plan: Plan, store: RecordStore, dataset: str) -> list[Record]:
+    """The records of the plan's seeds that count, whatever became of them; `dataset`: the id in them."""
     found = store.find(
         dataset=dataset,
         algorithm=plan.config.algorithm.name,
@@ -165,8 +188,14 @@ def _checkpoints(plan: Plan, dataset: Dataset) -> CheckpointFolder:
     return CheckpointFolder(run_place(plan, dataset, "checkpoints"))
 
 
-def _differing(records: Iterable[Record], origin: Provenance, *, code: bool = True) -> tuple[str, ...]:
-    """How records were made otherwise than this process would make them, one sentence each."""
+def differing(records: Iterable[Record], origin: Provenance, *, code: bool = True) -> tuple[str, ...]:
+    """How records were made otherwise than this process would make them, one sentence each.
+
+    Args:
+        records: what was made.
+        origin: this process.
+        code: whether the code counts too, and not the packages and the kind of device only.
+    """
     here = computing(origin.versions, origin.machine.device)
     seeds: dict[str, list[int]] = {}
     for record in records:

@@ -68,7 +68,7 @@ def _records(plan: Plan, console: Console, stands: Stands, began: float) -> list
     store.check_writable()
     dataset = provide(plan.resolution, clip_actions=plan.config.clip_actions)
     plan.check_actions(discrete=dataset.discrete_actions)
-    plan = replace(plan, other_content=other_content(plan.resolution.card, dataset))
+    plan = replace(plan, other_content=other_content(plan.resolution.card, dataset.content_hash))
     if plan.other_content:
         console.print(Text(f"Note     {dataset.notes[-1]}"), soft_wrap=True)
     known = standing(plan, dataset, origin, store, stands)

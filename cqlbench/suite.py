@@ -16,11 +16,16 @@ from cqlbench.data.cards import all_cards
 from cqlbench.errors import BUG, USER_ERROR, ConfigError, UserError, out_of_memory
 from cqlbench.paths import benchmarks_dir, yaml_names
 from cqlbench.plan import Plan, make_plan
-from cqlbench.recorded import counting
+from cqlbench.recorded import without_dataset
+from cqlbench.records import provenance
+from cqlbench.records.provenance import Provenance
 from cqlbench.records.schema import Record
-from cqlbench.records.store import RecordStore, run_folder
+from cqlbench.records.store import RecordStore
 from cqlbench.reporting.baseline import SuiteRun
 from cqlbench.runner import bench
+
+Usable = Callable[[Record, Provenance], bool]
+"""Whether a record stands for its seed in this process."""
 
 
 class IncompleteSuiteError(UserError):
@@ -78,7 +83,7 @@ def make_runs(
     suite: Suite,
     words: Sequence[str],
     console: Console,
-    usable: Callable[[Record], bool] = lambda _: True,
+    usable: Usable = lambda _record, _origin: True,
     train: bool = True,
 ) -> list[SuiteRun]:
     """Every dataset's run: as recorded, resumed, or made now; one that fails does not stop the rest.
@@ -119,36 +124,32 @@ def _run(
     dataset: str,
     plan: Plan,
     console: Console,
-    usable: Callable[[Record], bool],
+    usable: Usable,
     train: bool,
 ) -> SuiteRun:
     seeds, problem, crashed = tuple(plan.config.seeds), "", False
+    found: Mapping[int, Record] = {}
+    origin = provenance.collect(str(plan.device), plan.arguments)
 
     def stands(record: Record) -> bool:
-        return record.status != "skipped" and usable(record)  # one that diverged would diverge again
+        return record.status != "skipped" and usable(record, origin)  # one that diverged would diverge again
 
     try:
-        store = RecordStore(Path(plan.config.results))
-        found = {each.seed: each for each in counting(plan, store, dataset) if stands(each)}
-        if train and (plan.config.rerun or len(found) < len(seeds) or _cut_off(store, found)):
+        if train:
             found = {record.seed: record for record in bench(plan, console, stands)}
-        elif len(found) == len(seeds):
-            console.print("Recorded already: every seed of this configuration")
+        else:
+            known = without_dataset(plan, origin, RecordStore(Path(plan.config.results)), stands)
+            known.tell(console)
+            found = known.records
     except UserError as error:
-        problem, found = str(error), {}
+        problem = str(error)
     except Exception as error:  # noqa: BLE001
         # A bug or a full memory on one dataset must not cost the night's others; it is shown in full.
         traceback.print_exc(file=sys.stderr)
-        problem, found = f"{type(error).__name__}: {' '.join(str(error).split())}", {}
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
         crashed = not out_of_memory(error)
     records = tuple(found[seed] for seed in seeds if seed in found)
     return SuiteRun(dataset, seeds, records, problem, crashed)
-
-
-def _cut_off(store: RecordStore, found: Mapping[int, Record]) -> bool:
-    """Whether a process was killed at this run, perhaps after its last record."""
-    runs = {store.runs / run_folder(record.key) for record in found.values()}
-    return any(any(run.glob("checkpoints-*")) for run in runs)
 
 
 def _problem(content: Any) -> str:

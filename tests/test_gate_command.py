@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cqlbench.records import provenance
 from cqlbench.records.schema import Git
 from cqlbench.records.store import RecordStore
 
@@ -107,10 +108,10 @@ def test_code_with_changes_runs_anew_and_a_clean_commits_runs_are_used(
     assert gate("suite=mine", "accept=true")[0] == 0
     assert gate("suite=mine")[0] == 0
     assert len(RecordStore(world / "results").load_all()) == 3
-    monkeypatch.setattr("cqlbench.gate_command.git_state", lambda: Git(commit="a" * 40, dirty=True))
+    checkout(monkeypatch, "a", dirty=True)
     assert gate("suite=mine")[0] == 0
     assert len(RecordStore(world / "results").load_all()) == 6
-    monkeypatch.setattr("cqlbench.gate_command.git_state", lambda: Git(commit="b" * 40, dirty=False))
+    checkout(monkeypatch, "b")
     assert gate("suite=mine")[0] == 0
     assert len(RecordStore(world / "results").load_all()) == 9
 
@@ -203,3 +204,36 @@ def test_a_baseline_of_another_suite_is_refused(world: Path, suite_file: Path, g
     status, _, err = gate("suite=mine", "select=best")
     assert status == 2
     assert "select=best differs from the baseline's, mean10" in err
+
+
+def test_runs_of_other_packages_are_made_again_or_named(world: Path, gate: Run, monkeypatch) -> None:
+    assert gate("suite=mine", "--accept")[0] == 0
+    here = provenance.versions()
+    monkeypatch.setattr("cqlbench.records.provenance.versions", lambda: here | {"torch": "0.1"})
+    status, out, err = gate("suite=mine", "run=false")
+    assert status == 0, err
+    assert any(line.startswith("Note ") and "torch is 0.1" in line for line in out.splitlines())
+    assert len(RecordStore(world / "results").load_all()) == 3
+    assert gate("suite=mine")[0] == 0
+    assert len(RecordStore(world / "results").load_all()) == 6
+    assert gate("suite=mine")[0] == 0
+    assert len(RecordStore(world / "results").load_all()) == 6
+
+
+def test_without_running_records_of_one_content_are_found(world: Path, gate: Run) -> None:
+    card = world / "cards" / "tiny.toml"
+    text = card.read_text()
+    card.write_text(f'{text}content_hash = "{"0" * 64}"\n')
+    assert gate("suite=mine", "--accept")[0] == 0
+    (content,) = {record.dataset.content_hash for record in RecordStore(world / "results").load_all()}
+    status, out, err = gate("suite=mine", "run=false")
+    assert status == 0, err
+    assert content[:12] in out
+    card.write_text(text.replace("rows = 600", "rows = 500") + f'content_hash = "{content}"\n')
+    assert gate("suite=mine", "--accept", "seeds=4")[0] == 0
+    store = RecordStore(world / "results")
+    for path in store.runs.rglob("seed-3.json"):
+        path.unlink()
+    status, out, _ = gate("suite=mine", "run=false", "seeds=4")
+    assert status == 2  # three of the newer content, and never one of the older
+    assert "No run of seed 3" in out

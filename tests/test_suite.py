@@ -84,7 +84,7 @@ def test_what_is_recorded_is_not_made_again(world: Path) -> None:
     assert count(world) == 3
     (other,) = made(world, "seeds=2", "algorithm.conservative_weight=3")
     assert other.records[0].config_hash != first.records[0].config_hash
-    (remade,) = made(world, "seeds=2", usable=lambda record: False)
+    (remade,) = made(world, "seeds=2", usable=lambda *_: False)
     assert count(world) == 7
     assert remade.records[0].evaluations[-1].returns == first.records[0].evaluations[-1].returns
 

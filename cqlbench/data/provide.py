@@ -42,7 +42,7 @@ def provide(resolution: Resolution, progress: bool = True, clip_actions: bool = 
 
     key = _source_key(resolution) + ("+clipped" if clip_actions else "")
     dataset = buffer_for(resolution.dataset_id, key, load)
-    other = other_content(resolution.card, dataset)
+    other = other_content(resolution.card, dataset.content_hash)
     if not other:
         return dataset
     note = (
@@ -53,9 +53,9 @@ def provide(resolution: Resolution, progress: bool = True, clip_actions: bool = 
     return replace(dataset, notes=(*dataset.notes, note))
 
 
-def other_content(card: Card, dataset: Dataset) -> str:
-    """The dataset's content hash where it is not the one that the card expects; empty where it is."""
-    return "" if dataset.content_hash == (card.content_hash or dataset.content_hash) else dataset.content_hash
+def other_content(card: Card, content: str) -> str:
+    """A dataset's content hash where it is not the one that the card expects; empty where it is."""
+    return "" if content == (card.content_hash or content) else content
 
 
 def read(resolution: Resolution, progress: bool = True, clip_actions: bool = False) -> Transitions:
