@@ -3,23 +3,27 @@
 import contextlib
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.provide import other_content
+from cqlbench.errors import UserError
 from cqlbench.fine_tuning import run_place
 from cqlbench.plan import Plan
 from cqlbench.records.from_run import dataset_id
+from cqlbench.records.policy import SavedPolicy
 from cqlbench.records.provenance import Provenance
 from cqlbench.records.schema import Record, config_hash
 from cqlbench.records.store import RecordStore
 from cqlbench.resume import computing, facts_of
 from cqlbench.training.checkpoint import CheckpointError, CheckpointFolder, differences
+from cqlbench.training.state_files import read_state, refuse_strangers
 
 Stands = Callable[[Record], bool]
 """Whether a record stands for its seed, which then is not trained."""
@@ -87,8 +91,10 @@ def standing(
     }
     saved = config.trainer.save_trainer_file
     if len(found) == len(config.seeds):
-        if saved and not Path(saved).exists():
-            return Standing(plan, notes=(f"trained again for '{saved}', which no record can give",))
+        if saved:
+            refuse_strangers(Path(saved))
+            if not _trainer_of(list(found.values()), Path(saved), store, config.seeds):
+                return Standing(plan, notes=(f"trained again for '{saved}', which no record can give",))
         unfinished = _cut_off(plan, dataset, origin, found.values())
         kept = found if unfinished is None else _without(found, unfinished.config.seeds)
         return Standing(unfinished, kept, differing(found.values(), origin))
@@ -147,6 +153,22 @@ def _counting(plan: Plan, store: RecordStore, dataset: str) -> list[Record]:
         config_hash=config_hash(plan.identity),
     )
     return [record for record in found if record.seed in plan.config.seeds]
+
+
+def _trainer_of(records: Sequence[Record], saved: Path, store: RecordStore, seeds: Sequence[int]) -> bool:
+    """Whether the trainer saved at `saved` has made `records`: its actors are those of their policies."""
+    try:
+        engine = read_state(saved)["engine"]
+        networks = engine["train_state"]["parameters"]
+        for record in records:
+            kept = SavedPolicy.load(store.path_of(record).with_suffix(".npz"))
+            position, network = seeds.index(record.seed), networks["critics" if kept.discrete else "actor"]
+            for name, tensor in network.items():
+                if not np.array_equal(tensor[position].numpy().ravel(), kept.arrays[name].ravel()):
+                    return False
+        return bool(engine["of"]["seeds"] == list(seeds))
+    except (UserError, LookupError, ValueError):  # another kind of trainer, or a seed that kept no policy
+        return False
 
 
 def _begun(plan: Plan, dataset: Dataset) -> list[Plan]:

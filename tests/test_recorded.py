@@ -246,6 +246,36 @@ def test_a_trainer_that_is_asked_for_is_made(world, bench, steps) -> None:
     assert steps == []
 
 
+@pytest.mark.parametrize("backend", ["torch", "memmap"])
+def test_only_the_trainer_that_made_the_records_stands_for_them(
+    world, bench, steps, monkeypatch, backend: str
+) -> None:
+    monkeypatch.setenv("CKPT_BACKEND", backend)
+    saved = world / "trainer.pt"
+    words = (TINY, "seeds=2", f"trainer.save_trainer_file={saved}")
+    assert bench(*words, "algorithm.discount=0.9")[0] == 0
+    assert bench(TINY, "seeds=2")[0] == 0
+    steps.clear()
+    status, out, _ = bench(*words)  # the file is of the run before
+    assert status == 0
+    assert "trained again" in out
+    assert steps
+    steps.clear()
+    assert bench(*words)[0] == 0
+    assert steps == []
+    assert bench(TINY, "seeds=[1,0]", f"trainer.save_trainer_file={saved}")[0] == 0
+    assert steps  # its seeds are in another order
+
+
+def test_a_file_of_others_in_a_trainer_s_place_is_refused(world, bench) -> None:
+    assert bench(TINY, "seeds=1")[0] == 0
+    (world / "thesis").mkdir()
+    (world / "thesis" / "chapter").write_text("1")
+    status, _, err = bench(TINY, "seeds=1", f"trainer.save_trainer_file={world / 'thesis'}")
+    assert status == 2
+    assert "thesis" in err
+
+
 def test_never_resuming_is_about_checkpoints(world, bench, steps) -> None:
     assert bench(TINY, "seeds=1")[0] == 0
     steps.clear()
