@@ -97,9 +97,13 @@ def standing(
                 return Standing(plan, notes=(f"trained again for '{saved}', which no record can give",))
         unfinished = _cut_off(plan, dataset, origin, found.values())
         kept = found if unfinished is None else _without(found, unfinished.config.seeds)
-        return Standing(unfinished, kept, differing(found.values(), origin))
+        notes = differing(found.values(), origin)
+        logger = config.trainer.logger
+        if unfinished is None and logger not in (None, "none"):
+            notes = (*notes, f"nothing is logged, as nothing is trained; logger={logger} needs rerun=true")
+        return Standing(unfinished, kept, notes)
     if saved or plan.start is not None:  # a saved trainer holds the whole batch
-        return Standing(plan)
+        return Standing(plan, notes=_again(found, plan, "a trainer of the whole batch is asked for"))
     alike = {seed: record for seed, record in found.items() if not differing([record], origin, code=False)}
     notes = differing(found.values(), origin)
     if len(alike) < len(found):
@@ -110,6 +114,7 @@ def standing(
         (each for each in _begun(plan, dataset) if set(missing) <= set(each.config.seeds)),
         plan.with_seeds(missing),
     )
+    notes = (*notes, *_again(alike, left, "the interrupted run that holds them is resumed"))
     return Standing(left, _without(alike, left.config.seeds), notes)
 
 
@@ -155,6 +160,13 @@ def _counting(plan: Plan, store: RecordStore, dataset: str) -> list[Record]:
     return [record for record in found if record.seed in plan.config.seeds]
 
 
+def _again(records: Mapping[int, Record], left: Plan, reason: str) -> tuple[str, ...]:
+    """A note that names the seeds of `left` that another batch has recorded, if there are any."""
+    batch = tuple(left.config.seeds)
+    twice = [seed for seed in batch if seed in records and records[seed].seed_batch != batch]
+    return (f"seeds {_listed(twice)} are trained again: {reason}",) if twice else ()
+
+
 def _trainer_of(records: Sequence[Record], saved: Path, store: RecordStore, seeds: Sequence[int]) -> bool:
     """Whether the trainer saved at `saved` has made `records`: its actors are those of their policies."""
     try:
@@ -190,20 +202,29 @@ def _parts(plan: Plan, dataset: Dataset) -> list[Plan]:
 def _cut_off(plan: Plan, dataset: Dataset, origin: Provenance, records: Iterable[Record]) -> Plan | None:
     """The run, of those whose records there are, that was killed after the last of them.
 
-    What others have left, which were killed while they tidied up, is removed.
+    What other runs have left, which nothing would complete, is removed, but for those of rerun=true.
     """
     known = {(record.created_at, record.seed_batch) for record in records}
     for part in _parts(plan, dataset):
         folder, collected = _checkpoints(part, dataset), run_place(part, dataset, "collected")
         if folder.paths():
             with contextlib.suppress(CheckpointError):  # a rerun by other packages, for instance
-                began = folder.newest(facts_of(part, dataset, origin)).state.get("created_at")
-                if (began, tuple(part.config.seeds)) in known and part.config.resume != "never":
+                state = folder.newest(facts_of(part, dataset, origin)).state
+                if (state.get("created_at"), tuple(part.config.seeds)) not in known:
+                    if not state.get("rerun"):
+                        _remove(folder, collected)
+                elif part.config.resume != "never":
                     return part
         elif folder.folder.exists() or collected.exists():
-            with contextlib.suppress(CheckpointError), folder.alone():
-                shutil.rmtree(collected, ignore_errors=True)
+            with contextlib.suppress(CheckpointError):
+                _remove(folder, collected)
     return None
+
+
+def _remove(folder: CheckpointFolder, collected: Path) -> None:
+    with folder.alone():
+        folder.clear()
+        shutil.rmtree(collected, ignore_errors=True)
 
 
 def _checkpoints(plan: Plan, dataset: Dataset) -> CheckpointFolder:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from cqlbench.training.checkpoint import (
     CheckpointFolder,
     Found,
     OtherRunError,
+    load,
     load_fitting,
 )
 
@@ -62,6 +63,7 @@ class ResumableRun:
         self._collected = None if online is None else online.rows
         self._interval = config.checkpoint_interval
         self._from = config.resume
+        self._rerun = config.rerun
         self._found = Found()
         self._check: Callable[[], None] = lambda: None
         self._next_save = 0.0
@@ -89,7 +91,12 @@ class ResumableRun:
             CheckpointError: there is a checkpoint of this run, and it was made with other settings, data,
                 packages or another kind of device.
         """
-        if self._from == "never":
+        other = self._rerun and self._from == "auto" and self.folder.paths() and not _of_rerun(self.folder)
+        if other:
+            console.print(
+                "Note     checkpoints of a run without rerun=true are removed; this one starts from scratch."
+            )
+        if other or self._from == "never":
             self.folder.clear()
             return
         try:
@@ -197,6 +204,7 @@ class ResumableRun:
             "evaluator": self._evaluator.state_dict(),
             "resumed_at": list(self.origin.resumed_at),
             "created_at": self.origin.created_at,
+            "rerun": self._rerun,
             "machine": asdict(self.origin.machine),
             "git": asdict(self.origin.git),
             "earlier_commits": list(self.origin.earlier_commits),
@@ -220,6 +228,15 @@ class ResumableRun:
         self._save()
         done, total = self._trainer.gradient_steps, self._total_steps
         return f"saved after {done:,} of {total:,} gradient steps, and the same command goes on from there"
+
+
+def _of_rerun(folder: CheckpointFolder) -> bool:
+    """Whether the newest whole checkpoint is of a run with rerun=true."""
+    for path in reversed(folder.paths()):
+        with suppress(CheckpointError):
+            state, _ = load(path)
+            return bool(state.get("rerun"))
+    return False
 
 
 def facts_of(plan: Plan, dataset: Dataset, origin: Provenance) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A run that is asked for again is answered from its records; what is missing of it is made, and no more."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,8 +153,10 @@ def test_a_run_of_missing_seeds_that_was_stopped_is_resumed(world, bench, monkey
     assert not list((world / "results").rglob("checkpoints-*"))
 
 
-@pytest.mark.parametrize("words", [[], ["rerun=true"]])
-def test_a_run_killed_after_its_last_record_is_completed(world, bench, monkeypatch, words: list[str]) -> None:
+@pytest.mark.parametrize("word", ["rerun=false", "rerun=true"])
+def test_a_run_killed_after_its_last_record_is_completed_and_a_rerun_is_another(
+    world, bench, monkeypatch, word: str
+) -> None:
     def killed(*arguments: object) -> None:
         raise KeyboardInterrupt
 
@@ -162,12 +165,65 @@ def test_a_run_killed_after_its_last_record_is_completed(world, bench, monkeypat
         with pytest.raises(KeyboardInterrupt):
             bench(TINY, "seeds=2")
     assert len(records(world)) == 2
-    status, out, err = bench(TINY, "seeds=2", *words)
+    status, out, err = bench(TINY, "seeds=2", word)
     assert status == 0, err
     assert "2 of 2 seeds finished" in out
-    assert {seed: len(runs) for seed, runs in records(world).items()} == {0: 1, 1: 1}
+    made = 2 if word == "rerun=true" else 1
+    assert {seed: len(runs) for seed, runs in records(world).items()} == {0: made, 1: made}
     assert len(list((world / "results").rglob("seed-*.npz"))) == 2
     assert not list((world / "results").rglob("checkpoints-*"))
+
+
+def orphan(bench: Bench, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """A killed run of seeds 0 and 1, whose checkpoint is left."""
+    with monkeypatch.context() as patch:
+        patch.setattr("cqlbench.records.provenance.now", lambda: "2030-01-01T00:00:00+00:00")
+        patch.setattr(RecordStore, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            bench(TINY, "seeds=2", *words)
+
+
+def test_a_rerun_resumes_no_run_but_a_rerun(world, bench, monkeypatch, steps) -> None:
+    orphan(bench, monkeypatch)
+    steps.clear()
+    assert bench(TINY, "seeds=2", "rerun=true")[0] == 0
+    assert steps
+    orphan(bench, monkeypatch, "rerun=true")
+    steps.clear()
+    assert "Resumed  after 6 of 6" in bench(TINY, "seeds=2", "rerun=true")[1]
+
+
+def test_checkpoints_of_seeds_that_are_all_recorded_are_removed(world, bench, monkeypatch, steps) -> None:
+    orphan(bench, monkeypatch)
+    others = world / "others"
+    for seed in (0, 1):
+        assert bench(TINY, f"seeds=[{seed}]", f"results={others}")[0] == 0
+    shutil.copytree(others, world / "results", dirs_exist_ok=True)
+    steps.clear()
+    assert bench(TINY, "seeds=2")[0] == 0
+    assert steps == []
+    assert not list((world / "results").rglob("checkpoints-*"))
+
+
+def test_recorded_seeds_of_a_run_that_is_resumed_are_named(world, bench, monkeypatch) -> None:
+    assert bench(TINY, "seeds=[0]")[0] == 0
+    orphan(bench, monkeypatch, "resume=never", "rerun=true")
+    status, out, err = bench(TINY, "seeds=2")
+    assert status == 0, err
+    assert "Resumed" in out
+    (note,) = (line for line in out.splitlines() if line.startswith("Note ") and "again" in line)
+    assert "seeds 0 " in note
+    saved = f"trainer.save_trainer_file={world / 'trainer.pt'}"
+    assert "seeds 0, 1 are trained again" in bench(TINY, "seeds=3", saved)[1]
+
+
+def test_a_log_that_is_not_made_is_named(world, bench) -> None:
+    assert bench(TINY, "seeds=1")[0] == 0
+    assert "logger=" not in bench(TINY, "seeds=1")[1]
+    status, out, _ = bench(TINY, "seeds=1", "logger=csv", verb="train")
+    assert status == 0
+    assert any(line.startswith("Note ") and "logger=csv" in line for line in out.splitlines())
+    assert not (world / "results" / "logs").exists()
 
 
 def test_what_a_process_left_that_was_killed_while_it_tidied_up_is_removed(world, bench) -> None:
