@@ -7,7 +7,7 @@ core.
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
@@ -37,17 +37,23 @@ def is_shared() -> bool:
 
 def share(job: Callable[[int], None], jobs: int) -> None:
     """Do `job(0)` to `job(jobs - 1)`, in any order and without gradients."""
-    left = iter(range(jobs))
-    helpers = [_pool().submit(_work, job, left) for _ in range(min(_threads.get() or 1, jobs) - 1)]
+    work = partial(_work, job, iter(range(jobs)), _precision())
+    helpers = [_pool().submit(work) for _ in range(min(_threads.get() or 1, jobs) - 1)]
     try:
-        _work(job, left)
+        work()
     finally:
-        for helper in helpers:
-            helper.result()
+        wait(helpers)  # they write to tensors that are the caller's
+    for helper in helpers:
+        helper.result()
 
 
-def _work(job: Callable[[int], None], left: Iterator[int]) -> None:
-    with torch.no_grad():
+def _precision() -> tuple[torch.dtype, bool]:
+    """This thread's autocast, which other threads do not have."""
+    return torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu")
+
+
+def _work(job: Callable[[int], None], left: Iterator[int], precision: tuple[torch.dtype, bool]) -> None:
+    with torch.no_grad(), torch.autocast("cpu", *precision):
         for number in left:
             job(number)
 

@@ -59,3 +59,43 @@ def test_a_job_that_fails_fails_the_whole_wherever_it_ran(threads: int) -> None:
         done: list[int] = []
         share(done.append, 4)
         assert sorted(done) == [0, 1, 2, 3]
+
+
+def test_no_job_runs_any_more_when_one_has_failed() -> None:
+    ended: list[int] = []
+
+    def job(number: int) -> None:
+        if number == 0:
+            raise ZeroDivisionError
+        time.sleep(0.05 * number)
+        ended.append(number)
+        if number == 1:
+            raise ZeroDivisionError
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with shared(), pytest.raises(ZeroDivisionError):
+            share(job, 5)
+    finally:
+        torch.set_num_threads(before)
+    count = len(ended)
+    time.sleep(0.4)
+    assert len(ended) == count
+
+
+def test_every_job_has_the_precision_of_the_caller(threads: int) -> None:
+    kinds: set[torch.dtype] = set()
+    square = torch.ones(2, 2)
+
+    def job(number: int) -> None:
+        time.sleep(0.01)
+        kinds.add((square @ square).dtype)
+
+    with shared(), torch.autocast("cpu", torch.bfloat16):
+        share(job, 7)
+    assert kinds == {torch.bfloat16}
+    kinds.clear()
+    with shared():
+        share(job, 7)
+    assert kinds == {torch.float32}
