@@ -114,10 +114,11 @@ class ResumableRun:
             f" {self._found.path}"
         )
         before, now = self._found.state["machine"], asdict(self.origin.machine)
-        if changed := [name for name in now if now[name] != before.get(name)]:
+        same = {"threads"} if self._trainer.engine.shares_work else set()
+        if changed := [name for name in now if name not in same and now[name] != before.get(name)]:
             console.print(
-                f"Note     the run began on a machine with other {', '.join(changed)}: the last digits of its"
-                " numbers may differ from those of a run on one machine."
+                f"Note     the run began with other {', '.join(changed)}: the last digits of its numbers may"
+                " differ from those of a run that was not interrupted."
             )
         if change := _code_change(Git(**self._found.state["git"]), self.origin.git):
             console.print(f"Note     {change}; the scores version is the same.")

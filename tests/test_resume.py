@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -450,7 +451,21 @@ def test_another_machine_is_said(world, bench, stopped, monkeypatch) -> None:
     monkeypatch.setattr("cqlbench.records.provenance._cpu", lambda: "a faster one")
     status, out, _ = bench(*RUN)
     assert status == 0
-    assert "the run began on a machine with other cpu: " in out
+    assert "with other cpu: " in out
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_other_threads_are_said_where_they_matter(world, bench, stopped, monkeypatch, shares: bool) -> None:
+    machine = provenance.machine
+    monkeypatch.setattr(
+        "cqlbench.records.provenance.machine", lambda device: replace(machine(device), threads=77)
+    )
+    if not shares:
+        monkeypatch.setattr(Engine, "shares_work", False)
+    status, out, _ = bench(*RUN)
+    assert status == 0
+    assert "Resumed" in out
+    assert ("with other threads: " in out) != shares
 
 
 def test_one_process_at_a_time_makes_a_run(world, bench, stopped) -> None:

@@ -87,6 +87,11 @@ class Engine:
         shares = self.device.type == "cpu" and not self.discrete and config.conservative_weight > 0
         self._computing = shared if shares else nullcontext
 
+    @property
+    def shares_work(self) -> bool:
+        """Whether its numbers do not depend on the number of threads, which share whole jobs."""
+        return self._computing is shared
+
     def _observation_size(self) -> int:
         if self._columns is not None:
             return self._columns.observations.shape[1]
