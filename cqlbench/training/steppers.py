@@ -55,8 +55,9 @@ class FusedStepper(OptimizationStepper):  # type: ignore[misc]  # torchrl has no
 class LossStepper(OptimizationStepper):  # type: ignore[misc]
     """One gradient step of any loss: the sum of its components, clipping, optimiser, targets.
 
-    All `loss_*` are summed, except of torchrl's own `CQLLoss`: as torchrl's trainer does, its
-    `loss_actor_bc` is only logged.
+    All `loss_*` are summed, and `loss`. Of torchrl's own `CQLLoss` and its subclasses, only those of
+    `TORCHRL_CQL_COMPONENTS` are, as by torchrl's trainer: `loss_actor_bc`, and any `loss_*` that a subclass
+    adds, are only logged.
 
     torchrl's `post_loss`, `process_loss` and `optimizer` hooks run at their places; an `optimizer` hook does
     the backward pass and the step itself, in place of ours.
