@@ -7,7 +7,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 _ERRORS = "cqlbench-readable"
@@ -41,7 +41,7 @@ class _Unfailing:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self.error: OSError | None = None
+        self.error: OSError | ValueError | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -50,7 +50,7 @@ class _Unfailing:
         if self.error is None:
             try:
                 self._stream.write(text)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 self._drop(error)
         return len(text)
 
@@ -58,15 +58,17 @@ class _Unfailing:
         if self.error is None:
             try:
                 self._stream.flush()
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 self._drop(error)
 
-    def _drop(self, error: OSError) -> None:
+    def _drop(self, error: OSError | ValueError) -> None:
         self.error = error
         # What is buffered still would be written when Python ends, and fail again.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+        with suppress(OSError, ValueError, AttributeError):  # not every stream is a file
+            number = self._stream.fileno()
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
 
 
 @contextmanager
@@ -91,8 +93,8 @@ def unfailing() -> Iterator[list[str]]:
             if errors is not None and hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors=errors)
         error = wrapped[0].error
-        if error is not None and error.errno != errno.EPIPE:
-            problems.append(error.strerror or str(error))
+        if error is not None and getattr(error, "errno", None) != errno.EPIPE:
+            problems.append(getattr(error, "strerror", None) or str(error))
 
 
 def _wrapped(stream: TextIO | None) -> _Unfailing:

@@ -70,3 +70,22 @@ def test_standard_streams_that_were_closed_are_no_trouble(monkeypatch):
     with unfailing() as problems:
         sys.stdout.write("into nothing")
     assert (sys.stdout, problems) == (None, [])
+
+
+class Failing(io.TextIOBase):
+    """A stream without a file, whose writes fail."""
+
+    def write(self, text):
+        raise OSError("gone")
+
+
+@pytest.mark.parametrize("kind", ["closed", "no file"])
+def test_a_stream_that_is_closed_or_no_file_raises_nothing(monkeypatch, kind):
+    stream = io.StringIO() if kind == "closed" else Failing()
+    monkeypatch.setattr(sys, "stdout", stream)
+    with unfailing() as problems:
+        if kind == "closed":
+            stream.close()
+        sys.stdout.write("a")
+        sys.stdout.flush()
+    assert len(problems) == 1
