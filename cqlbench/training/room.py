@@ -11,6 +11,7 @@ from cqlbench.errors import ConfigError
 from cqlbench.training.streams import CHUNK, NoiseShape
 
 _MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def check_room(
@@ -71,7 +72,23 @@ def free_bytes(device: torch.device) -> int | None:
     except OSError:
         return None
     kilobytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
-    return 1024 * (kilobytes["MemAvailable"] + kilobytes["SwapFree"])
+    if "MemAvailable" not in kilobytes:
+        return None
+    limits = [1024 * kilobytes["MemAvailable"], *_below_limit()]
+    return min(limits) + 1024 * kilobytes.get("SwapFree", 0)
+
+
+def _below_limit() -> list[int]:
+    """What a container's limit (cgroup v2) leaves, cached files not counted as used; empty without one."""
+    try:
+        limit, used = (
+            (_CGROUP / name).read_text(encoding="ascii") for name in ("memory.max", "memory.current")
+        )
+        lines = (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
+        pages = {name: int(count) for name, _, count in (line.partition(" ") for line in lines)}
+        return [int(limit) - int(used) + pages["active_file"] + pages["inactive_file"]]
+    except (OSError, ValueError, KeyError):  # "max", for instance
+        return []
 
 
 def _mlp(sizes: Sequence[int]) -> int:

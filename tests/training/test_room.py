@@ -59,6 +59,20 @@ def test_what_cannot_fit_is_refused_and_what_can_is_not(too_large, monkeypatch) 
 def test_free_memory_is_read_where_the_system_says_it(monkeypatch, tmp_path) -> None:
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 3 kB\nSwapFree: 2 kB\nHugePages: 0\n")
     monkeypatch.setattr(room, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(room, "_CGROUP", tmp_path)
     assert room.free_bytes(CPU) == 5 * 1024
+    for name, content in (
+        ("max", "2048"),
+        ("current", "1524"),
+        ("stat", "active_file 100\ninactive_file 400"),
+    ):
+        (tmp_path / f"memory.{name}").write_text(content + "\n")
+    assert room.free_bytes(CPU) == 1024 + 2 * 1024
+    (tmp_path / "memory.max").write_text("max\n")
+    assert room.free_bytes(CPU) == 5 * 1024
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 3 kB\n")
+    assert room.free_bytes(CPU) == 3 * 1024
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nSwapFree: 2 kB\n")
+    assert room.free_bytes(CPU) is None
     monkeypatch.setattr(room, "_MEMINFO", tmp_path / "nothing")
     assert room.free_bytes(CPU) is None
