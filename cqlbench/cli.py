@@ -323,5 +323,6 @@ _VERBS: dict[str, Callable[[list[str]], int | None]] = {
 }
 _FLAGS = ("--print-config", "--multirun", "--help", "--accept")
 _SHORT = {"-m": "--multirun"}
-_ONCE = ("dataset", "run", "suite")
-"""What a command works on: a second one would take the first one's place without a word, as settings do."""
+_ONCE = ("dataset", "run", "suite", "baseline", "results", "output")
+"""What a command works on, and where: a second one would take the first one's place without a word, as
+settings do."""

@@ -278,6 +278,9 @@ def test_a_tilde_is_the_home_folder_whatever_the_shell_does(monkeypatch, tmp_pat
         ["export", "--run", "a", "run=b"],
         ["report", "dataset=a", "--dataset", "b"],
         ["gate", "suite=smoke", "suite=smoke"],
+        ["gate", "baseline=a", "baseline=b"],
+        ["results", "export", "output=a.csv", "--output", "b.csv"],
+        ["report", "results=a", "results=b"],
     ],
 )
 def test_what_is_worked_on_is_given_once(words: list[str], capsys) -> None:
