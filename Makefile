@@ -70,7 +70,7 @@ gate: $(READY) ## Has a score dropped? SUITE=smoke against its baseline; ARGS=--
 		$(call setting,SEEDS,seeds) $(call setting,RESULTS,results) $(ARGS)
 
 selftest: $(READY) ## Does the gate see planted bugs? Trains the smoke suite four times
-	@$(PYTEST) -q -m slow tests/test_gate_selftest.py
+	@$(PYTEST) -q -m slow tests/commands/test_gate_selftest.py
 
 speed: $(READY) ## Time the gradient step against this machine's matrix products and torchrl
 	@$(BIN)/cqlbench speed $(call setting,DEVICE,device) $(call setting,RESULTS,results) $(ARGS)

@@ -9,10 +9,10 @@ SCORES_VERSION = 2
 """Raised by every change that changes scores, so that scores from before and after never share a cell."""
 
 _PUBLIC = {
-    "CQLConfig": "cqlbench.config",
-    "CQLLoss": "cqlbench.algorithms.loss_module",
-    "CQLTrainer": "cqlbench.training.trainer",
-    "CQLTrainerConfig": "cqlbench.config",
+    "CQLConfig": "cqlbench.algorithms.config",
+    "CQLLoss": "cqlbench.trainer.cql_loss",
+    "CQLTrainer": "cqlbench.trainer.trainer",
+    "CQLTrainerConfig": "cqlbench.algorithms.config",
 }
 
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from cqlbench.cli import main
+from cqlbench.commands.main import main
 
 sys.exit(main())

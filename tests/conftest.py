@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cqlbench.data.behaviour import BehaviourPolicy
+from cqlbench.data.embedded.policy import BehaviourPolicy
 
 # Tests started in the background have SIGINT ignored, and by nohup SIGHUP; cqlbench respects that.
 for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -47,7 +47,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     evaluation = {"stochastic": {"episodes": 7, "return_mean": 11.0, "score_mean": 0.96}}
     BehaviourPolicy.from_arrays(layers, -box, box, evaluation=evaluation).save(policies / "tiny.npz")
     monkeypatch.setattr("cqlbench.data.cards.cards_dir", lambda: cards)
-    monkeypatch.setattr("cqlbench.data.behaviour.policies_dir", lambda: policies)
+    monkeypatch.setattr("cqlbench.data.embedded.policy.policies_dir", lambda: policies)
     return tmp_path
 
 
@@ -57,14 +57,14 @@ def suite_file(world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = world / "tree" / "suite" / "mine.yaml"
     path.parent.mkdir(parents=True)
     path.write_text("title: Tiny\nbudget: smoke\ndatasets:\n  - embedded/tiny-hopper-v0\n")
-    monkeypatch.setattr("cqlbench.suite.benchmarks_dir", lambda: world / "tree")
+    monkeypatch.setattr("cqlbench.experiments.suite.benchmarks_dir", lambda: world / "tree")
     return path
 
 
 @pytest.fixture
 def bench(world: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """`bench("key=value", ...)` -> exit status, standard output, standard error of the real command."""
-    from cqlbench.cli import main
+    from cqlbench.commands.main import main
 
     def run(*words: str, verb: str = "bench") -> tuple[int, str, str]:
         small = ["budget=smoke", f"results={world / 'results'}", "algorithm.batch_size=8", "steps=6"]

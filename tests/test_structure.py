@@ -14,37 +14,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "cqlbench"
 
-ORDER = ("data", "algorithms", "training", "evaluation", "records", "reporting")
-LEAVES = (
-    "",
-    "atomic",
-    "outputs",
-    "key_names",
-    "compose",
-    "config_help",
-    "devices",
-    "threads",
-    "environments",
-    "environment_spec",
-    "gymnasium_environments",
-    "simulator_state",
-    "envpool_env",
-    "config",
-    "seeding",
-    "paths",
-    "printing",
-    "progress",
-    "errors",
-    "stopping",
-    "words",
-)
-WIRING = (
-    "__main__", "plan", "speed", "cli", "runner", "resume", "behaviour_recipe",
-    "policy_evaluation", "policy_family",
-    "data_collect", "data_check", "data_command", "train_command", "train_outputs", "policy_export", "watch",
-    "run_filters", "report_command", "results_command", "suite", "paper_command", "gate_command",
-    "fine_tuning", "recorded",
+ORDER = (
+    "core", "environments", "data", "algorithms", "engine", "trainer", "evaluation", "records", "reporting",
+    "experiments", "speed", "commands",
 )  # fmt: skip
+"""Packages; a module imports its own package's, and those of packages before it."""
+TOP = ("cqlbench", "cqlbench.__main__")
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60
@@ -59,7 +34,7 @@ TORCH_GLOBAL = {
     "random.seed", "rand_like", "randn_like", "randint_like",
 }  # fmt: skip
 NUMPY_ALLOWED = {"BitGenerator", "Generator", "PCG64", "Philox", "SeedSequence", "default_rng"}
-LENDS_GLOBAL_STREAMS = "cqlbench.training.global_stream"
+LENDS_GLOBAL_STREAMS = "cqlbench.trainer.global_stream"
 """Seeds them for torchrl's parts and puts them back."""
 
 
@@ -73,7 +48,7 @@ def package_sources() -> dict[str, str]:
 
 
 def place(module: str) -> str:
-    """`cqlbench.data.lint` -> `data`; `cqlbench.runner` -> `runner`; `cqlbench` -> ``."""
+    """`cqlbench.data.validate` -> `data`; `cqlbench` -> ``."""
     return module.split(".")[1] if "." in module else ""
 
 
@@ -97,21 +72,20 @@ def imported(module: str, source: str) -> Iterator[tuple[int, str]]:
 
 
 def import_faults(sources: dict[str, str]) -> list[str]:
-    """Imports that point to the right, or from where nothing of ours may be imported."""
+    """Imports that point to the right, and modules that stand in no package."""
     faults = []
     for module, source in sources.items():
-        here = place(module)
-        if here not in (*ORDER, *LEAVES, *WIRING):
-            faults.append(f"{module} stands in no layer")
+        if module in TOP:
             continue
-        for line, name in imported(module, source):
-            there = place(name) if place(name) in (*ORDER, *LEAVES, *WIRING) else ""
-            if here in ORDER:
-                allowed = there in LEAVES or there in ORDER[: ORDER.index(here) + 1]
-            else:
-                allowed = here in WIRING or there in LEAVES
-            if not allowed:
-                faults.append(f"{module}:{line} imports {name}")
+        if place(module) not in ORDER:
+            faults.append(f"{module} stands in no package")
+            continue
+        allowed = ("", *ORDER[: ORDER.index(place(module)) + 1])
+        faults += [
+            f"{module}:{line} imports {name}"
+            for line, name in imported(module, source)
+            if (place(name) if place(name) in ORDER else "") not in allowed
+        ]
     return faults
 
 
@@ -233,14 +207,15 @@ SOURCES = package_sources()
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("cqlbench.data.lint", "from cqlbench.training.trainer import Trainer"),
-        ("cqlbench.data.lint", "from cqlbench import algorithms"),
-        ("cqlbench.data.lint", "import cqlbench.records.store"),
-        ("cqlbench.data.lint", "from ..records import store"),
-        ("cqlbench.data.lint", "def late():\n    from cqlbench.records import store"),
-        ("cqlbench.training.trainer", "from cqlbench.evaluation import rollout"),
-        ("cqlbench.reporting.tables", "from cqlbench.runner import run"),
-        ("cqlbench.config", "from cqlbench.data import cards"),
+        ("cqlbench.data.validate", "from cqlbench.trainer.trainer import Trainer"),
+        ("cqlbench.data.validate", "from cqlbench import algorithms"),
+        ("cqlbench.core.errors", "from cqlbench.environments import spec"),
+        ("cqlbench.data.validate", "import cqlbench.records.store"),
+        ("cqlbench.data.validate", "from ..records import store"),
+        ("cqlbench.data.validate", "def late():\n    from cqlbench.records import store"),
+        ("cqlbench.trainer.trainer", "from cqlbench.evaluation import rollout"),
+        ("cqlbench.reporting.tables.run", "from cqlbench.experiments.run import run"),
+        ("cqlbench.data.validate", "from cqlbench.algorithms import config"),
         ("cqlbench.utils", ""),
     ],
 )
@@ -252,13 +227,13 @@ def test_an_import_that_points_right_is_found(module: str, source: str) -> None:
     ("module", "source"),
     [
         (
-            "cqlbench.reporting.tables",
+            "cqlbench.reporting.tables.run",
             "from cqlbench.data.cards import Card\nimport cqlbench.reporting.aggregate",
         ),
-        ("cqlbench.runner", "from cqlbench.reporting import tables"),
+        ("cqlbench.experiments.run", "from cqlbench.reporting import tables"),
         ("cqlbench.records.provenance", "from cqlbench import __version__"),
-        ("cqlbench.environments", "from cqlbench.errors import UserError"),
-        ("cqlbench.data.lint", "import data, training\nfrom .transitions import Transitions"),
+        ("cqlbench.environments", "from cqlbench.core.errors import UserError"),
+        ("cqlbench.data.validate", "import data, trainer\nfrom .transitions import Transitions"),
     ],
 )
 def test_an_import_that_points_left_is_fine(module: str, source: str) -> None:
@@ -362,8 +337,14 @@ def test_no_module_knows_a_dataset_or_suite_by_name() -> None:
 
 
 def test_a_misplaced_test_is_found() -> None:
-    modules = ["cqlbench.data.lint", "cqlbench.runner"]
-    tests = ["data/test_lint.py", "test_runner.py", "test_ideas.py", "data/test_line.py", "test_topic.py"]
+    modules = ["cqlbench.data.validate", "cqlbench.experiments.run"]
+    tests = [
+        "data/test_validate.py",
+        "experiments/test_run.py",
+        "test_ideas.py",
+        "data/test_line.py",
+        "test_topic.py",
+    ]
     assert misplaced_tests(tests, modules, "| `test_topic.py` |") == ["test_ideas.py", "data/test_line.py"]
 
 

@@ -14,7 +14,7 @@ from functools import cache, partial
 
 import torch
 
-from cqlbench.devices import one_thread
+from cqlbench.core.devices import one_thread
 
 _threads: ContextVar[int | None] = ContextVar("threads", default=None)
 

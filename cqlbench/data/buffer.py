@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from tensordict import TensorDict
 from torchrl.data import ImmutableDatasetWriter, TensorDictReplayBuffer, TensorStorage
 
+from cqlbench.core.errors import DatasetError, UserError
 from cqlbench.data.buffer_files import BUFFER_VERSION, buffer_folder, read_manifest, write_manifest
 from cqlbench.data.checksums import checksums, damage
 from cqlbench.data.transitions import Transitions
-from cqlbench.errors import DatasetError, UserError
 
 _STARTS = "episode_starts.npy"
 _WHOLE = "whole_episodes.npy"

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cqlbench.paths import cache_dir
+from cqlbench.core.paths import cache_dir
 
 # Bump when a reader, the lint or `buffer` changes what lands in a buffer: older ones are then made again.
 BUFFER_VERSION = 4

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from cqlbench.environment_spec import EnvironmentSpec
-from cqlbench.errors import DatasetError
-from cqlbench.paths import cache_dir, cards_dir
+from cqlbench.core.errors import DatasetError
+from cqlbench.core.paths import cache_dir, cards_dir
+from cqlbench.environments.spec import EnvironmentSpec
 
 SOURCES = ("d4rl", "minari", "embedded", "imported")
 

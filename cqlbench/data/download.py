@@ -9,8 +9,8 @@ from pathlib import Path
 
 import requests
 
-from cqlbench.errors import DatasetError
-from cqlbench.progress import Progress
+from cqlbench.core.errors import DatasetError
+from cqlbench.core.progress import Progress
 
 _ATTEMPTS = 4  # in a row that bring no further byte
 _SILENT_ATTEMPTS = 2  # of those, to a host that takes the connection or the request and then says nothing

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cqlbench.data.column_names import as_key
 from cqlbench.data.findings import Expected, Finding, Severity, found
+from cqlbench.data.readers.column_names import as_key
 from cqlbench.data.transitions import Floats, Transitions
 
 _NUMBER, _LENGTHS = "episode ends", "episode lengths"

@@ -13,12 +13,12 @@ import h5py
 import requests
 from filelock import FileLock
 
-from cqlbench import atomic
+from cqlbench.core import atomic
+from cqlbench.core.errors import DatasetError
+from cqlbench.core.paths import cache_dir
+from cqlbench.core.places import expanded, kind
 from cqlbench.data.cards import Card
 from cqlbench.data.download import Wanted, download, reason, sha256_of
-from cqlbench.data.places import expanded, kind
-from cqlbench.errors import DatasetError
-from cqlbench.paths import cache_dir
 
 _HUB = "https://huggingface.co"
 _MINARI_FILES = ("data/metadata.json", "data/main_data.hdf5")

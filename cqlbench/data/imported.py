@@ -12,24 +12,24 @@ from typing import Any, Literal
 import gymnasium
 import numpy as np
 
-from cqlbench import atomic
-from cqlbench.data import lint
+from cqlbench.core import atomic
+from cqlbench.core.errors import DatasetError, UserError
+from cqlbench.core.places import kind
+from cqlbench.data import validate
 from cqlbench.data.buffer import Dataset, buffer_for, content_hash
 from cqlbench.data.cards import Bound, Card, all_cards, id_problem, imported_cards_dir
-from cqlbench.data.minari_metadata import (
+from cqlbench.data.load import expected, read
+from cqlbench.data.readers.minari_metadata import (
     action_bounds,
     discrete_actions,
     environment_of,
     why_unlike_the_recording,
 )
-from cqlbench.data.places import kind
-from cqlbench.data.provide import expected, read
-from cqlbench.data.quirks import MENDED
+from cqlbench.data.readers.quirks import MENDED
+from cqlbench.data.readers.robomimic import environment_name
 from cqlbench.data.resolve import DISCRETE, Resolution, published_key
-from cqlbench.data.robomimic import environment_name
 from cqlbench.data.transitions import Floats
 from cqlbench.environments import EnvironmentSpec, VectorEnvironment, make_environments
-from cqlbench.errors import DatasetError, UserError
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)+")
 
@@ -80,7 +80,7 @@ def import_dataset(path: Path, card: Card, bounds: tuple[Bound, Bound] | None = 
             f"'{card.environment.id}' gives {played.observations} observations and takes {played.actions} "
             f"actions, but the data have {sizes[0]} and {sizes[1]}; name the environment of the recording."
         )
-    warnings = lint.check(transitions, expected(card))
+    warnings = validate.check(transitions, expected(card))
     card = replace(
         card,
         sha256=content_hash(transitions),

@@ -4,8 +4,8 @@ import difflib
 import unicodedata
 from collections.abc import Mapping
 
+from cqlbench.core.errors import DatasetError
 from cqlbench.data.cards import SOURCES, Card, all_cards, damaged_cards
-from cqlbench.errors import DatasetError
 
 
 def find_card(name: str, source: str = "auto") -> Card:

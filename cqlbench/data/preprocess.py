@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cqlbench.core.errors import DatasetError
 from cqlbench.data.buffer import Dataset
-from cqlbench.errors import DatasetError
 
 _EPISODE_LIMIT = 1000
 

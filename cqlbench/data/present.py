@@ -2,11 +2,11 @@
 
 from typing import Literal
 
+from cqlbench.core.errors import DatasetError
 from cqlbench.data.buffer_files import is_built, is_built_from_any_source
 from cqlbench.data.cards import Card
 from cqlbench.data.fetch import candidates, minari_folder
 from cqlbench.data.resolve import Resolution, file_key
-from cqlbench.errors import DatasetError
 
 
 def where(card: Card) -> Literal["ready", "file", ""]:

@@ -3,16 +3,16 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cqlbench.core.errors import DatasetError
+from cqlbench.core.places import expanded, kind
 from cqlbench.data import fetch
 from cqlbench.data.buffer_files import is_built
 from cqlbench.data.cards import Card, all_cards
-from cqlbench.data.d4rl import has_discrete_actions
-from cqlbench.data.minari import files
-from cqlbench.data.minari_metadata import action_bounds, discrete_actions
 from cqlbench.data.names import check_name, check_source, matching, unknown
-from cqlbench.data.places import expanded, kind
-from cqlbench.data.tables import SUFFIXES
-from cqlbench.errors import DatasetError
+from cqlbench.data.readers.d4rl import has_discrete_actions
+from cqlbench.data.readers.files import SUFFIXES
+from cqlbench.data.readers.minari import files
+from cqlbench.data.readers.minari_metadata import action_bounds, discrete_actions
 
 DISCRETE = "discrete"
 """The preset in `benchmarks/preset` for discrete actions."""

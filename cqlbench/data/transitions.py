@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cqlbench.errors import DatasetError
+from cqlbench.core.errors import DatasetError
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cqlbench.config import Clock
+from cqlbench.algorithms.config import Clock
+from cqlbench.engine.online.loop import batch_frames, steps_due
 from cqlbench.environments import EnvironmentSpec, make_environments
 from cqlbench.evaluation.rollout import Rollout, rollout
 from cqlbench.evaluation.scores import normalized_score
-from cqlbench.training.online_loop import batch_frames, steps_due
-from cqlbench.training.trainer import CQLTrainer
+from cqlbench.trainer.trainer import CQLTrainer
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cqlbench.errors import DatasetError
+from cqlbench.core.errors import DatasetError
 
 
 def normalized_score(returns: ArrayLike, score_min: float, score_max: float) -> NDArray[np.float64]:

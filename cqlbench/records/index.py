@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cqlbench import atomic
+from cqlbench.core import atomic
 from cqlbench.records.pooling import Origin, origin_of
-from cqlbench.records.result import SeedResult, seed_result
 from cqlbench.records.schema import Record, RecordError, RecordKey
+from cqlbench.records.seed_result import SeedResult, seed_result
 from cqlbench.records.store import FILE, RecordStore
 
 _LAYOUT = 2

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cqlbench import atomic
+from cqlbench.core import atomic
 from cqlbench.records.schema import RecordError
 
 _FILE = re.compile(r"seed-(?P<seed>\d+)(?:\.run-(?P<run>\d+))?\.npz")

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import cqlbench
-from cqlbench.paths import data_root
+from cqlbench.core.paths import data_root
+from cqlbench.core.threads import usable_cores
 from cqlbench.records.schema import Git, Machine
-from cqlbench.threads import usable_cores
 
 PACKAGES = ("torch", "torchrl", "tensordict", "numpy", "envpool", "gymnasium", "mujoco", "h5py")
 # Uncommitted files elsewhere (notes, results) cannot change a number.

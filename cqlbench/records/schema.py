@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cqlbench.errors import UserError
+from cqlbench.core.errors import UserError
 
 SCHEMA_VERSION = 1
 HASH_DIGITS = 12
@@ -55,7 +55,7 @@ class DatasetFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How much was computed; `cqlbench.config.BudgetConfig` says what the numbers mean."""
+    """How much was computed; `cqlbench.algorithms.config.BudgetConfig` says what the numbers mean."""
 
     name: str
     steps: int

@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
-from cqlbench import atomic
+from cqlbench.core import atomic
 from cqlbench.records.codec import from_json, to_json
 from cqlbench.records.schema import Record, RecordError, RecordKey
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from cqlbench.errors import UserError
+from cqlbench.core.errors import UserError
 from cqlbench.records.pooling import differing, groups, origin_of
-from cqlbench.records.result import SeedResult, mean_of, mean_score, seed_result
 from cqlbench.records.schema import Record
+from cqlbench.records.seed_result import SeedResult, mean_of, mean_score, seed_result
 
 CONFIDENCE = 0.95
 FEWEST_SEEDS = 3

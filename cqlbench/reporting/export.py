@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from cqlbench.errors import ConfigError
+from cqlbench.core.errors import ConfigError
 from cqlbench.records.pooling import differing, groups, origin_of
-from cqlbench.records.result import mean_of, mean_score
 from cqlbench.records.schema import Evaluation, Record, RecordKey
+from cqlbench.records.seed_result import mean_of, mean_score
 from cqlbench.records.settings import flat
 from cqlbench.records.store import run_folder
 

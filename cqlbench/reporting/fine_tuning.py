@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from cqlbench.records.schema import OnlineFacts
 from cqlbench.reporting.aggregate import Spread, Summary, spread
 from cqlbench.reporting.published import Published, compare
-from cqlbench.reporting.render import Grid
-from cqlbench.reporting.texts import (
+from cqlbench.reporting.tables.format import (
     ABSENT,
     differing_notes,
     interval_text,
@@ -15,6 +14,7 @@ from cqlbench.reporting.texts import (
     published_text,
     spread_text,
 )
+from cqlbench.reporting.tables.render import Grid
 
 
 @dataclass(frozen=True)

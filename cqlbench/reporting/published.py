@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import stdtrit
 
-from cqlbench.paths import data_root
+from cqlbench.core.paths import data_root
 from cqlbench.records.schema import RecordError
 from cqlbench.reporting.aggregate import CONFIDENCE, FEWEST_SEEDS, Spread
 

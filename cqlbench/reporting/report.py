@@ -12,8 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from cqlbench.records.result import SeedResult
+from cqlbench.core.seeding import Purpose, numpy_generator
 from cqlbench.records.schema import Record
+from cqlbench.records.seed_result import SeedResult
 from cqlbench.reporting import statistics
 from cqlbench.reporting.aggregate import (
     FEWEST_SEEDS,
@@ -25,7 +26,6 @@ from cqlbench.reporting.aggregate import (
 )
 from cqlbench.reporting.published import Comparison, Published, compare
 from cqlbench.reporting.sections import CHOOSE, Section, check_table, columns, sections
-from cqlbench.seeding import Purpose, numpy_generator
 
 Selection = Literal["last", "best", "mean10"]
 SELECTIONS: Mapping[Selection, str] = {

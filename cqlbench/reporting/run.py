@@ -6,12 +6,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from cqlbench import outputs
+from cqlbench.core import outputs
 from cqlbench.records.schema import Record, RecordError
 from cqlbench.records.store import run_folder
 from cqlbench.reporting.aggregate import summarise
-from cqlbench.reporting.plots import has_curve, learning_curve
-from cqlbench.reporting.tables import markdown, show
+from cqlbench.reporting.plots.run import has_curve, learning_curve
+from cqlbench.reporting.tables.run import markdown, show
 
 _CURVES = {"learning-curve.png": "png", "learning-curve.pdf": "pdf"}
 

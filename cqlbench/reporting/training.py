@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from cqlbench.reporting.aggregate import Curve, Summary, curve_of, spread
-from cqlbench.reporting.render import Grid
-from cqlbench.reporting.texts import ABSENT, differing_notes, marked
+from cqlbench.reporting.tables.format import ABSENT, differing_notes, marked
+from cqlbench.reporting.tables.render import Grid
 
 SHOWN = {"critic_loss": "Critic loss", "conservative_gap": "CQL penalty", "data_value": "Q of the data"}
 """Diagnostics by name, and what they are called."""

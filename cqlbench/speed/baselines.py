@@ -13,9 +13,9 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cqlbench.seeding import Purpose, torch_generator
+from cqlbench.core.seeding import Purpose, torch_generator
 from cqlbench.speed.workload import ACTION_SIZE, OBSERVATION_SIZE, Workload, products
-from cqlbench.training.steppers import TORCHRL_CQL_COMPONENTS
+from cqlbench.trainer.steppers import TORCHRL_CQL_COMPONENTS
 
 Step = Callable[[], None]
 

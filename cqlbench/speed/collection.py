@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from cqlbench.data.behaviour import BehaviourPolicy
-from cqlbench.devices import one_thread
+from cqlbench.core.devices import one_thread
+from cqlbench.core.errors import ConfigError, UserError
+from cqlbench.core.paths import benchmarks_dir
+from cqlbench.data.embedded.policy import BehaviourPolicy
+from cqlbench.engine.engine import Engine
+from cqlbench.engine.online.collected import Collected
+from cqlbench.engine.online.collector import SeedCollector, collector_of
 from cqlbench.environments import EnvironmentSpec, EnvpoolEnvironments, choose_backend
-from cqlbench.errors import ConfigError, UserError
-from cqlbench.paths import benchmarks_dir
 from cqlbench.speed.measure import Contestant, Timing, steps_timed, time_in_turns
 from cqlbench.speed.workload import Workload
-from cqlbench.training.collected import Collected
-from cqlbench.training.engine import Engine
-from cqlbench.training.seed_collector import SeedCollector, collector_of
 
 _FRAMES = 60
 """Frames per seed that count as one step of a contestant."""

@@ -14,16 +14,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from cqlbench import atomic
-from cqlbench.errors import ConfigError
+from cqlbench.core import atomic
+from cqlbench.core.allocator import keep_freed_memory
+from cqlbench.core.errors import ConfigError
+from cqlbench.engine.streams import CHUNK
 from cqlbench.records import provenance
 from cqlbench.speed import baselines
 from cqlbench.speed.memory import Growth
 from cqlbench.speed.remote import Remote, timed
 from cqlbench.speed.roofline import Peaks, bytes_moved, measure_peaks, roofline_seconds
 from cqlbench.speed.workload import Workload, products
-from cqlbench.training.memory import keep_freed_memory
-from cqlbench.training.streams import CHUNK
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

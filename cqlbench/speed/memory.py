@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from cqlbench.progress import Progress
+from cqlbench.core.progress import Progress
 from cqlbench.speed.workload import Workload
-from cqlbench.training.trainer import CQLTrainer
+from cqlbench.trainer.trainer import CQLTrainer
 
 _WARMUP_STEPS = 1_000
 

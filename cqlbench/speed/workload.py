@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 import torch
 
-from cqlbench.algorithms.cql import Batch
+from cqlbench.algorithms.config import CQLConfig
+from cqlbench.algorithms.cql.losses import Batch
 from cqlbench.algorithms.networks import ActionBox
-from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
-from cqlbench.training.columns import Columns
-from cqlbench.training.engine import Engine
+from cqlbench.engine.dataset_tensors import Columns
+from cqlbench.engine.engine import Engine
 
 OBSERVATION_SIZE, ACTION_SIZE = 11, 3
 """Hopper's."""

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from cqlbench.core.errors import DatasetError
 from cqlbench.data import buffer as buffer_module
 from cqlbench.data import buffer_files
 from cqlbench.data.buffer import buffer_for, content_hash
 from cqlbench.data.buffer_files import is_built
 from cqlbench.data.checksums import damage
-from cqlbench.data.d4rl import read_d4rl
+from cqlbench.data.readers.d4rl import read_d4rl
 from cqlbench.data.transitions import Transitions
-from cqlbench.errors import DatasetError
 
 
 @pytest.fixture
@@ -300,7 +300,7 @@ def test_full_disk_is_seen_before_it_is_written(transitions, monkeypatch):
 BUILD = """
 import pathlib, sys, time
 from cqlbench.data.buffer import buffer_for
-from cqlbench.data.d4rl import read_d4rl
+from cqlbench.data.readers.d4rl import read_d4rl
 
 def load():
     with pathlib.Path(sys.argv[2]).open("a") as calls:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from cqlbench.core.errors import DatasetError
+from cqlbench.core.paths import benchmarks_dir
 from cqlbench.data import cards
 from cqlbench.data.cards import all_cards, load_card
 from cqlbench.data.names import find_card
 from cqlbench.environments import EnvironmentSpec
-from cqlbench.errors import DatasetError
-from cqlbench.paths import benchmarks_dir
 
 CARDS = all_cards()
 HUB = "https://huggingface.co/datasets/farama-minari"

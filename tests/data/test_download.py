@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hostile_server import serving
 
+from cqlbench.core.errors import DatasetError
 from cqlbench.data import download as download_module
 from cqlbench.data.download import Wanted, download
-from cqlbench.errors import DatasetError
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -5,13 +5,13 @@ import h5py
 import numpy as np
 import pytest
 
-from cqlbench.data import lint
-from cqlbench.data.d4rl import read_d4rl
+from cqlbench.core.errors import DatasetError
+from cqlbench.data import validate
 from cqlbench.data.findings import Expected
-from cqlbench.data.minari import read_minari
-from cqlbench.data.provide import provide
+from cqlbench.data.load import provide
+from cqlbench.data.readers.d4rl import read_d4rl
+from cqlbench.data.readers.minari import read_minari
 from cqlbench.data.resolve import resolve
-from cqlbench.errors import DatasetError
 
 NO_NEXT = ("next_observations",)
 NO_ENDS = ("next_observations", "timeouts")
@@ -19,7 +19,7 @@ NO_ENDS = ("next_observations", "timeouts")
 
 def found(transitions, check, expected=None):
     """The finding of one check."""
-    return next(finding for finding in lint.examine(transitions, expected) if finding.check == check)
+    return next(finding for finding in validate.examine(transitions, expected) if finding.check == check)
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ def test_inverted_terminals(read, without):
     assert finding.severity == "error"
     assert "ends=inverted" in finding.message
     with pytest.raises(DatasetError, match="inverted"):
-        lint.check(transitions)
-    lint.check(transitions, Expected(trusted_ends=True))
+        validate.check(transitions)
+    validate.check(transitions, Expected(trusted_ends=True))
     mended = read(
         ENDS, LENGTHS, without, ("terminals_are_inverted",), terminals=lambda arrays: ~arrays["terminals"]
     )

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hostile_server import serving
 
+from cqlbench.core.errors import DatasetError
 from cqlbench.data import download as download_module
 from cqlbench.data.cards import Card
 from cqlbench.data.fetch import candidates, fetch, fetch_folder, known_sha256, minari_folder, reachable
-from cqlbench.errors import DatasetError
 
 
 def hdf5(seed):

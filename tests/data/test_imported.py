@@ -5,14 +5,14 @@ import gymnasium
 import numpy as np
 import pytest
 
+from cqlbench.core.errors import DatasetError, UserError
 from cqlbench.data import cards
 from cqlbench.data.cards import Card, all_cards, damaged_cards, imported_cards_dir
 from cqlbench.data.imported import card_text, import_dataset, recorded_environment
 from cqlbench.data.names import find_card
 from cqlbench.data.resolve import published_key
 from cqlbench.environments import EnvironmentSpec
-from cqlbench.errors import DatasetError, UserError
-from cqlbench.evaluation.playable import playable
+from cqlbench.evaluation.environment import playable
 
 CARD = Card(
     id="lab/arm/reach-v3",

@@ -1,7 +1,7 @@
 import pytest
 
+from cqlbench.core.errors import DatasetError
 from cqlbench.data.names import find_card
-from cqlbench.errors import DatasetError
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from cqlbench.core.errors import DatasetError
 from cqlbench.data.buffer import buffer_for
-from cqlbench.data.d4rl import read_d4rl
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
-from cqlbench.errors import DatasetError
+from cqlbench.data.readers.d4rl import read_d4rl
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from cqlbench.core.errors import DatasetError
+from cqlbench.core.paths import benchmarks_dir
 from cqlbench.data import resolve as resolve_module
 from cqlbench.data.buffer import buffer_for
 from cqlbench.data.cards import Card, load_card
-from cqlbench.data.d4rl import read_d4rl
+from cqlbench.data.readers.d4rl import read_d4rl
 from cqlbench.data.resolve import published_key, resolve
-from cqlbench.errors import DatasetError
-from cqlbench.paths import benchmarks_dir
 
 
 @pytest.fixture

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
+from cqlbench.algorithms.config import BudgetConfig, CQLConfig, OnlineConfig
 from cqlbench.algorithms.networks import ActionBox
-from cqlbench.config import BudgetConfig, CQLConfig, OnlineConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
+from cqlbench.engine.dataset_tensors import Columns
+from cqlbench.engine.engine import Engine
+from cqlbench.engine.online.loop import steps_due
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.evaluation.evaluator import Evaluator
-from cqlbench.plan import Plan
-from cqlbench.records.from_run import failure
-from cqlbench.training.columns import Columns
-from cqlbench.training.engine import Engine
-from cqlbench.training.online_loop import steps_due
-from cqlbench.training.trainer import CQLTrainer
+from cqlbench.experiments.plan import Plan
+from cqlbench.experiments.records import failure
+from cqlbench.trainer.trainer import CQLTrainer
 
 SPEC = EnvironmentSpec("Hopper-v4", max_episode_steps=30)
 

@@ -3,11 +3,11 @@ import mujoco
 import numpy as np
 import pytest
 
+from cqlbench.core.errors import UserError
+from cqlbench.core.seeding import Purpose, environment_seeds
 from cqlbench.environments import EnvironmentSpec, make_environments
-from cqlbench.errors import UserError
 from cqlbench.evaluation import rollout as module
 from cqlbench.evaluation.rollout import rollout
-from cqlbench.seeding import Purpose, environment_seeds
 
 HOPPER = EnvironmentSpec("Hopper-v4", 90)
 # Hops for about 90 steps: some episodes fall, some reach the time limit.

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cqlbench.errors import DatasetError
+from cqlbench.core.errors import DatasetError
 from cqlbench.evaluation.scores import normalized_score
 
 # D4RL's endpoints of Hopper (d4rl/infos.py, REF_MIN_SCORE and REF_MAX_SCORE).

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cqlbench.algorithms.config import CQLConfig
 from cqlbench.algorithms.networks import ActionBox, DiscreteActions
-from cqlbench.config import CQLConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
-from cqlbench.training.columns import Columns
-from cqlbench.training.diagnostics import Reader
-from cqlbench.training.engine import Engine
+from cqlbench.engine.dataset_tensors import Columns
+from cqlbench.engine.diagnostics import Reader
+from cqlbench.engine.engine import Engine
 
 PATH = Path(__file__).with_suffix(".json")
 STEPS = 50

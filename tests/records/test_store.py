@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cqlbench import atomic
+from cqlbench.core import atomic
 from cqlbench.records.codec import to_json
 from cqlbench.records.schema import RecordError, config_hash
 from cqlbench.records.store import RecordStore, run_folder, safe_name, safe_path

@@ -10,9 +10,9 @@ from cqlbench.records.codec import from_json, to_json
 from cqlbench.records.schema import OnlineFacts, Record
 from cqlbench.reporting.aggregate import summarise
 from cqlbench.reporting.fine_tuning import fine_tuning, run_grid, suite_grid
-from cqlbench.reporting.plots import learning_curve
+from cqlbench.reporting.plots.run import learning_curve
 from cqlbench.reporting.published import published_path, read_published
-from cqlbench.reporting.tables import markdown
+from cqlbench.reporting.tables.run import markdown
 
 ENDS = {0: (10.0, 30.0, 0.8), 1: (20.0, 60.0, 0.6), 2: (30.0, 60.0, 0.7)}
 

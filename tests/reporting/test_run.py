@@ -12,12 +12,13 @@ from matplotlib.axes import Axes
 from PIL import Image
 from rich.console import Console
 
-from cqlbench.errors import ConfigError
+from cqlbench.core.errors import ConfigError
 from cqlbench.records.codec import to_json
 from cqlbench.records.schema import Evaluation, RecordError
-from cqlbench.reporting import figures, plots
 from cqlbench.reporting.aggregate import PoolingError, summarise
-from cqlbench.reporting.plots import learning_curve
+from cqlbench.reporting.plots import figures
+from cqlbench.reporting.plots import run as plots
+from cqlbench.reporting.plots.run import learning_curve
 from cqlbench.reporting.run import report_run
 
 
@@ -156,7 +157,7 @@ import matplotlib as mpl
 mpl.rcParams["font.size"] = 30
 from cqlbench.records.codec import from_json
 from cqlbench.reporting.aggregate import summarise
-from cqlbench.reporting.plots import learning_curve
+from cqlbench.reporting.plots.run import learning_curve
 summary = summarise([from_json(Path(p).read_text(), p) for p in sys.argv[1:]])
 for kind in ("png", "pdf"):
     print(hashlib.sha256(learning_curve(summary, kind)).hexdigest())

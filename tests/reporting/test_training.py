@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from reporting.samples import sample_records
 
-from cqlbench.reporting import tables, training
+from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import summarise
-from cqlbench.reporting.html import page
-from cqlbench.reporting.plots import _training_figure, learning_curve
+from cqlbench.reporting.html.page import page
+from cqlbench.reporting.plots.report import plots_of
+from cqlbench.reporting.plots.run import _training_figure, learning_curve
 from cqlbench.reporting.report import build_report
-from cqlbench.reporting.report_plots import plots_of
-from cqlbench.reporting.report_tables import document, grids
 from cqlbench.reporting.run import report_run
+from cqlbench.reporting.tables import run as tables
+from cqlbench.reporting.tables.report import document, grids
 
 REASON = "Not evaluated: nobody knows its environment."
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from cqlbench.data.behaviour import BehaviourPolicy
+from cqlbench.core.errors import ConfigError
+from cqlbench.data.embedded.policy import BehaviourPolicy
 from cqlbench.environments import EnvironmentSpec
-from cqlbench.errors import ConfigError
 from cqlbench.speed import collection
 
 CPU = torch.device("cpu")

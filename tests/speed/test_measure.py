@@ -8,9 +8,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from cqlbench.errors import ConfigError
+from cqlbench.commands.speed import speed
+from cqlbench.core.errors import ConfigError
 from cqlbench.speed import baselines, measure
-from cqlbench.speed.command import speed
 from cqlbench.speed.memory import memory_growth
 from cqlbench.speed.workload import Product, Workload, products
 

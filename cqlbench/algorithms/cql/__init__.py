@@ -1,0 +1,1 @@
+"""Conservative Q-Learning, for continuous and for discrete actions."""

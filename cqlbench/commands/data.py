@@ -1,0 +1,185 @@
+"""`cqlbench data ...`: which datasets there are, getting them, and looking at them."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from cqlbench.core.errors import ConfigError, DatasetError, UserError
+from cqlbench.core.words import choices, truth
+from cqlbench.data.cards import SOURCES, Card, all_cards, damaged_cards
+from cqlbench.data.fetch import fetch, fetch_folder
+from cqlbench.data.names import check_source, find_card
+from cqlbench.data.present import where
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One `cqlbench data VERB`.
+
+    Attributes:
+        words: what follows the verb, for the usage.
+        purpose: what it does, for the usage.
+        run: takes the words after the verb.
+    """
+
+    words: str
+    purpose: str
+    run: Callable[[Sequence[str], Console], None]
+
+
+def data(words: Sequence[str], console: Console) -> None:
+    """Run `cqlbench data VERB WORDS...`; without a verb, print the usage.
+
+    Raises:
+        ConfigError: there is no such verb.
+        UserError: as the verb says.
+    """
+    if not words or {"help", "-h", "--help"} & set(words):
+        width = max(len(f"{name} {verb.words}") for name, verb in VERBS.items())
+        lines = [f"  {f'{name} {verb.words}':<{width}}  {verb.purpose}" for name, verb in VERBS.items()]
+        console.out("usage: cqlbench data VERB [words]\n\nverbs:", *lines, sep="\n")
+        return
+    if words[0] not in VERBS:
+        raise ConfigError(f"There is no command 'data {words[0]}'; {choices(words[0], VERBS)}")
+    VERBS[words[0]].run(words[1:], console)
+
+
+def list_datasets(words: Sequence[str], console: Console) -> None:
+    """Print one line per dataset that the filters let through.
+
+    Raises:
+        ConfigError: a filter that is none, or names what no dataset has.
+    """
+    given = filters(words, ("source", "family", "cached"))
+    cards = list(all_cards().values())
+    for key, present in (("source", SOURCES), ("family", {card.family for card in cards if card.family})):
+        if key in given and given[key] not in present:
+            raise ConfigError(f"No dataset has {key}={given[key]}; {choices(given[key], present)}")
+    truth(given, "cached")
+    rows = []
+    for card in cards:
+        if given.get("source") in (None, card.source) and given.get("family") in (None, card.family):
+            here = where(card)
+            if given.get("cached") in (None, "true" if here else "false"):
+                rows.append(_row(card, here))
+    head = ("dataset", "rows", "size", "score 0", "score 100", "cached")
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    for row in [head, *rows] if rows else []:
+        cells = [
+            f"{row[0]:<{widths[0]}}",
+            *(f"{cell:>{width}}" for cell, width in zip(row[1:-1], widths[1:-1], strict=True)),
+        ]
+        console.out(*cells, row[-1], sep="  ")
+    console.out(
+        f"{len(rows)} datasets. Scores 0 and 100 are returns. Cached: 'file' is downloaded, 'ready' "
+        "is converted as well; embedded ones are made here when needed."
+    )
+    for fault in damaged_cards():
+        console.out(fault)
+
+
+def fetch_datasets(words: Sequence[str], console: Console) -> None:
+    """Download the datasets that `words` name, by id or short name; a failure does not stop the rest.
+
+    Raises:
+        ConfigError: nothing is named.
+        DatasetError: a name is unknown (then nothing is downloaded), or a dataset cannot be had.
+    """
+    names = [word for word in words if not word.startswith("source=")]
+    source = filters([word for word in words if word.startswith("source=")], ("source",)).get(
+        "source", "auto"
+    )
+    check_source(source)
+    if not names:
+        raise ConfigError("No dataset was named; say for instance `cqlbench data fetch hopper-medium`.")
+    failed = []
+    for card in [find_card(name, source) for name in names]:
+        try:
+            console.out(f"{card.id}: {_fetched(card)}")
+        except UserError as error:
+            failed.append(error)
+            if len(names) > 1:
+                sys.stderr.write(f"cqlbench: {error}\n")
+    if failed:
+        raise (
+            failed[0]
+            if len(names) == 1
+            else DatasetError(f"{len(failed)} of {len(names)} could not be fetched.")
+        )
+
+
+def filters(words: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
+    """`key=value` words as a dictionary.
+
+    Raises:
+        ConfigError: a word of another form, or a key that is not among `keys`.
+    """
+    pairs = [word.partition("=") for word in words]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise ConfigError(f"'{key}' is not of the form key=value; the keys are {', '.join(keys)}.")
+        if key not in keys:
+            raise ConfigError(f"There is no key '{key}' here; {choices(key, keys)}")
+    return {key: value for key, _, value in pairs}
+
+
+def _check(words: Sequence[str], console: Console) -> None:
+    from cqlbench.commands.data_check import check  # loads torch
+
+    check(words, console)
+
+
+def _show(words: Sequence[str], console: Console) -> None:
+    from cqlbench.commands.data_check import show
+
+    show(words, console)
+
+
+def _import(words: Sequence[str], console: Console) -> None:
+    from cqlbench.commands.data_check import import_
+
+    import_(words, console)
+
+
+def _collect(words: Sequence[str], console: Console) -> None:
+    from cqlbench.commands.data_collect import collect  # loads simulators
+
+    collect(words, console)
+
+
+def _fetched(card: Card) -> str:
+    if card.source == "imported":
+        return f"imported from {card.imported_from}; there is nothing to fetch"
+    if card.source == "embedded":
+        return "made on this machine when it is needed; there is nothing to fetch"
+    return str(fetch_folder(card) if card.source == "minari" else fetch(card))
+
+
+def _row(card: Card, here: str) -> tuple[str, ...]:
+    ends = (f"{end:,.1f}" if end is not None else "-" for end in (card.score_min, card.score_max))
+    rows = f"{card.rows:,}" if card.rows else "-"
+    return (card.id, rows, f"{card.bytes / 1e6:,.1f} MB" if card.bytes else "-", *ends, here or "-")
+
+
+VERBS: Mapping[str, Verb] = {
+    "list": Verb(
+        "[source=] [family=] [cached=true|false]", "datasets, their sizes and endpoints", list_datasets
+    ),
+    "fetch": Verb("ID... [source=]", "download datasets, by id or short name", fetch_datasets),
+    "collect": Verb(
+        "policy= env= steps= [seed=] [limit=] [output=FILE.hdf5] [minari=ID]",
+        "record a behaviour policy, for any library to read",
+        _collect,
+    ),
+    "check": Verb("ID [source=] [clip_actions=true]", "the checks before training, one by one", _check),
+    "show": Verb("ID [source=] [results=]", "a dataset's facts, and a figure of it", _show),
+    "import": Verb(
+        "FILE id=my/robot-v0 [env=] ...",
+        "a file or Minari folder of your own; also max_episode_steps=, score_min=, score_max=, "
+        "observation_keys=, actions=, action_count=, action_low=, action_high=, columns=, clip_actions=, "
+        "ends=, licence=",
+        _import,
+    ),
+}

@@ -1,0 +1,157 @@
+"""`cqlbench export`: a run's policy as one file that torch (or ONNX) runs without cqlbench."""
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cqlbench.core import outputs
+from cqlbench.core.errors import ConfigError, UserError
+from cqlbench.core.words import truth, values_of
+from cqlbench.records.policy import SavedPolicy, find_policy
+
+FORMATS = {"export": ".pt2", "torchscript": ".pt", "onnx": ".onnx"}
+_KEYS = ("run", "seed", "results", "format", "output", "overwrite")
+_EXTRA = "cqlbench.json"
+
+
+class Policy(nn.Module):
+    """Deterministic actions, `[B, O]` raw observations -> `[B, A]` float32: in the action box, or one-hot."""
+
+    mean: Tensor
+    scale: Tensor
+    centre: Tensor
+    half_range: Tensor
+
+    def __init__(self, saved: SavedPolicy) -> None:
+        super().__init__()
+        arrays = {name: torch.from_numpy(array.copy()) for name, array in saved.arrays.items()}
+        self.discrete, self.actions = saved.discrete, saved.action_size
+        self.register_buffer("mean", arrays["observation_mean"])
+        self.register_buffer("scale", arrays["observation_scale"])
+        if not saved.discrete:
+            self.register_buffer("centre", (arrays["action_high"] + arrays["action_low"]) / 2)
+            self.register_buffer("half_range", (arrays["action_high"] - arrays["action_low"]) / 2)
+        # An actor is an ensemble of one.
+        weights = [arrays[f"{layer}.weight"] for layer in range(len(saved.layers))]
+        biases = [arrays[f"{layer}.bias"] for layer in range(len(saved.layers))]
+        self.weights = nn.ParameterList(w if saved.discrete else w.unsqueeze(0) for w in weights)
+        self.biases = nn.ParameterList(b.unsqueeze(-2) if saved.discrete else b[None, None] for b in biases)
+        self.members = int(self.weights[0].shape[0])
+        self.requires_grad_(False)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """`[B, O]` -> `[B, A]`."""
+        normalized = (observation - self.mean) * self.scale
+        hidden = normalized.unsqueeze(0).expand(self.members, -1, -1)  # [K, B, O]
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = torch.baddbmm(bias, torch.relu(hidden) if layer else hidden, weight)
+        output = hidden.mean(0)
+        if self.discrete:
+            return nn.functional.one_hot(output.argmax(-1), self.actions).to(torch.float32)
+        return self.centre + self.half_range * torch.tanh(output[:, : self.actions])
+
+
+def from_words(words: list[str]) -> Path:
+    """Export the policy that `run=`, `seed=`, `results=`, `format=`, `output=` and `overwrite=` name.
+
+    Returns:
+        The file written.
+
+    Raises:
+        UserError: a word that is none of these, no such run, a missing package, a file that is there
+            already, or no place to write.
+    """
+    values = values_of(words, "export", _KEYS)
+    output = Path(values["output"]) if "output" in values else None
+    by_suffix = {suffix: name for name, suffix in FORMATS.items()}
+    if output and "format" not in values and output.suffix not in by_suffix:
+        endings = ", ".join(f"{suffix} ({name})" for name, suffix in FORMATS.items())
+        raise ConfigError(f"output={output} must end in one of {endings}, or say format=.")
+    kind = values.get("format") or (by_suffix[output.suffix] if output else "export")
+    if kind not in FORMATS:
+        raise ConfigError(f"There is no format '{kind}'; there is {', '.join(FORMATS)}.")
+    saved = policy_of(values)
+    path = output or Path(f"{saved.notes['run'].replace('/', '-')}-seed{saved.notes['seed']}{FORMATS[kind]}")
+    overwrite = truth(values, "overwrite")
+    outputs.check_file(path, overwrite)
+    content = exported(saved, kind)
+    try:
+        outputs.write_file(path, content, overwrite)
+    except OSError as error:
+        raise UserError(
+            f"'{path}' cannot be written ({error.strerror or error}); choose another output=."
+        ) from error
+    print(f"Policy   {path} ({kind}: {saved.observation_size} observations -> {saved.action_size} actions)")  # noqa: T201
+    return path
+
+
+def exported(saved: SavedPolicy, kind: str) -> bytes:
+    """The policy as a file's content; its notes (run, dataset, config) are in it.
+
+    Raises:
+        ConfigError: ONNX, and its packages are not here.
+    """
+    module, notes = Policy(saved).eval(), json.dumps(dict(saved.notes))
+    example = (torch.zeros(2, saved.observation_size),)
+    buffer = io.BytesIO()
+    if kind == "torchscript":
+        with warnings.catch_warnings():
+            # torch has superseded it by torch.export; C++ programs and older torch read nothing else.
+            warnings.filterwarnings("ignore", r"`torch\.jit\.", DeprecationWarning)
+            traced = torch.jit.trace(module, example)  # type: ignore[no-untyped-call]
+            torch.jit.save(traced, buffer, _extra_files={_EXTRA: notes})
+        return buffer.getvalue()
+    if kind == "onnx":
+        return _onnx(module, example, notes)
+    shapes = ({0: torch.export.Dim("batch")},)
+    torch.export.save(
+        torch.export.export(module, example, dynamic_shapes=shapes), buffer, extra_files={_EXTRA: notes}
+    )
+    return buffer.getvalue()
+
+
+def _onnx(module: Policy, example: tuple[Tensor], notes: str) -> bytes:
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"format=onnx needs {error.name}: pip install 'cqlbench[onnx]'.") from error
+    with warnings.catch_warnings():
+        # torch's exporter uses what torch itself has deprecated, and misses torchvision.
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            module,
+            example,
+            input_names=["observation"],
+            output_names=["action"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    model.metadata_props.add(key=_EXTRA, value=notes)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def policy_of(values: Mapping[str, str]) -> SavedPolicy:
+    """The policy that `run=`, `seed=` and `results=` name.
+
+    Raises:
+        UserError: no run was named, or there is no such policy.
+    """
+    if "run" not in values:
+        raise ConfigError("No run was named; say run=<the run as bench prints it>.")
+    seed = values.get("seed")
+    if seed is not None and not seed.isdecimal():
+        raise ConfigError(f"seed={seed} must be a whole number.")
+    where = Path(values.get("results", "results"))
+    return SavedPolicy.load(find_policy(where, values["run"], None if seed is None else int(seed)))

@@ -1,0 +1,192 @@
+"""`cqlbench results list|show|diff|export`: recorded runs found, shown, compared, handed to other tools."""
+
+import itertools
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from cqlbench.core import outputs
+from cqlbench.core.errors import ConfigError
+from cqlbench.core.words import truth, values_of
+from cqlbench.records.filters import FILTERS, counting_lines, read
+from cqlbench.records.index import Line, lines_of
+from cqlbench.records.policy import find_run
+from cqlbench.records.pooling import MARK, differing, groups, seeds_text
+from cqlbench.records.schema import Record, RecordError
+from cqlbench.records.settings import differing_settings, flat
+from cqlbench.records.store import RecordStore, run_folder
+from cqlbench.reporting.aggregate import Spread, Summary, spread, summarise
+from cqlbench.reporting.export import rows_of, to_csv, to_parquet
+from cqlbench.reporting.tables import render
+from cqlbench.reporting.tables import run as tables
+from cqlbench.reporting.tables.format import ABSENT, spread_text
+from cqlbench.reporting.tables.render import Document, Grid
+
+_NOT_COMPARED = ("evaluations", "diagnostics", "online", "seed", "command", "reason", "status", "throughput")
+
+
+def results(words: Sequence[str], console: Console) -> None:
+    """Run one of the actions.
+
+    Args:
+        words: the action, and its `key=value` words and names of runs.
+        console: where everything is printed.
+
+    Raises:
+        UserError: a mistake in the words, or records that cannot be read.
+    """
+    actions = {"list": _list, "show": _show, "diff": _diff, "export": _export}
+    if not words or words[0] not in actions:
+        said = f"'{words[0]}'" if words else "nothing"
+        raise ConfigError(f"results {said} is not understood; say results {', '.join(actions)}.")
+    actions[words[0]](words[1:], console)
+
+
+def _list(words: Sequence[str], console: Console) -> None:
+    values = values_of(words, "results list", ("results", *FILTERS))
+    lines = counting_lines(_folder(values), values)
+    differences = _settings(lines)
+    more = ("Settings",) if any(differences.values()) else ()
+    rows: list[tuple[str, ...]] = [("Run", "Seeds", "Score", "Return", "Made (UTC)", *more)]
+    notes = []
+    for run, group in itertools.groupby(lines, key=lambda line: line.run):
+        seeds = list(group)
+        apart = groups([line.origin for line in seeds])
+        for places in apart:
+            row, phrases = _listed(run, [seeds[place] for place in places])
+            rows.append((*row, *(differences[run] for _ in more)))
+            notes += [f"{MARK} {run}: {phrase}." for phrase in phrases]
+        if len(apart) > 1:
+            numbers = (seeds_text([seeds[place].key.seed for place in places]) for places in apart)
+            notes.append(
+                f"{run}: {' and '.join(numbers)} are not pooled: their dataset content or protocol differs."
+            )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        console.print(Text(text.rstrip()), soft_wrap=True)
+    for note in notes:
+        console.print(Text(note, style="yellow"), soft_wrap=True)
+
+
+def _settings(lines: Sequence[Line]) -> dict[str, str]:
+    """Each run's values of the settings in which it differs from others of its dataset and algorithm."""
+    runs = {line.run: line for line in lines}
+    named: dict[str, str] = {}
+    for _, group in itertools.groupby(runs.values(), key=lambda line: line.key.algorithm):
+        some = list(group)
+        places = [((line.key.dataset, line.key.budget), line.config) for line in some]
+        named |= dict(zip((line.run for line in some), differing_settings(places), strict=True))
+    return named
+
+
+def _listed(run: str, seeds: Sequence[Line]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A line of seeds that may share a mean, and what must be said of them."""
+    finished = [line for line in seeds if line.result.status == "finished"]
+    phrases = differing({line.key.seed: line.origin for line in finished})
+    score, value = (
+        spread_text(spread([x for x in numbers if x is not None])) + (f" {MARK}" if phrases else "")
+        for numbers in (
+            [line.result.last for line in finished],
+            [line.result.last_return for line in finished],
+        )
+    )
+    states = [line.result.status for line in seeds]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
+    made = max(line.created_at for line in seeds)[:16].replace("T", " ")
+    return (run, counts, score, value, made), phrases
+
+
+def _show(words: Sequence[str], console: Console) -> None:
+    (run,), values = _named(words, "show", 1)
+    summary = _summary(_folder(values), run)
+    tables.show(summary, console)
+    console.print(Text(f"\nAgain    {shlex.join(summary.lead.command)}"), soft_wrap=True)
+
+
+def _diff(words: Sequence[str], console: Console) -> None:
+    names, values = _named(words, "diff", 2)
+    first, second = (_summary(_folder(values), name) for name in names)
+    render.show(compared(first, second), console, widest=160)
+
+
+def _export(words: Sequence[str], console: Console) -> None:
+    values = values_of(words, "results export", ("output", "overwrite", "results", *FILTERS))
+    output = Path(values.get("output", "results.csv"))
+    writers = {".csv": to_csv, ".parquet": to_parquet}
+    if output.suffix not in writers:
+        raise ConfigError(f"output={output} must end in {' or '.join(writers)}.")
+    overwrite = truth(values, "overwrite")
+    outputs.check_file(output, overwrite)
+    folder = _folder(values)
+    rows = rows_of(read(folder, counting_lines(folder, values)))
+    try:
+        outputs.write_file(output, writers[output.suffix](rows), overwrite)
+    except OSError as error:
+        raise RecordError(f"'{output}' cannot be written ({error.strerror or error}).") from error
+    console.print(Text(f"Export   {output}, {len(rows):,} rows"), soft_wrap=True)
+
+
+def compared(first: Summary, second: Summary) -> Document:
+    """Two runs' scores, and whatever differs in how they were made."""
+    leads = first.lead, second.lead
+    settings = [flat(_made_how(lead)) for lead in leads]
+    differing = [
+        (name, *(ABSENT if each.get(name) is None else str(each[name]) for each in settings))
+        for name in dict.fromkeys((*settings[0], *settings[1]))
+        if settings[0].get(name) != settings[1].get(name)
+    ]
+    scores = [
+        _scores_row(name, getattr(first, field), getattr(second, field))
+        for name, field in (("last", "last"), ("last 10 mean", "late"), ("best (oracle)", "best"))
+    ]
+    columns = ("First", "Second")
+    grids = (
+        Grid(
+            "Scores", ("Score", *columns, "Second - first"), tuple(scores), "Mean ± std over finished seeds."
+        ),
+        Grid("Settings", ("Setting", *columns), tuple(differing), "Only what differs."),
+    )
+    return Document(" against ".join(run_folder(lead.key) for lead in leads), (), grids, ())
+
+
+def _made_how(record: Record) -> dict[str, Any]:
+    everything = asdict(record)
+    return {name: value for name, value in everything.items() if name not in _NOT_COMPARED}
+
+
+def _scores_row(name: str, first: Spread, second: Spread) -> tuple[str, ...]:
+    known = first.mean is not None and second.mean is not None
+    change = f"{second.mean - first.mean:+z.1f}" if known else ABSENT  # type: ignore[operator]
+    return name, spread_text(first), spread_text(second), change
+
+
+def _summary(folder: Path, run: str) -> Summary:
+    store, name = RecordStore(folder), find_run(folder, run)
+    key = next((line.key for line in lines_of(store) if line.run == name), None)
+    if key is None:
+        raise RecordError(f"Run '{name}' has no record that can be used.")
+    records = store.find(
+        dataset=key.dataset, algorithm=key.algorithm, budget=key.budget, config_hash=key.config_hash
+    )
+    return summarise(records)
+
+
+def _named(words: Sequence[str], action: str, count: int) -> tuple[list[str], dict[str, str]]:
+    names = [word for word in words if not word.startswith("results=")]
+    values = values_of([word for word in words if word not in names], f"results {action}", ("results",))
+    if len(names) != count:
+        asked = "one run" if count == 1 else f"{count} runs"
+        raise ConfigError(
+            f"results {action} takes {asked}, as bench prints them or their ends; {len(names)} were named."
+        )
+    return names, values
+
+
+def _folder(values: dict[str, str]) -> Path:
+    return Path(values.get("results", "results"))

@@ -1,0 +1,83 @@
+"""What other programs call D4RL's columns: near names in a file, and mappings that a user gives."""
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+
+import yaml
+
+from cqlbench.core.errors import ConfigError
+
+REQUIRED = ("observations", "actions", "rewards", "terminals")
+OPTIONAL = ("timeouts", "next_observations")
+
+_ELSEWHERE: Mapping[str, tuple[str, ...]] = {
+    "observations": ("observation", "obs", "states", "state", "s"),
+    "actions": ("action", "acts", "act", "a"),
+    "rewards": ("reward", "rews", "rew", "r"),
+    "terminals": ("terminal", "terminations", "terminated", "dones", "done", "is_terminal"),
+    "timeouts": ("timeout", "truncations", "truncated", "truncation", "time_limits"),
+    "next_observations": (
+        "next_observation", "next_obs", "observations_next", "obs_next", "new_obs", "obs2",
+        "next_states", "next_state",
+    ),
+}  # fmt: skip
+_KNOWN = {name for ours, others in _ELSEWHERE.items() for name in (ours, *others)}
+
+
+def near(missing: Iterable[str], present: Collection[str], guess: bool = False) -> dict[str, str]:
+    """Columns that the file probably has under another name: ours -> the file's.
+
+    Args:
+        missing: our names.
+        present: the file's; of one inside a group, its whole path.
+        guess: take similar spellings too.
+    """
+    by_name = {name.rpartition("/")[2].lower(): name for name in sorted(present, key=len, reverse=True)}
+    found = {}
+    for ours in missing:
+        candidates = [name for name in (ours, *_ELSEWHERE[ours]) if name in by_name]
+        if not candidates and guess:
+            others = [name for name in by_name if name not in _KNOWN]
+            candidates = difflib.get_close_matches(ours, others, n=1, cutoff=0.8)
+        if candidates:
+            found[ours] = by_name[candidates[0]]
+    return found
+
+
+def as_key(columns: Mapping[str, str]) -> str:
+    """The import's key that says so."""
+    return "columns='{" + ", ".join(f"{ours}: {theirs or 'null'}" for ours, theirs in columns.items()) + "}'"
+
+
+def parsed(text: str) -> dict[str, str]:
+    """`{action: acts, timeouts: null}` -> our name of a column: the file's, empty where it is not to be read.
+
+    Raises:
+        ConfigError: it is no mapping of columns.
+    """
+    try:
+        mapping = yaml.safe_load(text)
+    except yaml.YAMLError:
+        mapping = None
+    if not isinstance(mapping, dict) or not mapping:
+        raise ConfigError(
+            f"columns={text} must be a mapping from our names to the file's, such as "
+            f"{as_key({'observations': 'obs', 'actions': 'acts'})}."
+        )
+    columns: dict[str, str] = {}
+    for name, theirs in mapping.items():
+        ours = next((ours for ours, also in _ELSEWHERE.items() if name in (ours, *also)), None)
+        if ours is None or ours in columns:
+            what = "names a column twice" if ours in columns else f"names '{name}', which is no column"
+            raise ConfigError(f"columns= {what}; the columns are {', '.join((*REQUIRED, *OPTIONAL))}.")
+        if not isinstance(theirs, str | None) or (not theirs and ours in REQUIRED[:3]):
+            raise ConfigError(f"columns= must say what the file calls '{ours}', and '{theirs}' is no name.")
+        columns[ours] = theirs or ""
+    read = {ours: columns.get(ours, ours) for ours in (*REQUIRED, *OPTIONAL)}
+    for theirs in filter(None, columns.values()):
+        if len(twice := [ours for ours, name in read.items() if name == theirs]) > 1:
+            raise ConfigError(
+                f"columns= reads the file's '{theirs}' as {' and '.join(twice)}; say null or "
+                "another name for one of them."
+            )
+    return columns

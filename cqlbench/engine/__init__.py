@@ -1,0 +1,1 @@
+"""A seed batch on its device: streams, batches, gradient steps, checkpoints."""

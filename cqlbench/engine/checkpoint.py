@@ -1,0 +1,233 @@
+"""Checkpoints on disk: a state and the facts of what it belongs to, whole or not at all.
+
+A file is a first line that names the format, the digest of all that follows it, and `torch.save`'s bytes. It
+holds plain values and tensors only, so reading one runs no code of whoever wrote it.
+"""
+
+import hashlib
+import io
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from cqlbench.core import atomic
+from cqlbench.core.errors import UserError
+
+FORMAT = 2
+"""Raise it whenever the layout or meaning of a run's state changes: older checkpoints are then rejected."""
+_NAME = b"cqlbench checkpoint "
+_DIGEST_BYTES = 32
+_FILE = re.compile(r"step-(\d+)\.checkpoint")
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be written, read or trusted, or that belongs to another run."""
+
+
+class OtherRunError(CheckpointError):
+    """A checkpoint of another run, or of a version of cqlbench with another format."""
+
+
+def save(path: Path, state: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Write a checkpoint, in place of one that may be there.
+
+    Args:
+        path: the file.
+        state: nested dictionaries and lists of plain values and tensors, on any device.
+        facts: what the state belongs to, in plain JSON types: see `differences`.
+
+    Raises:
+        CheckpointError: the file cannot be written; what was there is left as it was.
+    """
+    buffer = io.BytesIO()
+    torch.save({"facts": dict(facts), "state": dict(state)}, buffer)
+    content = buffer.getbuffer()
+    head = _NAME + str(FORMAT).encode() + b"\n" + _digest(content)
+    try:
+        atomic.replace(path, head + content)
+    except OSError as error:
+        raise CheckpointError(
+            f"Checkpoint '{path}' cannot be written ({error.strerror or error})."
+        ) from error
+
+
+def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read what `save` wrote; tensors come on the CPU.
+
+    Returns:
+        The state and the facts.
+
+    Raises:
+        OtherRunError: it is of another format.
+        CheckpointError: it is not a checkpoint, or not as it was written.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"Checkpoint '{path}' cannot be read ({error.strerror or error}).") from error
+    if not content.startswith(_NAME):
+        raise CheckpointError(f"'{path}' is not a checkpoint of cqlbench.")
+    version, _, rest = content[len(_NAME) :].partition(b"\n")
+    if version != str(FORMAT).encode():
+        raise OtherRunError(
+            f"Checkpoint '{path}' has format {version[:8].decode(errors='replace')}, and this cqlbench reads"
+            f" format {FORMAT}."
+        )
+    digest, body = rest[:_DIGEST_BYTES], rest[_DIGEST_BYTES:]
+    if digest != _digest(body):
+        raise CheckpointError(f"Checkpoint '{path}' is damaged: its contents do not match its checksum.")
+    try:
+        whole = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+        return whole["state"], whole["facts"]
+    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"Checkpoint '{path}' holds what no checkpoint of cqlbench does.") from error
+
+
+def differences(facts: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """Where a checkpoint's facts are not the expected ones, one phrase each, keys of inner tables dotted."""
+    theirs, ours = _flat(facts), _flat(expected)
+    return [
+        f"{name} is {_shown(ours, name)} here and {_shown(theirs, name)} there"
+        for name in sorted(theirs.keys() | ours.keys())
+        if name not in theirs or name not in ours or theirs[name] != ours[name]
+    ]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder of checkpoints has to offer.
+
+    Attributes:
+        path: the newest checkpoint that is whole and fits; `None` if there is none.
+        state: its state.
+        refused: a sentence for each newer one that is not whole or does not fit.
+    """
+
+    path: Path | None = None
+    state: Mapping[str, Any] = field(default_factory=dict)
+    refused: tuple[str, ...] = ()
+
+
+class CheckpointFolder:
+    """The checkpoints of one run, of which the newest `keep` stay.
+
+    Args:
+        folder: made when the first is saved.
+        keep: how many.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def save(self, step: int, state: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
+        """Save what holds after `step` gradient steps, and drop what is older than the newest `keep`.
+
+        Raises:
+            CheckpointError: it cannot be written; those before it are left as they were.
+        """
+        path = self.folder / f"step-{step:012d}.checkpoint"
+        save(path, state, facts)
+        # Any of a later step was refused when the run was resumed from an earlier one.
+        before = [other for other in self.paths() if other < path]
+        later = [other for other in self.paths() if other > path]
+        for other in later + before[: max(len(before) + 1 - self.keep, 0)]:
+            other.unlink(missing_ok=True)
+        return path
+
+    def newest(self, expected: Mapping[str, Any]) -> Found:
+        """The newest checkpoint that is whole and whose facts are the expected ones.
+
+        Raises:
+            OtherRunError: there are whole ones, and none fits; it names what differs in the newest.
+        """
+        refused: list[str] = []
+        foreign: list[str] = []
+        for path in reversed(self.paths()):
+            try:
+                return Found(path, load_fitting(path, expected), tuple(refused))
+            except OtherRunError as error:
+                foreign.append(str(error))
+                refused.append(str(error))
+            except CheckpointError as error:
+                refused.append(str(error))
+        if foreign:
+            raise OtherRunError(foreign[0])
+        return Found(refused=tuple(refused))
+
+    def paths(self) -> list[Path]:
+        """The checkpoints, by step."""
+        return sorted(path for path in self.folder.glob("step-*") if _FILE.fullmatch(path.name))
+
+    def clear(self) -> None:
+        """Remove the checkpoints."""
+        for path in self.paths():
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes out of the folder; what a killed one left half-written is removed.
+
+        Afterwards an empty folder is removed too.
+
+        Raises:
+            CheckpointError: another process is in it, or it cannot be made.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / ".lock", timeout=0)
+            lock.acquire()
+        except Timeout as error:
+            raise CheckpointError(
+                f"Another process is at this very run already, with its checkpoints in '{self.folder}'; wait"
+                " for it, or have a run of your own with another results folder."
+            ) from error
+        except OSError as error:
+            raise CheckpointError(
+                f"Checkpoints cannot be kept in '{self.folder}' ({error.strerror or error})."
+            ) from error
+        try:
+            for half_written in self.folder.glob(".step-*.tmp"):
+                half_written.unlink(missing_ok=True)
+            yield
+        finally:
+            if not self.paths():
+                with suppress(OSError):  # files of others are in it
+                    (self.folder / ".lock").unlink()
+                    self.folder.rmdir()
+            lock.release()
+
+
+def load_fitting(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a checkpoint whose facts are the expected ones.
+
+    Raises:
+        OtherRunError: they are not; it names what differs. Also as `load`.
+        CheckpointError: as `load`.
+    """
+    state, facts = load(path)
+    if differing := differences(facts, expected):
+        raise OtherRunError(f"Checkpoint '{path}' is of another run: {'; '.join(differing)}.")
+    return state
+
+
+def _digest(content: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
+def _shown(flat: Mapping[str, Any], name: str) -> str:
+    return str(flat[name]) if name in flat else "absent"

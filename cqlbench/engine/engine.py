@@ -1,0 +1,380 @@
+"""The gradient steps of a seed batch on a fixed dataset: indices, gather, noise, update, diagnostics."""
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cqlbench.algorithms.config import CQLConfig
+from cqlbench.algorithms.cql.losses import Batch
+from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions, actor_distribution
+from cqlbench.algorithms.sharing import shared
+from cqlbench.algorithms.step import TrainState, act, initial_state, make_update
+from cqlbench.core.devices import numbered, one_thread
+from cqlbench.core.errors import ConfigError
+from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
+from cqlbench.engine.cuda_graph import capture
+from cqlbench.engine.dataset_tensors import Columns
+from cqlbench.engine.diagnostics import Diagnostics, Reader
+from cqlbench.engine.online.mixture import Mixture, OnlinePhase, OnlineReturns
+from cqlbench.engine.prefetch import Prefetcher
+from cqlbench.engine.streams import CHUNK, IndexStream, NoiseShape, NoiseStream
+
+
+class Engine:
+    """Takes gradient steps; owns the training state and says how it went.
+
+    Args:
+        config: the algorithm.
+        columns: the dataset; `None` learns from collected rows alone.
+        normalizer: applied to observations of every batch (and by `act`).
+        reward_transform: applied to rewards of every batch.
+        actions: what actions there are.
+        seeds: the seed batch.
+        device: where the training state lives; `cuda` without a number is the current one.
+        online: what changes when `begin_online` is called; `None` for training offline only.
+
+    Raises:
+        ConfigError: there is neither a dataset nor a place for collected rows.
+    """
+
+    def __init__(
+        self,
+        config: CQLConfig,
+        columns: Columns | None,
+        normalizer: ObservationNormalizer,
+        reward_transform: RewardTransform,
+        actions: ActionSpace,
+        seeds: Sequence[int],
+        device: torch.device,
+        online: OnlinePhase | None = None,
+    ) -> None:
+        self.device = device = numbered(device)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # streams and graphs belong to the current device
+        self.config = config
+        self._on_one_core = one_thread if device.type == "cpu" else nullcontext
+        self.seeds = tuple(seeds)
+        self.online = online
+        self._mixture: Mixture | None = None
+        self._columns = columns
+        self.observation_size = observation_size = self._observation_size()
+        self.actions = actions.to(device)
+        self.discrete = isinstance(actions, DiscreteActions)
+        self._mean = torch.as_tensor(normalizer.mean, dtype=torch.float32, device=device)
+        self._inverse_std = 1 / torch.as_tensor(normalizer.std, dtype=torch.float32, device=device)
+        self._reward_transform = reward_transform
+        self._draw_offline()
+        self._learn_by(config)
+        with self._on_one_core():
+            state = initial_state(config, observation_size, actions.size, seeds, discrete=self.discrete)
+        self.state = state.to(device)
+        self._diagnostics = Diagnostics()
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def _learn_by(self, config: CQLConfig) -> None:
+        noise = NoiseShape.of(config, 0 if self.discrete else self.actions.size)
+        self._noise = NoiseStream(self.seeds, noise, self.device)
+        self._update = make_update(config, self.actions)
+        # Without a penalty there is too little to share: OpenMP divides each product.
+        shares = self.device.type == "cpu" and not self.discrete and config.conservative_weight > 0
+        self._computing = shared if shares else nullcontext
+
+    @property
+    def shares_work(self) -> bool:
+        """Whether its numbers do not depend on the number of threads, which share whole jobs."""
+        return self._computing is shared
+
+    def _observation_size(self) -> int:
+        if self._columns is not None:
+            return self._columns.observations.shape[1]
+        if self.online is None:
+            raise ConfigError("There is nothing to learn from: pass a dataset's columns, or an online phase.")
+        return self.online.rows.columns["observations"].shape[2]
+
+    def _draw_offline(self) -> None:
+        """Have batches drawn from the dataset alone."""
+        self._rows: Callable[[int], list[Tensor]] = self._nothing
+        self._resident = True
+        if self._columns is None:
+            return
+        self._resident = self._columns.fits(self.device)
+        if self._resident:
+            self._columns = self._columns.to(self.device)
+        where = self.device if self._resident else torch.device("cpu")
+        rows = len(self._columns.rewards)
+        self._indices = IndexStream(self.seeds, self.config.batch_size, rows, where)
+        if self._resident:
+            self._rows = self._gather
+        else:
+            self._rows = Prefetcher(self._columns.present(), self._flat_indices, self.device)
+
+    @property
+    def dataset(self) -> Columns | None:
+        """What offline rows are drawn from."""
+        return self._columns
+
+    def begin_online(self) -> None:
+        """From now on, mix collected rows into the batches as `online` says.
+
+        Raises:
+            ConfigError: this engine was made for offline training only.
+        """
+        if self._mixture is not None:
+            return
+        if self.online is None:
+            raise ConfigError(
+                "This engine has no place for collected rows: make it with online=OnlinePhase(…)."
+            )
+        config, weight = self.config, self.online.conservative_weight
+        if weight is not None and weight != config.conservative_weight:
+            config = replace(config, conservative_weight=weight)
+            self._learn_by(config)
+            self._diagnostics = Diagnostics()
+        offline = None if self._columns is None else self._share
+        returns = None
+        if config.calibrated:
+            failure = self._failure() if config.sparse_rewards else None
+            returns = OnlineReturns(self.online.rows, self._reward_transform, config.discount, failure)
+        self._rows = self._mixture = Mixture(
+            self.online, offline, self.seeds, config.batch_size, self.device, returns
+        )
+        self._graph = None
+
+    def _failure(self) -> float:
+        if self._columns is None:
+            raise ConfigError("Sparse rewards need a dataset, whose lowest reward is the failing one.")
+        return float(self._reward_transform(self._columns.rewards.min()))
+
+    def extend(self, batch: Mapping[str, Tensor], state: Any = None, broken: Tensor | None = None) -> None:
+        """Add collected rows, as `OnlineRows.extend` does."""
+        self.begin_online()
+        assert self.online is not None
+        first = self.online.rows.rows
+        self.online.rows.extend(batch, state, broken)
+        self._refresh(first)
+
+    def replay(self, count: int) -> dict[str, Tensor] | None:
+        """Take over committed rows, as `OnlineRows.replay` does."""
+        self.begin_online()
+        assert self.online is not None
+        first = self.online.rows.rows
+        found = self.online.rows.replay(count)
+        if found is not None:
+            self._refresh(first)
+        return found
+
+    def _refresh(self, first: int) -> None:
+        assert self._mixture is not None
+        self._mixture.refresh(first)
+
+    def batch(self, step: int) -> Batch:
+        """The preprocessed batch of gradient step `step`, `[S, B, …]`."""
+        rows = self._rows(step)
+        shape = (len(self.seeds), self.config.batch_size)
+        observations, actions, rewards, next_observations, terminated, *calibration = (
+            column.view(*shape, *column.shape[1:]) for column in rows
+        )
+        return Batch(
+            observations=self._normalize(observations),
+            actions=actions,
+            rewards=self._reward_transform(rewards),
+            next_observations=self._normalize(next_observations),
+            terminated=terminated.float(),
+            returns_to_go=calibration[0] if calibration else None,
+        )
+
+    @property
+    def _graphed(self) -> bool:
+        return self.device.type == "cuda" and self._resident and self._mixture is None
+
+    def advance(self, step: int, at_most: int) -> int:
+        """Take gradient steps from `step` (counted from 0) on, as many as one launch takes.
+
+        On CUDA, with the dataset resident, that is a whole chunk replayed as one graph; otherwise one step.
+
+        Returns:
+            How many steps were taken, `at_most` at most.
+        """
+        if not self._graphed or step % CHUNK or at_most < CHUNK:
+            self.step(step)
+            return 1
+        self._noise.prepare(step)
+        self._indices.prepare(step)
+        if self._graph is None:
+            self.step(step)  # makes the sums, so that the graph finds them at their place
+            assert self._diagnostics.sums is not None
+            summed = list(self._diagnostics.steps)
+            chunk, changed = range(step, step + CHUNK), [*self.state.tensors(), self._diagnostics.sums]
+            self._graph = capture(lambda: [self.step(each) for each in chunk], changed, self.device)
+            self._diagnostics.steps = summed
+            for each in chunk[1:]:
+                self.step(each)
+            return CHUNK
+        self._graph.replay()
+        self._diagnostics.count(CHUNK)
+        return CHUNK
+
+    def _gather(self, step: int) -> list[Tensor]:
+        assert self._columns is not None
+        indices = self._flat_indices(step)
+        return [column.index_select(0, indices) for column in self._columns.present()]
+
+    def _share(self, step: int, count: int) -> list[Tensor]:
+        """The first `count` rows of each seed's batch of the dataset."""
+        assert self._columns is not None
+        indices = self._indices(step)[:, :count].reshape(-1)
+        return [column.index_select(0, indices).to(self.device) for column in self._columns.present()]
+
+    def _nothing(self, step: int) -> list[Tensor]:
+        raise ConfigError(f"There is no dataset to draw gradient step {step} from: collect first.")
+
+    def _flat_indices(self, step: int) -> Tensor:
+        return self._indices(step).reshape(-1)
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        """Take gradient step `step` (counted from 0); returns its diagnostics, `[S]` each, on the device."""
+        with self._computing():
+            self.state, diagnostics = self._update(self.state, self.batch(step), self._noise(step))
+        self._diagnostics.add(diagnostics)
+        return diagnostics
+
+    def latest_diagnostics(self) -> dict[str, Tensor]:
+        """The last step's diagnostics, `[S]` each, on the device."""
+        return self._diagnostics.latest()
+
+    def drain_diagnostics(self, reader: Reader = Reader.EVALUATION) -> dict[str, list[float]]:
+        """Each diagnostic's mean since `reader`'s last call, one number per seed. Synchronises."""
+        return self._diagnostics.drain(reader)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the following steps and diagnostics depend on, sharing memory with the engine.
+
+        The streams of indices and noise are functions of (seed, step) and have no state.
+        """
+        online = {} if self._mixture is None or self.online is None else {"online": self.online.rows.rows}
+        of = {"seeds": list(self.seeds), "mean": self._mean, "inverse_std": self._inverse_std}
+        return {
+            "train_state": self.state.state_dict(),
+            "diagnostics": self._diagnostics.state_dict(),
+            "of": of,
+            **online,
+        }
+
+    def begin_from(self, state: Mapping[str, Any]) -> None:
+        """Take over parameters, targets and moments from what `state_dict` gave of the same seeds and data.
+
+        Raises:
+            ConfigError: it is of other seeds, data or networks.
+        """
+        theirs = state["of"]
+        if theirs["seeds"] != list(self.seeds):
+            raise ConfigError(f"It is of the seeds {theirs['seeds']}, and these are {list(self.seeds)}.")
+        mine = self._mean, self._inverse_std
+        if any(
+            a.shape != b.shape or not torch.equal(a, b.to(self.device))
+            for a, b in zip(mine, (theirs["mean"], theirs["inverse_std"]), strict=True)
+        ):
+            raise ConfigError("It has normalised observations by other data.")
+        self.load_state_dict({**state, "diagnostics": Diagnostics().state_dict()})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`, what `state_dict` gave on any device.
+
+        Raises:
+            ConfigError: it is of other networks or another number of seeds.
+        """
+        misfit = "This training state does not fit the engine: "
+        try:
+            theirs = TrainState(**state["train_state"])
+            if [t.shape for t in theirs.tensors()] != [t.shape for t in self.state.tensors()]:
+                raise ConfigError(misfit + "its tensors have other shapes.")
+            self.state.copy_(theirs)
+            if "online" in state:
+                self.begin_online()
+                assert self.online is not None
+                self.online.rows.go_back(state["online"])
+                self._refresh(0)
+            elif self._mixture is not None:
+                raise ConfigError(misfit + "it is of offline training, and the engine is fine-tuning.")
+            self._load_diagnostics(state["diagnostics"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"{misfit}{error}.") from error
+
+    def _load_diagnostics(self, state: Mapping[str, Any]) -> None:
+        self._diagnostics.load_state_dict(state, self.device)
+        if self._diagnostics.sums is None:
+            self._graph = None  # it adds to the sums that were
+
+    def finite_seeds(self) -> list[bool]:
+        """Whether each seed's parameters are all finite. Synchronises."""
+        flags: list[bool] = self.state.finite().tolist()
+        return flags
+
+    @torch.no_grad()
+    def act(self, observations: Tensor) -> Tensor:
+        """Deterministic actions of every seed at its own raw observations, `[S, E, O]` -> `[S, E, A]`."""
+        with self._on_one_core():
+            normalized = self._normalize(observations.to(self.device, torch.float32))
+            return act(self.state.parameters, normalized, self.actions)
+
+    @torch.no_grad()
+    def sample_actions(self, observations: Tensor, normals: Tensor) -> Tensor:
+        """Actions drawn from every seed's policy at its own raw observations; discrete ones are greedy.
+
+        Args:
+            observations: `[S, E, O]`, on any device.
+            normals: `[S, E, A]` standard normal numbers, on the engine's device.
+
+        Returns:
+            `[S, E, A]`, on the engine's device.
+        """
+        if isinstance(self.actions, DiscreteActions):
+            return self.act(observations)
+        with self._on_one_core():
+            normalized = self._normalize(observations.to(self.device, torch.float32))
+            policy = actor_distribution(self.state.parameters["actor"], normalized, self.actions)
+            return self.actions.from_unit(torch.addcmul(policy.mean, policy.log_std.exp(), normals).tanh())
+
+    def policy(self, position: int) -> dict[str, NDArray[np.float32]]:
+        """What `act` computes with, for the seed at `position` of the batch: see `records/policy.py`."""
+        network = self.state.parameters["critics" if self.discrete else "actor"]
+        tensors = {
+            name: each[position] if name.endswith("weight") else each[position].squeeze(-2)
+            for name, each in network.items()
+        }
+        tensors |= {"observation_mean": self._mean, "observation_scale": self._inverse_std}
+        if isinstance(self.actions, ActionBox):
+            tensors |= {"action_low": self.actions.low, "action_high": self.actions.high}
+        return {name: tensor.numpy(force=True).copy() for name, tensor in tensors.items()}
+
+    def seconds_per_step(self, launches: int = 8) -> float:
+        """The time of a gradient step, taken as `advance` takes them. Afterwards training is where it was."""
+        state, diagnostics = self.state.clone(), copy.deepcopy(self._diagnostics.state_dict())
+        steps = CHUNK if self._graphed else 1
+        for launch in range(2):  # the first one captures the graph
+            self.advance(launch * steps, steps)
+        self.synchronize()
+        start = time.perf_counter()
+        for launch in range(2, 2 + launches):
+            self.advance(launch * steps, steps)
+        self.synchronize()
+        seconds = (time.perf_counter() - start) / (launches * steps)
+        self.state.copy_(state)
+        self._load_diagnostics(diagnostics)
+        return seconds
+
+    def _normalize(self, observations: Tensor) -> Tensor:
+        return (observations - self._mean) * self._inverse_std
+
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)

@@ -1,0 +1,244 @@
+"""The online phase of a seed batch: batches that mix the dataset's rows with a seed's own."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cqlbench.core.errors import ConfigError
+from cqlbench.core.seeding import Purpose
+from cqlbench.data.preprocess import RewardTransform
+from cqlbench.data.returns_to_go import returns_to_go
+from cqlbench.engine.dataset_tensors import fits
+from cqlbench.engine.online.rows import OnlineRows
+from cqlbench.engine.streams import IndexStream
+
+_LARGE = 2**62
+"""Drawn uniformly below it and reduced by the number of rows: no row is preferred noticeably."""
+
+
+def training_batches(frames: int, frames_per_batch: int, random_frames: int) -> int:
+    """How many of the batches that make up `frames` gradient steps follow: those after the random ones."""
+    first = max(1, math.ceil(random_frames / frames_per_batch))
+    return max(frames // frames_per_batch - first + 1, 0)
+
+
+def evaluations_due(total: int, batch: int, interval: int) -> int:
+    """How many evaluations `total` frames or steps bring, taken in batches: see `Evaluator`."""
+    apart = max(interval, batch)
+    return total // apart + (total % apart >= batch)
+
+
+def offline_share(first: float, final: float | None, anneal_rows: int, rows: int) -> float:
+    """The dataset's share of a batch once a seed has collected `rows`: see `OnlinePhase`."""
+    if final is None:
+        return first
+    return first + (final - first) * (min(rows / anneal_rows, 1.0) if anneal_rows else 1.0)
+
+
+@dataclass(frozen=True)
+class OnlinePhase:
+    """What changes when a seed batch begins to learn from its own environments.
+
+    Attributes:
+        rows: what they have seen.
+        offline_fraction: of each seed's batch, how much is the dataset's, rounded to whole rows.
+        final_offline_fraction: what it becomes, linearly in the collected rows per seed; `None`: it stays.
+        anneal_rows: collected rows per seed at which it gets there.
+        conservative_weight: instead of the algorithm's (CORL `cql_alpha_online`); `None` keeps that.
+
+    Raises:
+        ConfigError: a fraction outside [0, 1], or a negative weight.
+    """
+
+    rows: OnlineRows
+    offline_fraction: float = 0.5
+    final_offline_fraction: float | None = None
+    anneal_rows: int = 0
+    conservative_weight: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("offline_fraction", "final_offline_fraction"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ConfigError(f"{name}={value} must be between 0 and 1.")
+        if self.conservative_weight is not None and not self.conservative_weight >= 0:
+            raise ConfigError(f"conservative_weight={self.conservative_weight} must be at least 0.")
+
+    def offline_rows(self, batch_size: int) -> int:
+        """How many of a seed's `batch_size` rows are the dataset's now: all, before anything is collected."""
+        if not self.rows.rows:
+            return batch_size
+        ends = self.offline_fraction, self.final_offline_fraction
+        return round(offline_share(*ends, self.anneal_rows, self.rows.rows) * batch_size)
+
+
+class Mixture:
+    """`mixture(step)`: the rows of a gradient step, `[S · B, …]`, in each seed the dataset's before its own.
+
+    torchrl's `OfflineToOnlineReplayBuffer` mixes the same way, but for one learner: it has no rows by seed,
+    no batch that is a function of (seed, step), and no state to save.
+
+    Args:
+        phase: the rows and their share.
+        offline: `offline(step, count)` gives the dataset's share, `[S · count, …]` each; `None` without one.
+        seeds: the seed batch.
+        batch_size: B.
+        device: where the rows are wanted, and kept where there is room for them.
+        returns: finds returns-to-go of collected episodes; `None` where the algorithm needs none.
+    """
+
+    def __init__(
+        self,
+        phase: OnlinePhase,
+        offline: Callable[[int, int], list[Tensor]] | None,
+        seeds: Sequence[int],
+        batch_size: int,
+        device: torch.device,
+        returns: "OnlineReturns | None" = None,
+    ) -> None:
+        self._phase, self._offline, self._device = phase, offline, device
+        self._batch_size = batch_size
+        self._indices = IndexStream(
+            seeds, batch_size, _LARGE, torch.device("cpu"), purpose=Purpose.ONLINE_BATCHES
+        )
+        rows = phase.rows
+        self._returns = returns
+        self._host = [column for name, column in rows.columns.items() if name not in ("ended", "broken")]
+        if returns is not None:
+            self._host.append(returns.column)
+        resident = device.type == "cuda" and fits(self._host, device)
+        self._columns = [torch.empty_like(c, device=device) for c in self._host] if resident else self._host
+        where = device if resident else torch.device("cpu")
+        self._firsts = torch.arange(len(seeds), device=where).unsqueeze(1) * rows.capacity
+        self.refresh(0)
+
+    def refresh(self, first: int) -> None:
+        """Take over the rows from `first` on; call it after rows were added, or gone back on."""
+        last = self._phase.rows.rows
+        if self._returns is not None:
+            first = min(first, self._returns.update(first))
+        if self._columns is not self._host:
+            for mine, host in zip(self._columns, self._host, strict=True):
+                mine[:, first:last].copy_(host[:, first:last])
+
+    def __call__(self, step: int) -> list[Tensor]:
+        """The rows of gradient step `step`, column by column.
+
+        Raises:
+            ConfigError: there is nothing to draw from.
+        """
+        rows, batch_size = self._phase.rows, self._batch_size
+        offline = self._phase.offline_rows(batch_size)
+        if offline and self._offline is None:
+            if not rows.rows:
+                raise ConfigError("There is no dataset, and nothing has been collected yet: collect first.")
+            offline = 0
+        parts = []
+        if offline and self._offline is not None:
+            parts.append(self._shaped(self._offline(step, offline), offline))
+        if offline < batch_size:
+            drawn = self._indices(step)[:, offline:] % rows.rows
+            flat = (drawn.to(self._firsts.device) + self._firsts).reshape(-1)
+            own = [column.flatten(0, 1).index_select(0, flat).to(self._device) for column in self._columns]
+            parts.append(self._shaped(own, batch_size - offline))
+        return [torch.cat(columns, dim=1).flatten(0, 1) for columns in zip(*parts, strict=True)]
+
+    def _shaped(self, columns: Sequence[Tensor], count: int) -> list[Tensor]:
+        return [column.view(-1, count, *column.shape[1:]) for column in columns]
+
+
+class OnlineReturns:
+    """Returns-to-go of collected rows, known when their episode has ended; −∞ until then.
+
+    Args:
+        rows: the collected rows.
+        transform: what is summed: transformed rewards.
+        discount: γ.
+        failure: with sparse rewards, the transformed reward of failing: see `returns_to_go`.
+
+    Attributes:
+        column: `[S, capacity]` float32.
+    """
+
+    def __init__(
+        self, rows: OnlineRows, transform: RewardTransform, discount: float, failure: float | None
+    ) -> None:
+        self._rows, self._transform = rows, transform
+        self._discount, self._failure = discount, failure
+        self.column = torch.full_like(rows.columns["rewards"], -torch.inf)
+        self._begins = torch.zeros(len(self.column), rows.environments, dtype=torch.int64)
+
+    def update(self, first: int) -> int:
+        """Take over the rows from `first` on; returns the first row that has changed."""
+        rows, environments = self._rows, self._rows.environments
+        if first == 0:
+            self.column.fill_(-torch.inf)
+            self._begins[:] = torch.arange(environments)
+        changed = rows.rows
+        new = slice(first, rows.rows)
+        ended = rows.columns["ended"][:, new].nonzero() + torch.tensor([0, first])
+        broken = rows.columns["broken"][:, new].nonzero() + torch.tensor([0, first - environments])
+        for seed, last in sorted([*ended.tolist(), *broken.tolist()]):
+            begin = int(self._begins[seed, last % environments])
+            if begin > last:  # it ended before its environment broke
+                continue
+            episode = slice(begin, last + 1, environments)
+            self.column[seed, episode] = self._of(rows.columns["rewards"][seed, episode])
+            self._begins[seed, last % environments] = last + environments
+            changed = min(changed, begin)
+        return changed
+
+    def _of(self, raw: Tensor) -> Tensor:
+        rewards: NDArray[np.float32] = self._transform(raw.numpy())
+        ends = np.zeros(len(rewards), np.bool_)
+        ends[-1] = True
+        return torch.from_numpy(returns_to_go(rewards, ends, self._discount, failing=self._failure))
+
+
+def as_columns(batch: Any, seeds: int, environments: int = 1) -> Mapping[str, Tensor]:
+    """A collected batch as `OnlineRows.extend` takes it.
+
+    Args:
+        batch: a tensordict of torchrl's keys, `[S, E, n]`, `[S, n]` or, of one seed, `[n]` or `[E, n]`.
+        seeds: S.
+        environments: E.
+
+    Returns:
+        `[S, n · E, …]` each; row `i` is of environment `i % E`.
+
+    Raises:
+        ConfigError: a column is missing, or the batch is not of so many seeds.
+    """
+    shape = tuple(batch.batch_size)
+    if seeds == 1 and (len(shape) < 2 or shape[0] != 1):
+        batch = batch.unsqueeze(0)
+    if len(batch.batch_size) == 2:
+        batch = batch.unsqueeze(1)
+    if len(batch.batch_size) != 3 or tuple(batch.batch_size[:2]) != (seeds, environments):
+        raise ConfigError(
+            f"A collected batch of shape {list(shape)} is not of {seeds} seeds, {environments} environments"
+            f" each: the environment's batch size must be [{seeds}, {environments}]."
+        )
+    keys: dict[str, Any] = {
+        "observations": "observation",
+        "actions": "action",
+        "rewards": ("next", "reward"),
+        "next_observations": ("next", "observation"),
+        "terminated": ("next", "terminated"),
+        "ended": ("next", "done"),
+    }
+    try:
+        found = {name: batch.get(key).transpose(1, 2).flatten(1, 2) for name, key in keys.items()}
+    except (KeyError, AttributeError) as error:
+        raise ConfigError(
+            f"A collected batch lacks a column ({error}): 'observation', 'action' and, under 'next',"
+            " 'observation', 'reward', 'terminated' and 'done' are needed."
+        ) from error
+    flat = ("rewards", "terminated", "ended")
+    return {name: column.squeeze(-1) if name in flat else column for name, column in found.items()}

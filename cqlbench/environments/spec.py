@@ -1,0 +1,245 @@
+"""What environments are before they are made, what they return, and how their spaces are laid out."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from cqlbench.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class EnvironmentSpec:
+    """What an evaluation or collection environment is, before it is made.
+
+    Attributes:
+        id: gymnasium id, such as `Hopper-v4`.
+        max_episode_steps: the time limit, in steps; `None` takes the registered one.
+        kwargs: constructor arguments.
+        module: the Python module that registers the environment with gymnasium; empty: gymnasium itself.
+        extra: the extra of cqlbench that brings that module.
+        observation_keys: of observations that are dictionaries, the parts that are joined, in this order.
+        padding: how many zeros are appended to each observation, for sensors that read 0 in the data.
+
+    Raises:
+        UserError: the time limit is not positive.
+    """
+
+    id: str
+    max_episode_steps: int | None = None
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    module: str = ""
+    extra: str = ""
+    observation_keys: tuple[str, ...] | None = None
+    padding: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_episode_steps is not None and self.max_episode_steps < 1:
+            raise UserError(
+                f"The time limit of '{self.id}' is {self.max_episode_steps} steps, and at least 1 is needed."
+            )
+
+
+@dataclass(frozen=True)
+class Step:
+    """What `n` environments return. `observations` of an ended episode are the state really reached.
+
+    The environment that ended starts its next episode at the following `step`, which ignores its action
+    and returns the first observation with reward 0 (gymnasium's `NEXT_STEP` autoreset, also envpool's).
+
+    A task that ends itself in the very step of its time limit is both terminated and truncated in gymnasium,
+    and truncated only in envpool.
+
+    Attributes:
+        observations: `[n, O]` float64.
+        rewards: `[n]` float64.
+        terminated: `[n]` bool.
+        truncated: `[n]` bool.
+    """
+
+    observations: NDArray[np.float64]
+    rewards: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+
+    @classmethod
+    def empty(cls, environments: int, observation_size: int) -> "Step":
+        """Zeros to be filled in."""
+        flags = np.zeros((2, environments), np.bool_)
+        return cls(np.zeros((environments, observation_size)), np.zeros(environments), flags[0], flags[1])
+
+
+class VectorEnvironment(Protocol):
+    """`n` environments stepped together, each with its own seed."""
+
+    backend: str
+    """`envpool` or `gymnasium`."""
+    action_low: NDArray[np.float32]
+    """`[A]`; with discrete actions zeros"""
+    action_high: NDArray[np.float32]
+    """`[A]`; with discrete actions ones"""
+    observation_size: int
+    """`O`"""
+
+    def reset(self) -> NDArray[np.float64]:
+        """First observations, `[n, O]`: of the seeds' first episodes, then of the episodes after those."""
+
+    def step(self, actions: NDArray[np.float32], where: NDArray[np.bool_] | None = None) -> Step:
+        """Apply `actions`, `[n, A]`; of discrete ones the largest entry counts.
+
+        With `where`, `[n]`, only there: the other environments stand still, and their rows mean nothing.
+        """
+
+    def reset_some(self, where: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Begin the next episodes where `where`, `[n]`; `[n, O]`, whose other rows mean nothing.
+
+        An episode that has just ended need not be reset by a `step` then.
+        """
+
+    def interrupted(self) -> tuple[Step, NDArray[np.bool_], NDArray[np.bool_]]:
+        """What the step or reset did that raised, or that the caller no longer waits for: it goes no further.
+
+        Returns:
+            what it returned so far; where that is, `[n]`; and where it broke off, `[n]`.
+        """
+
+    def replace(self, where: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+        """Put simulators made anew, with the seeds `[n]`, where `where`; they need a `reset_some`.
+
+        Raises:
+            UserError: they cannot be made.
+        """
+
+    def state(self) -> list[Any] | None:
+        """What following steps and episodes depend on, as JSON has it; `None` where it is out of reach."""
+
+    def set_state(self, state: list[Any]) -> None:
+        """Go on where `state` was taken, bit by bit, in environments of the same spec and number.
+
+        Raises:
+            UserError: it is of other environments.
+        """
+
+    def close(self) -> None:
+        """Free threads and simulators. May be called twice."""
+
+
+def time_limit(spec: EnvironmentSpec) -> dict[str, int]:
+    """The constructor argument that sets it."""
+    return {} if spec.max_episode_steps is None else {"max_episode_steps": spec.max_episode_steps}
+
+
+@contextlib.contextmanager
+def quiet_construction() -> Iterator[None]:
+    """No line per environment about superseded ids, XML attributes and rounded bounds.
+
+    The ids are the published protocol's (D4RL is scored on v4): the advice to upgrade is not for our users.
+    """
+    import mujoco
+
+    def ignore(_: str) -> None:
+        return None
+
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(ignore)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        mujoco.set_mju_user_warning(before)
+
+
+def unmade(spec: EnvironmentSpec, error: Exception) -> str:
+    """Why its constructor failed, in one sentence."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = lines[0].split(". ")[0].rstrip(".")
+    advice = "correct its id or arguments, or install the package that registers it"
+    if spec.module and not isinstance(error, ImportError | gymnasium.error.Error | TypeError):
+        advice = f"try other versions of {spec.module} and MuJoCo"
+    if spec.extra and isinstance(error, ImportError):
+        advice = f"install what it needs with `pip install 'cqlbench[{spec.extra}]'`"
+    return f"Environment '{spec.id}' cannot be made here ({reason}); {advice}."
+
+
+def action_bounds(
+    spec: EnvironmentSpec, space: Any, discrete: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Lowest and highest actions, `[A]` each; zeros and ones for discrete actions.
+
+    Raises:
+        UserError: the action space is another.
+    """
+    if discrete and isinstance(space, gymnasium.spaces.Discrete):
+        return np.zeros(int(space.n), np.float32), np.ones(int(space.n), np.float32)
+    if discrete:
+        raise UserError(
+            f"Environment '{spec.id}' has the action space {space}, and a Discrete one is needed."
+        )
+    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+        raise UserError(f"Environment '{spec.id}' has the action space {space}, and a flat Box is needed.")
+    return np.asarray(space.low, np.float32), np.asarray(space.high, np.float32)
+
+
+def native_actions(actions: NDArray[Any], space: Any) -> NDArray[Any]:
+    """`actions`, `[n, A]`, as the simulator takes them: discrete ones by their numbers."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        actions = actions.argmax(axis=1) + int(space.start)
+    return actions
+
+
+class FlatObservations:
+    """What `n` environments observe -> `[n, O]` float64, laid out as the data are.
+
+    The parts of a dictionary are joined in the order of `observation_keys`, each row by row; a discrete part
+    is one number.
+    """
+
+    def __init__(self, spec: EnvironmentSpec, space: Any) -> None:
+        self._keys, self._padding = spec.observation_keys, spec.padding
+        self._plain = self._keys is None and not self._padding
+        if self._keys is None:
+            parts = {"": space}
+            if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+                raise UserError(
+                    f"Environment '{spec.id}' has the observation space {space}, and a flat Box is needed; "
+                    "of a dictionary, the card names the parts (observation_keys)."
+                )
+        else:
+            parts = {key: _part(spec, space, key) for key in self._keys}
+        self._dtypes = [part.dtype for part in parts.values()]
+        self.size = sum(int(np.prod(part.shape)) for part in parts.values()) + self._padding
+
+    def __call__(self, observations: Any) -> NDArray[np.float64]:
+        """What environments observe, row by row -> `[n, O]`."""
+        if self._plain:
+            return np.array(observations, np.float64)
+        parts = [observations] if self._keys is None else [observations[key] for key in self._keys]
+        rows = len(parts[0])
+        flat = [np.asarray(part, np.float64).reshape(rows, -1) for part in parts]
+        return np.concatenate([*flat, np.zeros((rows, self._padding))], axis=1)
+
+    def one(self, observation: Any) -> NDArray[np.float64]:
+        """What a single environment observes -> `[O]`, rounded to the dtypes that its space declares."""
+        parts = [observation] if self._keys is None else [observation[key] for key in self._keys]
+        flat = [np.asarray(part, dtype).reshape(-1) for part, dtype in zip(parts, self._dtypes, strict=True)]
+        return np.concatenate([*flat, np.zeros(self._padding)])
+
+
+def _part(spec: EnvironmentSpec, space: Any, key: str) -> gymnasium.Space[Any]:
+    there = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {}
+    part = there.get(key)
+    if not isinstance(part, gymnasium.spaces.Box | gymnasium.spaces.Discrete):
+        usable = [
+            k for k, v in there.items() if isinstance(v, gymnasium.spaces.Box | gymnasium.spaces.Discrete)
+        ]
+        raise UserError(
+            f"Environment '{spec.id}' observes no array '{key}', which the card's observation_keys name; it "
+            f"observes {', '.join(usable) or space}."
+        )
+    return part

@@ -1,0 +1,53 @@
+"""Where the policies of a dataset are evaluated, or why they are not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from cqlbench.data.buffer import Dataset
+from cqlbench.data.cards import Card
+from cqlbench.data.fetch import minari_folder
+from cqlbench.data.readers.minari_metadata import environment_of, why_unlike_the_recording
+from cqlbench.environments import EnvironmentSpec, why_unplayable
+
+
+def playable(card: Card, dataset: Dataset) -> tuple[EnvironmentSpec | None, str]:
+    """The environment that evaluates policies trained on `dataset`, or `None` with the reason, one sentence.
+
+    A Minari dataset brings the specification of its environment: id and constructor arguments are then its
+    own. The time limit is the card's where the card has one, since its score endpoints hold for that limit.
+    One that was recorded under wrappers is not evaluated without them.
+    """
+    spec = card.environment
+    if spec is None:
+        because = card.environment_missing_because or _how_to_name_it(card)
+        return None, f"Not evaluated: {because}."
+    if card.source == "minari" and (folder := minari_folder(card)) is not None:
+        if because := why_unlike_the_recording(folder):
+            return None, f"Not evaluated: {because}"
+        spec = recorded_environment(folder, spec)
+    sizes = dataset.observation_size, dataset.action_size
+    bounds = None if dataset.discrete_actions else (card.action_low, card.action_high)
+    because = why_unplayable(spec, *sizes, discrete=dataset.discrete_actions, bounds=bounds)
+    return (None, f"Not evaluated: {because}") if because else (spec, "")
+
+
+def _how_to_name_it(card: Card) -> str:
+    if card.source not in ("path", "imported"):
+        return "the dataset's card names no environment"
+    named = f"FILE id={card.id}" if card.source == "imported" else "FILE id=my/robot-v0"
+    return (
+        "no environment is known for it; to get scores, name the one it was recorded in: "
+        f"cqlbench data import {named} env=GYMNASIUM_ID"
+    )
+
+
+def recorded_environment(folder: Path, known: EnvironmentSpec) -> EnvironmentSpec:
+    """`known` with what the Minari dataset in `folder` says of its evaluation environment.
+
+    A dataset that says nothing, or nothing readable, changes nothing.
+    """
+    found = environment_of(folder)
+    if found is None:
+        return known
+    steps = known.max_episode_steps or found.max_episode_steps
+    return replace(known, id=found.id, max_episode_steps=steps, kwargs=found.kwargs)

@@ -1,0 +1,322 @@
+"""Command-line words -> a typed, checked config, composed by Hydra from `benchmarks/`."""
+
+import dataclasses
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast, get_args
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cqlbench.algorithms.config import LOGGERS, BenchConfig, Clock, CQLConfig, OnlineConfig
+from cqlbench.core.errors import ConfigError
+from cqlbench.core.paths import benchmarks_dir
+from cqlbench.experiments.key_names import SHORTHANDS, check_key, group_choices
+
+TEXT = (
+    "dataset", "source", "device", "threads", "results", "resume", "online.start",
+    "trainer.save_trainer_file",
+)  # fmt: skip
+"""Keys whose values are taken as they stand, whatever Hydra's grammar would make of them."""
+_CHANGING = ("algorithm", "budget.", "protocol.", "online")
+_HIGHEST_SEED = 2**32 - 1
+_MOST_SEEDS = 1_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Composed:
+    """A config and where it departs from what was published.
+
+    Attributes:
+        config: the checked config.
+        changes: the words that changed the algorithm, the budget or the protocol; a key set to the value that
+            it has anyway is none of them.
+        online: how it goes on after the offline steps: a file in `benchmarks/online`.
+    """
+
+    config: BenchConfig
+    changes: tuple[str, ...]
+    online: str
+
+
+def compose_bench(
+    words: Sequence[str], default_budget: str, preset: str = "", *, online: bool = False
+) -> Composed:
+    """The config of a bench run.
+
+    Args:
+        words: `key=value` overrides in Hydra's grammar; `steps=` is short for `budget.steps=`, `seeds=` also
+            takes a count (`3` is `[0,1,2]`) or a plain list (`0,1,2`).
+        default_budget: the budget when `words` name none.
+        preset: the dataset's own settings, a file in `benchmarks/preset`; budget and words win over it.
+        online: fine-tune as the budget does, unless `words` say how.
+
+    Raises:
+        ConfigError: a word that is no override, an unknown key (with the nearest valid one), a value of the
+            wrong type or out of range, seeds that are missing or repeat.
+    """
+    overrides = [_expand(word) for word in words]
+    for override in overrides:
+        check_key(override)
+    if not any(override.startswith("dataset=") and override != "dataset=''" for override in overrides):
+        raise ConfigError("No dataset was named; say for instance dataset=hopper-medium.")
+    if "online.evaluation_clock=steps" in overrides and not _named(overrides, "online.evaluation_interval"):
+        raise ConfigError(
+            "online.evaluation_clock=steps needs online.evaluation_interval too: the budget's is in frames."
+        )
+    sequel = "none"
+    if online and not _named(overrides, "online"):
+        sequel = _online_of(word(words, "budget", default_budget))
+
+    def composed(these: Sequence[str]) -> BenchConfig:
+        return _compose(_completed(these, {"budget": default_budget, "online": sequel, "preset": preset}))
+
+    config = composed(overrides)
+    if online and not config.online.frames:
+        raise ConfigError("Fine-tuning requires frames: online.frames is 0 (bench trains offline only).")
+    check(config)
+    check_trainer(config)
+    return Composed(config, _changes(overrides, config, composed), word(overrides, "online", sequel))
+
+
+def _completed(overrides: Sequence[str], groups: Mapping[str, str]) -> list[str]:
+    """`overrides`, and those that come with them: `groups` where none is named."""
+    named = [f"{key}={choice}" for key, choice in groups.items() if choice and not _named(overrides, key)]
+    completed = [*named, *overrides]
+    sequel = ("online.final_offline_fraction", "online.anneal_frames")
+    if _named(overrides, "online.offline_fraction") and not any(_named(overrides, key) for key in sequel):
+        completed.append(f"{sequel[0]}=null")  # where the budget's goes is no sequel to the named one
+    return completed
+
+
+def _changes(
+    overrides: Sequence[str], config: BenchConfig, composed: Callable[[Sequence[str]], BenchConfig]
+) -> tuple[str, ...]:
+    """The overrides without which the config would be another one."""
+    kept = list(overrides)
+    for each in overrides:
+        without = [other for other in kept if other is not each]
+        setting = each.startswith(_CHANGING) and "." in each.partition("=")[0]
+        if setting and composed(without) == config:
+            kept = without
+    return tuple(each for each in kept if each.startswith(_CHANGING))
+
+
+def _named(overrides: Sequence[str], key: str) -> bool:
+    return any(override.startswith(f"{key}=") for override in overrides)
+
+
+def _online_of(budget: str) -> str:
+    choices = group_choices("online")
+    if budget not in choices:
+        raise ConfigError(
+            f"Budget '{budget}' has no fine-tuning of its own: say online={' or '.join(choices[1:])}."
+        )
+    return budget
+
+
+def word(words: Sequence[str], key: str, default: str) -> str:
+    """The last value that `words` give `key`."""
+    values = [value.strip() for name, _, value in (each.partition("=") for each in words) if name == key]
+    return values[-1] if values else default
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A config dataclass as plain dictionaries, lists and numbers."""
+    return dataclasses.asdict(config)
+
+
+def check(config: BenchConfig) -> None:
+    """Refuse values that make no sense, before anything is fetched or trained.
+
+    Raises:
+        ConfigError: naming the key, its value and what is allowed.
+    """
+    if not config.seeds:
+        raise ConfigError("The seed list is empty; say for instance seeds=3 or seeds=[0,1,2].")
+    repeated = sorted(seed for seed, times in Counter(config.seeds).items() if times > 1)
+    if repeated:
+        raise ConfigError(f"Seed {repeated[0]} stands more than once in seeds={config.seeds}.")
+    for seed in config.seeds:
+        if not 0 <= seed <= _HIGHEST_SEED:
+            raise ConfigError(f"Seed {seed} is not between 0 and {_HIGHEST_SEED}.")
+    if not config.resume.strip():
+        raise ConfigError("resume is empty; say auto, never, or where a checkpoint lies.")
+    _at_least("checkpoint_interval", config.checkpoint_interval, 0)
+    budget, algorithm = config.budget, config.algorithm
+    if not algorithm.name.strip():
+        raise ConfigError("algorithm.name is empty; records are filed under it.")
+    if algorithm.variant not in ("H", "rho"):
+        raise ConfigError(f"algorithm.variant={algorithm.variant} must be H or rho.")
+    for key, value in vars(algorithm).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"algorithm.{key}={value} must be a finite number.")
+    for key in ("steps", "evaluation_interval", "evaluation_episodes"):
+        least = 0 if key == "steps" and config.online.frames else 1
+        _at_least(f"budget.{key}", getattr(budget, key), least)
+    if config.protocol.actions not in ("any", "continuous", "discrete"):
+        raise ConfigError(f"protocol.actions={config.protocol.actions} must be any, continuous or discrete.")
+    check_online(config.online)
+    for key in ("batch_size", "critics", "proposals", "target_update_period"):
+        _at_least(f"algorithm.{key}", getattr(algorithm, key), 1)
+    for key in vars(algorithm):
+        if key in ("conservative_weight", "bc_steps", "entropy_multiplier") or key.endswith("learning_rate"):
+            _at_least(f"algorithm.{key}", getattr(algorithm, key), 0)
+    for key in (
+        "entropy_temperature",
+        "cql_temperature",
+        "last_layer_gain",
+        "max_gradient_norm",
+        "reward_scale",
+    ):
+        value = getattr(algorithm, key)
+        if value is not None and not value > 0:
+            raise ConfigError(f"algorithm.{key}={value} must be positive.")
+    for key in ("discount", "polyak_rate"):
+        if not 0 <= getattr(algorithm, key) <= 1:
+            raise ConfigError(f"algorithm.{key}={getattr(algorithm, key)} must be between 0 and 1.")
+    _check_calibration(algorithm)
+    low, high = algorithm.gap_clip_min, algorithm.gap_clip_max
+    if low is not None and high is not None and low >= high:
+        raise ConfigError(f"algorithm.gap_clip_min={low} must be below gap_clip_max={high}.")
+    for key in ("actor_hidden", "critic_hidden"):
+        sizes = getattr(algorithm, key)
+        if not sizes or min(sizes) < 1:
+            raise ConfigError(
+                f"algorithm.{key}={sizes} must name at least one layer, each of size 1 or more."
+            )
+
+
+def check_online(online: OnlineConfig) -> None:
+    """Refuse settings of fine-tuning that make no sense.
+
+    Raises:
+        ConfigError: naming the key, its value and what is allowed.
+    """
+    for key in ("environments", "frames_per_batch", "steps_per_batch", "evaluation_interval"):
+        _at_least(f"online.{key}", getattr(online, key), 1)
+    for key in ("frames", "random_frames", "anneal_frames", "timeout"):
+        _at_least(f"online.{key}", getattr(online, key), 0)
+    for key in ("offline_fraction", "final_offline_fraction"):
+        value = getattr(online, key)
+        if value is not None and not 0 <= value <= 1:
+            raise ConfigError(f"online.{key}={value} must be between 0 and 1.")
+    if online.conservative_weight is not None:
+        _at_least("online.conservative_weight", online.conservative_weight, 0)
+    if online.backend not in ("auto", "envpool", "gymnasium"):
+        raise ConfigError(f"online.backend={online.backend} must be auto, envpool or gymnasium.")
+    if online.evaluation_clock not in get_args(Clock):
+        raise ConfigError(
+            f"online.evaluation_clock={online.evaluation_clock} must be {' or '.join(get_args(Clock))}."
+        )
+    for key, value, unit in (
+        ("frames_per_batch", online.frames_per_batch, "environments"),
+        ("frames", online.frames, "frames_per_batch"),
+        ("random_frames", online.random_frames, "frames_per_batch"),
+    ):
+        if value % getattr(online, unit):
+            raise ConfigError(
+                f"online.{key}={value} must be a multiple of online.{unit}={getattr(online, unit)}."
+            )
+    if online.frames and online.random_frames >= online.frames:
+        raise ConfigError(
+            f"online.random_frames={online.random_frames} leaves nothing of online.frames={online.frames}."
+        )
+
+
+def _check_calibration(algorithm: CQLConfig) -> None:
+    for wrong, sentence in (
+        (
+            algorithm.calibrated and algorithm.conservative_weight == 0,
+            "algorithm.calibrated=true changes the penalty, and algorithm.conservative_weight=0 leaves none:"
+            " raise the weight.",
+        ),
+        (
+            algorithm.calibrated and algorithm.variant != "H",
+            "algorithm.calibrated=true is Cal-QL, which is a CQL(H): leave out"
+            f" algorithm.variant={algorithm.variant}.",
+        ),
+        (
+            algorithm.sparse_rewards and not algorithm.calibrated,
+            "algorithm.sparse_rewards=true is about Cal-QL's returns: say algorithm.calibrated=true too.",
+        ),
+        (
+            algorithm.sparse_rewards and algorithm.discount == 1,
+            "algorithm.sparse_rewards=true sums a reward for ever: algorithm.discount must be below 1.",
+        ),
+    ):
+        if wrong:
+            raise ConfigError(sentence)
+
+
+def check_trainer(config: BenchConfig) -> None:
+    """Refuse trainer settings that make no sense.
+
+    Raises:
+        ConfigError: naming the key, its value and what is allowed.
+    """
+    trainer, interval = config.trainer, config.budget.evaluation_interval
+    for key in ("optim_steps_per_batch", "log_interval", "save_trainer_interval"):
+        _at_least(f"trainer.{key}", getattr(trainer, key), 1)
+    if trainer.logger not in (None, *LOGGERS):
+        raise ConfigError(f"There is no logger '{trainer.logger}'; there is {', '.join(LOGGERS)}.")
+    assert trainer.optim_steps_per_batch is not None
+    if interval % trainer.optim_steps_per_batch:
+        raise ConfigError(
+            f"trainer.optim_steps_per_batch={trainer.optim_steps_per_batch} must divide "
+            f"budget.evaluation_interval={interval}: evaluation happens between batches of steps."
+        )
+
+
+def _at_least(key: str, value: float | None, least: float) -> None:
+    if value is None or not (math.isfinite(value) and value >= least):
+        raise ConfigError(f"{key}={value} must be a number of at least {least}.")
+
+
+def _expand(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if not equals:
+        raise ConfigError(f"'{word}' is not an override; overrides look like key=value.")
+    value = value.strip()
+    if key == "seeds":
+        if re.fullmatch(r"[1-9]\d{0,5}", value):
+            if int(value) > _MOST_SEEDS:
+                raise ConfigError(
+                    f"seeds={value} is a count, of at most {_MOST_SEEDS:,}; for one seed say seeds=[{value}]."
+                )
+            value = str(list(range(int(value))))
+        elif not value.startswith("["):
+            value = f"[{value}]" if value != "0" else "[]"
+        value = value.replace(" ", "")
+    elif key in TEXT:
+        value = "'" + value.replace("'", "\\'") + "'"  # paths hold what Hydra's grammar would trip over
+    return f"{SHORTHANDS.get(key, key)}={value}"
+
+
+def _compose(overrides: list[str]) -> BenchConfig:
+    GlobalHydra.instance().clear()
+    try:
+        OverridesParser.create().parse_overrides(overrides)
+        with initialize_config_dir(str(benchmarks_dir()), version_base="1.3"):
+            composed = compose("bench", overrides)
+        config = cast("BenchConfig", OmegaConf.to_object(composed))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_one_sentence(error, overrides)) from error
+    config.online.frames_per_batch = config.online.frames_per_batch or config.online.environments
+    return config
+
+
+def _one_sentence(error: Exception, overrides: list[str]) -> str:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    text = " ".join(line.strip() for line in str(cause).splitlines()[:1])
+    key = getattr(cause, "full_key", None)
+    at_fault = next((o for o in overrides if key and o.startswith(f"{key}=")), None)
+    return f"{at_fault}: {text}." if at_fault else f"The configuration is not valid: {text}."

@@ -1,0 +1,66 @@
+"""The keys that a run takes, and which of them an unknown one was meant for."""
+
+import dataclasses
+import difflib
+from typing import Any
+
+import yaml
+
+from cqlbench.algorithms.config import TRAINER_DECIDED, BenchConfig
+from cqlbench.core.errors import ConfigError
+from cqlbench.core.paths import benchmarks_dir, yaml_names
+
+SHORTHANDS = {"steps": "budget.steps", "logger": "trainer.logger"}
+_GROUPS = ("algorithm", "budget", "online", "preset")
+
+
+def check_key(override: str) -> None:
+    """Refuse a key that a run from the command line does not take, and a choice that a group does not have.
+
+    Raises:
+        ConfigError: naming what was meant: our name for another implementation's key, or the nearest key.
+    """
+    key, _, value = override.partition("=")
+    group, _, name = key.partition(".")
+    if group == "trainer" and name in TRAINER_DECIDED:
+        raise ConfigError(f"{key} cannot be set in a run from the command line: {TRAINER_DECIDED[name]}.")
+    if key not in known_keys():
+        raise ConfigError(f"Unknown key '{key}'{_hint(key, value)}.")
+    if key in _GROUPS and value not in group_choices(key):
+        raise ConfigError(f"There is no {key} '{value}'; there is {', '.join(group_choices(key))}.")
+
+
+def known_keys() -> list[str]:
+    """All keys, those that cannot be set left out."""
+    names = [*_flatten("", dataclasses.asdict(BenchConfig())), *_GROUPS, *SHORTHANDS]
+    return [name for name in names if name not in {f"trainer.{each}" for each in TRAINER_DECIDED}]
+
+
+def group_choices(group: str) -> list[str]:
+    """The files of a group of `benchmarks/`."""
+    return yaml_names(benchmarks_dir() / group)
+
+
+def aliases() -> dict[str, str]:
+    """Other implementations' names for our keys: name -> key, or keys joined by ` or `; see the file."""
+    found: dict[str, str] = yaml.safe_load((benchmarks_dir() / "aliases.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def _hint(key: str, value: str) -> str:
+    leaf = key.rpartition(".")[2]
+    if leaf in aliases():
+        return f"; it is {aliases()[leaf].format(value=value)} here"
+    # Of equal leaves the last counts: fine-tuning's are meant least often.
+    ordered = sorted(known_keys(), key=lambda name: not name.startswith("online."))
+    by_leaf = {name.rpartition(".")[2]: name for name in ordered}
+    nearest = [leaf] if leaf in by_leaf else difflib.get_close_matches(key, ordered, n=1, cutoff=0.5)
+    nearest = nearest or difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.5)
+    return f"; the nearest is '{by_leaf.get(nearest[0], nearest[0])}'" if nearest else ""
+
+
+def _flatten(prefix: str, tree: dict[str, Any]) -> list[str]:
+    names = []
+    for key, value in tree.items():
+        names += _flatten(f"{prefix}{key}.", value) if isinstance(value, dict) else [prefix + key]
+    return [name for name in names if not name.endswith("_target_")]

@@ -1,0 +1,195 @@
+"""Words on the command line -> everything that is decided before the data are touched."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import cqlbench
+from cqlbench.algorithms.config import BenchConfig, BudgetConfig, CQLConfig
+from cqlbench.core.devices import device_of
+from cqlbench.core.errors import ConfigError
+from cqlbench.core.paths import benchmarks_dir
+from cqlbench.core.threads import threads_of
+from cqlbench.data.resolve import Resolution, resolve
+from cqlbench.engine.online.mixture import evaluations_due, training_batches
+from cqlbench.experiments.compose import as_dict, compose_bench, word
+from cqlbench.trainer.initial_checkpoint import SavedStart
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One bench run, decided.
+
+    Attributes:
+        config: the checked config, the dataset's preset included.
+        resolution: how the dataset's name was understood.
+        device: where it trains.
+        budget_note: why this budget, if it was not named.
+        incomparable_because: why its scores may not stand beside published ones; empty if they may.
+        arguments: words that make the same run again, whatever the machine's network and devices.
+        start: the trainer that fine-tuning begins from; `None` trains offline first.
+        threads: CPU threads that compute; `None` leaves their number to torch.
+        other_content: the dataset's content hash, if it is not the one that its card expects.
+    """
+
+    config: BenchConfig
+    resolution: Resolution
+    device: torch.device
+    budget_note: str
+    incomparable_because: str
+    arguments: tuple[str, ...]
+    start: SavedStart | None = None
+    threads: int | None = None
+    other_content: str = ""
+
+    @property
+    def budget(self) -> BudgetConfig:
+        """What is recorded as computed: with fine-tuning, of another name and more steps."""
+        budget, online = self.config.budget, self.config.online
+        if not online.frames:
+            return budget
+        steps = budget.steps + self._training_batches * online.steps_per_batch
+        return replace(budget, name=f"{budget.name}-finetune", steps=steps)
+
+    @property
+    def _training_batches(self) -> int:
+        online = self.config.online
+        return training_batches(online.frames, online.frames_per_batch, online.random_frames)
+
+    @property
+    def online_evaluations(self) -> int:
+        """How often the seeds are evaluated after the first frame."""
+        online, offline_steps = self.config.online, self.config.budget.steps
+        if online.evaluation_clock == "steps":
+            steps = self.budget.steps - offline_steps
+            return evaluations_due(steps, online.steps_per_batch, online.evaluation_interval)
+        batch, interval = online.frames_per_batch, online.evaluation_interval
+        untrained = (online.frames - self._training_batches * batch) // max(interval, batch)
+        if not offline_steps:  # an untrained policy is evaluated, but once only
+            untrained = max(untrained - 1, 0)
+        return evaluations_due(online.frames, batch, interval) - untrained
+
+    def with_seeds(self, seeds: Sequence[int]) -> "Plan":
+        """The same run of other seeds."""
+        others = [_seeds_word(seeds) if each.startswith("seeds=") else each for each in self.arguments]
+        return replace(self, config=replace(self.config, seeds=list(seeds)), arguments=tuple(others))
+
+    def check_actions(self, *, discrete: bool) -> None:
+        """Refuse a preset that is for other actions than the dataset's.
+
+        Raises:
+            ConfigError: it is.
+        """
+        meant, here = self.config.protocol.actions, "discrete" if discrete else "continuous"
+        if meant not in ("any", here):
+            raise ConfigError(
+                f"The preset is for {meant} actions, and those of {self.resolution.dataset_id} are {here}:"
+                " leave out preset=, or choose another."
+            )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a config hash is made of: all that can change a score and that a rerun would share."""
+        everything = as_dict(self.config)
+        budget = {key: value for key, value in as_dict(self.budget).items() if key != "comparable"}
+        online = {
+            key: value for key, value in everything["online"].items() if key not in ("timeout", "start")
+        }
+        if self.start is not None:
+            online["start"] = self.start.digest
+        return {
+            "algorithm": everything["algorithm"],
+            "budget": budget,
+            "scores_version": cqlbench.SCORES_VERSION,
+            "tf32": self.device.type == "cuda" and self.config.tf32,
+            **({"clip_actions": True} if self.config.clip_actions else {}),
+            **({"dataset_content": self.other_content} if self.other_content else {}),
+            **({"online": online} if self.config.online.frames else {}),
+        }
+
+
+def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
+    """Decide a bench run; `online`: one that fine-tunes, as its budget does where `words` do not say how.
+
+    Raises:
+        ConfigError: a word or value that makes no sense.
+        DatasetError: no such dataset, or none that can be had.
+    """
+    device = device_of(word(words, "device", "auto"))
+    threads = threads_of(word(words, "threads", "auto"))
+    budget, note = ("paper", "a GPU trains") if device.type == "cuda" else ("quick", "a CPU trains")
+    named = compose_bench(words, budget, online=online).config
+    resolution = resolve(named.dataset, named.source)
+    preset = word(words, "preset", resolution.card.preset)
+    composed = compose_bench(words, budget, preset, online=online)
+    config = composed.config
+    start = SavedStart.read(Path(config.online.start)) if config.online.start else None
+    if start is not None:
+        asked = word(words, "steps", word(words, "budget.steps", ""))
+        if asked and config.budget.steps != start.steps:
+            raise ConfigError(
+                f"steps={asked} asks for other offline steps than the {start.steps:,} of online.start."
+            )
+        config.budget.steps = start.steps
+    arguments = [
+        "finetune" if config.online.frames else "bench",
+        f"dataset={named.dataset if resolution.card.source == 'path' else resolution.dataset_id}",
+        f"budget={word(words, 'budget', budget)}",
+        _seeds_word(config.seeds),
+        f"device={device}",
+        *([f"threads={threads}"] if threads else []),
+        *([f"online={composed.online}"] if config.online.frames and not word(words, "online", "") else []),
+        *([f"preset={preset}"] if word(words, "preset", "") else []),
+        *([] if config.tf32 else ["tf32=false"]),
+        *(["clip_actions=true"] if config.clip_actions else []),
+        *composed.changes,
+    ]
+    return Plan(
+        config=config,
+        resolution=resolution,
+        device=device,
+        budget_note="" if word(words, "budget", "") else f" (none was named, and {note})",
+        incomparable_because=_incomparable(config, resolution, composed.changes, preset),
+        arguments=tuple(arguments),
+        start=start,
+        threads=threads,
+    )
+
+
+def _seeds_word(seeds: Sequence[int]) -> str:
+    return f"seeds={list(seeds)}".replace(" ", "")
+
+
+def _incomparable(config: BenchConfig, resolution: Resolution, changes: Sequence[str], preset: str) -> str:
+    reasons = []
+    source = resolution.card.source
+    algorithm = word(changes, "algorithm", CQLConfig.name)
+    own = benchmarks_dir() / "preset" / "by_algorithm" / f"{preset}-{algorithm}.yaml"
+    published = bool(preset) and (algorithm == CQLConfig.name or own.exists())
+    settings = [change for change in changes if not change.startswith(("algorithm=", "online="))]
+    if source != "d4rl":
+        reasons.append(
+            "a dataset of your own"
+            if source in ("path", "imported")
+            else f"{source} data, which are not D4RL's"
+        )
+    if config.online.frames and not config.online.frames >= 1_000_000:
+        reasons.append("fewer than a million frames of fine-tuning")
+    if not config.budget.comparable:
+        reasons.append(f"budget {config.budget.name}")
+    if config.clip_actions and "action_clip" not in resolution.card.quirks:
+        reasons.append("clipped actions")
+    if config.online.frames and config.algorithm.name != "calql":
+        reasons.append(f"fine-tuned by the settings of offline {config.algorithm.name}, which are not CORL's")
+    if settings:
+        reasons.append(f"changed settings ({', '.join(settings)})")
+    if source == "d4rl" and preset != resolution.card.preset:
+        reasons.append(f"preset {preset}")
+    elif source == "d4rl" and not published:
+        reasons.append(f"no settings of {algorithm} were published for it")
+    if resolution.card.incomparable_because:
+        reasons.append(resolution.card.incomparable_because)
+    return "; ".join(reasons)

@@ -1,0 +1,264 @@
+"""A run that is asked for again: which of its seeds are recorded, and what is left to train."""
+
+import contextlib
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from cqlbench.core.errors import UserError
+from cqlbench.data.buffer import Dataset
+from cqlbench.data.load import other_content
+from cqlbench.engine.checkpoint import CheckpointError, CheckpointFolder, differences
+from cqlbench.experiments.online import run_place
+from cqlbench.experiments.plan import Plan
+from cqlbench.experiments.records import dataset_id
+from cqlbench.experiments.resume import computing, facts_of
+from cqlbench.records.policy import SavedPolicy
+from cqlbench.records.provenance import Provenance
+from cqlbench.records.schema import Record, config_hash
+from cqlbench.records.store import RecordStore
+from cqlbench.trainer.state_files import read_state, refuse_strangers
+
+Stands = Callable[[Record], bool]
+"""Whether a record stands for its seed, which then is not trained."""
+
+
+def finished(record: Record) -> bool:
+    """What `bench` lets stand: a seed that failed or was skipped is tried again."""
+    return record.status == "finished"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a run has come.
+
+    Attributes:
+        left: the run of the seeds that are trained, or whose run is completed; `None` if there are none.
+        records: seed to record, of the others.
+        notes: what a reader should know of the records, one sentence each.
+    """
+
+    left: Plan | None
+    records: Mapping[int, Record] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def tell(self, console: Console) -> None:
+        """Say what is recorded, and what that means for this run."""
+        if self.records:
+            dates = sorted({record.created_at[:10] for record in self.records.values()})
+            made = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+            then = (
+                f"training seeds {_listed(self.left.config.seeds)}"
+                if self.left
+                else "nothing is trained; rerun=true trains them again"
+            )
+            _line(console, f"Recorded already: seeds {_listed(self.records)} ({made}); {then}")
+        for note in self.notes:
+            _line(console, f"Note     {note}")
+
+
+def standing(
+    plan: Plan, dataset: Dataset, origin: Provenance, store: RecordStore, stands: Stands = finished
+) -> Standing:
+    """What is recorded of a run, and what is left of it.
+
+    A checkpoint of the missing seeds, or of more that are asked for, is resumed; a run that was killed after
+    its last record is completed.
+
+    Args:
+        plan: the run that is asked for.
+        dataset: what it trains on.
+        origin: this process; records of seeds that are added to must be made by the same packages.
+        store: where the records are.
+        stands: which records stand for their seeds.
+
+    Raises:
+        RecordError: a record cannot be read.
+    """
+    config = plan.config
+    if config.rerun or config.resume not in ("auto", "never"):
+        return Standing(plan)
+    found = {
+        record.seed: record
+        for record in _counting(plan, store, dataset_id(dataset, plan.resolution))
+        if record.dataset.content_hash == dataset.content_hash and stands(record)
+    }
+    saved = config.trainer.save_trainer_file
+    if len(found) == len(config.seeds):
+        if saved:
+            refuse_strangers(Path(saved))
+            if not _trainer_of(list(found.values()), Path(saved), store, config.seeds):
+                return Standing(plan, notes=(f"trained again for '{saved}', which no record can give",))
+        unfinished = _cut_off(plan, dataset, origin, found.values())
+        kept = found if unfinished is None else _without(found, unfinished.config.seeds)
+        notes = differing(found.values(), origin)
+        logger = config.trainer.logger
+        if unfinished is None and logger not in (None, "none"):
+            notes = (*notes, f"nothing is logged, as nothing is trained; logger={logger} needs rerun=true")
+        return Standing(unfinished, kept, notes)
+    if saved or plan.start is not None:  # a saved trainer holds the whole batch
+        return Standing(plan, notes=_again(found, plan, "a trainer of the whole batch is asked for"))
+    alike = {seed: record for seed, record in found.items() if not differing([record], origin, code=False)}
+    notes = differing(found.values(), origin)
+    if len(alike) < len(found):
+        apart = _listed(_without(found, alike))
+        notes = (*notes, f"seeds {apart} are trained again, to be made by the same packages as the others")
+    missing = [seed for seed in config.seeds if seed not in alike]
+    left = next(
+        (each for each in _begun(plan, dataset) if set(missing) <= set(each.config.seeds)),
+        plan.with_seeds(missing),
+    )
+    notes = (*notes, *_again(alike, left, "the interrupted run that holds them is resumed"))
+    return Standing(left, _without(alike, left.config.seeds), notes)
+
+
+def without_dataset(plan: Plan, origin: Provenance, store: RecordStore, stands: Stands) -> Standing:
+    """What is recorded of a run that is not made, whose dataset need not be here.
+
+    All records are of the same rows: those of the newest record, where there are several.
+
+    Args:
+        plan: the run; its dataset has a card.
+        origin: this process.
+        store: where the records are.
+        stands: which records stand for their seeds.
+
+    Raises:
+        RecordError: a record cannot be read.
+    """
+    card, name = plan.resolution.card, plan.resolution.dataset_id
+    found = [
+        (record.created_at, content, record)
+        for content in {record.dataset.content_hash or "" for record in store.find(dataset=name)}
+        for record in _counting(replace(plan, other_content=other_content(card, content)), store, name)
+        if record.dataset.content_hash == content and stands(record)
+    ]
+    if not found:
+        return Standing(None)
+    _, newest, _ = max(found, key=lambda each: each[:2])
+    records = {record.seed: record for _, content, record in found if content == newest}
+    notes = differing(records.values(), origin)
+    if other_content(card, newest) or len(records) < len(found):
+        notes = (*notes, f"the records are of the dataset with content {newest[:12]}")
+    return Standing(None, records, notes)
+
+
+def _counting(plan: Plan, store: RecordStore, dataset: str) -> list[Record]:
+    """The records of the plan's seeds that count, whatever became of them; `dataset`: the id in them."""
+    found = store.find(
+        dataset=dataset,
+        algorithm=plan.config.algorithm.name,
+        budget=plan.budget.name,
+        config_hash=config_hash(plan.identity),
+    )
+    return [record for record in found if record.seed in plan.config.seeds]
+
+
+def _again(records: Mapping[int, Record], left: Plan, reason: str) -> tuple[str, ...]:
+    """A note that names the seeds of `left` that another batch has recorded, if there are any."""
+    batch = tuple(left.config.seeds)
+    twice = [seed for seed in batch if seed in records and records[seed].seed_batch != batch]
+    return (f"seeds {_listed(twice)} are trained again: {reason}",) if twice else ()
+
+
+def _trainer_of(records: Sequence[Record], saved: Path, store: RecordStore, seeds: Sequence[int]) -> bool:
+    """Whether the trainer saved at `saved` has made `records`: its actors are those of their policies."""
+    try:
+        engine = read_state(saved)["engine"]
+        networks = engine["train_state"]["parameters"]
+        for record in records:
+            kept = SavedPolicy.load(store.path_of(record).with_suffix(".npz"))
+            position, network = seeds.index(record.seed), networks["critics" if kept.discrete else "actor"]
+            for name, tensor in network.items():
+                if not np.array_equal(tensor[position].numpy().ravel(), kept.arrays[name].ravel()):
+                    return False
+        return bool(engine["of"]["seeds"] == list(seeds))
+    except (UserError, LookupError, ValueError):  # another kind of trainer, or a seed that kept no policy
+        return False
+
+
+def _begun(plan: Plan, dataset: Dataset) -> list[Plan]:
+    """Runs of some of the plan's seeds, or all of them, that have checkpoints to resume from."""
+    if plan.config.resume == "never":
+        return []
+    return [each for each in _parts(plan, dataset) if _checkpoints(each, dataset).paths()]
+
+
+def _parts(plan: Plan, dataset: Dataset) -> list[Plan]:
+    """Runs of the plan's seeds, or of some of them, that have left a folder; the plan itself first."""
+    left = re.compile(r"(?:checkpoints|collected)-(\d+(?:,\d+)*)")
+    names = [left.fullmatch(path.name) for path in run_place(plan, dataset, "").parent.glob("c*-*")]
+    batches = {tuple(map(int, name[1].split(","))) for name in names if name}
+    wanted = plan.config.seeds
+    return [plan, *(plan.with_seeds(each) for each in sorted(batches) if set(each) < set(wanted))]
+
+
+def _cut_off(plan: Plan, dataset: Dataset, origin: Provenance, records: Iterable[Record]) -> Plan | None:
+    """The run, of those whose records there are, that was killed after the last of them.
+
+    What other runs have left, which nothing would complete, is removed, but for those of rerun=true.
+    """
+    known = {(record.created_at, record.seed_batch) for record in records}
+    for part in _parts(plan, dataset):
+        folder, collected = _checkpoints(part, dataset), run_place(part, dataset, "collected")
+        if folder.paths():
+            with contextlib.suppress(CheckpointError):  # a rerun by other packages, for instance
+                state = folder.newest(facts_of(part, dataset, origin)).state
+                if (state.get("created_at"), tuple(part.config.seeds)) not in known:
+                    if not state.get("rerun"):
+                        _remove(folder, collected)
+                elif part.config.resume != "never":
+                    return part
+        elif folder.folder.exists() or collected.exists():
+            with contextlib.suppress(CheckpointError):
+                _remove(folder, collected)
+    return None
+
+
+def _remove(folder: CheckpointFolder, collected: Path) -> None:
+    with folder.alone():
+        folder.clear()
+        shutil.rmtree(collected, ignore_errors=True)
+
+
+def _checkpoints(plan: Plan, dataset: Dataset) -> CheckpointFolder:
+    return CheckpointFolder(run_place(plan, dataset, "checkpoints"))
+
+
+def differing(records: Iterable[Record], origin: Provenance, *, code: bool = True) -> tuple[str, ...]:
+    """How records were made otherwise than this process would make them, one sentence each.
+
+    Args:
+        records: what was made.
+        origin: this process.
+        code: whether the code counts too, and not the packages and the kind of device only.
+    """
+    here = computing(origin.versions, origin.machine.device)
+    seeds: dict[str, list[int]] = {}
+    for record in records:
+        phrases = differences(computing(record.versions, record.machine.device), here)
+        if code and (record.git.dirty or record.git.commit != origin.git.commit):
+            changes = " with uncommitted changes" if record.git.dirty else ""
+            phrases.append(f"made by commit {(record.git.commit or 'unknown')[:7]}{changes}")
+        if phrases:
+            seeds.setdefault("; ".join(phrases), []).append(record.seed)
+    return tuple(f"seeds {_listed(each)}: {phrases}" for phrases, each in seeds.items())
+
+
+def _without(records: Mapping[int, Record], seeds: Iterable[int]) -> dict[int, Record]:
+    left_out = set(seeds)
+    return {seed: record for seed, record in records.items() if seed not in left_out}
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(Text(text), soft_wrap=True)

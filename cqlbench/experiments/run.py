@@ -1,0 +1,225 @@
+"""A plan -> run records and their report: the whole flow on one screen."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from cqlbench.algorithms.config import Clock, OnlineConfig
+from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
+from cqlbench.core.allocator import keep_freed_memory
+from cqlbench.core.devices import on_threads
+from cqlbench.core.words import counted
+from cqlbench.data.buffer import Dataset
+from cqlbench.data.load import other_content, provide
+from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
+from cqlbench.data.returns_to_go import returns_to_go
+from cqlbench.engine.dataset_tensors import Columns
+from cqlbench.engine.engine import Engine
+from cqlbench.engine.online.mixture import offline_share
+from cqlbench.engine.room import check_room
+from cqlbench.evaluation.environment import playable
+from cqlbench.evaluation.evaluator import Evaluator
+from cqlbench.experiments.online import make_collector, nothing_left_on_error, online_phase
+from cqlbench.experiments.plan import Plan
+from cqlbench.experiments.recorded import Stands, finished, standing
+from cqlbench.experiments.records import records_of
+from cqlbench.experiments.resume import ResumableRun
+from cqlbench.experiments.train_outputs import keep_policies, log_evaluations, make_trainer
+from cqlbench.records import provenance
+from cqlbench.records.provenance import Provenance
+from cqlbench.records.schema import Record
+from cqlbench.records.store import RecordStore, run_folder
+from cqlbench.reporting.run import report_run
+
+
+def bench(plan: Plan, console: Console, stands: Stands = finished) -> list[Record]:
+    """Train, evaluate, record and report a seed batch: what of it is not recorded yet.
+
+    Args:
+        plan: what to run.
+        console: where the announcement and the table go; progress goes to standard error.
+        stands: which records stand for their seeds, which then are not trained.
+
+    Returns:
+        A record per seed, as the plan orders them.
+
+    Raises:
+        UserError: anything the user can put right; nothing is half-written then.
+    """
+    began = time.perf_counter()
+    keep_freed_memory()
+    if plan.device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if plan.config.tf32 else "highest")
+    with on_threads(plan.threads):
+        return _records(plan, console, stands, began)
+
+
+def _records(plan: Plan, console: Console, stands: Stands, began: float) -> list[Record]:
+    results = Path(plan.config.results)
+    console.print(f"Dataset  {plan.resolution.dataset_id}: {plan.resolution.reason}")
+    origin = provenance.collect(str(plan.device), plan.arguments)
+    store = RecordStore(results)
+    store.check_writable()
+    dataset = provide(plan.resolution, clip_actions=plan.config.clip_actions)
+    plan.check_actions(discrete=dataset.discrete_actions)
+    plan = replace(plan, other_content=other_content(plan.resolution.card, dataset.content_hash))
+    if plan.other_content:
+        console.print(Text(f"Note     {dataset.notes[-1]}"), soft_wrap=True)
+    known = standing(plan, dataset, origin, store, stands)
+    known.tell(console)
+    records = dict(known.records)
+    if known.left is not None:
+        origin = replace(origin, command=provenance.command(known.left.arguments))
+        made = make_records(known.left, dataset, origin, store, console, began)
+        records |= {record.seed: record for record in made}
+    wanted = [records[seed] for seed in plan.config.seeds]
+    console.print(Text(f"Run      {run_folder(wanted[0].key)}"), soft_wrap=True)
+    report_run(wanted, results, console)
+    return wanted
+
+
+def status_of(records: Iterable[Record]) -> int:
+    """Exit status of the command that made `records`: 1 where a seed did not finish."""
+    return int(any(record.status != "finished" for record in records))
+
+
+def make_records(
+    plan: Plan, dataset: Dataset, origin: Provenance, store: RecordStore, console: Console, began: float
+) -> list[Record]:
+    """Train and evaluate a seed batch, and file its records and policies.
+
+    Args:
+        plan: what to run.
+        dataset: what it trains on.
+        origin: code and computer.
+        store: where the records go.
+        console: where the announcement goes.
+        began: when the run began, on the clock of `time.perf_counter`.
+
+    Raises:
+        UserError: anything the user can put right; nothing is half-written then.
+    """
+    config, card = plan.config, plan.resolution.card
+    environment, unplayed_because = playable(card, dataset)
+    engine = make_engine(plan, dataset)
+    with nothing_left_on_error(engine):
+        if plan.start is not None:
+            plan.start.load_into(engine)
+        collector = make_collector(plan, engine, environment, unplayed_because)
+    trainer = make_trainer(plan, engine, dataset, console, collector)
+    trainer.start_after(0 if plan.start is None else plan.start.steps)
+    evaluator = Evaluator(
+        trainer,
+        environment,
+        config.budget.evaluation_episodes,
+        config.budget.evaluation_interval,
+        card.score_min,
+        card.score_max,
+        online_interval=config.online.evaluation_interval,
+        online_clock=cast("Clock", config.online.evaluation_clock),
+        unplayed_because=unplayed_because,
+        began=began,
+    )
+    trainer.register_op("post_steps", evaluator)
+    log_evaluations(evaluator)
+    run = ResumableRun(plan, dataset, origin, evaluator)
+    with run.alone():
+        run.find(console)
+        announce(plan, evaluator, dataset, console, run.steps_done)
+        run.train()
+        records = records_of(
+            evaluator,
+            dataset,
+            plan.resolution,
+            plan.identity,
+            plan.budget,
+            run.origin,
+            time.perf_counter() - evaluator.began,
+            incomparable_because=plan.incomparable_because,
+        )
+        for record in records:
+            if not (record.resumed_at and store.holds(record)):  # it may have been killed between two records
+                store.write(record)
+        keep_policies(store, records, evaluator)
+        run.finish()
+    return records
+
+
+def make_engine(plan: Plan, dataset: Dataset) -> Engine:
+    """The dataset, the algorithm and the seeds on their device, preprocessed as the config says."""
+    algorithm, card = plan.config.algorithm, plan.resolution.card
+    sizes, seeds = (dataset.observation_size, dataset.action_size), plan.config.seeds
+    check_room(algorithm, *sizes, len(seeds), plan.device, discrete=dataset.discrete_actions)
+    normalizer = (
+        ObservationNormalizer.from_dataset(dataset)
+        if algorithm.normalize_observations
+        else ObservationNormalizer.identity(dataset.observation_size)
+    )
+    rewards = RewardTransform.from_dataset(dataset, algorithm.normalize_rewards)
+    rewards = rewards.then(algorithm.reward_scale, algorithm.reward_bias)
+    actions: ActionSpace
+    if dataset.discrete_actions:
+        actions = DiscreteActions(dataset.action_size)
+    else:
+        bounds = (torch.tensor(bound, dtype=torch.float32) for bound in (card.action_low, card.action_high))
+        actions = ActionBox.from_bounds(*(bound.expand(dataset.action_size) for bound in bounds))
+    columns = Columns.of(dataset.replay_buffer(algorithm.batch_size))
+    if algorithm.calibrated:
+        seen = rewards(columns.rewards.numpy())
+        failing = float(seen.min()) if algorithm.sparse_rewards else None
+        values = returns_to_go(seen, dataset.last_rows, algorithm.discount, failing=failing)
+        columns = replace(columns, returns_to_go=torch.from_numpy(values))
+    online = online_phase(plan, dataset)
+    return Engine(algorithm, columns, normalizer, rewards, actions, seeds, plan.device, online)
+
+
+def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Console, done: int = 0) -> None:
+    """Say what will be computed and how long the steps not yet `done` will take, from a few measured ones."""
+    budget, online, start = plan.config.budget, plan.config.online, plan.start
+    engine = evaluator.trainer.engine
+    seconds = engine.seconds_per_step() * (plan.budget.steps - max(done, start.steps if start else 0))
+    evaluations = 1 if start else -(-budget.steps // budget.evaluation_interval)
+    left = evaluations + plan.online_evaluations - len(evaluator.history)
+    longest = left * evaluator.seconds_at_most()
+    console.print(
+        f"Data     {dataset.rows:,} transitions, {dataset.returns.episodes:,} whole episodes,"
+        f" in {dataset.path}"
+    )
+    console.print(
+        f"Budget   {budget.name}{plan.budget_note}: {budget.steps:,} gradient steps"
+        f"{f' (those of {start.path})' if start else ''} of {counted(len(engine.seeds), 'seed')} on"
+        f" {engine.device}, {counted(evaluations, 'evaluation')} of {budget.evaluation_episodes} episodes"
+        " per seed"
+    )
+    if online.frames:
+        steps = counted(online.steps_per_batch, "gradient step")
+        console.print(
+            f"Online   {online.frames:,} frames per seed, {steps} after every {online.frames_per_batch},"
+            f" {_offline_share(online)} of each batch from the dataset,"
+            f" {counted(plan.online_evaluations, 'evaluation')}"
+        )
+    if evaluator.spec is None:
+        console.print(f"Scores   {evaluator.unplayed_because}")
+    parts = [f"about {_duration(seconds)} of gradient steps"]
+    parts += [f"at most {_duration(longest)} of evaluation"] if longest else []
+    more = "; collecting comes on top" if online.frames else ""
+    console.print(f"Time     {' and '.join(parts)}{more}")
+
+
+def _offline_share(online: OnlineConfig) -> str:
+    first = online.offline_fraction
+    last = offline_share(first, online.final_offline_fraction, online.anneal_frames, online.frames)
+    return f"{100 * first:.3g} %" if first == last else f"{100 * first:.3g} to {100 * last:.3g} %"
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    if seconds < 100:
+        return counted(round(seconds), "second")
+    return f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.1f} hours"

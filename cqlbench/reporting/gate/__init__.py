@@ -1,0 +1,1 @@
+"""Has a suite's score dropped? A verdict against a baseline."""

@@ -1,0 +1,204 @@
+"""What the gate compares with: a suite's accepted scores, seed by seed, and how they came about.
+
+One JSON file per suite, `results/baselines/<suite>.json`; `results/README.md` explains its fields.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from cqlbench.core import atomic
+from cqlbench.records.codec import decode
+from cqlbench.records.pooling import seeds_text
+from cqlbench.records.schema import (
+    UNCOMMITTED,
+    Budget,
+    EvaluationProtocol,
+    Git,
+    Machine,
+    Record,
+    RecordError,
+)
+from cqlbench.records.seed_result import seed_result
+from cqlbench.reporting.aggregate import FEWEST_SEEDS, PoolingError, check_poolable
+from cqlbench.reporting.report import FIELDS, Selection
+
+BASELINE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SuiteRun:
+    """What came of one dataset of a suite.
+
+    Attributes:
+        dataset: full id.
+        seeds: those asked for.
+        records: one per seed that left one, in order of seed.
+        problem: why the run could not be made, a sentence; empty if it was made or had been.
+        crashed: whether that was an error of our own.
+    """
+
+    dataset: str
+    seeds: tuple[int, ...]
+    records: tuple[Record, ...]
+    problem: str = ""
+    crashed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One dataset's accepted run.
+
+    Attributes:
+        dataset: full id.
+        content_hash: of its transitions.
+        algorithm: the name in tables.
+        config: everything that identifies the run and can change its numbers.
+        budget: how much was computed.
+        protocol: how it was evaluated.
+        scores: seed to score, 0-100 scale.
+        steps_per_second: gradient steps of the batch per second; `None` where seeds were made apart.
+        batch: how many seeds trained together.
+        machine: hardware.
+        versions: of packages.
+        git: the checkout.
+        created_at: UTC, ISO 8601.
+        command: arguments that make the run again.
+    """
+
+    dataset: str
+    content_hash: str | None
+    algorithm: str
+    config: Mapping[str, Any]
+    budget: Budget
+    protocol: EvaluationProtocol
+    scores: Mapping[str, float]
+    steps_per_second: float | None
+    batch: int
+    machine: Machine
+    versions: Mapping[str, str]
+    git: Git
+    created_at: str
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A suite's accepted runs.
+
+    Attributes:
+        schema_version: of this layout.
+        suite: its name.
+        selection: which evaluations are scored.
+        accepted_at: UTC, ISO 8601.
+        entries: one per dataset, in the suite's order.
+    """
+
+    schema_version: int = BASELINE_VERSION
+    suite: str
+    selection: Selection
+    accepted_at: str
+    entries: tuple[Entry, ...]
+
+
+def entry_of(run: SuiteRun, selection: Selection) -> Entry | str:
+    """A run as a baseline holds it, or why it says too little: a sentence."""
+    results = {record.seed: seed_result(record) for record in run.records}
+    scores = {seed: getattr(result, FIELDS[selection]) for seed, result in results.items()}
+    missing = [seed for seed in run.seeds if seed not in results]
+    failed = [result for result in results.values() if result.status != "finished"]
+    if run.problem or not run.records:
+        return run.problem or "No run of it is recorded."
+    if missing:
+        return f"No run of seed {missing[0]} is recorded."
+    if failed:
+        return f"Seed {failed[0].seed} {failed[0].status}: {failed[0].reason}"
+    if len(scores) < FEWEST_SEEDS:
+        return f"It has {len(scores)} seeds, and at least {FEWEST_SEEDS} are needed."
+    lead = run.records[0]
+    if lead.protocol is None or None in scores.values():
+        return "It has no scores: it was not evaluated, or nobody knows its endpoints."
+    try:
+        check_poolable(run.records)
+    except PoolingError as error:
+        return str(error)
+    together = {(record.created_at, record.seed_batch) for record in run.records}
+    return Entry(
+        dataset=lead.dataset.id,
+        content_hash=lead.dataset.content_hash,
+        algorithm=lead.algorithm,
+        config=lead.config,
+        budget=lead.budget,
+        protocol=lead.protocol,
+        scores={str(seed): scores[seed] for seed in sorted(scores)},
+        steps_per_second=lead.throughput.steps_per_second if lead.throughput and len(together) == 1 else None,
+        batch=len(lead.seed_batch),
+        machine=lead.machine,
+        versions=lead.versions,
+        git=lead.git,
+        created_at=lead.created_at,
+        command=lead.command,
+    )
+
+
+def accept(suite: str, selection: Selection, runs: Sequence[SuiteRun], now: str) -> Baseline:
+    """The baseline of these runs.
+
+    Raises:
+        RecordError: one of them says too little, or was made by code with uncommitted changes.
+    """
+    entries = []
+    for run in runs:
+        entry = entry_of(run, selection)
+        dirty = [record.seed for record in run.records if record.git.dirty]
+        if dirty:
+            entry = f"{seeds_text(dirty).capitalize()}: {UNCOMMITTED}; commit them and run it again."
+        if isinstance(entry, str):
+            raise RecordError(f"{run.dataset} cannot be accepted. {entry}")
+        entries.append(entry)
+    return Baseline(suite=suite, selection=selection, accepted_at=now, entries=tuple(entries))
+
+
+def write_baseline(path: Path, baseline: Baseline) -> None:
+    """Put a baseline in place of one that may be there, whole.
+
+    Raises:
+        RecordError: the file cannot be written.
+    """
+    content = {"schema_version": baseline.schema_version} | dataclasses.asdict(baseline)
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    try:
+        atomic.replace(path, text.encode())
+    except OSError as error:
+        raise RecordError(
+            f"The baseline '{path}' cannot be written ({error.strerror or error}); name another by baseline=."
+        ) from error
+
+
+def read_baseline(path: Path) -> Baseline:
+    """The baseline at `path`.
+
+    Raises:
+        RecordError: there is none, it is of a newer cqlbench, or no baseline.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        _check_version(content)
+        return cast("Baseline", decode(content, Baseline))
+    except FileNotFoundError as error:
+        raise RecordError(
+            f"There is no accepted baseline '{path}'; accept=true makes one of the runs of this checkout."
+        ) from error
+    except OSError as error:
+        raise RecordError(f"Baseline '{path}' cannot be read ({error.strerror or error}).") from error
+    except ValueError as error:
+        raise RecordError(f"Baseline '{path}' cannot be used: {error}.") from error
+
+
+def _check_version(content: Any) -> None:
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != BASELINE_VERSION:
+        raise ValueError(f"its schema_version is {version}, and this cqlbench reads {BASELINE_VERSION}")

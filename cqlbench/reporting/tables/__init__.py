@@ -1,0 +1,1 @@
+"""Tables of runs and reports, for terminals, Markdown, LaTeX and CSV."""

@@ -1,0 +1,1 @@
+"""`CQLTrainer` and its parts: what a user of torchrl plugs in."""

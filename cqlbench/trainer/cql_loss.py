@@ -1,0 +1,234 @@
+"""`CQLLoss`: the project's losses as a torchrl `LossModule`, for people's own torchrl loops."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModuleBase, TensorDictParams
+from torch import Tensor, nn
+from torch.distributions import Normal
+from torchrl.envs.utils import ExplorationType, exploration_type
+from torchrl.objectives.common import LossModule
+
+from cqlbench.algorithms.config import CQLConfig
+from cqlbench.algorithms.cql.losses import Batch, Networks, Noise, losses
+from cqlbench.algorithms.networks import ActionBox, Params, actor_distribution
+from cqlbench.algorithms.step import initial_state
+
+
+class Actor(TensorDictModuleBase):  # type: ignore[misc]  # tensordict has no types
+    """The policy as a tensordict module: reads `observation`, writes `action`.
+
+    As torchrl's actors do, it obeys `set_exploration_type`: with `RANDOM`, which collectors set, actions are
+    sampled; with any other type, or none, they are the policy's mode. Samples are drawn from torch's global
+    stream, which torchrl's collectors seed in each of their workers, so that copies of the actor explore
+    differently.
+    """
+
+    in_keys = ("observation",)
+    out_keys = ("action",)
+
+    def __init__(self, params: Params, low: Tensor, high: Tensor) -> None:
+        super().__init__()
+        self.params = nn.ParameterDict({_safe(name): nn.Parameter(p) for name, p in params.items()})
+        self.register_buffer("low", low)
+        self.register_buffer("high", high)
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Write actions `[…, A]` for observations `[…, O]`."""
+        observations = tensordict.get("observation")
+        rows = observations.reshape(1, -1, observations.shape[-1])
+        box = ActionBox.from_bounds(self.low, self.high)
+        policy = actor_distribution(_params(self.params), rows, box)
+        if exploration_type() is ExplorationType.RANDOM:
+            standard = Normal(torch.zeros_like(policy.mean), torch.ones_like(policy.mean))
+            normals = standard.sample()  # type: ignore[no-untyped-call]
+            actions, _ = policy.sample(normals)
+        else:
+            actions = policy.mode()
+        tensordict.set("action", actions.view(*observations.shape[:-1], -1))
+        return tensordict
+
+
+class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
+    """CQL's losses for one seed, on torchrl's batches; every option of `CQLConfig` works.
+
+    Components: `loss_qvalue` (critics, penalty included), `loss_actor`, `loss_alpha` (entropy temperature)
+    and `loss_alpha_prime` (Lagrange multiplier; 0 without it). Each depends on its own parameters alone, so
+    their sum may be differentiated at once, with any optimiser. `actor_network` is a policy for collectors.
+    `update_targets` moves the target critics; call it after the optimiser's step. torchrl's `SoftUpdate` and
+    `HardUpdate` may do so in its place; `count_step` then counts the gradient steps. The module may be moved
+    to a device or a dtype like any other, and its `state_dict` holds its noise generator too.
+
+    Args:
+        config: the algorithm.
+        observation_size: O.
+        low: `[A]`, the action box's lower corner.
+        high: `[A]`, its upper corner.
+        seed: of the initial parameters and of the losses' noise.
+    """
+
+    def __init__(
+        self, config: CQLConfig, observation_size: int, low: Tensor, high: Tensor, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self._in_keys: list[str | tuple[str, ...]] = [
+            "observation",
+            "action",
+            ("next", "observation"),
+            ("next", "reward"),
+            ("next", "terminated"),
+        ]
+        if config.calibrated:
+            self._in_keys.append("returns_to_go")
+        self.config = config
+        self._generator = torch.Generator().manual_seed(seed)
+        self.register_buffer("low", low)
+        self.register_buffer("high", high)
+        state = initial_state(config, observation_size, low.numel(), [seed])
+        self.actor_network = Actor(state.parameters["actor"], low, high)
+        self.critics = nn.ParameterDict(
+            {_safe(name): nn.Parameter(p) for name, p in state.parameters["critics"].items()}
+        )
+        self.log_temperature = nn.Parameter(
+            state.parameters["temperature"]["log"], requires_grad=config.learn_entropy_temperature
+        )
+        self.log_multiplier = nn.Parameter(
+            state.parameters["multiplier"]["log"], requires_grad=config.lagrange
+        )
+        # Names and types as torchrl's updaters look for them.
+        targets = {_safe(name): target for name, target in state.target_critics.items()}
+        self.target_critics_params = TensorDictParams(TensorDict(targets, batch_size=[]), no_convert=True)
+        self._has_update_associated["critics"] = (
+            True  # or reading the targets warns: they have `update_targets`
+        )
+        self.register_buffer("steps", state.steps)
+
+    @property
+    def in_keys(self) -> Sequence[str | tuple[str, ...]]:
+        """What a batch must hold."""
+        return self._in_keys
+
+    @property
+    def out_keys(self) -> Sequence[str]:
+        """The losses; diagnostics come beside them."""
+        return ["loss_qvalue", "loss_actor", "loss_alpha", "loss_alpha_prime"]
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDict:
+        """The losses of a batch `[B]`, scalars, and detached diagnostics.
+
+        Raises:
+            ConfigError: `config` is calibrated, and the batch has no `returns_to_go`.
+        """
+        returns_to_go = tensordict.get("returns_to_go", None) if self.config.calibrated else None
+        if returns_to_go is not None:
+            returns_to_go = returns_to_go.reshape(1, -1)
+        batch = Batch(
+            observations=tensordict.get("observation").unsqueeze(0),
+            actions=tensordict.get("action").unsqueeze(0),
+            rewards=tensordict.get(("next", "reward")).reshape(1, -1),
+            next_observations=tensordict.get(("next", "observation")).unsqueeze(0),
+            terminated=tensordict.get(("next", "terminated")).reshape(1, -1).float(),
+            returns_to_go=returns_to_go,
+        )
+        result = losses(
+            Networks(
+                _params(self.actor_network.params),
+                _params(self.critics),
+                self._targets(),
+                self.log_temperature,
+                self.log_multiplier,
+                self.steps,
+            ),
+            batch,
+            self._noise(batch),
+            self.config,
+            ActionBox.from_bounds(self.low, self.high),
+        )
+        values = {
+            "loss_qvalue": result.critic,
+            "loss_actor": result.actor,
+            "loss_alpha": result.temperature,
+            "loss_alpha_prime": result.multiplier,
+            **result.diagnostics,
+        }
+        return TensorDict({name: value.squeeze(0) for name, value in values.items()}, batch_size=[])
+
+    @torch.no_grad()
+    def update_targets(self) -> None:
+        """Count a gradient step, and move the target critics towards the critics when it is their turn."""
+        self.count_step()
+        if int(self.steps) % self.config.target_update_period == 0:
+            targets = self._targets()
+            for name, source in _params(self.critics).items():
+                targets[name].lerp_(source, self.config.polyak_rate)
+
+    def count_step(self) -> None:
+        """Count a gradient step whose target update somebody else does."""
+        self.steps += 1
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """One group for an optimiser per network that learns, with its learning rate from the config."""
+        config = self.config
+        groups = [
+            ("actor", list(self.actor_network.parameters()), config.actor_learning_rate),
+            ("critics", list(self.critics.parameters()), config.critic_learning_rate),
+            ("temperature", [self.log_temperature], config.temperature_learning_rate),
+            ("multiplier", [self.log_multiplier], config.multiplier_learning_rate),
+        ]
+        return [
+            {"name": name, "params": parameters, "lr": rate}
+            for name, parameters, rate in groups
+            if parameters[0].requires_grad
+        ]
+
+    def set_seed(self, seed: int) -> None:
+        """Restart the losses' noise from `seed`; parameters stay the same."""
+        self._generator.manual_seed(seed)
+
+    def get_extra_state(self) -> Tensor:
+        """The noise generator's state, for `state_dict`."""
+        return self._generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on with the noise generator's state from `state_dict`."""
+        self._generator.set_state(state.cpu())
+
+    @property
+    def critics_params(self) -> TensorDict:
+        """The critics' parameters under the names that their targets have in `target_critics_params`."""
+        return TensorDict(dict(self.critics.items()), batch_size=[])
+
+    def _targets(self) -> Params:
+        return {name.replace("_", "."): target for name, target in self.target_critics_params.items()}
+
+    def _noise(self, batch: Batch) -> Noise:
+        S, B, A = batch.actions.shape
+        N = self.config.proposals
+        M = N if self.config.max_q_backup else 1
+
+        def normal(*shape: int) -> Tensor:
+            return torch.empty(shape).normal_(generator=self._generator).to(batch.actions)
+
+        return Noise(
+            random=torch.empty(S, B, N, A).uniform_(-1, 1, generator=self._generator).to(batch.actions),
+            current=normal(S, B, N, A),
+            next=normal(S, B, N, A),
+            actor=normal(S, B, A),
+            target=normal(S, B, M, A),
+        )
+
+
+# torchrl has losses run with a deterministic exploration type, which is the whole process's: a collector's
+# thread would not explore meanwhile. Ours draws from its own generator.
+CQLLoss.forward = CQLLoss.forward.__wrapped__  # type: ignore[method-assign, attr-defined]
+
+
+def _safe(name: str) -> str:
+    # Parameter names may not hold dots.
+    return name.replace(".", "_")
+
+
+def _params(parameters: nn.ParameterDict) -> Params:
+    return {name.replace("_", "."): parameter for name, parameter in parameters.items()}

@@ -1,1 +1,0 @@
-"""The loop around the gradient step: random streams, batches, trainer."""

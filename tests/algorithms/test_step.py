@@ -1,0 +1,166 @@
+"""Adam and polyak against torch's own; seeds that share a step share nothing else."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from cqlbench.algorithms.config import CQLConfig
+from cqlbench.algorithms.cql.losses import Batch
+from cqlbench.algorithms.networks import ActionBox
+from cqlbench.algorithms.step import (
+    TrainState,
+    clip_by_seed,
+    initial_state,
+    loss_gradients,
+    make_update,
+    norms_by_seed,
+)
+from cqlbench.engine.streams import NoiseShape, NoiseStream
+
+O, A, B = 5, 2, 16  # noqa: E741
+BOX = ActionBox.from_bounds(-torch.ones(A), torch.ones(A))
+CONFIG = CQLConfig(actor_hidden=[16, 16], critic_hidden=[16, 16], proposals=3, batch_size=B)
+
+
+def batch_for(seeds: Sequence[int], step: int) -> Batch:
+    def draw(seed: int) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(1000 * seed + step)
+        normal = [torch.randn(B, n, generator=generator) for n in (O, A, 1, O)]
+        ended = (torch.rand(B, generator=generator) < 0.1).float()
+        return [normal[0], normal[1].tanh(), normal[2].squeeze(1), normal[3], ended]
+
+    return Batch(*(torch.stack(column) for column in zip(*map(draw, seeds), strict=True)))
+
+
+def train(seeds: Sequence[int], steps: int, config: CQLConfig = CONFIG) -> tuple[TrainState, list[dict]]:
+    state = initial_state(config, O, A, seeds)
+    update = make_update(config, BOX)
+    noise = NoiseStream(seeds, NoiseShape.of(config, A), torch.device("cpu"))
+    history = []
+    for step in range(steps):
+        state, diagnostics = update(state, batch_for(seeds, step), noise(step))
+        history.append(diagnostics)
+    return state, history
+
+
+def test_a_seed_in_a_batch_of_three_equals_the_seed_alone() -> None:
+    _, together = train([3, 0, 8], steps=50)
+    _, alone = train([0], steps=50)
+    for name in alone[-1]:
+        for ours, theirs in zip(together, alone, strict=True):
+            assert ours[name][1].item() == pytest.approx(theirs[name][0].item(), rel=1e-4), name
+
+
+def test_permuting_seeds_permutes_results() -> None:
+    _, forward = train([3, 0, 8], steps=20)
+    _, backward = train([8, 0, 3], steps=20)
+    for name, values in forward[-1].items():
+        assert torch.allclose(values, backward[-1][name].flip(0), rtol=1e-4), name
+
+
+def test_a_diverged_seed_leaves_the_others_alone() -> None:
+    state = initial_state(CONFIG, O, A, [0, 1])
+    state.parameters["critics"]["0.weight"][0] = float("nan")
+    update = make_update(CONFIG, BOX)
+    noise = NoiseStream([0, 1], NoiseShape.of(CONFIG, A), torch.device("cpu"))
+    for step in range(10):
+        state, _ = update(state, batch_for([0, 1], step), noise(step))
+    healthy, _ = train([1], steps=10)
+    assert state.finite().tolist() == [False, True]
+    for name, tensor in healthy.parameters["critics"].items():
+        assert torch.allclose(state.parameters["critics"][name][1], tensor[0], rtol=1e-4, atol=1e-6), name
+
+
+def test_the_step_is_adam_then_polyak() -> None:
+    state = initial_state(CONFIG, O, A, [0])
+    names = [(group, name) for group, params in state.parameters.items() for name in params]
+    copies = {key: state.parameters[key[0]][key[1]].clone() for key in names}
+    rates = {
+        "actor": CONFIG.actor_learning_rate,
+        "critics": CONFIG.critic_learning_rate,
+        "temperature": CONFIG.temperature_learning_rate,
+        "multiplier": 0.0,
+    }
+    adam = torch.optim.Adam([{"params": [copies[key]], "lr": rates[key[0]]} for key in names])
+    targets = {name: tensor.clone() for name, tensor in state.target_critics.items()}
+    update = make_update(CONFIG, BOX)
+    noise = NoiseStream([0], NoiseShape.of(CONFIG, A), torch.device("cpu"))
+    for step in range(5):
+        gradients, _ = loss_gradients(state, batch_for([0], step), noise(step), CONFIG, BOX)
+        for group, name in names:
+            copies[group, name].grad = gradients[group][name].clone()
+        adam.step()
+        for name, target in targets.items():
+            target.mul_(1 - CONFIG.polyak_rate).add_(copies["critics", name], alpha=CONFIG.polyak_rate)
+        state, _ = update(state, batch_for([0], step), noise(step))
+    for group, name in names:
+        assert torch.allclose(state.parameters[group][name], copies[group, name], rtol=1e-5, atol=1e-7)
+    for name, target in targets.items():
+        assert torch.allclose(state.target_critics[name], target, rtol=1e-5, atol=1e-7)
+
+
+def test_the_step_depends_on_its_arguments_alone() -> None:
+    state = initial_state(CONFIG, O, A, [0])
+    update = make_update(CONFIG, BOX)
+    noise = NoiseStream([0], NoiseShape.of(CONFIG, A), torch.device("cpu"))
+    first, _ = update(state.clone(), batch_for([0], 0), noise(0))
+    torch.rand(7)
+    second, _ = update(state.clone(), batch_for([0], 0), noise(0))
+    for name, tensor in first.parameters["actor"].items():
+        assert torch.equal(tensor, second.parameters["actor"][name])
+
+
+def test_a_fixed_entropy_temperature_stays() -> None:
+    config = CQLConfig(**(vars(CONFIG) | {"learn_entropy_temperature": False, "entropy_temperature": 0.2}))
+    state, _ = train([0], steps=3, config=config)
+    assert state.parameters["temperature"]["log"].exp().item() == pytest.approx(0.2)
+
+
+def test_gradients_are_clipped_seed_by_seed() -> None:
+    gradients = {"a": torch.tensor([[3.0, 0.0], [0.3, 0.0]]), "b": torch.tensor([[[4.0]], [[0.4]]])}
+    norms = norms_by_seed(gradients)
+    assert torch.allclose(norms, torch.tensor([5.0, 0.5]))
+    clip_by_seed(gradients, norms, 1.0)
+    assert torch.allclose(gradients["a"], torch.tensor([[0.6, 0.0], [0.3, 0.0]]))
+    assert torch.allclose(gradients["b"], torch.tensor([[[0.8]], [[0.4]]]))
+
+
+def test_targets_move_every_period_only() -> None:
+    config = CQLConfig(**(vars(CONFIG) | {"target_update_period": 3}))
+    state = initial_state(config, O, A, [0])
+    update = make_update(config, BOX)
+    noise = NoiseStream([0], NoiseShape.of(config, A), torch.device("cpu"))
+    moved = []
+    for step in range(6):
+        before = {name: tensor.clone() for name, tensor in state.target_critics.items()}
+        state, _ = update(state, batch_for([0], step), noise(step))
+        moved.append(any(not torch.equal(before[n], t) for n, t in state.target_critics.items()))
+    assert moved == [False, False, True, False, False, True]
+
+
+def test_the_multiplier_grows_while_the_gap_is_above_its_target() -> None:
+    config = CQLConfig(**(vars(CONFIG) | {"lagrange": True, "target_action_gap": -100.0}))
+    state, _ = train([0, 1], steps=5, config=config)
+    assert (state.parameters["multiplier"]["log"] > config.initial_log_multiplier).all()
+    fixed, _ = train([0, 1], steps=5)
+    assert torch.equal(fixed.parameters["multiplier"]["log"], torch.ones(2))
+
+
+def test_a_seed_whose_gradients_are_not_finite_is_frozen_where_it_was() -> None:
+    state = initial_state(CONFIG, O, A, [0, 1])
+    update = make_update(CONFIG, BOX)
+    noise = NoiseStream([0, 1], NoiseShape.of(CONFIG, A), torch.device("cpu"))
+    for step in range(6):
+        batch = batch_for([0, 1], step)
+        if step == 3:
+            batch.rewards[0, 0] = float("inf")
+            before = state.clone()
+        state, _ = update(state, batch, noise(step))
+    assert state.finite().tolist() == [False, True]
+    for group, params in before.parameters.items():
+        for name, tensor in params.items():
+            assert torch.equal(state.parameters[group][name][0], tensor[0]), (group, name)
+    healthy, _ = train([1], steps=6)
+    for name, tensor in healthy.parameters["critics"].items():
+        assert torch.allclose(state.parameters["critics"][name][1], tensor[0], rtol=1e-4, atol=1e-6), name

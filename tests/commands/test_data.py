@@ -1,0 +1,157 @@
+"""`cqlbench data ...` as a user types it."""
+
+import subprocess
+import sys
+
+import pytest
+from hostile_server import serving
+
+from cqlbench.commands.main import main
+
+CARDS = """
+[defaults]
+source = "d4rl"
+licence = "MIT"
+family = "arms"
+endpoints_source = "made up"
+folders = ["http://127.0.0.1:PORT/"]
+
+[card]
+"d4rl/arm-lift-v0" = { file = "lift.hdf5", bytes = 5, sha256 = "SHA", score_min = -1.5, score_max = 1234 }
+"d4rl/arm-drop-v0" = { file = "drop.hdf5", endpoints_missing_because = "nobody knows" }
+"""
+SHA = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"  # of b"hello"
+
+
+@pytest.fixture
+def server():
+    with serving() as running:
+        running.files["/lift.hdf5"] = b"hello"
+        yield running
+
+
+@pytest.fixture
+def data(world, server, monkeypatch, capfd):
+    """`data("list")` -> exit status, standard output, standard error."""
+    monkeypatch.setenv("CQLBENCH_OFFLINE", "0")
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(world / "d4rl"))
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(world / "minari"))
+    monkeypatch.delenv("CQLBENCH_MIRROR", raising=False)
+    text = CARDS.replace("PORT", str(server.server_port)).replace("SHA", SHA)
+    (world / "cards" / "arms.toml").write_text(text)
+
+    def run(*words):
+        capfd.readouterr()
+        status = main(["data", *words])
+        out = capfd.readouterr()
+        return status, out.out, out.err
+
+    return run
+
+
+def test_without_a_verb_it_says_which_there_are(data):
+    status, out, err = data()
+    assert (status, err) == (0, "")
+    assert out.startswith("usage: cqlbench data VERB")
+    assert "\n  list [source=] [family=] [cached=true|false]  " in out
+    assert "\n  fetch ID... [source=]  " in out
+    assert data("help")[1] == data("--help")[1] == out
+
+
+def test_list_is_a_table(data):
+    status, out, _ = data("list")
+    assert status == 0
+    assert out.splitlines() == [
+        "dataset                  rows    size  score 0  score 100  cached",
+        "d4rl/arm-lift-v0            -  0.0 MB     -1.5    1,234.0  -",
+        "d4rl/arm-drop-v0            -       -        -          -  -",
+        "embedded/tiny-hopper-v0   600       -    -20.3    3,234.3  -",
+        "3 datasets. Scores 0 and 100 are returns. Cached: 'file' is downloaded, 'ready' is converted as "
+        "well; embedded ones are made here when needed.",
+    ]
+
+
+def names(out):
+    return [line.split()[0] for line in out.splitlines()[1:-1]]
+
+
+def test_list_filters(data):
+    assert names(data("list", "source=embedded")[1]) == ["embedded/tiny-hopper-v0"]
+    assert names(data("list", "family=arms")[1]) == ["d4rl/arm-lift-v0", "d4rl/arm-drop-v0"]
+    assert data("list", "cached=true")[1].startswith("0 datasets.")
+    data("fetch", "arm-lift")
+    assert names(data("list", "cached=true")[1]) == ["d4rl/arm-lift-v0"]
+    assert names(data("list", "cached=false", "family=arms")[1]) == ["d4rl/arm-drop-v0"]
+    assert data("list", "cached=true")[1].splitlines()[1].endswith("  file")
+
+
+def test_a_converted_dataset_is_ready(data, bench):
+    bench("dataset=tiny-hopper", "seeds=1")
+    assert data("list", "source=embedded")[1].splitlines()[1].endswith("  ready")
+
+
+def test_fetch_brings_files_and_says_where_they_are(data, world, server):
+    place = world / "cache" / "downloads" / "d4rl" / "arm-lift-v0.hdf5"
+    status, out, _ = data("fetch", "arm-lift", "embedded/tiny-hopper-v0")
+    assert status == 0
+    assert out.splitlines() == [
+        f"d4rl/arm-lift-v0: {place}",
+        "embedded/tiny-hopper-v0: made on this machine when it is needed; there is nothing to fetch",
+    ]
+    assert place.read_bytes() == b"hello"
+    assert data("fetch", "d4rl/arm-lift-v0")[0] == 0
+    assert len(server.asked) == 1
+
+
+def test_a_failure_does_not_stop_the_rest(data, world):
+    status, out, err = data("fetch", "arm-drop", "arm-lift")
+    assert status == 2
+    assert "d4rl/arm-lift-v0: " in out
+    first, last = err.splitlines()[0], err.splitlines()[-1]
+    assert "'d4rl/arm-drop-v0' cannot be downloaded (http://127.0.0.1:" in first
+    assert "404" in first
+    assert last == "cqlbench: 1 of 2 could not be fetched."
+    assert len(data("fetch", "arm-drop")[2].splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["lst"], "There is no command 'data lst'; did you mean 'list'?"),
+        (["fetch"], "No dataset was named; say for instance `cqlbench data fetch hopper-medium`."),
+        (["fetch", "arm-lift", "arm-lft"], "There is no dataset 'arm-lft'; did you mean 'arm-lift'"),
+        (
+            ["fetch", "arm-lift", "source=hub"],
+            "There is no source 'hub'; it is auto, d4rl, minari, embedded, imported.",
+        ),
+        (["list", "source=hub"], "No dataset has source=hub; there is d4rl, embedded, imported, minari."),
+        (["list", "family=arm"], "No dataset has family=arm; did you mean 'arms'?"),
+        (["list", "cached=yes"], "cached=yes must be true or false."),
+        (["list", "arms"], "'arms' is not of the form key=value; the keys are source, family, cached."),
+        (["list", "famly=arms"], "There is no key 'famly' here; did you mean 'family'?"),
+    ],
+    ids=" ".join,
+)
+def test_mistakes_are_one_sentence(data, server, words, sentence):
+    status, out, err = data(*words)
+    assert status == 2
+    assert out == ""
+    assert err.startswith(f"cqlbench: {sentence}")
+    assert err.count("\n") == 1
+    assert server.asked == []  # all names are looked up before the first download
+
+
+def test_files_in_place_are_what_fetch_prints(data, world):
+    (world / "d4rl").mkdir()
+    (world / "d4rl" / "lift.hdf5").write_bytes(b"hello")
+    assert data("fetch", "arm-lift")[1] == f"d4rl/arm-lift-v0: {world / 'd4rl' / 'lift.hdf5'}\n"
+
+
+def test_listing_loads_neither_torch_nor_a_simulator(world):
+    program = (
+        "import sys; from cqlbench.commands.main import main; status = main(['data', 'list']);"
+        "print(sorted({'torch', 'mujoco', 'envpool'} & set(sys.modules)), file=sys.stderr); sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "[]\n")

@@ -1,0 +1,44 @@
+"""`cqlbench data collect`: a policy in, a file out, or one sentence."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from cqlbench.commands.data_collect import collect
+from cqlbench.core.errors import UserError
+from cqlbench.data.readers.d4rl import read_d4rl
+
+WORDS = ["policy=hopper-medium-v0", "env=Hopper-v4", "steps=200"]
+
+
+def test_the_same_words_give_the_same_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        collect([*WORDS, f"output={tmp_path / name}.hdf5"], Console())
+    collect([*WORDS, "seed=1", f"output={tmp_path / 'c'}.hdf5"], Console())
+    first, again, other = (read_d4rl(tmp_path / f"{name}.hdf5") for name in "abc")
+    assert len(first) == 200
+    assert (first.observations == again.observations).all()
+    assert (first.observations != other.observations).any()
+    assert "Collected 200 transitions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (WORDS[1:], "'policy' is missing"),
+        (WORDS, "Say where the dataset goes"),
+        ([*WORDS, "steps=0", "output=x.hdf5"], "steps=0"),
+        ([*WORDS, "limit=0", "output=x.hdf5"], "limit=0"),
+        ([*WORDS, "steps=99999999999999", "output=x.hdf5"], "do not fit into memory"),
+        ([*WORDS, "minari=bad"], "<namespace>/<name>-v<number>"),
+        ([*WORDS, "colour=red"], "'colour=red' is not understood"),
+        ([*WORDS, "env=Walker2d-v4", "output=x.hdf5"], "does not fit"),
+        ([*WORDS, "policy=hoper", "output=x.hdf5"], "no behaviour policy"),
+    ],
+)
+def test_mistakes_are_one_sentence(words: list[str], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence) as caught:
+        collect(words, Console())
+    assert "\n" not in str(caught.value)
+    assert not Path("x.hdf5").exists()

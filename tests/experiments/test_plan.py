@@ -1,0 +1,120 @@
+"""What is decided before the data are touched."""
+
+import pytest
+import torch
+
+from cqlbench.core.devices import device_of
+from cqlbench.core.errors import ConfigError, DatasetError
+from cqlbench.data.cards import load_card
+from cqlbench.experiments.plan import make_plan
+
+
+@pytest.fixture(autouse=True)
+def offline(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("CQLBENCH_OFFLINE", "1")
+    monkeypatch.setenv("CQLBENCH_CACHE", str(tmp_path))
+
+
+def pretend_to_have_d4rl(monkeypatch) -> None:
+    monkeypatch.setattr("cqlbench.data.resolve._located", lambda card, reason: resolution(card, reason))
+
+
+def resolution(card, reason):
+    from cqlbench.data.resolve import Resolution
+
+    return Resolution(card.id, card, reason)
+
+
+def test_a_published_run_is_comparable_until_something_is_changed(monkeypatch) -> None:
+    pretend_to_have_d4rl(monkeypatch)
+    words = ["dataset=d4rl/hopper-medium-v2", "budget=paper"]
+    plan = make_plan(words)
+    assert plan.incomparable_because == ""
+    assert plan.config.algorithm.normalize_rewards, "CORL's hopper-medium has a preset of its own"
+    assert "algorithm.batch_size=32" in make_plan([*words, "algorithm.batch_size=32"]).incomparable_because
+    assert "budget.steps=5" in make_plan([*words, "steps=5"]).incomparable_because
+    assert "preset none" in make_plan([*words, "preset=none"]).incomparable_because
+    named = make_plan([*words, "algorithm.batch_size=256", "steps=1000000", "online.frames=0"])
+    assert (named.incomparable_because, named.identity) == ("", plan.identity)
+    assert named.arguments == plan.arguments
+    assert "budget quick" in make_plan([words[0], "budget=quick"]).incomparable_because
+
+
+def test_d4rl_data_are_comparable_only_with_published_settings() -> None:
+    unpublished = make_plan(["dataset=d4rl/hopper-medium-v1", "budget=paper"])
+    assert unpublished.incomparable_because == "no settings of cql were published for it"
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"), [("pen", "end"), ("door", "handle"), ("hammer", "hammer"), ("relocate", "ball")]
+)
+@pytest.mark.parametrize("version", ["human-v0", "cloned-v1", "expert-v1"])
+def test_adroit_is_not_comparable_while_its_environments_are_not_d4rls(task, version, reason) -> None:
+    dataset = f"d4rl/{task}-{version}"
+    assert reason in load_card(dataset).incomparable_because
+    assert reason in make_plan([f"dataset={dataset}", "budget=paper"]).incomparable_because
+
+
+@pytest.mark.parametrize(
+    ("dataset", "algorithm", "reason"),
+    [
+        ("antmaze-umaze-v2", "calql", ""),
+        ("hopper-medium-v2", "cql", ""),
+        ("hopper-medium-v2", "calql", "no settings of calql were published for it"),
+        ("antmaze-umaze-v2", "sac", "no settings of sac were published for it"),
+    ],
+)
+def test_an_algorithm_is_comparable_with_its_own_published_settings(
+    monkeypatch, dataset: str, algorithm: str, reason: str
+) -> None:
+    pretend_to_have_d4rl(monkeypatch)
+    words = [f"dataset=d4rl/{dataset}", "budget=paper", f"algorithm={algorithm}"]
+    plan = make_plan(words)
+    assert not plan.resolution.card.incomparable_because
+    assert plan.incomparable_because == reason
+    assert make_plan(plan.arguments[1:]).identity == plan.identity
+    assert plan.config.algorithm.name == algorithm
+    assert "algorithm.discount=0.9" in make_plan([*words, "algorithm.discount=0.9"]).incomparable_because
+
+
+def test_embedded_data_are_never_comparable() -> None:
+    plan = make_plan(["dataset=hopper-medium", "source=embedded", "budget=paper"])
+    assert "embedded data" in plan.incomparable_because
+
+
+def test_the_budget_follows_the_device_that_trains(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    words = ["dataset=hopper-medium", "source=embedded"]
+    assert make_plan(words).config.budget.name == "paper"
+    assert make_plan([*words, "device=cpu"]).config.budget.name == "quick"
+    assert make_plan([*words, "budget=smoke"]).config.budget.name == "smoke"
+
+
+def test_its_arguments_make_the_same_plan_again() -> None:
+    plan = make_plan(["dataset=hopper-medium", "seeds=2", "steps=7", "algorithm.discount=0.9"])
+    assert plan.arguments[0] == "bench"
+    assert "dataset=embedded/hopper-medium-v0" in plan.arguments
+    again = make_plan(plan.arguments[1:])
+    assert again.arguments == plan.arguments
+    assert again.identity == plan.identity
+    assert again.config.seeds == [0, 1]
+    renamed = make_plan(["dataset=hopper-medium", "budget=quick", "budget.name=mine"])
+    assert make_plan(renamed.arguments[1:]).identity == renamed.identity
+
+
+@pytest.mark.parametrize("name", ["toaster", "meta", "cuda:99", "cpu:1"])
+def test_devices_that_are_not_there_are_refused_before_the_dataset(name: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        make_plan(["dataset=no-such-dataset", f"device={name}"])
+
+
+def test_auto_is_a_device_that_is_here() -> None:
+    torch.empty(0, device=device_of("auto"))
+
+
+@pytest.mark.parametrize("name", ["", "~nobody-here/x.hdf5", "x" * 300, "hoper-medium"])
+def test_bad_dataset_words_are_one_sentence(name: str) -> None:
+    with pytest.raises((ConfigError, DatasetError)) as caught:
+        make_plan([f"dataset={name}", "budget=smoke"])
+    assert "\n" not in str(caught.value)

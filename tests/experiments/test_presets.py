@@ -1,0 +1,158 @@
+"""Presets against the configs they were taken from."""
+
+import csv
+import functools
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from cqlbench.algorithms.networks import mlp
+from cqlbench.algorithms.step import initial_state
+from cqlbench.core.paths import benchmarks_dir
+from cqlbench.data.cards import all_cards, load_card
+from cqlbench.experiments.compose import compose_bench
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def rows(name):
+    with (GOLDEN / name).open(encoding="utf-8") as lines:
+        return list(csv.DictReader(line for line in lines if not line.startswith("#")))
+
+
+ROWS, CALQL_ROWS = rows("corl_cql.csv"), rows("corl_calql.csv")
+
+SAME = {
+    "batch_size": "batch_size",
+    "discount": "discount",
+    "polyak_rate": "tau",
+    "actor_learning_rate": "actor_lr",
+    "critic_learning_rate": "critic_lr",
+    "temperature_learning_rate": "temp_lr",
+    "multiplier_learning_rate": "alpha_prime_lr",
+    "conservative_weight": "cql_weight",
+    "proposals": "cql_n_actions",
+    "cql_temperature": "cql_temp",
+    "target_action_gap": "target_action_gap",
+    "bc_steps": "bc_steps",
+}
+SWITCHES = {
+    "lagrange": "lagrange",
+    "max_q_backup": "max_target_backup",
+    "backup_entropy": "backup_entropy",
+    "normalize_observations": "normalize_state",
+}
+
+
+@functools.cache
+def composed(preset, *words):
+    return compose_bench(["dataset=any", *words], "paper", preset).config
+
+
+def assert_published(row, card, config):
+    algorithm = config.algorithm
+    assert {ours: float(getattr(algorithm, ours)) for ours in SAME} == {
+        ours: float(row[theirs]) for ours, theirs in SAME.items()
+    }
+    assert {ours: getattr(algorithm, ours) for ours in SWITCHES} == {
+        ours: row[theirs].lower() == "true" for ours, theirs in SWITCHES.items()
+    }
+    budget = config.budget
+    assert (budget.steps, budget.evaluation_interval, budget.evaluation_episodes) == (
+        int(row["steps"]),
+        int(row["eval_freq"]),
+        int(row["eval_episodes"]),
+    )
+    width, _, depth = row["critic_hidden"].partition("x")
+    assert algorithm.critic_hidden == [int(width)] * int(depth)
+    lowest = float(row["clip_diff_min"].replace(".inf", "inf"))
+    assert algorithm.gap_clip_min == (None if math.isinf(lowest) else lowest)
+    # CORL's modify_reward runs with normalize_reward only, and divides by the range on gym tasks only.
+    modified = row["normalize_reward"].lower() == "true"
+    assert algorithm.normalize_rewards == (modified and card.family == "gym-mujoco")
+    assert algorithm.reward_scale == (float(row["reward_scale"]) if modified else 1.0)
+    assert algorithm.reward_bias == (float(row["reward_bias"]) if modified else 0.0)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["dataset"])
+def test_a_preset_is_the_published_config(row):
+    card = load_card(f"d4rl/{row['dataset']}")
+    config = composed(card.preset)
+    assert_published(row, card, config)
+    assert (config.algorithm.name, config.algorithm.calibrated) == ("cql", False)
+
+
+@pytest.mark.parametrize("row", CALQL_ROWS, ids=lambda row: row["dataset"])
+def test_what_a_preset_has_for_cal_ql_is_the_published_config(row):
+    card = load_card(f"d4rl/{row['dataset']}")
+    config = composed(card.preset, "algorithm=calql")
+    assert_published(row, card, config)
+    assert (config.algorithm.name, config.algorithm.calibrated) == ("calql", True)
+    assert config.algorithm.sparse_rewards == (row["is_sparse_reward"] == "true")
+
+
+def corls_layers(algorithm, network, sizes):
+    """As `init_module_weights` of CORL's offline/cql.py and finetune/cal_ql.py leaves them."""
+    layers = [nn.Linear(*pair) for pair in itertools.pairwise(sizes)]
+    for layer in layers:
+        last, calql = layer is layers[-1], algorithm == "calql"
+        if network == "critics" or calql:
+            nn.init.orthogonal_(layer.weight, gain=0.01 if last and not calql else 2**0.5)
+        elif last:
+            nn.init.xavier_uniform_(layer.weight, gain=0.01)
+        if network == "critics" or calql or last:
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(*itertools.chain.from_iterable((layer, nn.ReLU()) for layer in layers))[:-1]
+
+
+@pytest.mark.parametrize("network", ["critics", "actor"])
+@pytest.mark.parametrize("algorithm", ["calql", "cql"])
+def test_networks_start_as_corls(algorithm, network):
+    config = composed("", f"algorithm={algorithm}").algorithm
+    inputs, outputs, seeds = (23, 1, 8) if network == "critics" else (17, 12, 8)
+    params = initial_state(config, 17, 6, range(seeds)).parameters[network]
+    if network == "critics":
+        params = {name: tensor[:, 0] for name, tensor in params.items()}
+    samples = torch.randn(4096, inputs, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        nets = [corls_layers(algorithm, network, [inputs, 256, 256, 256, outputs]) for _ in range(seeds)]
+        corls = torch.stack([net(samples) for net in nets]).std(1).mean()
+    assert corls > 0.1 if algorithm == "calql" else corls < 0.01
+    assert mlp(params, samples.expand(seeds, -1, -1)).std(1).mean() == pytest.approx(corls.item(), rel=0.15)
+
+
+@pytest.mark.parametrize("preset", [path.stem for path in (benchmarks_dir() / "preset").glob("*.yaml")])
+@pytest.mark.parametrize("budget", ["gate", "paper"])
+def test_soft_actor_critic_stays_so_under_every_preset_and_budget(preset, budget):
+    algorithm = composed(preset, "algorithm=sac", f"budget={budget}").algorithm
+    assert (algorithm.name, algorithm.conservative_weight, algorithm.backup_entropy) == ("sac", 0, True)
+    assert not any((algorithm.lagrange, algorithm.max_q_backup, algorithm.calibrated))
+
+
+def test_soft_actor_critics_rates_and_sizes_are_the_papers():
+    algorithm = composed("", "algorithm=sac").algorithm
+    for network in ("actor", "critic", "temperature"):
+        assert getattr(algorithm, f"{network}_learning_rate") == 3e-4
+    assert algorithm.actor_hidden == algorithm.critic_hidden == [256, 256]
+
+
+def test_what_stands_for_one_algorithm_is_found_by_its_name():
+    # A misspelt file would be skipped in silence: they are optional.
+    names = {
+        group: {path.stem for path in (benchmarks_dir() / group).glob("*.yaml")}
+        for group in ("algorithm", "preset", "algorithm/always", "preset/by_algorithm")
+    }
+    assert names["algorithm/always"] <= names["algorithm"]
+    pairs = {f"{preset}-{algorithm}" for preset in names["preset"] for algorithm in names["algorithm"]}
+    assert names["preset/by_algorithm"] <= pairs
+
+
+def test_every_published_config_is_a_cards_preset_and_no_other_card_has_one():
+    published = {f"d4rl/{row['dataset']}" for row in ROWS}
+    assert len(published) == 42
+    assert {card.id for card in all_cards().values() if card.preset and card.source == "d4rl"} == published

@@ -1,0 +1,88 @@
+import csv
+import io
+from dataclasses import replace
+
+import pytest
+
+from cqlbench.reporting.published import Published
+from cqlbench.reporting.report import build_report
+from cqlbench.reporting.tables.report import csv_files, document, grids
+
+
+@pytest.fixture
+def report(make_record):
+    """cql with three seeds and a failed one, bc with two seeds on the first of two datasets; a rival."""
+
+    def of(seed, score, algorithm="cql", dataset="d4rl/hopper-medium-v2", **changes):
+        record = make_record(seed, [score], (0, 1, 2, 3) if algorithm == "cql" else (0, 1))
+        facts = replace(record.dataset, id=dataset, behaviour_score=44.3)
+        return replace(
+            record, dataset=facts, algorithm=algorithm, comparable=True, comparable_reason="", **changes
+        )
+
+    records = [
+        *(of(seed, score) for seed, score in enumerate([50.0, 52.0, 54.0])),
+        of(3, 99.0, status="failed", reason="Diverged."),
+        *(of(seed, 40.0, "bc") for seed in (0, 1)),
+        *(of(seed, 70.0, dataset="d4rl/walker2d-medium-v2") for seed in range(4)),
+    ]
+    rival = Published("R", "CQL", "hopper-medium-v2", "normalized_score_last", 40.0, 1.0, 4, "how", "where")
+    return build_report(records, published=[rival], samples=200)
+
+
+def test_scores(report):
+    grid = grids(report)["scores"]
+    assert grid.columns == ("Dataset", "Behaviour", "bc", "cql")
+    assert grid.rows == (
+        ("d4rl/hopper-medium-v2", "44.3", "40.0 ± 0.0", "52.0 ± 2.0 (3/4)"),
+        ("d4rl/walker2d-medium-v2", "44.3", "missing", "70.0 ± 0.0"),
+        ("Mean", "", "–", "61.0"),
+        # Seven runs, of which one goes at each end: (52 + 54 + 3 · 70) / 5.
+        ("IQM", "", "–", "63.2"),
+    )
+    assert grid.bold == {(0, 3)}
+    assert grid.foot == 2
+
+
+def test_published_scores_stand_beside_ours(report):
+    grid = grids(report)["published-cql"]
+    assert grid.columns == ("Dataset", "Ours", "R", "Difference")
+    # Squared standard errors 4/3 and 1/3; Welch's t of (5/3)² / (16/18 + 1/27) = 3 degrees: 3.18.
+    assert grid.rows == (("d4rl/hopper-medium-v2", "52.0 ± 2.0", "40.0 ± 1.0 [1]", "+12.0 ± 4.1, outside"),)
+    assert "[1] R: how (where)" in document(report).notes
+    assert "published-bc" not in grids(report)
+
+
+def test_missing_failed_and_too_few_are_said(report):
+    warnings = document(report).warnings
+    assert "cql on d4rl/hopper-medium-v2, seed 3 failed: Diverged." in warnings
+    assert "bc on d4rl/walker2d-medium-v2: no record." in warnings
+    rows = {(row[0].split("/")[1].split("-")[0], row[1]): row[2:6] for row in grids(report)["runs"].rows}
+    assert rows["hopper", "cql"] == ("partial", "3/4", "52.0 ± 2.0", "[47.0, 57.0]")
+    assert rows["hopper", "bc"] == ("finished", "2/2", "40.0 ± 0.0", "–")
+    assert rows["walker2d", "bc"] == ("missing", "0/0", "–", "–")
+
+
+def test_an_oracle_is_called_one(report, make_record):
+    best = build_report([make_record(0, [1.0, 2.0])], "best", samples=10)
+    assert "oracle" in document(best).title
+    assert "oracle" in document(best).warnings[0]
+
+
+def test_what_is_not_comparable_says_why_once(make_record):
+    content = document(build_report([make_record(seed, [1.0], (0, 1)) for seed in (0, 1)], samples=10))
+    assert content.warnings == ("Not comparable with published scores: the budget is quick.",)
+    assert "suite" not in grids(build_report([make_record(0, [1.0])], samples=10))
+
+
+def test_csv_is_tidy(report):
+    files = {name: list(csv.DictReader(io.StringIO(text))) for name, text in csv_files(report).items()}
+    cell = next(row for row in files["scores.csv"] if row["algorithm"] == "cql")
+    assert (cell["mean"], cell["std"], cell["finished"], cell["asked"]) == ("52", "2", "3", "4")
+    assert (cell["status"], cell["best"], cell["comparable"]) == ("partial", "True", "True")
+    assert cell["run"] == "quick-d85c60ab3617"
+    few = next(row for row in files["scores.csv"] if row["algorithm"] == "bc")
+    assert (few["mean"], few["low"]) == ("40", "")
+    (rival,) = files["published.csv"]
+    assert (rival["difference"], rival["inside"], rival["protocol"]) == ("12", "False", "how")
+    assert {row["aggregate"] for row in files["suite.csv"]} == {"mean", "median", "IQM", "optimality gap"}

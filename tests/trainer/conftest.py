@@ -1,0 +1,3 @@
+"""The tiny offline problem."""
+
+from tiny_problem import columns, make_buffer, make_engine, make_loss  # noqa: F401
