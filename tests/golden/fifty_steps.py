@@ -111,8 +111,8 @@ def engine_of(name: str) -> Engine:
     )
 
 
-def compute(name: str) -> dict[str, Any]:
-    """Digest of every bit, and the sum of magnitudes of each tensor by seed, after the steps of a case."""
+def compute(name: str) -> dict[str, list[Any]]:
+    """After the steps of a case, each tensor's digest and, by seed, its sum of magnitudes."""
     engine = engine_of(name)
     for step in range(STEPS):
         engine.step(step)
@@ -131,14 +131,17 @@ def compute(name: str) -> dict[str, Any]:
     tensors |= {f"last.{key}": value for key, value in engine.latest_diagnostics().items()}
     means = engine.drain_diagnostics(Reader.EVALUATION)
     tensors |= {f"mean.{key}": torch.tensor(value) for key, value in means.items()}
-    acting = engine.act(3 + torch.ones(len(SEEDS), 4, O) * torch.arange(4).view(1, 4, 1))
-    tensors["act"] = acting
-    digest = hashlib.sha256()
-    for key in sorted(tensors):
-        digest.update(key.encode() + tensors[key].contiguous().numpy().tobytes())
-    sums = {key: tensor.double().abs().reshape(len(SEEDS), -1).sum(1) for key, tensor in tensors.items()}
-    rounded = {key: [float(f"{number:.6g}") for number in each.tolist()] for key, each in sums.items()}
-    return {"sha256": digest.hexdigest(), "sums": rounded}
+    tensors["act"] = engine.act(3 + torch.ones(len(SEEDS), 4, O) * torch.arange(4).view(1, 4, 1))
+    return {key: [_digest(tensors[key]), *_sums(tensors[key])] for key in sorted(tensors)}
+
+
+def _digest(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()[:12]
+
+
+def _sums(tensor: Tensor) -> list[float]:
+    sums = tensor.double().abs().reshape(len(SEEDS), -1).sum(1).tolist()
+    return [float(f"{number:.6g}") for number in sums]
 
 
 def machine() -> dict[str, str]:
@@ -147,6 +150,8 @@ def machine() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    cases = {name: compute(name) for name in CASES}
-    lines = [f"{json.dumps(name)}: {json.dumps(case)}" for name, case in cases.items()]
-    PATH.write_text(f'{{"machine": {json.dumps(machine())},\n"cases": {{\n' + ",\n".join(lines) + "\n}}\n")
+    lines = [f'"machine": {json.dumps(machine())}']
+    for name in CASES:
+        rows = (f"  {json.dumps(key)}: {json.dumps(row)}" for key, row in compute(name).items())
+        lines.append(f"{json.dumps(name)}: {{\n" + ",\n".join(rows) + "\n}")
+    PATH.write_text("{\n" + ",\n".join(lines) + "\n}\n")
