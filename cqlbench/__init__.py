@@ -9,10 +9,10 @@ SCORES_VERSION = 2
 """Raised by every change that changes scores, so that scores from before and after never share a cell."""
 
 _PUBLIC = {
-    "CQLConfig": "cqlbench.algorithms.config",
+    "CQLConfig": "cqlbench.algorithms.cql",
     "CQLLoss": "cqlbench.trainer.cql_loss",
     "CQLTrainer": "cqlbench.trainer.trainer",
-    "CQLTrainerConfig": "cqlbench.algorithms.config",
+    "CQLTrainerConfig": "cqlbench.trainer.config",
 }
 
 

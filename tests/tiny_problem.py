@@ -8,7 +8,7 @@ import torch
 from tensordict import TensorDict
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
-from cqlbench.algorithms.config import CQLConfig
+from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.algorithms.networks import ActionBox, ActionSpace
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.engine.dataset_tensors import Columns

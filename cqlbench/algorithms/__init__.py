@@ -1,1 +1,34 @@
-"""Networks, losses and the gradient step, as pure functions of tensors."""
+"""Algorithms: one file each, on one interface, and a line in `ALGORITHMS`."""
+
+from typing import Any
+
+from cqlbench.algorithms.algorithm import Algorithm, AlgorithmConfig, Spaces
+from cqlbench.algorithms.cql import CQL, CalQLConfig, CQLConfig, DiscreteCQL
+from cqlbench.algorithms.networks import DiscreteActions
+from cqlbench.algorithms.sac import SAC, SACConfig
+from cqlbench.core.errors import ConfigError
+
+ALGORITHMS: dict[str, tuple[type[AlgorithmConfig], tuple[type[Algorithm[Any]], ...]]] = {
+    "cql": (CQLConfig, (CQL, DiscreteCQL)),
+    "calql": (CalQLConfig, (CQL,)),
+    "sac": (SACConfig, (SAC,)),
+}
+"""Name -> its settings, and what computes it, for one kind of actions or for both."""
+
+
+def algorithm_of(config: AlgorithmConfig, spaces: Spaces) -> Algorithm[Any]:
+    """The algorithm of these settings, on these actions.
+
+    Raises:
+        ConfigError: it is not for such actions, or not with these settings.
+    """
+    kind = "discrete" if isinstance(spaces.actions, DiscreteActions) else "box"
+    for settings, classes in ALGORITHMS.values():
+        if settings is type(config):
+            for each in classes:
+                if each.actions == kind:
+                    return each(config, spaces)
+    raise ConfigError(
+        f"algorithm={config.name} is not for {'discrete' if kind == 'discrete' else 'continuous'} actions,"
+        " which this dataset has."
+    )

@@ -1,22 +1,15 @@
-"""One gradient step as a function: losses, Adam, target update. Nothing in here draws a random number."""
+"""One gradient step, the same function for all algorithms: losses, Adam, targets. Nothing in here draws."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
-from cqlbench.algorithms import networks
-from cqlbench.algorithms.config import CQLConfig
-from cqlbench.algorithms.cql.discrete import (
-    discrete_loss,
-    greedy_actions,
-    init_discrete_critics,
-    refuse_continuous_options,
-)
-from cqlbench.algorithms.cql.losses import Batch, Networks, Noise, losses
-from cqlbench.algorithms.networks import ActionSpace, DiscreteActions, Params, actor_distribution
+from cqlbench.algorithms.algorithm import Algorithm, Batch, Networks, Noise, Stage
+from cqlbench.algorithms.networks import Params
 from cqlbench.core.seeding import Purpose, torch_generator
 
 _BETAS = (0.9, 0.999)
@@ -29,9 +22,8 @@ class TrainState:
     """Everything a gradient step changes, each tensor with a leading S.
 
     Attributes:
-        parameters: `actor`, `critics`, `temperature` and `multiplier` (`{"log": [S]}`), what Adam moves;
-            of discrete actions `critics` alone.
-        target_critics: the polyak average of `critics`.
+        parameters: by group, what Adam moves.
+        targets: the polyak averages of the groups that have one.
         first_moments: Adam's, shaped as `parameters`.
         second_moments: Adam's, shaped as `parameters`.
         steps: scalar float: gradient steps taken.
@@ -39,7 +31,7 @@ class TrainState:
     """
 
     parameters: dict[str, Params]
-    target_critics: Params
+    targets: dict[str, Params]
     first_moments: dict[str, Params]
     second_moments: dict[str, Params]
     steps: Tensor
@@ -51,11 +43,11 @@ class TrainState:
 
     def clone(self) -> "TrainState":
         """A copy that shares nothing with this state."""
-        return TrainState(**_map(self.state_dict(), torch.clone))
+        return TrainState(**tree_map(torch.clone, self.state_dict()))
 
     def to(self, device: torch.device | str) -> "TrainState":
         """This state on `device`."""
-        return TrainState(**_map(self.state_dict(), lambda tensor: tensor.to(device)))
+        return TrainState(**tree_map(lambda tensor: tensor.to(device), self.state_dict()))
 
     def copy_(self, other: "TrainState") -> None:
         """Take the values of `other`, keeping this state's memory."""
@@ -64,7 +56,7 @@ class TrainState:
 
     def tensors(self) -> list[Tensor]:
         """Every tensor of this state, in a fixed order."""
-        return _flatten(self.state_dict())
+        return tree_leaves(self.state_dict())
 
     def finite(self) -> Tensor:
         """`[S]` bool: the seeds that are alive, and whose parameters, targets and moments are all finite."""
@@ -72,162 +64,91 @@ class TrainState:
         return torch.stack([self.alive, *flags]).all(0)
 
 
-Update = Callable[[TrainState, Batch, Noise], tuple[TrainState, dict[str, Tensor]]]
+Update = Callable[[TrainState, Batch, Noise, int], tuple[TrainState, dict[str, Tensor]]]
 
 
-def initial_state(
-    config: CQLConfig,
-    observation_size: int,
-    action_size: int,
-    seeds: Sequence[int],
-    *,
-    discrete: bool = False,
-) -> TrainState:
+def initial_state(algorithm: Algorithm[Any], seeds: Sequence[int]) -> TrainState:
     """Fresh parameters on the CPU; a seed's do not depend on the other seeds."""
-    generators = [torch_generator(seed, Purpose.INIT) for seed in seeds]
-    if discrete:
-        critics = init_discrete_critics(observation_size, action_size, config, generators)
-        parameters = {"critics": critics}
-    else:
-        parameters = _initial_parameters(config, observation_size, action_size, generators)
+    parameters, targeted = algorithm.init([torch_generator(seed, Purpose.INIT) for seed in seeds])
     return TrainState(
         parameters=parameters,
-        target_critics=_map(parameters["critics"], torch.clone),
-        first_moments=_map(parameters, torch.zeros_like),
-        second_moments=_map(parameters, torch.zeros_like),
+        targets={group: tree_map(torch.clone, parameters[group]) for group in targeted},
+        first_moments=tree_map(torch.zeros_like, parameters),
+        second_moments=tree_map(torch.zeros_like, parameters),
         steps=torch.zeros(()),
         alive=torch.ones(len(seeds), dtype=torch.bool),
     )
 
 
-def _initial_parameters(
-    config: CQLConfig, observation_size: int, action_size: int, generators: Sequence[torch.Generator]
-) -> dict[str, Params]:
-    actor = networks.init_actor(
-        observation_size,
-        action_size,
-        config.actor_hidden,
-        generators,
-        orthogonal=config.orthogonal_actor,
-        last_gain=config.last_layer_gain,
-    )
-    critics = networks.init_critics(
-        observation_size,
-        action_size,
-        config.critic_hidden,
-        config.critics,
-        generators,
-        orthogonal=config.orthogonal_critics,
-        last_gain=config.last_layer_gain,
-    )
-    temperature = torch.full((len(generators),), config.entropy_temperature).log()
-    multiplier = torch.full((len(generators),), config.initial_log_multiplier)
-    return {
-        "actor": actor,
-        "critics": critics,
-        "temperature": {"log": temperature},
-        "multiplier": {"log": multiplier},
-    }
+def make_update(algorithm: Algorithm[Any]) -> Update:
+    """The gradient step of `algorithm`.
 
-
-def make_update(config: CQLConfig, actions: ActionSpace) -> Update:
-    """The gradient step of `config` on `actions`; discrete ones need no noise.
-
-    The step's result depends on its three arguments alone. The state given in is consumed: its memory is
-    reused for the state that comes out (clone it first to keep it).
+    The step's result depends on its arguments alone. The state given in is consumed: its memory is reused for
+    the state that comes out (clone it first to keep it).
 
     Returns:
-        `update(state, batch, noise) -> (state, diagnostics)`; diagnostics are detached, `[S]` each.
-
-    Raises:
-        ConfigError: the actions are discrete and `config` asks for what only continuous ones have.
+        `update(state, batch, noise, step) -> (state, diagnostics)`; `step` counts from 0, diagnostics are
+        detached, `[S]` each, those of the stages that ran.
     """
-    rates = {"critics": config.critic_learning_rate}
-    if isinstance(actions, DiscreteActions):
-        refuse_continuous_options(config)
-    else:
-        rates = {"actor": config.actor_learning_rate, **rates}
-        if config.learn_entropy_temperature:
-            rates["temperature"] = config.temperature_learning_rate
-        if config.lagrange:
-            rates["multiplier"] = config.multiplier_learning_rate
+    stages, config = algorithm.stages(), algorithm.config
 
-    def update(state: TrainState, batch: Batch, noise: Noise) -> tuple[TrainState, dict[str, Tensor]]:
-        gradients, diagnostics = loss_gradients(state, batch, noise, config, actions)
-        with torch.no_grad():
-            state.steps.add_(1)
-            norms = {group: norms_by_seed(gradients[group]) for group in rates}
-            _freeze_diverged(state, gradients, norms)
-            for group, rate in rates.items():
-                if config.max_gradient_norm is not None:
-                    clip_by_seed(gradients[group], norms[group], config.max_gradient_norm)
-                diagnostics[f"{group}_gradient_norm"] = norms[group]
-                _adam(state, group, gradients[group], rate)
-            _polyak(state, config.polyak_rate, config.target_update_period)
+    def update(
+        state: TrainState, batch: Batch, noise: Noise, step: int
+    ) -> tuple[TrainState, dict[str, Tensor]]:
+        diagnostics: dict[str, Tensor] = {}
+        state.steps.add_(1)
+        for stage in stages:
+            if step % stage.every:
+                continue
+            gradients, found = loss_gradients(stage, state, batch, noise)
+            diagnostics |= found
+            with torch.no_grad():
+                norms = {group: norms_by_seed(gradients[group]) for group in stage.rates}
+                _freeze_diverged(state, gradients, norms)
+                count = state.steps if stage.every == 1 else (state.steps / stage.every).ceil()
+                for group, rate in stage.rates.items():
+                    if config.max_gradient_norm is not None:
+                        clip_by_seed(gradients[group], norms[group], config.max_gradient_norm)
+                    diagnostics[f"{group}_gradient_norm"] = norms[group]
+                    _adam(state, group, gradients[group], rate, count)
+                for group in stage.targets:
+                    _polyak(state, group, config.polyak_rate, stage.target_period)
         return state, diagnostics
 
     return update
 
 
 def loss_gradients(
-    state: TrainState, batch: Batch, noise: Noise, config: CQLConfig, actions: ActionSpace
+    stage: Stage, state: TrainState, batch: Batch, noise: Noise
 ) -> tuple[dict[str, Params], dict[str, Tensor]]:
-    """Gradients of each seed's losses with respect to `state.parameters`, and the diagnostics."""
-    leaves = _map(state.parameters, lambda tensor: tensor.detach().requires_grad_())
-    total, diagnostics = _total_loss(leaves, state, batch, noise, config, actions)
-    flat = list(_leaves(leaves))
-    grads = torch.autograd.grad(total, [tensor for _, tensor in flat], materialize_grads=True)
+    """Gradients of each seed's loss with respect to the stage's groups, and the diagnostics."""
+    leaves = {
+        group: {name: tensor.detach().requires_grad_() for name, tensor in state.parameters[group].items()}
+        for group in stage.rates
+    }
+    networks = Networks({**state.parameters, **leaves}, state.targets, state.steps)
+    loss, diagnostics = stage.loss(networks, batch, noise)
+    flat = [(group, name) for group, params in leaves.items() for name in params]
+    # Seeds share no parameter: the gradient of the sum is each seed's own.
+    grads = torch.autograd.grad(
+        loss.sum(), [leaves[group][name] for group, name in flat], materialize_grads=True
+    )
     gradients: dict[str, Params] = {group: {} for group in leaves}
-    for ((group, name), _), grad in zip(flat, grads, strict=True):
+    for (group, name), grad in zip(flat, grads, strict=True):
         gradients[group][name] = grad.contiguous()  # the fused Adam kernel does not look at strides
     return gradients, diagnostics
 
 
-def _total_loss(
-    leaves: dict[str, Params],
-    state: TrainState,
-    batch: Batch,
-    noise: Noise,
-    config: CQLConfig,
-    actions: ActionSpace,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    if isinstance(actions, DiscreteActions):
-        loss, diagnostics = discrete_loss(leaves["critics"], state.target_critics, batch, config)
-        return loss.sum(), diagnostics
-    result = losses(
-        Networks(
-            leaves["actor"],
-            leaves["critics"],
-            state.target_critics,
-            leaves["temperature"]["log"],
-            leaves["multiplier"]["log"],
-            state.steps,
-        ),
-        batch,
-        noise,
-        config,
-        actions,
-    )
-    return result.total(), result.diagnostics
-
-
-def act(parameters: dict[str, Params], observations: Tensor, actions: ActionSpace) -> Tensor:
-    """Deterministic actions of every seed at its own `observations`, `[S, R, O]` -> `[S, R, A]`."""
-    if isinstance(actions, DiscreteActions):
-        return greedy_actions(parameters["critics"], observations)
-    return actor_distribution(parameters["actor"], observations, actions).mode()
-
-
-def _adam(state: TrainState, group: str, gradients: Params, rate: float) -> None:
+def _adam(state: TrainState, group: str, gradients: Params, rate: float, count: Tensor) -> None:
     names = list(gradients)
-    # The kernel under torch.optim.Adam(fused=True): one pass over memory, bias correction from `steps`.
+    # The kernel under torch.optim.Adam(fused=True): one pass over memory, bias correction from `count`.
     torch._fused_adam_(
         [state.parameters[group][name] for name in names],
         [gradients[name] for name in names],
         [state.first_moments[group][name] for name in names],
         [state.second_moments[group][name] for name in names],
         [],
-        [state.steps] * len(names),
+        [count] * len(names),
         lr=rate,
         beta1=_BETAS[0],
         beta2=_BETAS[1],
@@ -262,8 +183,8 @@ def _freeze_diverged(state: TrainState, gradients: dict[str, Params], norms: dic
             state.first_moments[group][name].masked_fill_(mask, 0.0)  # or Adam's momentum would carry on
 
 
-def _polyak(state: TrainState, rate: float, period: int) -> None:
-    targets, sources = list(state.target_critics.values()), list(state.parameters["critics"].values())
+def _polyak(state: TrainState, group: str, rate: float, period: int) -> None:
+    targets, sources = list(state.targets[group].values()), list(state.parameters[group].values())
     if period == 1:
         torch._foreach_lerp_(targets, sources, rate)
         return
@@ -271,21 +192,3 @@ def _polyak(state: TrainState, rate: float, period: int) -> None:
     weight = rate * (state.steps % period == 0)
     for target, source in zip(targets, sources, strict=True):
         target.lerp_(source, weight.to(target.dtype))
-
-
-def _map(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(tree, dict):
-        return {name: _map(branch, function) for name, branch in tree.items()}
-    return function(tree)
-
-
-def _flatten(tree: Any) -> list[Tensor]:
-    if isinstance(tree, dict):
-        return [tensor for branch in tree.values() for tensor in _flatten(branch)]
-    return [tree]
-
-
-def _leaves(groups: dict[str, Params]) -> Iterator[tuple[tuple[str, str], Tensor]]:
-    for group, params in groups.items():
-        for name, tensor in params.items():
-            yield (group, name), tensor

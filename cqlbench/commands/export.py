@@ -31,7 +31,7 @@ class Policy(nn.Module):
     def __init__(self, saved: SavedPolicy) -> None:
         super().__init__()
         arrays = {name: torch.from_numpy(array.copy()) for name, array in saved.arrays.items()}
-        self.discrete, self.actions = saved.discrete, saved.action_size
+        self.head, self.actions = saved.head, saved.action_size
         self.register_buffer("mean", arrays["observation_mean"])
         self.register_buffer("scale", arrays["observation_scale"])
         if not saved.discrete:
@@ -52,9 +52,11 @@ class Policy(nn.Module):
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, torch.relu(hidden) if layer else hidden, weight)
         output = hidden.mean(0)
-        if self.discrete:
+        if self.head == "argmax":
             return nn.functional.one_hot(output.argmax(-1), self.actions).to(torch.float32)
-        return self.centre + self.half_range * torch.tanh(output[:, : self.actions])
+        output = output[:, : self.actions]
+        unit = torch.tanh(output) if self.head == "tanh" else output.clamp(-1, 1)
+        return self.centre + self.half_range * unit
 
 
 def from_words(words: list[str]) -> Path:

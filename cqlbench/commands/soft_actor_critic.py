@@ -1,6 +1,6 @@
 """Soft actor-critic with the project's own step: how the embedded datasets' behaviour policies were trained.
 
-It is the CQL step with `conservative_weight` 0, on data from the environment.
+It takes the benchmark's own gradient steps, on data from the environment.
 """
 
 import math
@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cqlbench.algorithms.config import CQLConfig
-from cqlbench.algorithms.cql.losses import Batch
+from cqlbench.algorithms.algorithm import Batch, Spaces
 from cqlbench.algorithms.networks import ActionBox, Params, actor_distribution
+from cqlbench.algorithms.sac import SAC, SACConfig
 from cqlbench.algorithms.step import TrainState, initial_state, make_update
 from cqlbench.core.allocator import keep_freed_memory
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.seeding import Purpose, environment_seeds, numpy_generator, torch_generator
 from cqlbench.engine.checkpoint import load_fitting, save
-from cqlbench.engine.streams import NoiseShape, NoiseStream
+from cqlbench.engine.streams import NoiseStream
 from cqlbench.environments import EnvironmentSpec, VectorEnvironment, make_environments
 
 _SAVE_SECONDS = 300
@@ -121,23 +121,17 @@ class Recipe:
         """The training environment."""
         return EnvironmentSpec(self.environment, self.max_episode_steps)
 
-    def algorithm(self) -> CQLConfig:
+    def algorithm(self) -> SACConfig:
         """Soft actor-critic in the project's terms."""
-        return CQLConfig(
-            name="sac",
+        return SACConfig(
             discount=self.discount,
             polyak_rate=self.polyak_rate,
             batch_size=self.batch_size,
             actor_hidden=list(self.hidden),
             critic_hidden=list(self.hidden),
-            orthogonal_critics=False,
-            orthogonal_actor=False,
             actor_learning_rate=self.learning_rate,
             critic_learning_rate=self.learning_rate,
             temperature_learning_rate=self.learning_rate,
-            backup_entropy=True,
-            conservative_weight=0.0,
-            normalize_observations=False,
         )
 
 
@@ -202,7 +196,10 @@ class _Replay:
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         rows = min(self._written, len(self._columns[0]))
         indices = torch.randint(rows, (batch_size,), generator=generator)
-        return Batch(*(column[indices].unsqueeze(0) for column in self._columns))
+        observations, actions, rewards, following, terminated = (
+            column[indices].unsqueeze(0) for column in self._columns
+        )
+        return Batch(observations, actions, rewards, following, terminated)
 
     def state_dict(self) -> dict[str, Any]:
         return {"written": self._written, "columns": [column[: self._written] for column in self._columns]}
@@ -256,15 +253,14 @@ class _Learner:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        config = recipe.algorithm()
         with closing(self._environments(0)) as environments:
             self._low, self._high = environments.action_low, environments.action_high
             observation_size = environments.observation_size
         self._box = ActionBox.from_bounds(torch.from_numpy(self._low), torch.from_numpy(self._high))
-        self._state = initial_state(config, observation_size, len(self._low), [recipe.seed])
-        self._update = make_update(config, self._box)
-        shape = NoiseShape.of(config, len(self._low))
-        self._noise = NoiseStream([recipe.seed], shape, torch.device("cpu"))
+        algorithm = SAC(recipe.algorithm(), Spaces(observation_size, self._box))
+        self._state = initial_state(algorithm, [recipe.seed])
+        self._update = make_update(algorithm)
+        self._noise = NoiseStream([recipe.seed], algorithm.draws(), torch.device("cpu"))
         self._replay = _Replay(recipe.max_steps, observation_size, len(self._low))
         self._gradient_steps = self.steps = 0
         self.snapshots = [self._snapshot()]
@@ -334,7 +330,8 @@ class _Learner:
     def _gradient_step(self, batches: torch.Generator, count: int) -> None:
         for _ in range(count):
             batch = self._replay.sample(self._recipe.batch_size, batches)
-            self._state, _ = self._update(self._state, batch, self._noise(self._gradient_steps))
+            step = self._gradient_steps
+            self._state, _ = self._update(self._state, batch, self._noise(step), step)
             self._gradient_steps += 1
 
     def _snapshot(self) -> Snapshot:

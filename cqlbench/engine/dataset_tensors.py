@@ -1,11 +1,12 @@
 """A dataset as the fused step reads it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Self
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 from torchrl.data import TensorDictReplayBuffer
 
 
@@ -19,7 +20,7 @@ class Columns:
         rewards: `[T]` float32.
         next_observations: `[T, O]` float32.
         terminated: `[T]` bool.
-        returns_to_go: `[T]` float32, of preprocessed rewards (Cal-QL); −inf: not known. `None` without it.
+        extra: `[T]` float32 each: the algorithm's own columns (see `Algorithm.columns`).
     """
 
     observations: Tensor
@@ -27,13 +28,15 @@ class Columns:
     rewards: Tensor
     next_observations: Tensor
     terminated: Tensor
-    returns_to_go: Tensor | None = None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, buffer: TensorDictReplayBuffer) -> Self:
+    def of(cls, buffer: TensorDictReplayBuffer, extra: Iterable[str] = ()) -> Self:
         """All rows of a replay buffer, without a copy where its storage is memory-mapped.
 
-        `returns_to_go` is there if the rows have it beside `observation`.
+        Args:
+            buffer: whose.
+            extra: columns that are taken too where the rows have them beside `observation`.
         """
         rows = buffer.storage[: len(buffer)]
 
@@ -42,27 +45,29 @@ class Columns:
             mapped: Tensor = rows.get(key)
             return mapped.as_subclass(Tensor)
 
-        has_returns = rows.get("returns_to_go", None) is not None
+        present = [name for name in extra if rows.get(name, None) is not None]
         return cls(
             observations=column("observation"),
             actions=column("action"),
             rewards=column("next", "reward").flatten(),
             next_observations=column("next", "observation"),
             terminated=column("next", "terminated").flatten(),
-            returns_to_go=column("returns_to_go").flatten() if has_returns else None,
+            extra={name: column(name).flatten() for name in present},
         )
 
-    def present(self) -> list[Tensor]:
-        """The columns that there are, in the order of the fields."""
-        return [column for column in vars(self).values() if column is not None]
+    def tensors(self) -> list[Tensor]:
+        """The columns in the order of the fields."""
+        plain = self.observations, self.actions, self.rewards, self.next_observations, self.terminated
+        return [*plain, *self.extra.values()]
 
     def to(self, device: torch.device) -> "Columns":
         """The columns on `device`; nothing is copied where they are there already."""
-        return Columns(*(column.to(device) for column in self.present()))
+        moved = tree_map(lambda column: column.to(device), {**vars(self), "extra": dict(self.extra)})
+        return Columns(**moved)
 
     def fits(self, device: torch.device) -> bool:
         """Whether `device` has room for the columns, with as much left over for training."""
-        return fits(self.present(), device)
+        return fits(self.tensors(), device)
 
 
 def fits(tensors: Iterable[Tensor], device: torch.device) -> bool:

@@ -31,7 +31,9 @@ class Diagnostics:
         self._names: tuple[str, ...] = ()
 
     def add(self, diagnostics: Mapping[str, Tensor]) -> None:
-        """Add those of one step, `[S]` each."""
+        """Add those of one step, `[S]` each; one that the step did not compute counts as it was last."""
+        if self._latest is not None and len(diagnostics) < len(self._names):
+            diagnostics = {**dict(zip(self._names, self._latest, strict=True)), **diagnostics}
         values = torch.stack(list(diagnostics.values()))
         if self.sums is None or self._latest is None:
             self._names, self._latest = tuple(diagnostics), values

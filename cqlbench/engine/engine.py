@@ -1,8 +1,9 @@
 """The gradient steps of a seed batch on a fixed dataset: indices, gather, noise, update, diagnostics."""
 
 import copy
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -12,20 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cqlbench.algorithms.config import CQLConfig
-from cqlbench.algorithms.cql.losses import Batch
-from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions, actor_distribution
+from cqlbench.algorithms import algorithm_of
+from cqlbench.algorithms.algorithm import AlgorithmConfig, Batch, Spaces
+from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.algorithms.sharing import shared
-from cqlbench.algorithms.step import TrainState, act, initial_state, make_update
+from cqlbench.algorithms.step import TrainState, initial_state, make_update
 from cqlbench.core.devices import numbered, one_thread
 from cqlbench.core.errors import ConfigError
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.engine.cuda_graph import capture
 from cqlbench.engine.dataset_tensors import Columns
 from cqlbench.engine.diagnostics import Diagnostics, Reader
-from cqlbench.engine.online.mixture import Mixture, OnlinePhase, OnlineReturns
+from cqlbench.engine.online.mixture import EpisodeColumns, Mixture, OnlinePhase
 from cqlbench.engine.prefetch import Prefetcher
-from cqlbench.engine.streams import CHUNK, IndexStream, NoiseShape, NoiseStream
+from cqlbench.engine.streams import CHUNK, IndexStream, NoiseStream
 
 
 class Engine:
@@ -42,12 +43,13 @@ class Engine:
         online: what changes when `begin_online` is called; `None` for training offline only.
 
     Raises:
-        ConfigError: there is neither a dataset nor a place for collected rows.
+        ConfigError: there is neither a dataset nor a place for collected rows, or the algorithm is not for
+            such actions.
     """
 
     def __init__(
         self,
-        config: CQLConfig,
+        config: AlgorithmConfig,
         columns: Columns | None,
         normalizer: ObservationNormalizer,
         reward_transform: RewardTransform,
@@ -65,26 +67,25 @@ class Engine:
         self.online = online
         self._mixture: Mixture | None = None
         self._columns = columns
-        self.observation_size = observation_size = self._observation_size()
+        self.observation_size = self._observation_size()
         self.actions = actions.to(device)
         self.discrete = isinstance(actions, DiscreteActions)
         self._mean = torch.as_tensor(normalizer.mean, dtype=torch.float32, device=device)
         self._inverse_std = 1 / torch.as_tensor(normalizer.std, dtype=torch.float32, device=device)
         self._reward_transform = reward_transform
-        self._draw_offline()
         self._learn_by(config)
+        self._draw_offline()
         with self._on_one_core():
-            state = initial_state(config, observation_size, actions.size, seeds, discrete=self.discrete)
+            state = initial_state(self.algorithm, seeds)
         self.state = state.to(device)
         self._diagnostics = Diagnostics()
         self._graph: torch.cuda.CUDAGraph | None = None
 
-    def _learn_by(self, config: CQLConfig) -> None:
-        noise = NoiseShape.of(config, 0 if self.discrete else self.actions.size)
-        self._noise = NoiseStream(self.seeds, noise, self.device)
-        self._update = make_update(config, self.actions)
-        # Without a penalty there is too little to share: OpenMP divides each product.
-        shares = self.device.type == "cpu" and not self.discrete and config.conservative_weight > 0
+    def _learn_by(self, config: AlgorithmConfig) -> None:
+        self.algorithm = algorithm_of(config, Spaces(self.observation_size, self.actions))
+        self._noise = NoiseStream(self.seeds, self.algorithm.draws(), self.device)
+        self._update = make_update(self.algorithm)
+        shares = self.device.type == "cpu" and self.algorithm.divisible()
         self._computing = shared if shares else nullcontext
 
     @property
@@ -105,6 +106,12 @@ class Engine:
         self._resident = True
         if self._columns is None:
             return
+        own = {
+            name: self._columns.extra[name]
+            for name in self.algorithm.columns()
+            if name in self._columns.extra
+        }
+        self._columns = replace(self._columns, extra=own)
         self._resident = self._columns.fits(self.device)
         if self._resident:
             self._columns = self._columns.to(self.device)
@@ -114,7 +121,7 @@ class Engine:
         if self._resident:
             self._rows = self._gather
         else:
-            self._rows = Prefetcher(self._columns.present(), self._flat_indices, self.device)
+            self._rows = Prefetcher(self._columns.tensors(), self._flat_indices, self.device)
 
     @property
     def dataset(self) -> Columns | None:
@@ -133,25 +140,21 @@ class Engine:
             raise ConfigError(
                 "This engine has no place for collected rows: make it with online=OnlinePhase(…)."
             )
-        config, weight = self.config, self.online.conservative_weight
-        if weight is not None and weight != config.conservative_weight:
-            config = replace(config, conservative_weight=weight)
+        config = replace(self.config, **self.online.changes)
+        if config != self.config:
             self._learn_by(config)
             self._diagnostics = Diagnostics()
         offline = None if self._columns is None else self._share
-        returns = None
-        if config.calibrated:
-            failure = self._failure() if config.sparse_rewards else None
-            returns = OnlineReturns(self.online.rows, self._reward_transform, config.discount, failure)
+        extra = None
+        if self.algorithm.columns():
+            lowest = math.nan
+            if self._columns is not None:
+                lowest = float(self._reward_transform(self._columns.rewards.min()))
+            extra = EpisodeColumns(self.online.rows, self._reward_transform, self.algorithm.columns(), lowest)
         self._rows = self._mixture = Mixture(
-            self.online, offline, self.seeds, config.batch_size, self.device, returns
+            self.online, offline, self.seeds, config.batch_size, self.device, extra
         )
         self._graph = None
-
-    def _failure(self) -> float:
-        if self._columns is None:
-            raise ConfigError("Sparse rewards need a dataset, whose lowest reward is the failing one.")
-        return float(self._reward_transform(self._columns.rewards.min()))
 
     def extend(self, batch: Mapping[str, Tensor], state: Any = None, broken: Tensor | None = None) -> None:
         """Add collected rows, as `OnlineRows.extend` does."""
@@ -179,7 +182,7 @@ class Engine:
         """The preprocessed batch of gradient step `step`, `[S, B, …]`."""
         rows = self._rows(step)
         shape = (len(self.seeds), self.config.batch_size)
-        observations, actions, rewards, next_observations, terminated, *calibration = (
+        observations, actions, rewards, next_observations, terminated, *extra = (
             column.view(*shape, *column.shape[1:]) for column in rows
         )
         return Batch(
@@ -188,12 +191,17 @@ class Engine:
             rewards=self._reward_transform(rewards),
             next_observations=self._normalize(next_observations),
             terminated=terminated.float(),
-            returns_to_go=calibration[0] if calibration else None,
+            extra=dict(zip(self._extra_names, extra, strict=True)),
         )
 
     @property
+    def _extra_names(self) -> Iterable[str]:
+        return self.algorithm.columns() if self._columns is None else self._columns.extra
+
+    @property
     def _graphed(self) -> bool:
-        return self.device.type == "cuda" and self._resident and self._mixture is None
+        whole = all(CHUNK % stage.every == 0 for stage in self.algorithm.stages())
+        return self.device.type == "cuda" and whole and self._resident and self._mixture is None
 
     def advance(self, step: int, at_most: int) -> int:
         """Take gradient steps from `step` (counted from 0) on, as many as one launch takes.
@@ -225,13 +233,13 @@ class Engine:
     def _gather(self, step: int) -> list[Tensor]:
         assert self._columns is not None
         indices = self._flat_indices(step)
-        return [column.index_select(0, indices) for column in self._columns.present()]
+        return [column.index_select(0, indices) for column in self._columns.tensors()]
 
     def _share(self, step: int, count: int) -> list[Tensor]:
         """The first `count` rows of each seed's batch of the dataset."""
         assert self._columns is not None
         indices = self._indices(step)[:, :count].reshape(-1)
-        return [column.index_select(0, indices).to(self.device) for column in self._columns.present()]
+        return [column.index_select(0, indices).to(self.device) for column in self._columns.tensors()]
 
     def _nothing(self, step: int) -> list[Tensor]:
         raise ConfigError(f"There is no dataset to draw gradient step {step} from: collect first.")
@@ -242,7 +250,7 @@ class Engine:
     def step(self, step: int) -> dict[str, Tensor]:
         """Take gradient step `step` (counted from 0); returns its diagnostics, `[S]` each, on the device."""
         with self._computing():
-            self.state, diagnostics = self._update(self.state, self.batch(step), self._noise(step))
+            self.state, diagnostics = self._update(self.state, self.batch(step), self._noise(step), step)
         self._diagnostics.add(diagnostics)
         return diagnostics
 
@@ -323,11 +331,11 @@ class Engine:
         """Deterministic actions of every seed at its own raw observations, `[S, E, O]` -> `[S, E, A]`."""
         with self._on_one_core():
             normalized = self._normalize(observations.to(self.device, torch.float32))
-            return act(self.state.parameters, normalized, self.actions)
+            return self.algorithm.act(self.state.parameters, normalized)
 
     @torch.no_grad()
     def sample_actions(self, observations: Tensor, normals: Tensor) -> Tensor:
-        """Actions drawn from every seed's policy at its own raw observations; discrete ones are greedy.
+        """Exploring actions of every seed at its own raw observations.
 
         Args:
             observations: `[S, E, O]`, on any device.
@@ -336,24 +344,21 @@ class Engine:
         Returns:
             `[S, E, A]`, on the engine's device.
         """
-        if isinstance(self.actions, DiscreteActions):
-            return self.act(observations)
         with self._on_one_core():
             normalized = self._normalize(observations.to(self.device, torch.float32))
-            policy = actor_distribution(self.state.parameters["actor"], normalized, self.actions)
-            return self.actions.from_unit(torch.addcmul(policy.mean, policy.log_std.exp(), normals).tanh())
+            return self.algorithm.sample(self.state.parameters, normalized, normals)
 
-    def policy(self, position: int) -> dict[str, NDArray[np.float32]]:
-        """What `act` computes with, for the seed at `position` of the batch: see `records/policy.py`."""
-        network = self.state.parameters["critics" if self.discrete else "actor"]
+    def policy(self, position: int) -> tuple[dict[str, NDArray[np.float32]], str]:
+        """Arrays and head of the policy of the seed at `position`: see `records/policy.py`."""
+        network = self.algorithm.policy(self.state.parameters)
         tensors = {
             name: each[position] if name.endswith("weight") else each[position].squeeze(-2)
-            for name, each in network.items()
+            for name, each in network.layers.items()
         }
         tensors |= {"observation_mean": self._mean, "observation_scale": self._inverse_std}
         if isinstance(self.actions, ActionBox):
             tensors |= {"action_low": self.actions.low, "action_high": self.actions.high}
-        return {name: tensor.numpy(force=True).copy() for name, tensor in tensors.items()}
+        return {name: tensor.numpy(force=True).copy() for name, tensor in tensors.items()}, network.head
 
     def seconds_per_step(self, launches: int = 8) -> float:
         """The time of a gradient step, taken as `advance` takes them. Afterwards training is where it was."""

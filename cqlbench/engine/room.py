@@ -1,66 +1,48 @@
 """Whether a run fits the memory, said before anything is allocated."""
 
-import itertools
-from collections.abc import Sequence
+import math
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from cqlbench.algorithms.config import CQLConfig
+from cqlbench.algorithms.algorithm import Algorithm
+from cqlbench.algorithms.step import initial_state
 from cqlbench.core.errors import ConfigError
-from cqlbench.engine.streams import CHUNK, NoiseShape
+from cqlbench.engine.streams import CHUNK
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def check_room(
-    config: CQLConfig,
-    observation_size: int,
-    action_size: int,
-    seeds: int,
-    device: torch.device,
-    *,
-    discrete: bool,
-) -> None:
+def check_room(algorithm: Algorithm[Any], seeds: int, device: torch.device) -> None:
     """Refuse sizes that cannot fit.
 
     Raises:
         ConfigError: naming the keys, the least that they need, and what is free.
     """
-    needed, free = (
-        least_bytes(config, observation_size, action_size, seeds, discrete=discrete),
-        free_bytes(device),
-    )
+    needed, free = least_bytes(algorithm, seeds), free_bytes(device)
     if free is not None and needed > free:
         raise ConfigError(
             f"Training needs at least {needed / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free:"
-            f" make algorithm.batch_size={config.batch_size}, algorithm.proposals={config.proposals}, the"
-            f" networks or the number of seeds ({seeds}) smaller."
+            f" make algorithm.batch_size={algorithm.config.batch_size}, the networks, the actions sampled per"
+            f" state or the number of seeds ({seeds}) smaller."
         )
 
 
-def least_bytes(
-    config: CQLConfig, observation_size: int, action_size: int, seeds: int, *, discrete: bool
-) -> int:
+def least_bytes(algorithm: Algorithm[Any], seeds: int) -> int:
     """What a run cannot do without, the dataset apart.
 
-    Training state, noise and indices drawn ahead, and the critics' activations, which a gradient step keeps
-    for its backward pass.
+    Training state and gradients, noise and indices drawn ahead, and what a gradient step keeps for its
+    backward pass.
     """
-    B, K, N = config.batch_size, config.critics, config.proposals if config.conservative_weight else 0
-    if discrete:
-        critic, actor = _mlp([observation_size, *config.critic_hidden, action_size]), 0
-        noise, values = 0, 1
-    else:
-        critic = _mlp([observation_size + action_size, *config.critic_hidden, 1])
-        actor = _mlp([observation_size, *config.actor_hidden, 2 * action_size])
-        noise = B * action_size * (3 * N + 1 + NoiseShape.of(config, action_size).target_actions)
-        values = (3 * N if config.variant == "H" else N) + 1
-    # Values and gradients, two moments, and the critics' targets.
-    state = 4 * (K * critic + actor) + K * critic
-    activations = K * B * values * sum(config.critic_hidden)
-    return seeds * (4 * (state + CHUNK * noise + activations) + 8 * CHUNK * B)
+    with torch.device("meta"):  # shapes alone
+        state = initial_state(algorithm, [0])
+    numbers = sum(tensor.numel() for tensor in state.tensors())
+    numbers += sum(tensor.numel() for group in state.parameters.values() for tensor in group.values())
+    noise = CHUNK * sum(math.prod(draw.shape) for draw in algorithm.draws().values())
+    indices = CHUNK * algorithm.config.batch_size
+    return int(seeds * (4 * (numbers + noise + algorithm.activations()) + 8 * indices))
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -89,7 +71,3 @@ def _below_limit() -> list[int]:
         return [int(limit) - int(used) + pages["active_file"] + pages["inactive_file"]]
     except (OSError, ValueError, KeyError):  # "max", for instance
         return []
-
-
-def _mlp(sizes: Sequence[int]) -> int:
-    return sum((before + 1) * after for before, after in itertools.pairwise(sizes))

@@ -4,14 +4,13 @@ What seed k gets at step t is a function of (k, t) alone: no generator state nee
 of the batch change nothing.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from cqlbench.algorithms.config import CQLConfig
-from cqlbench.algorithms.cql.losses import Noise
+from cqlbench.algorithms.algorithm import Draw
 from cqlbench.core.seeding import Purpose, torch_generator
 
 CHUNK = 16
@@ -23,51 +22,41 @@ EXPLORATION_CHUNK = 256
 _KINDS = ("normals", "uniforms")
 
 
-@dataclass(frozen=True)
-class NoiseShape:
-    """Sizes of one step's noise: B, N (0 without a conservative term), A, and next actions per target."""
-
-    batch_size: int
-    proposals: int
-    action_size: int
-    target_actions: int = 1
-
-    @classmethod
-    def of(cls, config: CQLConfig, action_size: int) -> "NoiseShape":
-        """What `config` draws per step."""
-        proposals = config.proposals if config.conservative_weight else 0
-        targets = config.proposals if config.max_q_backup else 1
-        return cls(config.batch_size, proposals, action_size, targets)
-
-
 class NoiseStream:
-    """`noise(step)` for a seed batch; the uniform part is in [-1, 1)."""
+    """`noise(step)` for a seed batch: the random numbers that an algorithm draws, by name.
 
-    def __init__(self, seeds: Sequence[int], shape: NoiseShape, device: torch.device) -> None:
+    Args:
+        seeds: the seed batch.
+        draws: what is drawn at each step; the normals in their order, then the uniforms.
+        device: where.
+    """
+
+    def __init__(self, seeds: Sequence[int], draws: Mapping[str, Draw], device: torch.device) -> None:
         self._seeds = tuple(seeds)
-        self._shape = shape
         self._device = device
         self._chunk = -1
-        rows = shape.batch_size * shape.proposals * shape.action_size
-        single = shape.batch_size * shape.action_size
-        S = len(self._seeds)
-        self._parts = [rows, rows, single, single * shape.target_actions]
-        self._normals = torch.empty(CHUNK, S, sum(self._parts), device=device)
-        self._uniforms = torch.empty(CHUNK, S, rows, device=device)
+        self._draws = {
+            kind: {name: draw.shape for name, draw in draws.items() if draw.kind == kind}
+            for kind in ("normal", "uniform")
+        }
+        self._sizes = {
+            kind: [math.prod(shape) for shape in shapes.values()] for kind, shapes in self._draws.items()
+        }
+        self._drawn = {
+            kind: torch.empty(CHUNK, len(seeds), sum(sizes), device=device)
+            for kind, sizes in self._sizes.items()
+        }
 
-    def __call__(self, step: int) -> Noise:
+    def __call__(self, step: int) -> dict[str, Tensor]:
         """The noise of gradient step `step`, counted from 0. Valid until the next chunk is drawn."""
         offset = self.prepare(step)
-        B, N, A = self._shape.batch_size, self._shape.proposals, self._shape.action_size
-        S = len(self._seeds)
-        current, following, actor, target = torch.split(self._normals[offset], self._parts, dim=1)
-        return Noise(
-            random=self._uniforms[offset].view(S, B, N, A),
-            current=current.view(S, B, N, A),
-            next=following.view(S, B, N, A),
-            actor=actor.view(S, B, A),
-            target=target.view(S, B, self._shape.target_actions, A),
-        )
+        return {
+            name: part.view(len(self._seeds), *shape)
+            for kind, shapes in self._draws.items()
+            for (name, shape), part in zip(
+                shapes.items(), torch.split(self._drawn[kind][offset], self._sizes[kind], dim=1), strict=True
+            )
+        }
 
     def prepare(self, step: int) -> int:
         """Draw the chunk of `step`, unless it is drawn; returns the step's place in it."""
@@ -80,9 +69,9 @@ class NoiseStream:
     def _draw(self, chunk: int) -> None:
         for position, seed in enumerate(self._seeds):
             generator = torch_generator(seed, Purpose.NOISE, chunk, device=self._device)
-            shape = self._normals[:, position].shape
-            self._normals[:, position] = torch.randn(shape, generator=generator, device=self._device)
-            self._uniforms[:, position].uniform_(-1, 1, generator=generator)
+            normals, uniforms = (self._drawn[kind][:, position] for kind in ("normal", "uniform"))
+            normals[:] = torch.randn(normals.shape, generator=generator, device=self._device)
+            uniforms.uniform_(-1, 1, generator=generator)
 
 
 class ExplorationStream:

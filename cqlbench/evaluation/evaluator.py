@@ -4,18 +4,20 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cqlbench.algorithms.config import Clock
 from cqlbench.engine.online.loop import batch_frames, steps_due
 from cqlbench.environments import EnvironmentSpec, make_environments
 from cqlbench.evaluation.rollout import Rollout, rollout
 from cqlbench.evaluation.scores import normalized_score
 from cqlbench.trainer.trainer import CQLTrainer
+
+Clock = Literal["frames", "steps"]
+"""What evaluations of the online phase are counted in."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast, get_args
@@ -14,10 +15,13 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cqlbench.algorithms.config import LOGGERS, BenchConfig, Clock, CQLConfig, OnlineConfig
+from cqlbench.algorithms.algorithm import AlgorithmConfig
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import benchmarks_dir
-from cqlbench.experiments.key_names import SHORTHANDS, check_key, group_choices
+from cqlbench.evaluation.evaluator import Clock
+from cqlbench.experiments.config import BenchConfig, OnlineConfig
+from cqlbench.experiments.key_names import RENAMED, SHORTHANDS, check_key, group_choices
+from cqlbench.trainer.config import LOGGERS
 
 TEXT = (
     "dataset", "source", "device", "threads", "results", "resume", "online.start",
@@ -37,11 +41,13 @@ class Composed:
         config: the checked config.
         changes: the words that changed the algorithm, the budget or the protocol; a key set to the value that
             it has anyway is none of them.
+        algorithm: a file in `benchmarks/algorithm`.
         online: how it goes on after the offline steps: a file in `benchmarks/online`.
     """
 
     config: BenchConfig
     changes: tuple[str, ...]
+    algorithm: str
     online: str
 
 
@@ -62,8 +68,9 @@ def compose_bench(
             wrong type or out of range, seeds that are missing or repeat.
     """
     overrides = [_expand(word) for word in words]
+    algorithm = word(overrides, "algorithm", _default_algorithm())
     for override in overrides:
-        check_key(override)
+        check_key(override, algorithm)
     if not any(override.startswith("dataset=") and override != "dataset=''" for override in overrides):
         raise ConfigError("No dataset was named; say for instance dataset=hopper-medium.")
     if "online.evaluation_clock=steps" in overrides and not _named(overrides, "online.evaluation_interval"):
@@ -82,7 +89,8 @@ def compose_bench(
         raise ConfigError("Fine-tuning requires frames: online.frames is 0 (bench trains offline only).")
     check(config)
     check_trainer(config)
-    return Composed(config, _changes(overrides, config, composed), word(overrides, "online", sequel))
+    changes = _changes(overrides, config, composed)
+    return Composed(config, changes, algorithm, word(overrides, "online", sequel))
 
 
 def _completed(overrides: Sequence[str], groups: Mapping[str, str]) -> list[str]:
@@ -149,48 +157,28 @@ def check(config: BenchConfig) -> None:
     if not config.resume.strip():
         raise ConfigError("resume is empty; say auto, never, or where a checkpoint lies.")
     _at_least("checkpoint_interval", config.checkpoint_interval, 0)
-    budget, algorithm = config.budget, config.algorithm
-    if not algorithm.name.strip():
-        raise ConfigError("algorithm.name is empty; records are filed under it.")
-    if algorithm.variant not in ("H", "rho"):
-        raise ConfigError(f"algorithm.variant={algorithm.variant} must be H or rho.")
-    for key, value in vars(algorithm).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"algorithm.{key}={value} must be a finite number.")
+    for problem in config.algorithm.problems():
+        raise ConfigError(f"algorithm.{problem}")
     for key in ("steps", "evaluation_interval", "evaluation_episodes"):
         least = 0 if key == "steps" and config.online.frames else 1
-        _at_least(f"budget.{key}", getattr(budget, key), least)
+        _at_least(f"budget.{key}", getattr(config.budget, key), least)
     if config.protocol.actions not in ("any", "continuous", "discrete"):
         raise ConfigError(f"protocol.actions={config.protocol.actions} must be any, continuous or discrete.")
     check_online(config.online)
-    for key in ("batch_size", "critics", "proposals", "target_update_period"):
-        _at_least(f"algorithm.{key}", getattr(algorithm, key), 1)
-    for key in vars(algorithm):
-        if key in ("conservative_weight", "bc_steps", "entropy_multiplier") or key.endswith("learning_rate"):
-            _at_least(f"algorithm.{key}", getattr(algorithm, key), 0)
-    for key in (
-        "entropy_temperature",
-        "cql_temperature",
-        "last_layer_gain",
-        "max_gradient_norm",
-        "reward_scale",
-    ):
-        value = getattr(algorithm, key)
-        if value is not None and not value > 0:
-            raise ConfigError(f"algorithm.{key}={value} must be positive.")
-    for key in ("discount", "polyak_rate"):
-        if not 0 <= getattr(algorithm, key) <= 1:
-            raise ConfigError(f"algorithm.{key}={getattr(algorithm, key)} must be between 0 and 1.")
-    _check_calibration(algorithm)
-    low, high = algorithm.gap_clip_min, algorithm.gap_clip_max
-    if low is not None and high is not None and low >= high:
-        raise ConfigError(f"algorithm.gap_clip_min={low} must be below gap_clip_max={high}.")
-    for key in ("actor_hidden", "critic_hidden"):
-        sizes = getattr(algorithm, key)
-        if not sizes or min(sizes) < 1:
-            raise ConfigError(
-                f"algorithm.{key}={sizes} must name at least one layer, each of size 1 or more."
-            )
+    for problem in _online_settings(config).problems():
+        raise ConfigError(f"online.algorithm.{problem}")
+
+
+def _online_settings(config: BenchConfig) -> AlgorithmConfig:
+    """The algorithm's settings from the first frame on, each of its field's type."""
+    settings = OmegaConf.structured(config.algorithm)
+    try:
+        merged = OmegaConf.to_object(OmegaConf.merge(settings, config.online.algorithm))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"online.algorithm: {str(error).splitlines()[0]}.") from error
+    changed = cast("AlgorithmConfig", merged)
+    config.online.algorithm = {key: getattr(changed, key) for key in config.online.algorithm}
+    return changed
 
 
 def check_online(online: OnlineConfig) -> None:
@@ -207,8 +195,6 @@ def check_online(online: OnlineConfig) -> None:
         value = getattr(online, key)
         if value is not None and not 0 <= value <= 1:
             raise ConfigError(f"online.{key}={value} must be between 0 and 1.")
-    if online.conservative_weight is not None:
-        _at_least("online.conservative_weight", online.conservative_weight, 0)
     if online.backend not in ("auto", "envpool", "gymnasium"):
         raise ConfigError(f"online.backend={online.backend} must be auto, envpool or gymnasium.")
     if online.evaluation_clock not in get_args(Clock):
@@ -228,31 +214,6 @@ def check_online(online: OnlineConfig) -> None:
         raise ConfigError(
             f"online.random_frames={online.random_frames} leaves nothing of online.frames={online.frames}."
         )
-
-
-def _check_calibration(algorithm: CQLConfig) -> None:
-    for wrong, sentence in (
-        (
-            algorithm.calibrated and algorithm.conservative_weight == 0,
-            "algorithm.calibrated=true changes the penalty, and algorithm.conservative_weight=0 leaves none:"
-            " raise the weight.",
-        ),
-        (
-            algorithm.calibrated and algorithm.variant != "H",
-            "algorithm.calibrated=true is Cal-QL, which is a CQL(H): leave out"
-            f" algorithm.variant={algorithm.variant}.",
-        ),
-        (
-            algorithm.sparse_rewards and not algorithm.calibrated,
-            "algorithm.sparse_rewards=true is about Cal-QL's returns: say algorithm.calibrated=true too.",
-        ),
-        (
-            algorithm.sparse_rewards and algorithm.discount == 1,
-            "algorithm.sparse_rewards=true sums a reward for ever: algorithm.discount must be below 1.",
-        ),
-    ):
-        if wrong:
-            raise ConfigError(sentence)
 
 
 def check_trainer(config: BenchConfig) -> None:
@@ -296,11 +257,25 @@ def _expand(word: str) -> str:
         value = value.replace(" ", "")
     elif key in TEXT:
         value = "'" + value.replace("'", "\\'") + "'"  # paths hold what Hydra's grammar would trip over
-    return f"{SHORTHANDS.get(key, key)}={value}"
+    if key in RENAMED:
+        sys.stderr.write(
+            f"cqlbench: {key} is called {RENAMED[key]} now; the old name goes with the next version.\n"
+        )
+    return f"{(SHORTHANDS | RENAMED).get(key, key)}={value}"
+
+
+def _default_algorithm() -> str:
+    bench = cast(
+        "dict[str, Any]",
+        OmegaConf.to_container(OmegaConf.load(benchmarks_dir() / "bench.yaml"), resolve=False),
+    )
+    return str(next(each["algorithm"] for each in bench["defaults"] if "algorithm" in each))
 
 
 def _compose(overrides: list[str]) -> BenchConfig:
     GlobalHydra.instance().clear()
+    # A dictionary's keys are new to Hydra.
+    overrides = [f"+{each}" if each.startswith("online.algorithm.") else each for each in overrides]
     try:
         OverridesParser.create().parse_overrides(overrides)
         with initialize_config_dir(str(benchmarks_dir()), version_base="1.3"):

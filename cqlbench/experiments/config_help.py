@@ -9,8 +9,9 @@ from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
-from cqlbench.algorithms.config import TRAINER_DECIDED, BenchConfig, CQLTrainerConfig
 from cqlbench.core.paths import benchmarks_dir
+from cqlbench.experiments.config import BenchConfig
+from cqlbench.trainer.config import TRAINER_DECIDED, CQLTrainerConfig
 
 _WIDTH = 100
 _INDENT = " " * 8

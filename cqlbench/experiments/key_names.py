@@ -6,16 +6,25 @@ from typing import Any
 
 import yaml
 
-from cqlbench.algorithms.config import TRAINER_DECIDED, BenchConfig
+from cqlbench.algorithms import ALGORITHMS
+from cqlbench.algorithms.algorithm import AlgorithmConfig
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import benchmarks_dir, yaml_names
+from cqlbench.experiments.config import BenchConfig
+from cqlbench.trainer.config import TRAINER_DECIDED
 
 SHORTHANDS = {"steps": "budget.steps", "logger": "trainer.logger"}
+RENAMED = {"online.conservative_weight": "online.algorithm.conservative_weight"}
+"""Keys of version 0.1.0 that are understood for one version more."""
 _GROUPS = ("algorithm", "budget", "online", "preset")
 
 
-def check_key(override: str) -> None:
+def check_key(override: str, algorithm: str) -> None:
     """Refuse a key that a run from the command line does not take, and a choice that a group does not have.
+
+    Args:
+        override: `key=value`.
+        algorithm: the run's, a file in `benchmarks/algorithm`.
 
     Raises:
         ConfigError: naming what was meant: our name for another implementation's key, or the nearest key.
@@ -24,16 +33,42 @@ def check_key(override: str) -> None:
     group, _, name = key.partition(".")
     if group == "trainer" and name in TRAINER_DECIDED:
         raise ConfigError(f"{key} cannot be set in a run from the command line: {TRAINER_DECIDED[name]}.")
-    if key not in known_keys():
-        raise ConfigError(f"Unknown key '{key}'{_hint(key, value)}.")
     if key in _GROUPS and value not in group_choices(key):
         raise ConfigError(f"There is no {key} '{value}'; there is {', '.join(group_choices(key))}.")
+    if key not in known_keys(algorithm):
+        others = [name for name in group_choices("algorithm") if key in known_keys(name)]
+        if others:
+            raise ConfigError(f"{key} is for algorithm={' or '.join(others)}, and this is {algorithm}.")
+        raise ConfigError(f"Unknown key '{key}'{_hint(key, value, algorithm)}.")
 
 
-def known_keys() -> list[str]:
-    """All keys, those that cannot be set left out."""
-    names = [*_flatten("", dataclasses.asdict(BenchConfig())), *_GROUPS, *SHORTHANDS]
+def known_keys(algorithm: str) -> list[str]:
+    """All keys of a run of `algorithm`, those that cannot be set left out."""
+    settings = settings_of(algorithm)
+    own = [field.name for field in dataclasses.fields(settings)]
+    later = [name for name in own if name not in settings.FIXED]
+    names = [
+        *_flatten("", dataclasses.asdict(BenchConfig())),
+        *(f"algorithm.{name}" for name in own),
+        *(f"online.algorithm.{name}" for name in later),
+        *_GROUPS,
+        *SHORTHANDS,
+    ]
     return [name for name in names if name not in {f"trainer.{each}" for each in TRAINER_DECIDED}]
+
+
+def settings_of(algorithm: str) -> type[AlgorithmConfig]:
+    """The settings' type of a file in `benchmarks/algorithm`, which the first of its `defaults` names.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    if algorithm not in group_choices("algorithm"):
+        choices = ", ".join(group_choices("algorithm"))
+        raise ConfigError(f"There is no algorithm '{algorithm}'; there is {choices}.")
+    path = benchmarks_dir() / "algorithm" / f"{algorithm}.yaml"
+    first = yaml.safe_load(path.read_text(encoding="utf-8"))["defaults"][0]
+    return ALGORITHMS[first.removeprefix("schema/").removesuffix("@_here_")][0]
 
 
 def group_choices(group: str) -> list[str]:
@@ -47,12 +82,12 @@ def aliases() -> dict[str, str]:
     return found
 
 
-def _hint(key: str, value: str) -> str:
+def _hint(key: str, value: str, algorithm: str) -> str:
     leaf = key.rpartition(".")[2]
     if leaf in aliases():
         return f"; it is {aliases()[leaf].format(value=value)} here"
     # Of equal leaves the last counts: fine-tuning's are meant least often.
-    ordered = sorted(known_keys(), key=lambda name: not name.startswith("online."))
+    ordered = sorted(known_keys(algorithm), key=lambda name: not name.startswith("online."))
     by_leaf = {name.rpartition(".")[2]: name for name in ordered}
     nearest = [leaf] if leaf in by_leaf else difflib.get_close_matches(key, ordered, n=1, cutoff=0.5)
     nearest = nearest or difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.5)

@@ -44,7 +44,7 @@ def online_phase(plan: Plan, dataset: Dataset) -> OnlinePhase | None:
         online.offline_fraction,
         online.final_offline_fraction,
         online.anneal_frames,
-        online.conservative_weight,
+        online.algorithm,
     )
 
 

@@ -1,21 +1,21 @@
 """Words on the command line -> everything that is decided before the data are touched."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import cqlbench
-from cqlbench.algorithms.config import BenchConfig, BudgetConfig, CQLConfig
 from cqlbench.core.devices import device_of
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import benchmarks_dir
 from cqlbench.core.threads import threads_of
 from cqlbench.data.resolve import Resolution, resolve
 from cqlbench.engine.online.mixture import evaluations_due, training_batches
-from cqlbench.experiments.compose import as_dict, compose_bench, word
+from cqlbench.experiments.compose import Composed, as_dict, compose_bench, word
+from cqlbench.experiments.config import BenchConfig, BudgetConfig
 from cqlbench.trainer.initial_checkpoint import SavedStart
 
 
@@ -93,15 +93,16 @@ class Plan:
     @property
     def identity(self) -> dict[str, Any]:
         """What a config hash is made of: all that can change a score and that a rerun would share."""
-        everything = as_dict(self.config)
-        budget = {key: value for key, value in as_dict(self.budget).items() if key != "comparable"}
-        online = {
-            key: value for key, value in everything["online"].items() if key not in ("timeout", "start")
-        }
+        budget, online = identity_of(self.budget), identity_of(self.config.online)
+        for settings, nothing_of_a_score in ((budget, ("comparable",)), (online, ("timeout", "start"))):
+            for key in nothing_of_a_score:
+                del settings[key]
+        # As it was when the penalty's weight was the only setting that could change.
+        online = {"conservative_weight": None} | online.pop("algorithm") | online
         if self.start is not None:
             online["start"] = self.start.digest
         return {
-            "algorithm": everything["algorithm"],
+            "algorithm": identity_of(self.config.algorithm),
             "budget": budget,
             "scores_version": cqlbench.SCORES_VERSION,
             "tf32": self.device.type == "cuda" and self.config.tf32,
@@ -109,6 +110,15 @@ class Plan:
             **({"dataset_content": self.other_content} if self.other_content else {}),
             **({"online": online} if self.config.online.frames else {}),
         }
+
+
+def identity_of(settings: Any) -> dict[str, Any]:
+    """A config dataclass as a dictionary, without those `added` fields that are left at their defaults."""
+    everything = as_dict(settings)
+    for each in fields(settings):
+        if each.metadata.get("added") and everything[each.name] == each.default:
+            del everything[each.name]
+    return everything
 
 
 def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
@@ -152,7 +162,7 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
         resolution=resolution,
         device=device,
         budget_note="" if word(words, "budget", "") else f" (none was named, and {note})",
-        incomparable_because=_incomparable(config, resolution, composed.changes, preset),
+        incomparable_because=_incomparable(composed, resolution, preset),
         arguments=tuple(arguments),
         start=start,
         threads=threads,
@@ -163,13 +173,11 @@ def _seeds_word(seeds: Sequence[int]) -> str:
     return f"seeds={list(seeds)}".replace(" ", "")
 
 
-def _incomparable(config: BenchConfig, resolution: Resolution, changes: Sequence[str], preset: str) -> str:
+def _incomparable(composed: Composed, resolution: Resolution, preset: str) -> str:
     reasons = []
-    source = resolution.card.source
-    algorithm = word(changes, "algorithm", CQLConfig.name)
-    own = benchmarks_dir() / "preset" / "by_algorithm" / f"{preset}-{algorithm}.yaml"
-    published = bool(preset) and (algorithm == CQLConfig.name or own.exists())
-    settings = [change for change in changes if not change.startswith(("algorithm=", "online="))]
+    config, source, algorithm = composed.config, resolution.card.source, composed.algorithm
+    published = (benchmarks_dir() / "preset" / "by_algorithm" / f"{preset}-{algorithm}.yaml").exists()
+    settings = [change for change in composed.changes if not change.startswith(("algorithm=", "online="))]
     if source != "d4rl":
         reasons.append(
             "a dataset of your own"
@@ -182,7 +190,7 @@ def _incomparable(config: BenchConfig, resolution: Resolution, changes: Sequence
         reasons.append(f"budget {config.budget.name}")
     if config.clip_actions and "action_clip" not in resolution.card.quirks:
         reasons.append("clipped actions")
-    if config.online.frames and config.algorithm.name != "calql":
+    if config.online.frames and not config.protocol.fine_tuning:
         reasons.append(f"fine-tuned by the settings of offline {config.algorithm.name}, which are not CORL's")
     if settings:
         reasons.append(f"changed settings ({', '.join(settings)})")

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cqlbench.algorithms.config import BudgetConfig
 from cqlbench.core.errors import DatasetError
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.cards import Card
@@ -13,6 +12,7 @@ from cqlbench.data.embedded.policy import BehaviourPolicy
 from cqlbench.data.resolve import Resolution
 from cqlbench.evaluation.evaluator import Checkpointed, Evaluator
 from cqlbench.evaluation.scores import normalized_score
+from cqlbench.experiments.config import BudgetConfig
 from cqlbench.experiments.online_facts import online_facts
 from cqlbench.records.provenance import Provenance, with_tilde
 from cqlbench.records.schema import (

@@ -10,7 +10,8 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
-from cqlbench.algorithms.config import Clock, OnlineConfig
+from cqlbench.algorithms import algorithm_of
+from cqlbench.algorithms.algorithm import Spaces
 from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.core.allocator import keep_freed_memory
 from cqlbench.core.devices import on_threads
@@ -18,13 +19,13 @@ from cqlbench.core.words import counted
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.load import other_content, provide
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
-from cqlbench.data.returns_to_go import returns_to_go
 from cqlbench.engine.dataset_tensors import Columns
 from cqlbench.engine.engine import Engine
 from cqlbench.engine.online.mixture import offline_share
 from cqlbench.engine.room import check_room
 from cqlbench.evaluation.environment import playable
-from cqlbench.evaluation.evaluator import Evaluator
+from cqlbench.evaluation.evaluator import Clock, Evaluator
+from cqlbench.experiments.config import OnlineConfig
 from cqlbench.experiments.online import make_collector, nothing_left_on_error, online_phase
 from cqlbench.experiments.plan import Plan
 from cqlbench.experiments.recorded import Stands, finished, standing
@@ -153,30 +154,32 @@ def make_records(
 
 def make_engine(plan: Plan, dataset: Dataset) -> Engine:
     """The dataset, the algorithm and the seeds on their device, preprocessed as the config says."""
-    algorithm, card = plan.config.algorithm, plan.resolution.card
-    sizes, seeds = (dataset.observation_size, dataset.action_size), plan.config.seeds
-    check_room(algorithm, *sizes, len(seeds), plan.device, discrete=dataset.discrete_actions)
+    config, card, seeds = plan.config.algorithm, plan.resolution.card, plan.config.seeds
     normalizer = (
         ObservationNormalizer.from_dataset(dataset)
-        if algorithm.normalize_observations
+        if config.normalize_observations
         else ObservationNormalizer.identity(dataset.observation_size)
     )
-    rewards = RewardTransform.from_dataset(dataset, algorithm.normalize_rewards)
-    rewards = rewards.then(algorithm.reward_scale, algorithm.reward_bias)
+    rewards = RewardTransform.from_dataset(dataset, config.normalize_rewards)
+    rewards = rewards.then(config.reward_scale, config.reward_bias)
     actions: ActionSpace
     if dataset.discrete_actions:
         actions = DiscreteActions(dataset.action_size)
     else:
         bounds = (torch.tensor(bound, dtype=torch.float32) for bound in (card.action_low, card.action_high))
         actions = ActionBox.from_bounds(*(bound.expand(dataset.action_size) for bound in bounds))
-    columns = Columns.of(dataset.replay_buffer(algorithm.batch_size))
-    if algorithm.calibrated:
+    algorithm = algorithm_of(config, Spaces(dataset.observation_size, actions))
+    check_room(algorithm, len(seeds), plan.device)
+    columns = Columns.of(dataset.replay_buffer(config.batch_size))
+    if algorithm.columns():
         seen = rewards(columns.rewards.numpy())
-        failing = float(seen.min()) if algorithm.sparse_rewards else None
-        values = returns_to_go(seen, dataset.last_rows, algorithm.discount, failing=failing)
-        columns = replace(columns, returns_to_go=torch.from_numpy(values))
+        found = {
+            name: torch.from_numpy(of(seen, dataset.last_rows, float(seen.min())))
+            for name, of in algorithm.columns().items()
+        }
+        columns = replace(columns, extra=found)
     online = online_phase(plan, dataset)
-    return Engine(algorithm, columns, normalizer, rewards, actions, seeds, plan.device, online)
+    return Engine(config, columns, normalizer, rewards, actions, seeds, plan.device, online)
 
 
 def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Console, done: int = 0) -> None:

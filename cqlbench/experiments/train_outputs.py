@@ -139,5 +139,5 @@ def keep_policies(store: RecordStore, records: Sequence[Record], evaluator: Eval
             "score_min": evaluator.score_min,
             "score_max": evaluator.score_max,
         }
-        policy = SavedPolicy(evaluator.trainer.engine.policy(position), notes)
-        policy.save(store.path_of(record).with_suffix(".npz"))
+        arrays, head = evaluator.trainer.engine.policy(position)
+        SavedPolicy(arrays, notes | {"head": head}).save(store.path_of(record).with_suffix(".npz"))

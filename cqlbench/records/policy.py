@@ -3,14 +3,14 @@
 An npz file of float32 arrays and one text::
 
     0.weight [in, out]   0.bias [out]         ReLU follows every layer but the last
-    n.weight [in, 2A]    n.bias [2A]          the outputs are [mean | log standard deviation] before tanh
     observation_mean [O]   observation_scale [O]   the first layer gets (observation − mean) · scale
-    action_low [A]       action_high [A]      the action is the box's centre + half its width · tanh(mean)
+    action_low [A]       action_high [A]      the action box, where there is one
+    notes                                     JSON: the run, its dataset, config, environment, and `head`
 
-With discrete actions there is no box, and the network is K critics: weights `[K, in, out]`, biases `[K, out]`
-and outputs `[K, A]`. The action is that of the largest mean over K. In either case::
-
-    notes                                     JSON: the run, its dataset, config and environment
+The head says what becomes of the outputs, `[A]`. `tanh`: the box's centre + half its width · tanh(outputs);
+`clip`: the same of the outputs bounded to [-1, 1]; `argmax`: there is no box, and the network is an ensemble
+with weights `[K, in, out]`, biases `[K, out]` and outputs `[K, A]`: the one-hot action of the largest mean.
+Policies without a head are older: `argmax` where there is no box, else `tanh` of the first A of 2A outputs.
 """
 
 import difflib
@@ -40,7 +40,7 @@ class SavedPolicy:
     Attributes:
         arrays: float32, named as in the module's format.
         notes: `run`, `seed`, `step`, `dataset`, `config`, `environment` (`id`, `max_episode_steps`, `kwargs`,
-            or `None`), `score_min` and `score_max`.
+            or `None`), `score_min`, `score_max` and `head`.
     """
 
     arrays: Mapping[str, NDArray[np.float32]]
@@ -52,9 +52,15 @@ class SavedPolicy:
         return not set(_BOX) & set(self.arrays)
 
     @property
+    def head(self) -> str:
+        """What follows the last layer: `tanh`, `clip` or `argmax`."""
+        return str(self.notes.get("head", "argmax" if self.discrete else "tanh"))
+
+    @property
     def action_size(self) -> int:
         """`A`."""
-        return int(self.layers[-1][0].shape[-1]) // (1 if self.discrete else 2)
+        outputs = int(self.layers[-1][0].shape[-1])
+        return outputs if self.discrete or "head" in self.notes else outputs // 2
 
     @property
     def layers(self) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:

@@ -55,7 +55,7 @@ class DatasetFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How much was computed; `cqlbench.algorithms.config.BudgetConfig` says what the numbers mean."""
+    """How much was computed; `cqlbench.experiments.config.BudgetConfig` says what the numbers mean."""
 
     name: str
     steps: int

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from cqlbench.algorithms.config import CQLConfig
-from cqlbench.algorithms.cql.losses import Batch
+from cqlbench.algorithms.algorithm import Batch
+from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.algorithms.networks import ActionBox
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.engine.dataset_tensors import Columns
@@ -73,14 +73,15 @@ class Workload:
         """Made-up transitions of the right shapes."""
         generator = torch.Generator().manual_seed(seed)
         S, B = self.seeds, self.batch_size
-        columns = (
+        columns = [
             torch.randn(S, B, OBSERVATION_SIZE, generator=generator),
             torch.randn(S, B, ACTION_SIZE, generator=generator).tanh(),
             torch.randn(S, B, generator=generator),
             torch.randn(S, B, OBSERVATION_SIZE, generator=generator),
             (torch.rand(S, B, generator=generator) < 0.01).float(),
-        )
-        return Batch(*(column.to(device) for column in columns))
+        ]
+        observations, actions, rewards, following, terminated = (column.to(device) for column in columns)
+        return Batch(observations, actions, rewards, following, terminated)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from torch.distributions import Normal
 from torchrl.envs.utils import ExplorationType, exploration_type
 from torchrl.objectives.common import LossModule
 
-from cqlbench.algorithms.config import CQLConfig
-from cqlbench.algorithms.cql.losses import Batch, Networks, Noise, losses
+from cqlbench.algorithms.algorithm import Batch, Networks, Spaces
+from cqlbench.algorithms.cql import CQL, CQLConfig
+from cqlbench.algorithms.cql.losses import losses
 from cqlbench.algorithms.networks import ActionBox, Params, actor_distribution
 from cqlbench.algorithms.step import initial_state
 
@@ -86,7 +87,8 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
         self._generator = torch.Generator().manual_seed(seed)
         self.register_buffer("low", low)
         self.register_buffer("high", high)
-        state = initial_state(config, observation_size, low.numel(), [seed])
+        self._algorithm = CQL(config, Spaces(observation_size, ActionBox.from_bounds(low, high)))
+        state = initial_state(self._algorithm, [seed])
         self.actor_network = Actor(state.parameters["actor"], low, high)
         self.critics = nn.ParameterDict(
             {_safe(name): nn.Parameter(p) for name, p in state.parameters["critics"].items()}
@@ -98,7 +100,7 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
             state.parameters["multiplier"]["log"], requires_grad=config.lagrange
         )
         # Names and types as torchrl's updaters look for them.
-        targets = {_safe(name): target for name, target in state.target_critics.items()}
+        targets = {_safe(name): target for name, target in state.targets["critics"].items()}
         self.target_critics_params = TensorDictParams(TensorDict(targets, batch_size=[]), no_convert=True)
         self._has_update_associated["critics"] = (
             True  # or reading the targets warns: they have `update_targets`
@@ -130,16 +132,18 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
             rewards=tensordict.get(("next", "reward")).reshape(1, -1),
             next_observations=tensordict.get(("next", "observation")).unsqueeze(0),
             terminated=tensordict.get(("next", "terminated")).reshape(1, -1).float(),
-            returns_to_go=returns_to_go,
+            extra={} if returns_to_go is None else {"returns_to_go": returns_to_go},
         )
         result = losses(
             Networks(
-                _params(self.actor_network.params),
-                _params(self.critics),
-                self._targets(),
-                self.log_temperature,
-                self.log_multiplier,
-                self.steps,
+                {
+                    "actor": _params(self.actor_network.params),
+                    "critics": _params(self.critics),
+                    "temperature": {"log": self.log_temperature},
+                    "multiplier": {"log": self.log_multiplier},
+                },
+                {"critics": self._targets()},
+                self.steps + 1,
             ),
             batch,
             self._noise(batch),
@@ -170,18 +174,14 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """One group for an optimiser per network that learns, with its learning rate from the config."""
-        config = self.config
-        groups = [
-            ("actor", list(self.actor_network.parameters()), config.actor_learning_rate),
-            ("critics", list(self.critics.parameters()), config.critic_learning_rate),
-            ("temperature", [self.log_temperature], config.temperature_learning_rate),
-            ("multiplier", [self.log_multiplier], config.multiplier_learning_rate),
-        ]
-        return [
-            {"name": name, "params": parameters, "lr": rate}
-            for name, parameters, rate in groups
-            if parameters[0].requires_grad
-        ]
+        parameters = {
+            "actor": list(self.actor_network.parameters()),
+            "critics": list(self.critics.parameters()),
+            "temperature": [self.log_temperature],
+            "multiplier": [self.log_multiplier],
+        }
+        rates = self._algorithm.rates()
+        return [{"name": name, "params": parameters[name], "lr": rate} for name, rate in rates.items()]
 
     def set_seed(self, seed: int) -> None:
         """Restart the losses' noise from `seed`; parameters stay the same."""
@@ -203,21 +203,19 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
     def _targets(self) -> Params:
         return {name.replace("_", "."): target for name, target in self.target_critics_params.items()}
 
-    def _noise(self, batch: Batch) -> Noise:
-        S, B, A = batch.actions.shape
-        N = self.config.proposals
-        M = N if self.config.max_q_backup else 1
-
-        def normal(*shape: int) -> Tensor:
-            return torch.empty(shape).normal_(generator=self._generator).to(batch.actions)
-
-        return Noise(
-            random=torch.empty(S, B, N, A).uniform_(-1, 1, generator=self._generator).to(batch.actions),
-            current=normal(S, B, N, A),
-            next=normal(S, B, N, A),
-            actor=normal(S, B, A),
-            target=normal(S, B, M, A),
-        )
+    def _noise(self, batch: Batch) -> dict[str, Tensor]:
+        S, B, _ = batch.actions.shape
+        drawn = {}
+        for name, (kind, (_, *shape)) in sorted(
+            self._algorithm.draws().items(), key=lambda item: -len(item[1].kind)
+        ):
+            empty = torch.empty(S, B, *shape)
+            if kind == "uniform":
+                empty.uniform_(-1, 1, generator=self._generator)
+            else:
+                empty.normal_(generator=self._generator)
+            drawn[name] = empty.to(batch.actions)
+        return drawn
 
 
 # torchrl has losses run with a deterministic exploration type, which is the whole process's: a collector's

@@ -4,8 +4,8 @@ import dataclasses
 import functools
 from typing import Any
 
-from cqlbench.algorithms.config import CQLTrainerConfig
 from cqlbench.core.errors import ConfigError
+from cqlbench.trainer.config import CQLTrainerConfig
 from cqlbench.trainer.trainer import CQLTrainer
 
 

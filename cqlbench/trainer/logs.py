@@ -9,7 +9,7 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl.trainers import LogScalar
 
-from cqlbench.algorithms.cql.losses import Batch
+from cqlbench.algorithms.algorithm import Batch
 from cqlbench.core.progress import Progress
 from cqlbench.engine.diagnostics import Reader
 

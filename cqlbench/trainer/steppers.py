@@ -1,6 +1,7 @@
 """What fills torchrl's optimisation seam: the fused step of a seed batch, or a step of any loss."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torchrl.objectives import LossModule, SoftUpdate
 from torchrl.objectives.utils import TargetNetUpdater
 from torchrl.trainers.trainers import OptimizationStepper, Trainer
 
-from cqlbench.algorithms.config import CQLConfig
+from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.algorithms.networks import ActionBox
 from cqlbench.core.errors import ConfigError
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
@@ -217,11 +218,11 @@ def seed_batch(
     if clip_norm is not None:
         if not clip_grad_norm:
             raise ConfigError("Clamping (clip_grad_norm=False) is for one seed: pass an int as 'seed'.")
-        config = CQLConfig(**(vars(config) | {"max_gradient_norm": clip_norm}))
+        config = replace(config, max_gradient_norm=clip_norm)
     if not len(buffer):
         raise ConfigError("The replay buffer is empty: fill it before making the trainer.")
     try:
-        columns = Columns.of(buffer)
+        columns = Columns.of(buffer, ("returns_to_go",))
     except (KeyError, AttributeError) as error:
         raise ConfigError(
             f"The replay buffer's rows lack a column ({error}): 'observation', 'action' and, under 'next',"

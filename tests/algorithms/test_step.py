@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from cqlbench.algorithms.config import CQLConfig
-from cqlbench.algorithms.cql.losses import Batch
+from cqlbench.algorithms.algorithm import Batch, Spaces
+from cqlbench.algorithms.cql import CQL, CQLConfig
 from cqlbench.algorithms.networks import ActionBox
 from cqlbench.algorithms.step import (
     TrainState,
@@ -16,11 +16,19 @@ from cqlbench.algorithms.step import (
     make_update,
     norms_by_seed,
 )
-from cqlbench.engine.streams import NoiseShape, NoiseStream
+from cqlbench.engine.streams import NoiseStream
 
 O, A, B = 5, 2, 16  # noqa: E741
 BOX = ActionBox.from_bounds(-torch.ones(A), torch.ones(A))
 CONFIG = CQLConfig(actor_hidden=[16, 16], critic_hidden=[16, 16], proposals=3, batch_size=B)
+
+
+def cql(config: CQLConfig = CONFIG) -> CQL:
+    return CQL(config, Spaces(O, BOX))
+
+
+def noise_of(seeds: Sequence[int], config: CQLConfig = CONFIG) -> NoiseStream:
+    return NoiseStream(seeds, cql(config).draws(), torch.device("cpu"))
 
 
 def batch_for(seeds: Sequence[int], step: int) -> Batch:
@@ -30,16 +38,17 @@ def batch_for(seeds: Sequence[int], step: int) -> Batch:
         ended = (torch.rand(B, generator=generator) < 0.1).float()
         return [normal[0], normal[1].tanh(), normal[2].squeeze(1), normal[3], ended]
 
-    return Batch(*(torch.stack(column) for column in zip(*map(draw, seeds), strict=True)))
+    columns = [torch.stack(column) for column in zip(*map(draw, seeds), strict=True)]
+    return Batch(*columns)
 
 
 def train(seeds: Sequence[int], steps: int, config: CQLConfig = CONFIG) -> tuple[TrainState, list[dict]]:
-    state = initial_state(config, O, A, seeds)
-    update = make_update(config, BOX)
-    noise = NoiseStream(seeds, NoiseShape.of(config, A), torch.device("cpu"))
+    state = initial_state(cql(config), seeds)
+    update = make_update(cql(config))
+    noise = noise_of(seeds, config)
     history = []
     for step in range(steps):
-        state, diagnostics = update(state, batch_for(seeds, step), noise(step))
+        state, diagnostics = update(state, batch_for(seeds, step), noise(step), step)
         history.append(diagnostics)
     return state, history
 
@@ -60,12 +69,12 @@ def test_permuting_seeds_permutes_results() -> None:
 
 
 def test_a_diverged_seed_leaves_the_others_alone() -> None:
-    state = initial_state(CONFIG, O, A, [0, 1])
+    state = initial_state(cql(), [0, 1])
     state.parameters["critics"]["0.weight"][0] = float("nan")
-    update = make_update(CONFIG, BOX)
-    noise = NoiseStream([0, 1], NoiseShape.of(CONFIG, A), torch.device("cpu"))
+    update = make_update(cql())
+    noise = noise_of([0, 1])
     for step in range(10):
-        state, _ = update(state, batch_for([0, 1], step), noise(step))
+        state, _ = update(state, batch_for([0, 1], step), noise(step), step)
     healthy, _ = train([1], steps=10)
     assert state.finite().tolist() == [False, True]
     for name, tensor in healthy.parameters["critics"].items():
@@ -73,40 +82,41 @@ def test_a_diverged_seed_leaves_the_others_alone() -> None:
 
 
 def test_the_step_is_adam_then_polyak() -> None:
-    state = initial_state(CONFIG, O, A, [0])
-    names = [(group, name) for group, params in state.parameters.items() for name in params]
+    state = initial_state(cql(), [0])
+    moving = ("actor", "critics", "temperature")
+    names = [(group, name) for group in moving for name in state.parameters[group]]
     copies = {key: state.parameters[key[0]][key[1]].clone() for key in names}
     rates = {
         "actor": CONFIG.actor_learning_rate,
         "critics": CONFIG.critic_learning_rate,
         "temperature": CONFIG.temperature_learning_rate,
-        "multiplier": 0.0,
     }
     adam = torch.optim.Adam([{"params": [copies[key]], "lr": rates[key[0]]} for key in names])
-    targets = {name: tensor.clone() for name, tensor in state.target_critics.items()}
-    update = make_update(CONFIG, BOX)
-    noise = NoiseStream([0], NoiseShape.of(CONFIG, A), torch.device("cpu"))
+    targets = {name: tensor.clone() for name, tensor in state.targets["critics"].items()}
+    update = make_update(cql())
+    noise = noise_of([0])
     for step in range(5):
-        gradients, _ = loss_gradients(state, batch_for([0], step), noise(step), CONFIG, BOX)
+        [stage] = cql().stages()
+        gradients, _ = loss_gradients(stage, state, batch_for([0], step), noise(step))
         for group, name in names:
             copies[group, name].grad = gradients[group][name].clone()
         adam.step()
         for name, target in targets.items():
             target.mul_(1 - CONFIG.polyak_rate).add_(copies["critics", name], alpha=CONFIG.polyak_rate)
-        state, _ = update(state, batch_for([0], step), noise(step))
+        state, _ = update(state, batch_for([0], step), noise(step), step)
     for group, name in names:
         assert torch.allclose(state.parameters[group][name], copies[group, name], rtol=1e-5, atol=1e-7)
     for name, target in targets.items():
-        assert torch.allclose(state.target_critics[name], target, rtol=1e-5, atol=1e-7)
+        assert torch.allclose(state.targets["critics"][name], target, rtol=1e-5, atol=1e-7)
 
 
 def test_the_step_depends_on_its_arguments_alone() -> None:
-    state = initial_state(CONFIG, O, A, [0])
-    update = make_update(CONFIG, BOX)
-    noise = NoiseStream([0], NoiseShape.of(CONFIG, A), torch.device("cpu"))
-    first, _ = update(state.clone(), batch_for([0], 0), noise(0))
+    state = initial_state(cql(), [0])
+    update = make_update(cql())
+    noise = noise_of([0])
+    first, _ = update(state.clone(), batch_for([0], 0), noise(0), 0)
     torch.rand(7)
-    second, _ = update(state.clone(), batch_for([0], 0), noise(0))
+    second, _ = update(state.clone(), batch_for([0], 0), noise(0), 0)
     for name, tensor in first.parameters["actor"].items():
         assert torch.equal(tensor, second.parameters["actor"][name])
 
@@ -128,14 +138,14 @@ def test_gradients_are_clipped_seed_by_seed() -> None:
 
 def test_targets_move_every_period_only() -> None:
     config = CQLConfig(**(vars(CONFIG) | {"target_update_period": 3}))
-    state = initial_state(config, O, A, [0])
-    update = make_update(config, BOX)
-    noise = NoiseStream([0], NoiseShape.of(config, A), torch.device("cpu"))
+    state = initial_state(cql(config), [0])
+    update = make_update(cql(config))
+    noise = noise_of([0], config)
     moved = []
     for step in range(6):
-        before = {name: tensor.clone() for name, tensor in state.target_critics.items()}
-        state, _ = update(state, batch_for([0], step), noise(step))
-        moved.append(any(not torch.equal(before[n], t) for n, t in state.target_critics.items()))
+        before = {name: tensor.clone() for name, tensor in state.targets["critics"].items()}
+        state, _ = update(state, batch_for([0], step), noise(step), step)
+        moved.append(any(not torch.equal(before[n], t) for n, t in state.targets["critics"].items()))
     assert moved == [False, False, True, False, False, True]
 
 
@@ -148,15 +158,15 @@ def test_the_multiplier_grows_while_the_gap_is_above_its_target() -> None:
 
 
 def test_a_seed_whose_gradients_are_not_finite_is_frozen_where_it_was() -> None:
-    state = initial_state(CONFIG, O, A, [0, 1])
-    update = make_update(CONFIG, BOX)
-    noise = NoiseStream([0, 1], NoiseShape.of(CONFIG, A), torch.device("cpu"))
+    state = initial_state(cql(), [0, 1])
+    update = make_update(cql())
+    noise = noise_of([0, 1])
     for step in range(6):
         batch = batch_for([0, 1], step)
         if step == 3:
             batch.rewards[0, 0] = float("inf")
             before = state.clone()
-        state, _ = update(state, batch, noise(step))
+        state, _ = update(state, batch, noise(step), step)
     assert state.finite().tolist() == [False, True]
     for group, params in before.parameters.items():
         for name, tensor in params.items():

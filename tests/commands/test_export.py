@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from cqlbench.algorithms.config import CQLConfig
+from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.commands.export import FORMATS, Policy, exported
 from cqlbench.commands.main import main
@@ -81,7 +81,8 @@ def trained() -> Engine:
 
 
 def saved(engine: Engine, position: int) -> SavedPolicy:
-    return SavedPolicy(engine.policy(position), {"run": "a/b-c", "seed": 5, "dataset": "a"})
+    arrays, head = engine.policy(position)
+    return SavedPolicy(arrays, {"run": "a/b-c", "seed": 5, "dataset": "a", "head": head})
 
 
 @pytest.mark.parametrize(

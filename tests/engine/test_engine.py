@@ -29,15 +29,15 @@ def test_a_batch_holds_whole_rows_preprocessed(make_engine, columns) -> None:
 
 def test_returns_to_go_come_with_their_rows(make_engine, columns) -> None:
     returns = torch.arange(len(columns.rewards), dtype=torch.float32)
-    with_returns = dataclasses.replace(columns, returns_to_go=returns)
+    with_returns = dataclasses.replace(columns, extra={"returns_to_go": returns})
     batch = make_engine(0, 1, columns=with_returns, calibrated=True).batch(step=3)
-    rows = batch.returns_to_go.long()
+    rows = batch.extra["returns_to_go"].long()
     assert torch.equal(batch.actions, columns.actions[rows])
-    assert make_engine(0, 1, columns=columns).batch(step=3).returns_to_go is None
+    assert make_engine(0, 1, columns=with_returns).batch(step=3).extra == {}
 
 
 def test_returns_to_go_change_nothing_where_they_are_not_asked_for(make_engine, columns) -> None:
-    with_returns = dataclasses.replace(columns, returns_to_go=torch.zeros(len(columns.rewards)))
+    with_returns = dataclasses.replace(columns, extra={"returns_to_go": torch.zeros(len(columns.rewards))})
     engines = [make_engine(columns=each) for each in (columns, with_returns)]
     engines.append(make_engine(columns=with_returns, calibrated=True))
     for step in range(3):
@@ -56,11 +56,12 @@ def test_cal_ql_without_returns_to_go_is_one_sentence(make_engine) -> None:
 @pytest.mark.parametrize("shape", [(200,), (200, 1)])
 def test_a_replay_buffers_rows_may_have_returns_to_go(make_buffer, shape) -> None:
     buffer = make_buffer()
-    assert Columns.of(buffer).returns_to_go is None
+    assert Columns.of(buffer, ["returns_to_go"]).extra == {}
     rows = buffer[:].set("returns_to_go", torch.arange(200.0).view(shape))
     buffer = make_buffer(rows=0)
     buffer.extend(rows)
-    assert Columns.of(buffer).returns_to_go.tolist() == list(range(200))
+    assert Columns.of(buffer, ["returns_to_go"]).extra["returns_to_go"].tolist() == list(range(200))
+    assert Columns.of(buffer).extra == {}
 
 
 def test_timing_steps_does_not_advance_training(make_engine) -> None:

@@ -47,7 +47,7 @@ def test_training_is_the_same_with_the_dataset_elsewhere(
     make_engine, columns, monkeypatch, calibrated
 ) -> None:
     if calibrated:
-        columns = dataclasses.replace(columns, returns_to_go=3 * columns.rewards)
+        columns = dataclasses.replace(columns, extra={"returns_to_go": 3 * columns.rewards})
     here = make_engine(columns=columns, calibrated=calibrated)
     monkeypatch.setattr(Columns, "fits", lambda self, device: False)
     elsewhere = make_engine(columns=columns, calibrated=calibrated)

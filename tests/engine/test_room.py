@@ -5,14 +5,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cqlbench.algorithms.config import CQLConfig
+from cqlbench.algorithms.algorithm import Spaces
+from cqlbench.algorithms.cql import CQL, CQLConfig, DiscreteCQL
+from cqlbench.algorithms.networks import ActionBox, DiscreteActions
 from cqlbench.algorithms.step import initial_state
 from cqlbench.core.errors import ConfigError
 from cqlbench.engine import room
-from cqlbench.engine.streams import IndexStream, NoiseShape, NoiseStream
+from cqlbench.engine.streams import IndexStream, NoiseStream
 
 CPU = torch.device("cpu")
 CONFIG = CQLConfig(actor_hidden=[16, 8], critic_hidden=[32, 16], critics=3, batch_size=64, proposals=5)
+
+
+def cql(config: CQLConfig, observation_size: int, action_size: int) -> CQL:
+    box = ActionBox.from_bounds(-torch.ones(action_size), torch.ones(action_size))
+    return CQL(config, Spaces(observation_size, box))
 
 
 @pytest.mark.parametrize(
@@ -20,25 +27,26 @@ CONFIG = CQLConfig(actor_hidden=[16, 8], critic_hidden=[32, 16], critics=3, batc
 )
 def test_it_counts_what_is_allocated(config: CQLConfig) -> None:
     O, A, S = 5, 2, 4  # noqa: E741
-    state = initial_state(config, O, A, range(S))
-    counted = [state.parameters["actor"], state.parameters["critics"]]
-    parameters = sum(tensor.nbytes for network in counted for tensor in network.values())
-    targets = sum(tensor.nbytes for tensor in state.target_critics.values())
-    noise = NoiseStream(range(S), NoiseShape.of(config, A), CPU)
+    algorithm = cql(config, O, A)
+    state = initial_state(algorithm, range(S))
+    gradients = sum(tensor.nbytes for network in state.parameters.values() for tensor in network.values())
+    kept = sum(tensor.nbytes for tensor in state.tensors() if tensor.dtype == torch.float32)
+    noise = NoiseStream(range(S), algorithm.draws(), CPU)
+    drawn = sum(tensor.nbytes for tensor in noise._drawn.values())
     indices = IndexStream(range(S), config.batch_size, 100, CPU)
-    fixed = (
-        4 * parameters + targets + noise._normals.nbytes + noise._uniforms.nbytes + indices._indices.nbytes
-    )
+    fixed = gradients + kept + drawn + indices._indices.nbytes
     values = 3 * config.proposals + 1 if config.conservative_weight else 1
     activations = 4 * S * config.critics * config.batch_size * values * sum(config.critic_hidden)
-    assert room.least_bytes(config, O, A, S, discrete=False) == fixed + activations
+    assert room.least_bytes(algorithm, S) == pytest.approx(fixed + activations, abs=8 * S)
 
 
 def test_discrete_actions_need_neither_actor_nor_noise() -> None:
-    state = initial_state(CONFIG, 5, 3, range(2), discrete=True)
+    algorithm = DiscreteCQL(CONFIG, Spaces(5, DiscreteActions(3)))
+    state = initial_state(algorithm, range(2))
     parameters = sum(tensor.nbytes for tensor in state.parameters["critics"].values())
     activations = 4 * 2 * 3 * 64 * 48
-    assert room.least_bytes(CONFIG, 5, 3, 2, discrete=True) == 5 * parameters + activations + 8 * 16 * 2 * 64
+    expected = 5 * parameters + activations + 8 * 16 * 2 * 64
+    assert room.least_bytes(algorithm, 2) == pytest.approx(expected, abs=16)
 
 
 @pytest.mark.parametrize(
@@ -47,13 +55,13 @@ def test_discrete_actions_need_neither_actor_nor_noise() -> None:
 )
 def test_what_cannot_fit_is_refused_and_what_can_is_not(too_large, monkeypatch) -> None:
     monkeypatch.setattr(room, "free_bytes", lambda device: 10**12)
-    room.check_room(CQLConfig(), 17, 6, 10, CPU, discrete=False)
+    room.check_room(cql(CQLConfig(), 17, 6), 10, CPU)
     with pytest.raises(ConfigError, match="memory"):
-        room.check_room(replace(CQLConfig(), **too_large), 17, 6, 10, CPU, discrete=False)
+        room.check_room(cql(replace(CQLConfig(), **too_large), 17, 6), 10, CPU)
     with pytest.raises(ConfigError, match="seeds"):
-        room.check_room(CQLConfig(), 17, 6, 1_000_000, CPU, discrete=False)
+        room.check_room(cql(CQLConfig(), 17, 6), 1_000_000, CPU)
     monkeypatch.setattr(room, "free_bytes", lambda device: None)
-    room.check_room(replace(CQLConfig(), **too_large), 17, 6, 10, CPU, discrete=False)
+    room.check_room(cql(replace(CQLConfig(), **too_large), 17, 6), 10, CPU)
 
 
 def test_free_memory_is_read_where_the_system_says_it(monkeypatch, tmp_path) -> None:

@@ -2,34 +2,46 @@
 
 import torch
 
+from cqlbench.algorithms.algorithm import Draw
 from cqlbench.engine.streams import (
     CHUNK,
     EXPLORATION_CHUNK,
     ExplorationStream,
     IndexStream,
-    NoiseShape,
     NoiseStream,
 )
 
 CPU = torch.device("cpu")
-SHAPE = NoiseShape(batch_size=4, proposals=3, action_size=2)
+
+
+def draws(batch_size: int, proposals: int, action_size: int) -> dict[str, Draw]:
+    proposed, single = (batch_size, proposals, action_size), (batch_size, action_size)
+    return {
+        "current": Draw("normal", proposed),
+        "random": Draw("uniform", proposed),
+        "actor": Draw("normal", single),
+    }
+
+
+DRAWS = draws(4, 3, 2)
 
 
 def test_noise_does_not_depend_on_company_or_on_the_steps_before() -> None:
-    together, alone = NoiseStream([7, 2], SHAPE, CPU), NoiseStream([2], SHAPE, CPU)
+    together, alone = NoiseStream([7, 2], DRAWS, CPU), NoiseStream([2], DRAWS, CPU)
     for step in (0, 1, CHUNK, 3 * CHUNK + 5, 2):
         ours, theirs = together(step), alone(step)
-        for name, tensor in vars(theirs).items():
-            assert torch.equal(getattr(ours, name)[1], tensor[0]), (step, name)
+        assert {name: tensor.shape[1:] for name, tensor in theirs.items()} == {
+            name: draw.shape for name, draw in DRAWS.items()
+        }
+        for name, tensor in theirs.items():
+            assert torch.equal(ours[name][1], tensor[0]), (step, name)
 
 
 def test_noise_is_uniform_and_normal_and_never_repeats() -> None:
-    stream = NoiseStream([0], NoiseShape(64, 10, 3), CPU)
-    steps = [{k: v.clone() for k, v in vars(stream(step)).items()} for step in range(2 * CHUNK)]
+    stream = NoiseStream([0], draws(64, 10, 3), CPU)
+    steps = [{k: v.clone() for k, v in stream(step).items()} for step in range(2 * CHUNK)]
     random = torch.cat([noise["random"].flatten() for noise in steps])
-    normal = torch.cat(
-        [noise[k].flatten() for noise in steps for k in ("current", "next", "actor", "target")]
-    )
+    normal = torch.cat([noise[k].flatten() for noise in steps for k in ("current", "actor")])
     assert random.min() >= -1
     assert random.max() < 1
     assert abs(random.mean()) < 0.01

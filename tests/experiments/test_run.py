@@ -45,5 +45,5 @@ def test_cal_ql_trains_beside_the_returns_of_preprocessed_rewards(world) -> None
     for row in reversed(range(dataset.rows)):
         following = rewards[row] + (0.0 if row + 1 in starts else plan.config.algorithm.discount * following)
         expected[row] = following
-    assert columns.returns_to_go.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
-    assert make_engine(make_plan(words), dataset)._columns.returns_to_go is None
+    assert columns.extra["returns_to_go"].tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+    assert make_engine(make_plan(words), dataset)._columns.extra == {}

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cqlbench.algorithms.config import CQLConfig
+from cqlbench.algorithms.cql import CalQLConfig, CQLConfig
 from cqlbench.algorithms.networks import ActionBox, DiscreteActions
+from cqlbench.algorithms.sac import SACConfig
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.engine.dataset_tensors import Columns
 from cqlbench.engine.diagnostics import Reader
@@ -92,17 +93,22 @@ def columns(*, discrete: bool, calibrated: bool) -> Columns:
         rewards=wave(T, pitch=2.9),
         next_observations=3 + 2 * wave(T, O, pitch=1.7),
         terminated=torch.arange(T) % 9 == 4,
-        returns_to_go=returns if calibrated else None,
+        extra={"returns_to_go": returns} if calibrated else {},
     )
 
 
 def engine_of(name: str) -> Engine:
     """The engine of a case, before its first step."""
-    config = CQLConfig(**(SMALL | CASES[name]))
-    discrete = name.startswith("discrete")
+    discrete, settings = name.startswith("discrete"), SMALL | CASES[name]
+    config: SACConfig = CQLConfig(**settings)
+    if name.startswith("sac"):  # the golden numbers are those of CQL without its penalty
+        shared = {key: value for key, value in vars(config).items() if key in vars(SACConfig())}
+        config = SACConfig(**shared)
+    elif name.startswith("calql"):
+        config = CalQLConfig(**vars(config))
     return Engine(
         config,
-        columns(discrete=discrete, calibrated=config.calibrated),
+        columns(discrete=discrete, calibrated=name.startswith("calql")),
         ObservationNormalizer(np.full(O, 3, np.float32), np.full(O, 2, np.float32)),
         RewardTransform(scale=config.reward_scale, bias=config.reward_bias),
         DiscreteActions(A) if discrete else ActionBox.from_bounds(-torch.ones(A), 2 * torch.ones(A)),
@@ -121,7 +127,7 @@ def compute(name: str) -> dict[str, list[Any]]:
         f"{kind}.{group}.{part}": tensor
         for kind, groups in (
             ("parameters", state.parameters),
-            ("targets", {"critics": state.target_critics}),
+            ("targets", state.targets),
             ("first_moments", state.first_moments),
             ("second_moments", state.second_moments),
         )

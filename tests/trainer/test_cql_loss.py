@@ -13,7 +13,7 @@ from torchrl.envs import GymEnv
 from torchrl.envs.utils import ExplorationType, exploration_type, set_exploration_type
 from torchrl.objectives import HardUpdate, LossModule, SoftUpdate
 
-from cqlbench.algorithms.config import CQLConfig
+from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.algorithms.cql.losses import Batch
 from cqlbench.algorithms.networks import ActionBox, mlp
 from cqlbench.algorithms.step import initial_state, loss_gradients

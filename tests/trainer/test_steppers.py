@@ -15,7 +15,7 @@ from torchrl.objectives import CQLLoss as TorchrlCQLLoss
 from torchrl.objectives import LossModule, SACLoss, SoftUpdate
 from torchrl.trainers.algorithms import CQLTrainer as TorchrlCQLTrainer
 
-from cqlbench.algorithms.config import CQLConfig
+from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.core.errors import ConfigError
 from cqlbench.trainer.cql_loss import CQLLoss
 from cqlbench.trainer.steppers import default_optimizer

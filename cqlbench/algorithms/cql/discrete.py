@@ -6,13 +6,13 @@ There is no actor; a critic gives the values of all A actions at once, and the g
 Shape letters: S seeds, B batch, K critics, O observation, A number of actions. Actions are one-hot.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from cqlbench.algorithms.config import CQLConfig
-from cqlbench.algorithms.cql.losses import Batch
+from cqlbench.algorithms.algorithm import Algorithm, Batch, Networks, Noise, PolicyNetwork, Spaces, Stage
+from cqlbench.algorithms.cql.config import CQLConfig
 from cqlbench.algorithms.networks import Params, init_mlp, mlp
 from cqlbench.core.errors import ConfigError
 
@@ -45,17 +45,53 @@ def refuse_continuous_options(config: CQLConfig) -> None:
             )
 
 
-def init_discrete_critics(
-    observation_size: int, actions: int, config: CQLConfig, generators: Sequence[torch.Generator]
-) -> Params:
-    """An ensemble of critics `[S, K, …]` that give the values of all `actions` at once."""
-    return init_mlp(
-        [observation_size, *config.critic_hidden, actions],
-        generators,
-        members=config.critics,
-        orthogonal=config.orthogonal_critics,
-        last_gain=config.last_layer_gain,
-    )
+class DiscreteCQL(Algorithm[CQLConfig]):
+    """CQL of discrete actions.
+
+    Raises:
+        ConfigError: `config` asks for what only continuous actions have.
+    """
+
+    Config, actions = CQLConfig, "discrete"
+
+    def __init__(self, config: CQLConfig, spaces: Spaces) -> None:
+        super().__init__(config, spaces)
+        refuse_continuous_options(config)
+
+    def init(self, generators: Sequence[torch.Generator]) -> tuple[dict[str, Params], tuple[str, ...]]:
+        """An ensemble of critics `[S, K, …]` that give the values of all actions at once."""
+        config, (observation_size, actions) = self.config, self.spaces
+        critics = init_mlp(
+            [observation_size, *config.critic_hidden, actions.size],
+            generators,
+            members=config.critics,
+            orthogonal=config.orthogonal_critics,
+            last_gain=config.last_layer_gain,
+        )
+        return {"critics": critics}, ("critics",)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One loss."""
+        config = self.config
+        rates, period = {"critics": config.critic_learning_rate}, config.target_update_period
+        return (Stage(self._loss, rates, targets=("critics",), target_period=period),)
+
+    def act(self, parameters: Mapping[str, Params], observations: Tensor) -> Tensor:
+        """The greedy action, one-hot."""
+        return greedy_actions(parameters["critics"], observations)
+
+    def policy(self, parameters: Mapping[str, Params]) -> PolicyNetwork:
+        """The critics."""
+        return PolicyNetwork(parameters["critics"], "argmax")
+
+    def activations(self) -> int:
+        """Those of the critics."""
+        config = self.config
+        return config.critics * config.batch_size * sum(config.critic_hidden)
+
+    def _loss(self, networks: Networks, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
+        del noise
+        return discrete_loss(networks.parameters["critics"], networks.targets["critics"], batch, self.config)
 
 
 def all_values(critics: Params, observations: Tensor) -> Tensor:

@@ -9,60 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cqlbench.algorithms.config import CQLConfig
-from cqlbench.algorithms.networks import (
-    ActionBox,
-    Params,
-    TanhGaussian,
-    actor_distribution,
-    critic_values,
-)
+from cqlbench.algorithms.algorithm import Batch, Networks, Noise
+from cqlbench.algorithms.cql.config import CQLConfig
+from cqlbench.algorithms.networks import ActionBox, TanhGaussian, critic_values
+from cqlbench.algorithms.sac import actor_losses, squared_error, targets_of
 from cqlbench.core.errors import ConfigError
 
 _LARGEST_MULTIPLIER = 1e6
 """CORL's and the paper's code's bound."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Transitions of one gradient step, every seed with its own.
-
-    Attributes:
-        observations: `[S, B, O]`, preprocessed.
-        actions: `[S, B, A]`, inside the action box.
-        rewards: `[S, B]`, preprocessed.
-        next_observations: `[S, B, O]`, preprocessed.
-        terminated: `[S, B]` float: 1 where the value of the next observation is 0. Time limits are 0 here.
-        returns_to_go: `[S, B]`, of the preprocessed rewards, for Cal-QL; −inf where none is known. `None`
-            without it.
-    """
-
-    observations: Tensor
-    actions: Tensor
-    rewards: Tensor
-    next_observations: Tensor
-    terminated: Tensor
-    returns_to_go: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Every random number of one gradient step.
-
-    Attributes:
-        random: `[S, B, N, A]` uniform on [-1, 1): the uniform proposals, scaled to the box.
-        current: `[S, B, N, A]` standard normal: proposals from π(·|s).
-        next: `[S, B, N, A]` standard normal: proposals from π(·|s′).
-        actor: `[S, B, A]` standard normal: the action in the actor's and the temperature's loss.
-        target: `[S, B, 1, A]` standard normal: the action a′ in the Bellman target; `[S, B, N, A]` with
-            `max_q_backup`.
-    """
-
-    random: Tensor
-    current: Tensor
-    next: Tensor
-    actor: Tensor
-    target: Tensor
 
 
 @dataclass(frozen=True)
@@ -76,122 +30,44 @@ class Losses:
     diagnostics: dict[str, Tensor]
 
     def total(self) -> Tensor:
-        """The scalar whose gradient is each seed's own: seeds share no parameter."""
-        return (self.critic + self.actor + self.temperature + self.multiplier).sum()
-
-
-@dataclass(frozen=True)
-class Networks:
-    """What the losses read. Gradients flow into all but `target_critics` and `steps`.
-
-    Attributes:
-        actor: `[S, …]`.
-        critics: `[S, K, …]`.
-        target_critics: `[S, K, …]`.
-        log_temperature: `[S]`, log of the entropy temperature.
-        log_multiplier: `[S]`, log of the Lagrange multiplier.
-        steps: scalar: gradient steps taken before this one.
-    """
-
-    actor: Params
-    critics: Params
-    target_critics: Params
-    log_temperature: Tensor
-    log_multiplier: Tensor
-    steps: Tensor
+        """Their sum: each depends on parameters of its own."""
+        return self.critic + self.actor + self.temperature + self.multiplier
 
 
 def losses(networks: Networks, batch: Batch, noise: Noise, config: CQLConfig, box: ActionBox) -> Losses:
     """All losses of one gradient step, at the same parameters (CORL's order: no network moves in between).
 
     Args:
-        networks: parameters, leading dimension S.
-        batch: transitions.
-        noise: every random number; with a fixed noise the result is a function of the rest.
+        networks: `actor`, `critics` (and their target), `temperature` and `multiplier`.
+        batch: transitions; with `calibrated`, `returns_to_go` among them.
+        noise: the draws of `CQL.draws`; with a fixed noise the result is a function of the rest.
         config: the algorithm's settings.
         box: the action box.
 
     Raises:
         ConfigError: `config` is calibrated, and the batch holds no returns-to-go.
     """
-    policy = actor_distribution(networks.actor, batch.observations, box)
-    with torch.no_grad():
-        next_policy = actor_distribution(networks.actor, batch.next_observations, box)
-    temperature = networks.log_temperature.detach().exp() * config.entropy_multiplier  # [S]
-
-    actions, log_density = policy.sample(noise.actor)  # [S, B, A], [S, B]
-    actor = actor_loss(networks.critics, batch.observations, actions, log_density, temperature)
+    found = actor_losses(networks, batch, noise["actor"], config, box)
+    actor = found.actor
     if config.bc_steps:
-        cloning = cloning_loss(policy, batch.actions, log_density, temperature)
-        actor = torch.where(networks.steps < config.bc_steps, cloning, actor)
-    entropy = temperature_loss(networks.log_temperature, log_density, _target_entropy(config, box))
-    with torch.no_grad():
-        targets = bellman_targets(
-            networks.target_critics, next_policy, batch, noise.target, temperature, config
-        )  # [S, B]
+        cloning = cloning_loss(found.policy, batch.actions, found.log_density, found.entropy_temperature)
+        actor = torch.where(networks.steps <= config.bc_steps, cloning, actor)
+    targets = targets_of(networks, batch, noise["target"], found, config)  # [S, B]
     critic, gap, diagnostics = critic_loss(
-        networks, batch, policy.detach(), next_policy, noise, targets, config
+        networks, batch, found.policy.detach(), found.next_policy, noise, targets, config
     )
-    diagnostics |= {
-        "actor_loss": actor.detach(),
-        "entropy": -log_density.detach().mean(1),
-        "entropy_temperature": temperature,
-        "target_value": targets.mean(1),
-    }
+    diagnostics |= found.diagnostics | {"actor_loss": actor.detach(), "target_value": targets.mean(1)}
     multiplier = torch.zeros_like(critic)
     if config.lagrange and gap is not None:
-        multiplier = multiplier_loss(networks.log_multiplier, gap.detach(), config)
-        diagnostics["multiplier"] = multiplier_of(networks.log_multiplier).detach()
-    return Losses(critic, actor, entropy, multiplier, diagnostics)
-
-
-def actor_loss(
-    critics: Params, observations: Tensor, actions: Tensor, log_density: Tensor, temperature: Tensor
-) -> Tensor:
-    """E[α·log π(a|s) − min_k Q_k(s, a)] (SAC eq. 7); the critics' parameters get no gradient.
-
-    Args:
-        critics: `[S, K, …]`.
-        observations: `[S, B, O]`.
-        actions: `[S, B, A]`, reparameterised.
-        log_density: `[S, B]`.
-        temperature: `[S]`, detached.
-    """
-    frozen = {name: tensor.detach() for name, tensor in critics.items()}
-    values = critic_values(frozen, observations, actions.unsqueeze(2)).squeeze(3).amin(1)  # [S, B]
-    return (temperature.unsqueeze(1) * log_density - values).mean(1)
+        log_multiplier = networks.parameters["multiplier"]["log"]
+        multiplier = multiplier_loss(log_multiplier, gap.detach(), config)
+        diagnostics["multiplier"] = multiplier_of(log_multiplier).detach()
+    return Losses(critic, actor, found.temperature, multiplier, diagnostics)
 
 
 def cloning_loss(policy: TanhGaussian, actions: Tensor, log_density: Tensor, temperature: Tensor) -> Tensor:
     """E[α·log π(a|s) − log π(a_data|s)]: the actor's loss during `bc_steps` (CORL)."""
     return (temperature.unsqueeze(1) * log_density - policy.log_density(actions)).mean(1)
-
-
-def temperature_loss(log_temperature: Tensor, log_density: Tensor, target_entropy: Tensor) -> Tensor:
-    """−log α · E[log π(a|s) + target entropy]: SAC eq. 18 with log α for α (SAC's code, CORL)."""
-    return -log_temperature * (log_density.detach() + target_entropy).mean(1)
-
-
-def bellman_targets(
-    target_critics: Params,
-    next_policy: TanhGaussian,
-    batch: Batch,
-    normals: Tensor,
-    temperature: Tensor,
-    config: CQLConfig,
-) -> Tensor:
-    """The targets y = r + γ·(1 − terminated)·(min_k Q̄_k(s′, a′) [− α·log π(a′|s′)]), a′ ~ π(·|s′); `[S, B]`.
-
-    With several a′ per state (`max_q_backup`) the one of the largest min_k counts. The entropy term enters
-    with `backup_entropy` only (SAC eq. 3; CQL's code leaves it out).
-    """
-    next_actions, log_density = next_policy.sample(normals)  # [S, B, M, A], [S, B, M]
-    values = critic_values(target_critics, batch.next_observations, next_actions).amin(1)  # [S, B, M]
-    values, best = values.max(2)
-    if config.backup_entropy:
-        chosen = log_density.gather(2, best.unsqueeze(2)).squeeze(2)
-        values = values - temperature.unsqueeze(1) * chosen
-    return batch.rewards + config.discount * (1 - batch.terminated) * values
 
 
 def critic_loss(
@@ -219,36 +95,28 @@ def critic_loss(
     Returns:
         The loss, the mean gap `[S, K]` (`None` without a penalty), and diagnostics.
     """
-    data = batch.actions.unsqueeze(2)  # [S, B, 1, A]
+    critics, data = networks.parameters["critics"], batch.actions.unsqueeze(2)  # data: [S, B, 1, A]
     if config.conservative_weight == 0:
-        values = critic_values(networks.critics, batch.observations, data)
-        loss, diagnostics = _squared_error(values[..., 0], targets)
+        values = critic_values(critics, batch.observations, data)
+        loss, diagnostics = squared_error(values[..., 0], targets)
         return loss, None, diagnostics
     actions, log_density = proposals(policy, next_policy, noise, config)
-    values = critic_values(networks.critics, batch.observations, torch.cat([data, actions], dim=2))
-    loss, diagnostics = _squared_error(values[..., 0], targets)
+    values = critic_values(
+        networks.parameters["critics"], batch.observations, torch.cat([data, actions], dim=2)
+    )
+    loss, diagnostics = squared_error(values[..., 0], targets)
     proposed = values[..., 1:]  # [S, K, B, 3N]
     if config.calibrated:
-        proposed, diagnostics["calibrated_fraction"] = calibrate(proposed, batch.returns_to_go)
+        proposed, diagnostics["calibrated_fraction"] = calibrate(proposed, batch.extra.get("returns_to_go"))
     gap = conservative_gap(proposed, log_density, values[..., 0], config).mean(2)  # [S, K]
     penalty = gap
     if config.lagrange:
-        penalty = multiplier_of(networks.log_multiplier).detach().unsqueeze(1) * (
+        penalty = multiplier_of(networks.parameters["multiplier"]["log"]).detach().unsqueeze(1) * (
             gap - config.target_action_gap
         )
     loss = loss + config.conservative_weight * penalty.sum(1)
     diagnostics |= {"conservative_gap": gap.detach().mean(1), "critic_loss": loss.detach()}
     return loss, gap, diagnostics
-
-
-def _squared_error(data_values: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    error = (data_values - targets.unsqueeze(1)).square().mean(2)  # [S, K]
-    loss = error.sum(1)
-    return loss, {
-        "td_loss": error.detach().mean(1),
-        "data_value": data_values.detach().mean((1, 2)),
-        "critic_loss": loss.detach(),
-    }
 
 
 @torch.no_grad()
@@ -262,11 +130,11 @@ def proposals(
         with CQL(ρ) the N current ones alone.
     """
     box = policy.box
-    current, current_density = policy.sample(noise.current)
+    current, current_density = policy.sample(noise["current"])
     if config.variant == "rho":
         return current, current_density
-    random = box.from_unit(noise.random)
-    following, following_density = next_policy.sample(noise.next)
+    random = box.from_unit(noise["random"])
+    following, following_density = next_policy.sample(noise["next"])
     uniform_density = (-box.log_volume).expand_as(current_density)
     return (
         torch.cat([random, current, following], dim=2),
@@ -346,10 +214,3 @@ def multiplier_loss(log_multiplier: Tensor, gap: Tensor, config: CQLConfig) -> T
     """
     distance = (gap - config.target_action_gap).mean(1)
     return -multiplier_of(log_multiplier) * config.conservative_weight * distance
-
-
-def _target_entropy(config: CQLConfig, box: ActionBox) -> Tensor:
-    if config.target_entropy is not None:
-        return torch.full_like(box.log_volume, config.target_entropy)
-    # −A is meant for [-1, 1]: the entropy of a narrower box's policies is lower by the log of its scale.
-    return box.half_range.log().sum() - box.half_range.numel()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cqlbench.algorithms.algorithm import Column
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.seeding import Purpose
 from cqlbench.data.preprocess import RewardTransform
-from cqlbench.data.returns_to_go import returns_to_go
 from cqlbench.engine.dataset_tensors import fits
 from cqlbench.engine.online.rows import OnlineRows
 from cqlbench.engine.streams import IndexStream
@@ -50,25 +50,23 @@ class OnlinePhase:
         offline_fraction: of each seed's batch, how much is the dataset's, rounded to whole rows.
         final_offline_fraction: what it becomes, linearly in the collected rows per seed; `None`: it stays.
         anneal_rows: collected rows per seed at which it gets there.
-        conservative_weight: instead of the algorithm's (CORL `cql_alpha_online`); `None` keeps that.
+        changes: of the algorithm's settings: field to value (CORL's `cql_alpha_online` is one).
 
     Raises:
-        ConfigError: a fraction outside [0, 1], or a negative weight.
+        ConfigError: a fraction outside [0, 1].
     """
 
     rows: OnlineRows
     offline_fraction: float = 0.5
     final_offline_fraction: float | None = None
     anneal_rows: int = 0
-    conservative_weight: float | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("offline_fraction", "final_offline_fraction"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f"{name}={value} must be between 0 and 1.")
-        if self.conservative_weight is not None and not self.conservative_weight >= 0:
-            raise ConfigError(f"conservative_weight={self.conservative_weight} must be at least 0.")
 
     def offline_rows(self, batch_size: int) -> int:
         """How many of a seed's `batch_size` rows are the dataset's now: all, before anything is collected."""
@@ -90,7 +88,7 @@ class Mixture:
         seeds: the seed batch.
         batch_size: B.
         device: where the rows are wanted, and kept where there is room for them.
-        returns: finds returns-to-go of collected episodes; `None` where the algorithm needs none.
+        extra: finds the algorithm's own columns of collected episodes; `None` where it has none.
     """
 
     def __init__(
@@ -100,7 +98,7 @@ class Mixture:
         seeds: Sequence[int],
         batch_size: int,
         device: torch.device,
-        returns: "OnlineReturns | None" = None,
+        extra: "EpisodeColumns | None" = None,
     ) -> None:
         self._phase, self._offline, self._device = phase, offline, device
         self._batch_size = batch_size
@@ -108,10 +106,10 @@ class Mixture:
             seeds, batch_size, _LARGE, torch.device("cpu"), purpose=Purpose.ONLINE_BATCHES
         )
         rows = phase.rows
-        self._returns = returns
+        self._extra = extra
         self._host = [column for name, column in rows.columns.items() if name not in ("ended", "broken")]
-        if returns is not None:
-            self._host.append(returns.column)
+        if extra is not None:
+            self._host += extra.columns
         resident = device.type == "cuda" and fits(self._host, device)
         self._columns = [torch.empty_like(c, device=device) for c in self._host] if resident else self._host
         where = device if resident else torch.device("cpu")
@@ -121,8 +119,8 @@ class Mixture:
     def refresh(self, first: int) -> None:
         """Take over the rows from `first` on; call it after rows were added, or gone back on."""
         last = self._phase.rows.rows
-        if self._returns is not None:
-            first = min(first, self._returns.update(first))
+        if self._extra is not None:
+            first = min(first, self._extra.update(first))
         if self._columns is not self._host:
             for mine, host in zip(self._columns, self._host, strict=True):
                 mine[:, first:last].copy_(host[:, first:last])
@@ -153,32 +151,33 @@ class Mixture:
         return [column.view(-1, count, *column.shape[1:]) for column in columns]
 
 
-class OnlineReturns:
-    """Returns-to-go of collected rows, known when their episode has ended; −∞ until then.
+class EpisodeColumns:
+    """An algorithm's own columns of collected rows, known when their episode has ended; −∞ until then.
 
     Args:
         rows: the collected rows.
-        transform: what is summed: transformed rewards.
-        discount: γ.
-        failure: with sparse rewards, the transformed reward of failing: see `returns_to_go`.
+        transform: what preprocesses rewards.
+        columns: the columns, in order: see `Algorithm.columns`.
+        lowest: the dataset's lowest preprocessed reward; NaN without a dataset.
 
     Attributes:
-        column: `[S, capacity]` float32.
+        columns: `[S, capacity]` float32 each.
     """
 
     def __init__(
-        self, rows: OnlineRows, transform: RewardTransform, discount: float, failure: float | None
+        self, rows: OnlineRows, transform: RewardTransform, columns: Mapping[str, Column], lowest: float
     ) -> None:
-        self._rows, self._transform = rows, transform
-        self._discount, self._failure = discount, failure
-        self.column = torch.full_like(rows.columns["rewards"], -torch.inf)
-        self._begins = torch.zeros(len(self.column), rows.environments, dtype=torch.int64)
+        self._rows, self._transform, self._lowest = rows, transform, lowest
+        self._of = list(columns.values())
+        self.columns = [torch.full_like(rows.columns["rewards"], -torch.inf) for _ in columns]
+        self._begins = torch.zeros(len(rows.columns["rewards"]), rows.environments, dtype=torch.int64)
 
     def update(self, first: int) -> int:
         """Take over the rows from `first` on; returns the first row that has changed."""
         rows, environments = self._rows, self._rows.environments
         if first == 0:
-            self.column.fill_(-torch.inf)
+            for column in self.columns:
+                column.fill_(-torch.inf)
             self._begins[:] = torch.arange(environments)
         changed = rows.rows
         new = slice(first, rows.rows)
@@ -189,16 +188,17 @@ class OnlineReturns:
             if begin > last:  # it ended before its environment broke
                 continue
             episode = slice(begin, last + 1, environments)
-            self.column[seed, episode] = self._of(rows.columns["rewards"][seed, episode])
+            self._fill(seed, episode)
             self._begins[seed, last % environments] = last + environments
             changed = min(changed, begin)
         return changed
 
-    def _of(self, raw: Tensor) -> Tensor:
-        rewards: NDArray[np.float32] = self._transform(raw.numpy())
-        ends = np.zeros(len(rewards), np.bool_)
-        ends[-1] = True
-        return torch.from_numpy(returns_to_go(rewards, ends, self._discount, failing=self._failure))
+    def _fill(self, seed: int, episode: slice) -> None:
+        rewards: NDArray[np.float32] = self._transform(self._rows.columns["rewards"][seed, episode].numpy())
+        lasts = np.zeros(len(rewards), np.bool_)
+        lasts[-1] = True
+        for column, of in zip(self.columns, self._of, strict=True):
+            column[seed, episode] = torch.from_numpy(of(rewards, lasts, self._lowest))
 
 
 def as_columns(batch: Any, seeds: int, environments: int = 1) -> Mapping[str, Tensor]:

@@ -9,16 +9,19 @@ import torch
 from golden import cql_reference
 from torch.nn.functional import one_hot
 
-from cqlbench.algorithms.config import CQLConfig
+from cqlbench.algorithms.algorithm import Batch, Spaces
+from cqlbench.algorithms.cql import CQLConfig, DiscreteCQL
 from cqlbench.algorithms.cql.discrete import all_values, discrete_loss, greedy_actions
-from cqlbench.algorithms.cql.losses import Batch, Noise
 from cqlbench.algorithms.networks import DiscreteActions, Params, init_mlp
-from cqlbench.algorithms.step import TrainState, act, initial_state, loss_gradients, make_update
+from cqlbench.algorithms.step import TrainState, initial_state, loss_gradients, make_update
 from cqlbench.core.errors import ConfigError
 
 S, B, K, O, A = 2, 5, 2, 3, 4  # noqa: E741
 ACTIONS = DiscreteActions(A)
-NO_NOISE = Noise(*[torch.empty(0)] * 5)
+
+
+def algorithm(config: CQLConfig) -> DiscreteCQL:
+    return DiscreteCQL(config, Spaces(O, ACTIONS))
 
 
 def critics(seed: int, hidden: int = 6) -> dict[str, torch.Tensor]:
@@ -81,7 +84,7 @@ def golden_targets(online: list, fixed: list, data: Batch, seed: int, discount: 
 def state_of(params: Params, fixed: Params) -> TrainState:
     moments = [{"critics": {n: torch.zeros_like(t) for n, t in params.items()}} for _ in range(2)]
     alive = torch.ones(S, dtype=torch.bool)
-    return TrainState({"critics": params}, fixed, *moments, torch.zeros(()), alive)
+    return TrainState({"critics": params}, {"critics": fixed}, *moments, torch.zeros(()), alive)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +93,8 @@ def state_of(params: Params, fixed: Params) -> TrainState:
 def test_loss_and_gradients_agree_with_the_equations(changes: dict) -> None:
     config = CQLConfig(**changes)
     params, fixed, data = critics(0), critics(5), batch()
-    found_gradients, diagnostics = loss_gradients(state_of(params, fixed), data, NO_NOISE, config, ACTIONS)
+    [stage] = algorithm(config).stages()
+    found_gradients, diagnostics = loss_gradients(stage, state_of(params, fixed), data, {})
     assert set(found_gradients) == {"critics"}
     gradients, loss = found_gradients["critics"], diagnostics["critic_loss"]
     for seed in range(S):
@@ -154,11 +158,11 @@ def batch_for(seeds: Sequence[int], step: int) -> Batch:
 
 
 def train(seeds: Sequence[int], steps: int, config: CQLConfig = CONFIG) -> tuple[TrainState, list[dict]]:
-    state = initial_state(config, O, A, seeds, discrete=True)
-    update = make_update(config, ACTIONS)
+    state = initial_state(algorithm(config), seeds)
+    update = make_update(algorithm(config))
     history = []
     for step in range(steps):
-        state, diagnostics = update(state, batch_for(seeds, step), NO_NOISE)
+        state, diagnostics = update(state, batch_for(seeds, step), {}, step)
         history.append(diagnostics)
     return state, history
 
@@ -180,14 +184,14 @@ def test_permuting_seeds_permutes_parameters() -> None:
 
 
 def test_a_diverged_seed_is_frozen_and_leaves_the_others_alone() -> None:
-    state = initial_state(CONFIG, O, A, [0, 1], discrete=True)
-    update = make_update(CONFIG, ACTIONS)
+    state = initial_state(algorithm(CONFIG), [0, 1])
+    update = make_update(algorithm(CONFIG))
     for step in range(6):
         data = batch_for([0, 1], step)
         if step == 3:
             data.rewards[0, 0] = float("inf")
             before = state.clone()
-        state, _ = update(state, data, NO_NOISE)
+        state, _ = update(state, data, {}, step)
     healthy, _ = train([1], 6)
     assert state.finite().tolist() == [False, True]
     for name, tensor in healthy.parameters["critics"].items():
@@ -200,13 +204,13 @@ def test_the_target_network_is_copied_every_period() -> None:
     config = CQLConfig(**(vars(CONFIG) | {"polyak_rate": 1.0, "target_update_period": 3}))
     for steps, copied in ((2, False), (3, True), (5, False), (6, True)):
         state, _ = train([0], steps, config)
-        same = [torch.equal(t, state.target_critics[n]) for n, t in state.parameters["critics"].items()]
+        same = [torch.equal(t, state.targets["critics"][n]) for n, t in state.parameters["critics"].items()]
         assert all(same) == copied
 
 
 def test_the_greedy_action_is_one_hot_for_the_mean_over_critics() -> None:
     params, states = critics(0), batch().observations
-    actions = act({"critics": params}, states, ACTIONS)
+    actions = algorithm(CQLConfig()).act({"critics": params}, states)
     for seed in range(S):
         networks = [layers(params, seed, k) for k in range(K)]
         for b in range(B):
@@ -236,4 +240,4 @@ def test_the_greedy_action_of_a_diverged_critic_is_not_a_number() -> None:
 )
 def test_options_of_continuous_actions_are_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"algorithm.{name}={value} is for continuous actions"):
-        make_update(CQLConfig(**{name: value}), ACTIONS)
+        algorithm(CQLConfig(**{name: value}))

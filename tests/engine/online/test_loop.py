@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchrl.collectors import Collector
 
-from cqlbench.algorithms.config import CQLConfig
+from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.algorithms.networks import ActionBox
 from cqlbench.core.errors import ConfigError
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
@@ -40,11 +40,11 @@ def make_engine(
         rewards=torch.full((50,), 1000.0),
         next_observations=torch.randn(50, 3, generator=generator),
         terminated=torch.zeros(50, dtype=torch.bool),
-        returns_to_go=torch.zeros(50) if changes.get("calibrated") else None,
+        extra={"returns_to_go": torch.zeros(50)} if changes.get("calibrated") else {},
     )
-    phase = {
-        name: changes.pop(name) for name in ("offline_fraction", "conservative_weight") if name in changes
-    }
+    phase = {name: changes.pop(name) for name in ("offline_fraction",) if name in changes}
+    if "conservative_weight" in changes:
+        phase["changes"] = {"conservative_weight": changes.pop("conservative_weight")}
     algorithm = {name: value for name, value in changes.items() if name in vars(CQLConfig())}
     environments = changes.get("environments", 1)
     rows = OnlineRows(len(seeds), frames, 3, 1, environments, folder)
@@ -147,8 +147,7 @@ def test_calibrated_values_are_bounded_by_the_returns_of_ended_episodes() -> Non
     engine = make_engine(0, calibrated=True, offline_fraction=0.0, offline=False)
     trainer = make_trainer(engine, frames=40, offline_steps=0)
     trainer.train()
-    bounds = engine.batch(100).returns_to_go
-    assert bounds is not None
+    bounds = engine.batch(100).extra["returns_to_go"]
     assert torch.isfinite(bounds).all(), "both episodes of 20 steps have ended"
     assert (bounds <= 0).all()
 

@@ -1,13 +1,18 @@
 """Batches of the online phase: their shares, whose rows they hold, returns-to-go of collected episodes."""
 
+import math
+
 import pytest
 import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from cqlbench.algorithms.algorithm import Spaces
+from cqlbench.algorithms.cql import CQL, CQLConfig
+from cqlbench.algorithms.networks import ActionBox
 from cqlbench.core.errors import ConfigError
 from cqlbench.data.preprocess import RewardTransform
-from cqlbench.engine.online.mixture import Mixture, OnlinePhase, OnlineReturns, as_columns
+from cqlbench.engine.online.mixture import EpisodeColumns, Mixture, OnlinePhase, as_columns
 from cqlbench.engine.online.rows import OnlineRows
 
 S, OBSERVATION, A, B = 2, 3, 1, 10
@@ -117,9 +122,13 @@ def test_fractions_outside_the_unit_interval_are_refused(setting: str, value: fl
         OnlinePhase(filled(1), **{setting: value})
 
 
-def test_a_negative_weight_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"conservative_weight=-1\.0 must be at least 0"):
-        OnlinePhase(filled(1), conservative_weight=-1.0)
+def returns_of(
+    rows: OnlineRows, transform: RewardTransform, discount: float, lowest: float | None = None
+) -> EpisodeColumns:
+    config = CQLConfig(calibrated=True, discount=discount, sparse_rewards=lowest is not None)
+    columns = CQL(config, Spaces(OBSERVATION, ActionBox.from_bounds(-torch.ones(A), torch.ones(A)))).columns()
+    assert list(columns) == ["returns_to_go"]
+    return EpisodeColumns(rows, transform, columns, math.nan if lowest is None else lowest)
 
 
 def expected_returns(rewards: Tensor, ends: list[int], environments: int, discount: float) -> Tensor:
@@ -140,7 +149,7 @@ def expected_returns(rewards: Tensor, ends: list[int], environments: int, discou
 def test_returns_to_go_are_known_once_an_episode_has_ended(environments: int) -> None:
     rows = OnlineRows(S, 24, OBSERVATION, A, environments)
     transform = RewardTransform(2.0, 1.0)
-    returns = OnlineReturns(rows, transform, 0.9, None)
+    returns = returns_of(rows, transform, 0.9)
     ends = {0: [5, 13], 1: [8, 9, 20]}
     whole = filled(24, environments, capacity=24)
     for seed, last in ends.items():
@@ -152,10 +161,10 @@ def test_returns_to_go_are_known_once_an_episode_has_ended(environments: int) ->
     for seed in range(S):
         raw = transform(rows.columns["rewards"][seed])
         expected = expected_returns(raw, ends[seed], environments, 0.9)
-        torch.testing.assert_close(returns.column[seed], expected, rtol=1e-6, atol=1e-5)
-    at_once = OnlineReturns(rows, transform, 0.9, None)
+        torch.testing.assert_close(returns.columns[0][seed], expected, rtol=1e-6, atol=1e-5)
+    at_once = returns_of(rows, transform, 0.9)
     at_once.update(0)
-    assert torch.equal(at_once.column, returns.column)
+    assert torch.equal(at_once.columns[0], returns.columns[0])
 
 
 def test_with_sparse_rewards_an_episode_that_failed_fails_for_ever() -> None:
@@ -164,10 +173,10 @@ def test_with_sparse_rewards_an_episode_that_failed_fails_for_ever() -> None:
     ended = torch.tensor([[False, True, False, True], [False, False, False, True]])
     batch = {name: torch.zeros(S, 4, *column.shape[2:]) for name, column in rows.columns.items()}
     rows.extend(batch | {"rewards": rewards, "ended": ended})
-    returns = OnlineReturns(rows, RewardTransform(10.0, -5.0), 0.5, failure=-5.0)
+    returns = returns_of(rows, RewardTransform(10.0, -5.0), 0.5, lowest=-5.0)
     returns.update(0)
-    assert returns.column[0, :4].tolist() == [-10.0, -10.0, -2.5, 5.0]
-    assert returns.column[1, :4].tolist() == [-10.0] * 4
+    assert returns.columns[0][0, :4].tolist() == [-10.0, -10.0, -2.5, 5.0]
+    assert returns.columns[0][1, :4].tolist() == [-10.0] * 4
 
 
 def test_an_episode_that_broke_off_ends_with_the_row_before() -> None:
@@ -176,7 +185,7 @@ def test_an_episode_that_broke_off_ends_with_the_row_before() -> None:
     whole.columns["ended"][0, 3] = True  # it had ended when the other's environment broke
     ones = {name: column.clone() for name, column in whole.columns.items()}
     ones["rewards"].fill_(1.0)
-    returns = OnlineReturns(rows, RewardTransform(), 1.0, None)
+    returns = returns_of(rows, RewardTransform(), 1.0)
     rows.extend({name: column[:, :4] for name, column in ones.items()})
     returns.update(0)
     rows.extend(
@@ -184,8 +193,8 @@ def test_an_episode_that_broke_off_ends_with_the_row_before() -> None:
     )
     returns.update(4)
     unknown = [-torch.inf] * 4
-    assert returns.column[0, :8].tolist() == [4.0, 3.0, 2.0, 1.0, *unknown]
-    assert returns.column[1, :8].tolist() == [4.0, 3.0, 2.0, 1.0, *unknown]
+    assert returns.columns[0][0, :8].tolist() == [4.0, 3.0, 2.0, 1.0, *unknown]
+    assert returns.columns[0][1, :8].tolist() == [4.0, 3.0, 2.0, 1.0, *unknown]
 
 
 def collected(*shape: int) -> TensorDict:
