@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from cqlbench.algorithms.config import BudgetConfig, CQLConfig, OnlineConfig
+from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.algorithms.networks import ActionBox
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.engine.dataset_tensors import Columns
@@ -18,6 +18,7 @@ from cqlbench.engine.engine import Engine
 from cqlbench.engine.online.loop import steps_due
 from cqlbench.environments import EnvironmentSpec
 from cqlbench.evaluation.evaluator import Evaluator
+from cqlbench.experiments.config import BudgetConfig, OnlineConfig
 from cqlbench.experiments.plan import Plan
 from cqlbench.experiments.records import failure
 from cqlbench.trainer.trainer import CQLTrainer
@@ -89,7 +90,7 @@ def test_a_failed_evaluation_blames_neither_the_policy_nor_the_simulator_alone()
 
 def test_each_evaluation_has_its_own_episodes() -> None:
     training = trainer(steps=2, between=1)
-    training.engine._update = lambda state, batch, noise: (state, {"td_loss": torch.zeros(2)})
+    training.engine._update = lambda state, *_: (state, {"td_loss": torch.zeros(2)})
     made = evaluator(training, interval=1)
     training.train()
     first, second = (point.rollout for point in made.history)

@@ -2,9 +2,11 @@
 
 import pytest
 
-from cqlbench.algorithms.config import BenchConfig, CQLConfig
+from cqlbench.algorithms.cql import CQLConfig
+from cqlbench.algorithms.sac import SACConfig
 from cqlbench.core.errors import ConfigError
 from cqlbench.experiments.compose import as_dict, compose_bench
+from cqlbench.experiments.config import BenchConfig
 
 
 @pytest.mark.parametrize(
@@ -169,11 +171,15 @@ def test_cal_ql_refuses_what_it_makes_no_sense_with(word: str, sentence: str) ->
         compose_bench([*words, word], "smoke")
 
 
-def test_an_algorithm_is_chosen_by_name_and_words_win_over_what_it_always_has() -> None:
-    words = ["dataset=x", "algorithm=sac", "algorithm.conservative_weight=2"]
+def test_an_algorithm_is_chosen_by_name_and_has_keys_of_its_own() -> None:
+    words = ["dataset=x", "algorithm=sac", "algorithm.backup_entropy=false"]
     composed = compose_bench(words, "smoke", "d4rl-antmaze")
-    assert composed.config.algorithm.conservative_weight == 2
-    assert composed.changes == tuple(words[1:])
+    assert composed.config.algorithm == SACConfig(
+        actor_hidden=[32, 32], critic_hidden=[32, 32], batch_size=64, backup_entropy=False
+    )
+    assert (composed.changes, composed.algorithm) == (tuple(words[1:]), "sac")
+    with pytest.raises(ConfigError, match="for algorithm=calql or cql, and this is sac"):
+        compose_bench([*words, "algorithm.conservative_weight=2"], "smoke")
     calibrated = compose_bench(["dataset=x", "algorithm=calql"], "smoke", "d4rl-antmaze").config.algorithm
     without = {"name": "cql", "calibrated": False, "sparse_rewards": False}
     without |= {"orthogonal_actor": False, "last_layer_gain": 0.01}
@@ -192,3 +198,15 @@ def test_every_field_is_reachable() -> None:
         text = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
         again = compose_bench(["dataset=x", f"algorithm.{name}={text}"], "smoke").config
         assert as_dict(again)["algorithm"][name] == value
+
+
+def test_settings_may_change_with_the_first_frame(capfd) -> None:
+    words = ["dataset=x", "online.algorithm.conservative_weight=2"]
+    config = compose_bench(words, "smoke", online=True).config
+    assert config.online.algorithm == {"conservative_weight": 2.0}
+    old = compose_bench(["dataset=x", "online.conservative_weight=2"], "smoke", online=True).config
+    assert old == config
+    assert "online.algorithm.conservative_weight" in capfd.readouterr().err
+    for bad in ("critics=3", "conservative_weight=-1", "conservative_weight=heavy", "weight=1"):
+        with pytest.raises(ConfigError, match="online.algorithm"):
+            compose_bench(["dataset=x", f"online.algorithm.{bad}"], "smoke", online=True)

@@ -3,8 +3,10 @@
 import dataclasses
 import re
 
-from cqlbench.algorithms.config import BenchConfig, BudgetConfig, CQLConfig, CQLTrainerConfig
+from cqlbench.algorithms.cql import CQLConfig
+from cqlbench.experiments.config import BenchConfig, BudgetConfig
 from cqlbench.experiments.config_help import attributes, keys_help
+from cqlbench.trainer.config import CQLTrainerConfig
 
 
 class Documented:

@@ -1,12 +1,25 @@
 """What is decided before the data are touched."""
 
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
 import pytest
 import torch
 
+from cqlbench.algorithms import ALGORITHMS
+from cqlbench.algorithms.algorithm import added
+from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.core.devices import device_of
 from cqlbench.core.errors import ConfigError, DatasetError
-from cqlbench.data.cards import load_card
-from cqlbench.experiments.plan import make_plan
+from cqlbench.data.cards import all_cards, load_card
+from cqlbench.data.resolve import Resolution
+from cqlbench.experiments.compose import compose_bench
+from cqlbench.experiments.plan import Plan, identity_of, make_plan
+from cqlbench.records.schema import config_hash
+
+HOPPER = Resolution("x", load_card("embedded/hopper-medium-v0"), "")
+PLAN = Plan(compose_bench(["dataset=x"], "smoke").config, HOPPER, torch.device("cpu"), "", "", ())
 
 
 @pytest.fixture(autouse=True)
@@ -20,8 +33,6 @@ def pretend_to_have_d4rl(monkeypatch) -> None:
 
 
 def resolution(card, reason):
-    from cqlbench.data.resolve import Resolution
-
     return Resolution(card.id, card, reason)
 
 
@@ -101,6 +112,30 @@ def test_its_arguments_make_the_same_plan_again() -> None:
     assert again.config.seeds == [0, 1]
     renamed = make_plan(["dataset=hopper-medium", "budget=quick", "budget.name=mine"])
     assert make_plan(renamed.arguments[1:]).identity == renamed.identity
+
+
+def test_no_hash_of_a_configuration_changes() -> None:
+    """A new key is `added`, with a default that computes what was computed without it."""
+    golden = json.loads((Path(__file__).parents[1] / "golden" / "config_hashes.json").read_text())
+    assert {name.split()[1] for name in golden} == set(ALGORITHMS)
+    presets = {name.split()[0] for name in golden}
+    assert {card.preset for card in all_cards().values()} - {""} <= presets
+    found = {}
+    for name in golden:
+        preset, algorithm, budget, *online = name.split()
+        words = ["dataset=x", f"algorithm={algorithm}", f"budget={budget}"]
+        config = compose_bench(words, budget, preset, online=bool(online)).config
+        found[name] = config_hash(replace(PLAN, config=config).identity)
+    assert found == golden
+
+
+def test_an_added_key_is_in_no_hash_until_it_is_set() -> None:
+    @dataclass
+    class Grown(CQLConfig):
+        fresh: float = added(1.0)
+
+    assert identity_of(Grown()) == identity_of(CQLConfig())
+    assert identity_of(Grown(fresh=2.0)) == identity_of(CQLConfig()) | {"fresh": 2.0}
 
 
 @pytest.mark.parametrize("name", ["toaster", "meta", "cuda:99", "cpu:1"])

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from cqlbench.algorithms.networks import mlp
+from cqlbench.algorithms import algorithm_of
+from cqlbench.algorithms.algorithm import Spaces
+from cqlbench.algorithms.networks import ActionBox, mlp
 from cqlbench.algorithms.step import initial_state
 from cqlbench.core.paths import benchmarks_dir
 from cqlbench.data.cards import all_cards, load_card
@@ -114,7 +116,8 @@ def corls_layers(algorithm, network, sizes):
 def test_networks_start_as_corls(algorithm, network):
     config = composed("", f"algorithm={algorithm}").algorithm
     inputs, outputs, seeds = (23, 1, 8) if network == "critics" else (17, 12, 8)
-    params = initial_state(config, 17, 6, range(seeds)).parameters[network]
+    box = ActionBox.from_bounds(-torch.ones(6), torch.ones(6))
+    params = initial_state(algorithm_of(config, Spaces(17, box)), range(seeds)).parameters[network]
     if network == "critics":
         params = {name: tensor[:, 0] for name, tensor in params.items()}
     samples = torch.randn(4096, inputs, generator=torch.Generator().manual_seed(0))
@@ -130,8 +133,8 @@ def test_networks_start_as_corls(algorithm, network):
 @pytest.mark.parametrize("budget", ["gate", "paper"])
 def test_soft_actor_critic_stays_so_under_every_preset_and_budget(preset, budget):
     algorithm = composed(preset, "algorithm=sac", f"budget={budget}").algorithm
-    assert (algorithm.name, algorithm.conservative_weight, algorithm.backup_entropy) == ("sac", 0, True)
-    assert not any((algorithm.lagrange, algorithm.max_q_backup, algorithm.calibrated))
+    assert algorithm == composed("none", "algorithm=sac", f"budget={budget}").algorithm
+    assert (algorithm.name, algorithm.backup_entropy) == ("sac", True)
 
 
 def test_soft_actor_critics_rates_and_sizes_are_the_papers():
@@ -145,11 +148,11 @@ def test_what_stands_for_one_algorithm_is_found_by_its_name():
     # A misspelt file would be skipped in silence: they are optional.
     names = {
         group: {path.stem for path in (benchmarks_dir() / group).glob("*.yaml")}
-        for group in ("algorithm", "preset", "algorithm/always", "preset/by_algorithm")
+        for group in ("algorithm", "preset", "preset/by_algorithm", "budget", "budget/by_algorithm")
     }
-    assert names["algorithm/always"] <= names["algorithm"]
-    pairs = {f"{preset}-{algorithm}" for preset in names["preset"] for algorithm in names["algorithm"]}
-    assert names["preset/by_algorithm"] <= pairs
+    for group in ("preset", "budget"):
+        pairs = {f"{name}-{algorithm}" for name in names[group] for algorithm in names["algorithm"]}
+        assert names[f"{group}/by_algorithm"] <= pairs
 
 
 def test_every_published_config_is_a_cards_preset_and_no_other_card_has_one():

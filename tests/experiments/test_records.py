@@ -9,11 +9,12 @@ import h5py
 import numpy as np
 import pytest
 
-from cqlbench.algorithms.config import BudgetConfig, CQLConfig
+from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.data.embedded.policy import BehaviourPolicy
 from cqlbench.data.load import provide
 from cqlbench.data.resolve import resolve
 from cqlbench.evaluation.evaluator import Checkpointed
+from cqlbench.experiments.config import BudgetConfig
 from cqlbench.experiments.records import records_of
 from cqlbench.records import provenance
 from cqlbench.records.codec import to_json
