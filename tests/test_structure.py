@@ -209,7 +209,7 @@ SOURCES = package_sources()
     [
         ("cqlbench.data.validate", "from cqlbench.trainer.trainer import Trainer"),
         ("cqlbench.data.validate", "from cqlbench import algorithms"),
-        ("cqlbench.core.errors", "from cqlbench.environments import spec"),
+        ("cqlbench.core.errors", "from cqlbench.environments.make import spec"),
         ("cqlbench.data.validate", "import cqlbench.records.store"),
         ("cqlbench.data.validate", "from ..records import store"),
         ("cqlbench.data.validate", "def late():\n    from cqlbench.records import store"),

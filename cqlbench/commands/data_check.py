@@ -19,7 +19,7 @@ from cqlbench.data.imported import UNNAMED, import_dataset, recorded_environment
 from cqlbench.data.load import expected, provide, read
 from cqlbench.data.readers.column_names import parsed
 from cqlbench.data.resolve import Resolution, resolve
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environments.make import EnvironmentSpec
 from cqlbench.reporting.plots.dataset import facts, figure
 
 _IMPORT_KEYS = (

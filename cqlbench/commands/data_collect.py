@@ -10,7 +10,7 @@ from cqlbench.core.words import values_of, whole
 from cqlbench.data.embedded.collect import collect_transitions
 from cqlbench.data.embedded.policy import BehaviourPolicy
 from cqlbench.data.writers import refuse_minari_id, write_d4rl, write_minari
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environments.make import EnvironmentSpec
 
 KEYS = {
     "policy": "a shipped behaviour policy, or the path of an npz file",

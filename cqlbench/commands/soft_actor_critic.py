@@ -25,7 +25,7 @@ from cqlbench.core.errors import ConfigError
 from cqlbench.core.seeding import Purpose, environment_seeds, numpy_generator, torch_generator
 from cqlbench.engine.checkpoint import load_fitting, save
 from cqlbench.engine.streams import NoiseStream
-from cqlbench.environments import EnvironmentSpec, VectorEnvironment, make_environments
+from cqlbench.environments.make import EnvironmentSpec, VectorEnvironment, make_environments
 
 _SAVE_SECONDS = 300
 

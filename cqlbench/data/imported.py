@@ -29,7 +29,7 @@ from cqlbench.data.readers.quirks import MENDED
 from cqlbench.data.readers.robomimic import environment_name
 from cqlbench.data.resolve import DISCRETE, Resolution, published_key
 from cqlbench.data.transitions import Floats
-from cqlbench.environments import EnvironmentSpec, VectorEnvironment, make_environments
+from cqlbench.environments.make import EnvironmentSpec, VectorEnvironment, make_environments
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)+")
 

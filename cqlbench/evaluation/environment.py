@@ -7,7 +7,7 @@ from cqlbench.data.buffer import Dataset
 from cqlbench.data.cards import Card
 from cqlbench.data.fetch import minari_folder
 from cqlbench.data.readers.minari_metadata import environment_of, why_unlike_the_recording
-from cqlbench.environments import EnvironmentSpec, why_unplayable
+from cqlbench.environments.make import EnvironmentSpec, why_unplayable
 
 
 def playable(card: Card, dataset: Dataset) -> tuple[EnvironmentSpec | None, str]:

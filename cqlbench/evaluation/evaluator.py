@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cqlbench.engine.online.loop import batch_frames, steps_due
-from cqlbench.environments import EnvironmentSpec, make_environments
+from cqlbench.environments.make import EnvironmentSpec, make_environments
 from cqlbench.evaluation.rollout import Rollout, rollout
 from cqlbench.evaluation.scores import normalized_score
 from cqlbench.trainer.trainer import CQLTrainer

@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 
 from cqlbench.core.errors import UserError
 from cqlbench.core.seeding import Purpose, environment_seeds
-from cqlbench.environments import EnvironmentSpec, VectorEnvironment, environment_versions, make_environments
+from cqlbench.environments.make import (
+    EnvironmentSpec,
+    VectorEnvironment,
+    environment_versions,
+    make_environments,
+)
 
 Policy = Callable[[NDArray[np.float64]], NDArray[np.float32]]
 """`[S, E, O]` float64 observations -> `[S, E, A]` float32 actions; row `s` is for seed `s` of the batch."""

@@ -10,7 +10,7 @@ from cqlbench.engine.engine import Engine
 from cqlbench.engine.online.collector import SeedCollector, collector_of
 from cqlbench.engine.online.mixture import OnlinePhase
 from cqlbench.engine.online.rows import OnlineRows
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environments.make import EnvironmentSpec
 from cqlbench.experiments.plan import Plan
 from cqlbench.experiments.train_outputs import future_folder
 from cqlbench.records.store import safe_name

@@ -14,6 +14,7 @@ from rich.text import Text
 from cqlbench.core.errors import BUG, USER_ERROR, ConfigError, UserError, out_of_memory
 from cqlbench.core.paths import benchmarks_dir, yaml_names
 from cqlbench.data.cards import all_cards
+from cqlbench.experiments.compose import word
 from cqlbench.experiments.plan import Plan, make_plan
 from cqlbench.experiments.recorded import without_dataset
 from cqlbench.experiments.run import bench

@@ -86,7 +86,7 @@ class _Plain:
         return u.tanh(), (density - squash).sum(-1)
 
     def step(self) -> None:
-        columns = (column[0] for column in vars(self.batch).values() if column is not None)
+        columns = (column[0] for column in vars(self.batch).values() if isinstance(column, Tensor))
         states, actions, rewards, following, ended = columns
         new_actions, log_density = self.sample(states)
         temperature = self.log_temperature.exp().detach()

@@ -16,7 +16,7 @@ from cqlbench.data.embedded.policy import BehaviourPolicy
 from cqlbench.engine.engine import Engine
 from cqlbench.engine.online.collected import Collected
 from cqlbench.engine.online.collector import SeedCollector, collector_of
-from cqlbench.environments import EnvironmentSpec, EnvpoolEnvironments, choose_backend
+from cqlbench.environments.make import EnvironmentSpec, EnvpoolEnvironments, choose_backend
 from cqlbench.speed.measure import Contestant, Timing, steps_timed, time_in_turns
 from cqlbench.speed.workload import Workload
 

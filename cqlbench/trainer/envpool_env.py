@@ -15,7 +15,7 @@ from torchrl.envs import EnvBase
 
 from cqlbench.core.errors import UserError
 from cqlbench.core.seeding import Purpose, environment_seeds
-from cqlbench.environments import EnvironmentSpec, VectorEnvironment, make_environments
+from cqlbench.environments.make import EnvironmentSpec, VectorEnvironment, make_environments
 
 
 class EnvpoolEnv(EnvBase):  # type: ignore[misc]  # torchrl is untyped

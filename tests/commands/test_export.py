@@ -17,7 +17,7 @@ from cqlbench.commands.main import main
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.engine.dataset_tensors import Columns
 from cqlbench.engine.engine import Engine
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environments.make import EnvironmentSpec
 from cqlbench.records.policy import SavedPolicy
 
 PROGRAM = """

@@ -74,7 +74,7 @@ def test_a_slower_training_is_noted_and_fails_only_where_it_is_asked_to(world: P
     assert "slower" in out
 
 
-@pytest.mark.parametrize("place", ["gate_command.judge", "suite.bench"])
+@pytest.mark.parametrize("place", ["commands.gate.judge", "experiments.suite.bench"])
 def test_a_crash_is_no_regression(
     world: Path, gate: Run, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -82,7 +82,7 @@ def test_a_crash_is_no_regression(
     checkout(monkeypatch, "d")
     accepted = baseline(world).read_bytes()
     monkeypatch.setattr(f"cqlbench.{place}", lambda *_: 1 // 0)
-    for words in [(), ("--accept",)] if place == "suite.bench" else [()]:
+    for words in [(), ("--accept",)] if place == "experiments.suite.bench" else [()]:
         status, _, err = gate("suite=mine", *words)
         assert status == 70
         assert "Traceback" in err

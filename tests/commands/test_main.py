@@ -306,7 +306,7 @@ def test_out_of_memory_is_one_sentence(error: Exception, monkeypatch, capsys) ->
     monkeypatch.setitem(module._VERBS, "bench", fail)
     assert main(["bench"]) == 2
     assert "batch_size" in capsys.readouterr().err
-    monkeypatch.setattr(main, "out_of_memory", lambda error: False)
+    monkeypatch.setattr(module, "out_of_memory", lambda error: False)
     assert main(["bench"]) == 70
 
 

@@ -12,7 +12,7 @@ from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import policies_dir
 from cqlbench.data.embedded.policy import BehaviourPolicy
 from cqlbench.engine.checkpoint import CheckpointError
-from cqlbench.environments import make_environments
+from cqlbench.environments.make import make_environments
 
 PENDULUM = Recipe(
     environment="InvertedPendulum-v4",

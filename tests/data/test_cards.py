@@ -11,7 +11,7 @@ from cqlbench.core.paths import benchmarks_dir
 from cqlbench.data import cards
 from cqlbench.data.cards import all_cards, load_card
 from cqlbench.data.names import find_card
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environments.make import EnvironmentSpec
 
 CARDS = all_cards()
 HUB = "https://huggingface.co/datasets/farama-minari"

@@ -76,7 +76,7 @@ def test_inverted_timeouts(read, without):
 @pytest.mark.parametrize("without", [(), NO_NEXT])
 def test_terminals_everywhere_have_one_remedy(read, without):
     transitions = read(ENDS, LENGTHS, without, terminals=lambda arrays: np.ones_like(arrays["terminals"]))
-    (finding,) = [finding for finding in lint.examine(transitions) if "import" in finding.message]
+    (finding,) = [finding for finding in validate.examine(transitions) if "import" in finding.message]
     assert "ends=inverted" in finding.message
 
 

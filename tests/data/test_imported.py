@@ -11,7 +11,7 @@ from cqlbench.data.cards import Card, all_cards, damaged_cards, imported_cards_d
 from cqlbench.data.imported import card_text, import_dataset, recorded_environment
 from cqlbench.data.names import find_card
 from cqlbench.data.resolve import published_key
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environments.make import EnvironmentSpec
 from cqlbench.evaluation.environment import playable
 
 CARD = Card(

@@ -74,8 +74,8 @@ def test_embedded_is_collected_once(path, monkeypatch):
         calls.append((card.id, progress))
         return read_d4rl(path)
 
-    monkeypatch.setattr(provide_module.embedded, "collect", collect)
-    monkeypatch.setattr(provide_module.embedded, "source_key", lambda card: f"{card.policies[0]}:1")
+    monkeypatch.setattr(provide_module, "collect", collect)
+    monkeypatch.setattr(provide_module, "source_key", lambda card: f"{card.policies[0]}:1")
     resolution = resolve("hopper-medium", "embedded")
     resolution = replace(resolution, card=replace(resolution.card, rows=12))
     first = provide(resolution, progress=False)

@@ -12,7 +12,7 @@ from cqlbench.data.readers.d4rl import read_d4rl
 from cqlbench.data.readers.minari import read_minari
 from cqlbench.data.transitions import Transitions
 from cqlbench.data.writers import write_d4rl, write_minari
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environments.make import EnvironmentSpec
 
 HOPPER = EnvironmentSpec("Hopper-v4", 1000)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cqlbench.core.errors import UserError
-from cqlbench.environments import EnvironmentSpec, make_environments
+from cqlbench.environments.make import EnvironmentSpec, make_environments
 
 SPECS = [
     EnvironmentSpec("Hopper-v4"),

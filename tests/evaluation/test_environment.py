@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from cqlbench.data.cards import Card
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environments.make import EnvironmentSpec
 from cqlbench.evaluation.environment import playable, recorded_environment
 
 DATA = SimpleNamespace(observation_size=11, action_size=3, discrete_actions=False)

@@ -16,7 +16,7 @@ from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.engine.dataset_tensors import Columns
 from cqlbench.engine.engine import Engine
 from cqlbench.engine.online.loop import steps_due
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environments.make import EnvironmentSpec
 from cqlbench.evaluation.evaluator import Evaluator
 from cqlbench.experiments.config import BudgetConfig, OnlineConfig
 from cqlbench.experiments.plan import Plan

@@ -5,7 +5,7 @@ import pytest
 
 from cqlbench.core.errors import UserError
 from cqlbench.core.seeding import Purpose, environment_seeds
-from cqlbench.environments import EnvironmentSpec, make_environments
+from cqlbench.environments.make import EnvironmentSpec, make_environments
 from cqlbench.evaluation import rollout as module
 from cqlbench.evaluation.rollout import rollout
 

@@ -208,5 +208,5 @@ def test_settings_may_change_with_the_first_frame(capfd) -> None:
     assert old == config
     assert "online.algorithm.conservative_weight" in capfd.readouterr().err
     for bad in ("critics=3", "conservative_weight=-1", "conservative_weight=heavy", "weight=1"):
-        with pytest.raises(ConfigError, match="online.algorithm"):
+        with pytest.raises(ConfigError, match=r"online\.algorithm"):
             compose_bench(["dataset=x", f"online.algorithm.{bad}"], "smoke", online=True)

@@ -122,7 +122,10 @@ def test_envpool_collects_too(bench: Command) -> None:
         ("online.environments=3", "online.frames=20 must be a multiple of online.frames_per_batch=3."),
         ("online.frames_per_batch=-2", "online.frames_per_batch=-2 must be a number of at least 1."),
         ("online.random_frames=20", "online.random_frames=20 leaves nothing of online.frames=20."),
-        ("online.conservative_weight=-1", "online.conservative_weight=-1.0 must be a number of at least 0."),
+        (
+            "online.algorithm.conservative_weight=-1",
+            "online.algorithm.conservative_weight=-1.0 must be a number of at least 0.",
+        ),
         ("online.backend=mujoco", "online.backend=mujoco must be auto, envpool or gymnasium."),
         ("online.evaluation_clock=sun", "online.evaluation_clock=sun must be frames or steps."),
         ("budget=gate", "Budget 'gate' has no fine-tuning of its own: say online=paper or quick or smoke."),

@@ -98,7 +98,7 @@ def test_every_finished_seed_keeps_its_policy_and_a_failed_one_has_none(world, b
 
     monkeypatch.setattr(Evaluator, "_evaluate", keep)
     status, out, _ = bench("dataset=tiny-hopper", "seeds=3")
-    assert status == 0
+    assert status == 1
     paths = sorted((world / "results" / "runs").rglob("seed-*.npz"))
     assert [path.name for path in paths] == ["seed-0.npz", "seed-2.npz"]
     run = paths[0].parent.relative_to(world / "results" / "runs").as_posix()

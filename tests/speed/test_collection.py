@@ -10,7 +10,7 @@ import torch
 
 from cqlbench.core.errors import ConfigError
 from cqlbench.data.embedded.policy import BehaviourPolicy
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environments.make import EnvironmentSpec
 from cqlbench.speed import collection
 
 CPU = torch.device("cpu")
@@ -84,5 +84,5 @@ def test_only_frames_count() -> None:
 
 
 def test_without_envpool_it_is_left_out(monkeypatch) -> None:
-    monkeypatch.setattr("cqlbench.environments._envpool_has", lambda spec: False)
+    monkeypatch.setattr("cqlbench.environments.make._envpool_has", lambda spec: False)
     assert collection.measure_collection(CPU, rounds=1) is None

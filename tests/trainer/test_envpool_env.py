@@ -10,7 +10,7 @@ from torchrl.envs.utils import check_env_specs, step_mdp
 
 from cqlbench.core.errors import UserError
 from cqlbench.core.seeding import Purpose, environment_seeds
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environments.make import EnvironmentSpec
 from cqlbench.trainer.envpool_env import EnvpoolEnv
 
 envpool = pytest.importorskip("envpool")

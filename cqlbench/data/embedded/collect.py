@@ -24,7 +24,7 @@ from cqlbench.core.progress import Progress
 from cqlbench.core.seeding import Purpose, environment_seeds, numpy_generator
 from cqlbench.data.embedded.policy import BehaviourPolicy, policy_path
 from cqlbench.data.transitions import Transitions
-from cqlbench.environments import (
+from cqlbench.environments.make import (
     EnvironmentSpec,
     VectorEnvironment,
     choose_backend,

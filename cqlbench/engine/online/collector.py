@@ -17,7 +17,7 @@ from cqlbench.engine.engine import Engine
 from cqlbench.engine.online.collected import Collected, Episode, Rows
 from cqlbench.engine.online.guard import EnvironmentGuard, Outcome
 from cqlbench.engine.streams import ExplorationStream
-from cqlbench.environments import EnvironmentSpec, Step, VectorEnvironment
+from cqlbench.environments.make import EnvironmentSpec, Step, VectorEnvironment
 from cqlbench.environments.simulator_state import packed, unpacked
 
 Act = Callable[[Tensor, Tensor], Tensor]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cqlbench.core.seeding import Purpose, environment_seeds
-from cqlbench.environments import EnvironmentSpec, Step, choose_backend, make_environments
+from cqlbench.environments.make import EnvironmentSpec, Step, choose_backend, make_environments
 
 DEFAULT_TIMEOUTS = {"gymnasium": 60.0, "envpool": 0.0}
 """Seconds. Another thread takes a watched step, which costs 20 to 40 microseconds, a fifth of a step of one

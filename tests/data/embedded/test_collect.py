@@ -12,7 +12,7 @@ from cqlbench.data.embedded import collect as module
 from cqlbench.data.embedded import policy
 from cqlbench.data.embedded.collect import collect, collect_transitions, source_key
 from cqlbench.data.embedded.policy import BehaviourPolicy
-from cqlbench.environments import EnvironmentSpec, make_environments
+from cqlbench.environments.make import EnvironmentSpec, make_environments
 
 HOPPER = EnvironmentSpec("Hopper-v4", 25)
 BACKENDS = ("envpool", "gymnasium")

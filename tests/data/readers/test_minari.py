@@ -18,7 +18,7 @@ from cqlbench.data.readers.d4rl import read_d4rl
 from cqlbench.data.readers.minari import read_minari
 from cqlbench.data.readers.minari_metadata import action_bounds, discrete_actions, why_unlike_the_recording
 from cqlbench.data.resolve import resolve
-from cqlbench.environments import EnvironmentSpec, make_environments
+from cqlbench.environments.make import EnvironmentSpec, make_environments
 
 FIELDS = (
     "observations",

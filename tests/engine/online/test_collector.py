@@ -14,7 +14,7 @@ from cqlbench.algorithms.networks import DiscreteActions
 from cqlbench.core.errors import ConfigError, UserError
 from cqlbench.core.seeding import Purpose, environment_seeds
 from cqlbench.engine.online.collector import Collected, SeedCollector, collector_of
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environments.make import EnvironmentSpec
 
 BACKENDS = ("envpool", "gymnasium")
 HOPPER = EnvironmentSpec("Hopper-v4", 25)

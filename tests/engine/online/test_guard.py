@@ -8,7 +8,7 @@ import torch
 
 from cqlbench.engine.online.collector import SeedCollector
 from cqlbench.engine.online.guard import DEFAULT_TIMEOUTS, EnvironmentGuard
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environments.make import EnvironmentSpec
 
 HOPPER = EnvironmentSpec("Hopper-v4", 500)
 

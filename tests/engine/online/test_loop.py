@@ -19,7 +19,7 @@ from cqlbench.engine.online.collector import collector_of
 from cqlbench.engine.online.mixture import OnlinePhase
 from cqlbench.engine.online.rows import OnlineRows
 from cqlbench.engine.streams import ExplorationStream
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environments.make import EnvironmentSpec
 from cqlbench.trainer.envpool_env import EnvpoolEnv
 from cqlbench.trainer.seed_policy import SeedPolicy
 from cqlbench.trainer.trainer import CQLTrainer

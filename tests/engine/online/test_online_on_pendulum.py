@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from cqlbench.environments import EnvironmentSpec
+from cqlbench.environments.make import EnvironmentSpec
 from cqlbench.evaluation.rollout import rollout
 
 README = Path(__file__).parents[3] / "README.md"

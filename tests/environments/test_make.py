@@ -8,7 +8,7 @@ import pytest
 
 from cqlbench.core.errors import UserError
 from cqlbench.data.cards import load_card
-from cqlbench.environments import (
+from cqlbench.environments.make import (
     EnvironmentSpec,
     choose_backend,
     environment_versions,
