@@ -37,7 +37,6 @@ verbs:
   export         write a run's policy as one file that runs without cqlbench
   watch          write a video of an episode of a run's policy
   data           list, fetch, check, show, import and collect datasets; 'cqlbench data' says more
-  train-policy   train the behaviour policy of an embedded dataset from its recipe
   speed          measure the gradient step against this machine's matrix products and torchrl
 
 bench keys (defaults in brackets; the last value of a setting counts):
@@ -118,11 +117,6 @@ data import FILE:
   columns=       '{observations: obs, terminals: done}': our columns' names, and those of the file
   ends=          of doubtful end flags: trusted, time_limits (terminals mark them too), inverted
   action_low=, action_high=   bounds of continuous actions: a number, or one for each [-1,1]
-
-train-policy keys:
-  recipe=        name of a recipe in datasets/policies, or the path of one
-  output=        folder for the policy [datasets/policies]
-  overwrite=     true replaces policies that exist already [false]
 
 speed keys:
   device=, results=   as above
@@ -301,12 +295,6 @@ def _speed(words: list[str]) -> None:
     speed(words, Console(soft_wrap=True, highlight=False))
 
 
-def _train_policy(words: list[str]) -> None:
-    from cqlbench.commands.behaviour_recipe import from_words
-
-    from_words(words)
-
-
 _VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "bench": _bench,
     "finetune": _finetune,
@@ -318,7 +306,6 @@ _VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "export": _export,
     "watch": _watch,
     "data": _data,
-    "train-policy": _train_policy,
     "speed": _speed,
 }
 _FLAGS = ("--print-config", "--multirun", "--help", "--accept")

@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cqlbench.commands.soft_actor_critic import Snapshot
+from behaviour.learner import Snapshot
 from cqlbench.core.errors import ConfigError
 
 PARTS = ("random", "medium", "expert")

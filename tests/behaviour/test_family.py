@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from behaviour.family import Scored, choose
+from behaviour.learner import Snapshot
 
-from cqlbench.commands.policy_family import Scored, choose
-from cqlbench.commands.soft_actor_critic import Snapshot
 from cqlbench.core.errors import ConfigError
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cqlbench.commands.soft_actor_critic import Recipe, Snapshot
+from behaviour.learner import Snapshot
+from behaviour.recipe import Recipe
 from cqlbench.core.seeding import Purpose, numpy_generator
 from cqlbench.data.embedded.policy import BehaviourPolicy
 from cqlbench.evaluation.rollout import rollout

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from behaviour import learner
+from behaviour.learner import Recipe, train, train_until
 
-from cqlbench.commands import soft_actor_critic
-from cqlbench.commands.soft_actor_critic import Recipe, train, train_until
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import policies_dir
 from cqlbench.data.embedded.policy import BehaviourPolicy
@@ -73,7 +73,7 @@ def test_a_recipe_that_does_not_get_there_says_so() -> None:
 
 
 def test_a_killed_training_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(soft_actor_critic, "_SAVE_SECONDS", 0)
+    monkeypatch.setattr(learner, "_SAVE_SECONDS", 0)
     short = replace(PENDULUM, max_steps=900, evaluation_interval=300, random_steps=400)
     whole = list(train(short))
     saved = tmp_path / "pole.checkpoint"

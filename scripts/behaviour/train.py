@@ -1,18 +1,20 @@
 """Trains the behaviour policies of embedded datasets: recipe in, policies and their evaluations out."""
 
+import argparse
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
-from cqlbench.commands.policy_evaluation import CHOICE, FINAL_EPISODES, GLANCE, evaluate, policy_of, reported
-from cqlbench.commands.policy_family import PARTS, Scored, choose, member
-from cqlbench.commands.soft_actor_critic import Recipe, Snapshot, train, train_until
+from behaviour.evaluate import CHOICE, FINAL_EPISODES, GLANCE, evaluate, policy_of, reported
+from behaviour.family import PARTS, Scored, choose, member
+from behaviour.learner import Snapshot, train, train_until
+from behaviour.recipe import Recipe
 from cqlbench.core import outputs
-from cqlbench.core.errors import ConfigError
+from cqlbench.core.errors import ConfigError, UserError
 from cqlbench.core.paths import cache_dir, policies_dir
-from cqlbench.core.words import truth, values_of
 from cqlbench.data.embedded.policy import BehaviourPolicy
 
 _GLANCE_EPISODES = 40
@@ -26,7 +28,7 @@ def train_policies(
     The state of training is kept in the cache folder meanwhile, and a run that was killed goes on from there.
 
     A recipe with `score_low` and `score_high` gives one policy, `<name>`: the first whose stochastic score is
-    in between. One without them is trained to its end and gives a family (`cqlbench.commands.policy_family`).
+    in between. One without them is trained to its end and gives a family (`family.py`).
 
     Args:
         recipe_name: name of a recipe in `datasets/policies`, or the path of a TOML file.
@@ -115,15 +117,19 @@ def print_line(text: str) -> None:
     print(text, flush=True)  # noqa: T201  (the command's output)
 
 
-def from_words(words: list[str]) -> dict[str, BehaviourPolicy]:
-    """`train_policies` from `recipe=`, `output=` and `overwrite=` words.
+def main() -> int:
+    """`train_policies` from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", help="name of a recipe in datasets/policies, or the path of one")
+    parser.add_argument("--output", type=Path, help="folder for the policies (default: datasets/policies)")
+    parser.add_argument("--overwrite", action="store_true", help="replace policies that exist already")
+    given = parser.parse_args()
+    try:
+        train_policies(given.recipe, given.output, given.overwrite)
+    except UserError as error:
+        parser.exit(2, f"{error}\n")
+    return 0
 
-    Raises:
-        ConfigError: a word that is none of these, or no recipe.
-    """
-    takes = "recipe=NAME, output=FOLDER and overwrite=true"
-    values = values_of(words, "train-policy", ("recipe", "output", "overwrite"), takes)
-    if "recipe" not in values:
-        raise ConfigError("No recipe was named; say for instance recipe=hopper-medium-v0.")
-    output = Path(values["output"]) if "output" in values else None
-    return train_policies(values["recipe"], output, truth(values, "overwrite"))
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,8 +1,9 @@
 """What a behaviour policy is said to score is not what it was chosen by."""
 
-from cqlbench.commands import policy_evaluation
-from cqlbench.commands.policy_evaluation import evaluate
-from cqlbench.commands.soft_actor_critic import Recipe
+from behaviour import evaluate as module
+from behaviour.evaluate import evaluate
+from behaviour.learner import Recipe
+
 from cqlbench.core.paths import policies_dir
 from cqlbench.data.embedded.policy import BehaviourPolicy
 
@@ -20,4 +21,4 @@ def test_shipped_reports_are_not_of_the_episodes_the_policy_was_chosen_by() -> N
         evaluation = BehaviourPolicy.load(path).evaluation
         indices = {evaluation[kind]["evaluation_index"] for kind in ("stochastic", "deterministic")}
         assert len(indices) == 2
-        assert not indices & {policy_evaluation.GLANCE, policy_evaluation.CHOICE}
+        assert not indices & {module.GLANCE, module.CHOICE}

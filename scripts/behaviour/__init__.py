@@ -1,0 +1,1 @@
+"""Trains the behaviour policies of embedded datasets."""
