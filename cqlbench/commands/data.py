@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from cqlbench.commands.arguments import choices, truth
 from cqlbench.core.errors import ConfigError, DatasetError, UserError
-from cqlbench.core.words import choices, truth
 from cqlbench.data.cards import SOURCES, Card, all_cards, damaged_cards
 from cqlbench.data.fetch import fetch, fetch_folder
 from cqlbench.data.names import check_source, find_card

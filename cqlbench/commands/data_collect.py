@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from cqlbench.commands.arguments import values_of, whole
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.places import expanded, kind
-from cqlbench.core.words import values_of, whole
 from cqlbench.data.embedded.collect import collect_transitions
 from cqlbench.data.embedded.policy import BehaviourPolicy
 from cqlbench.data.writers import refuse_minari_id, write_d4rl, write_minari

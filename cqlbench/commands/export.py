@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from cqlbench.commands.arguments import truth, values_of
 from cqlbench.core import outputs
 from cqlbench.core.errors import ConfigError, UserError
-from cqlbench.core.words import truth, values_of
 from cqlbench.records.policy import SavedPolicy, find_policy
 
 FORMATS = {"export": ".pt2", "torchscript": ".pt", "onnx": ".onnx"}

@@ -7,11 +7,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from cqlbench.commands.arguments import truth
 from cqlbench.commands.paper import suite_of
 from cqlbench.commands.report import selection
 from cqlbench.core import outputs
 from cqlbench.core.errors import BUG, ConfigError
-from cqlbench.core.words import truth
 from cqlbench.experiments.compose import word
 from cqlbench.experiments.recorded import differing
 from cqlbench.experiments.suite import IncompleteSuiteError, make_runs

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cqlbench.commands.arguments import truth
 from cqlbench.commands.report import publish, selection
 from cqlbench.core.errors import ConfigError
-from cqlbench.core.words import truth
 from cqlbench.experiments.compose import word
 from cqlbench.experiments.run import status_of
 from cqlbench.experiments.suite import IncompleteSuiteError, Suite, make_runs, read_suite, suite_names

@@ -6,9 +6,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from cqlbench.commands.arguments import truth, values_of
 from cqlbench.core import outputs
 from cqlbench.core.errors import ConfigError
-from cqlbench.core.words import truth, values_of
 from cqlbench.records.filters import FILTERS, counting_lines, read
 from cqlbench.records.schema import Record, RecordError
 from cqlbench.records.store import safe_name

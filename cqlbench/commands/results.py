@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from cqlbench.commands.arguments import truth, values_of
 from cqlbench.core import outputs
 from cqlbench.core.errors import ConfigError
-from cqlbench.core.words import truth, values_of
 from cqlbench.records.filters import FILTERS, counting_lines, read
 from cqlbench.records.index import Line, lines_of
 from cqlbench.records.policy import find_run

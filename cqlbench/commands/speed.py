@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from cqlbench.commands.arguments import truth, values_of, whole
 from cqlbench.core.devices import device_of
-from cqlbench.core.words import truth, values_of, whole
 from cqlbench.speed.collection import measure_collection
 from cqlbench.speed.measure import measure, table, write
 from cqlbench.speed.memory import memory_growth

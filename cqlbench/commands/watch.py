@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
+from cqlbench.commands.arguments import truth, values_of
 from cqlbench.commands.export import Policy, policy_of
 from cqlbench.core import outputs
 from cqlbench.core.errors import ConfigError, UserError
 from cqlbench.core.seeding import Purpose, environment_seeds
-from cqlbench.core.words import truth, values_of
 from cqlbench.environments.make import EnvironmentSpec, GymnasiumEnvironments
 from cqlbench.evaluation.scores import normalized_score
 from cqlbench.records.policy import SavedPolicy

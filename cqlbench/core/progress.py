@@ -4,9 +4,10 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Never, Self
+from typing import Self
 
-from tqdm import tqdm
+import rich.progress
+from rich.console import Console
 
 _LINES = 10
 
@@ -42,7 +43,7 @@ class Progress:
         self._before = done
         self._shown = shown
         self._clock = clock
-        self._bar: tqdm[Never] | None = None
+        self._bar: rich.progress.Progress | None = None
         self._note = ""
         self._lines = 0
         self._started = 0.0
@@ -51,35 +52,35 @@ class Progress:
         self._started = self._clock()
         self._lines = self._before * _LINES // self._total
         if self._shown and sys.stderr.isatty():
-            self._bar = tqdm(
-                total=self._total,
-                initial=self._before,
-                desc=self._title,
-                unit=f" {self._unit}",
-                unit_scale=True,
-                dynamic_ncols=True,
-                postfix=self._note or None,
-                file=sys.stderr,
+            self._bar = rich.progress.Progress(
+                *(
+                    "{task.description}",
+                    rich.progress.BarColumn(),
+                    "{task.percentage:.0f} %",
+                    "{task.fields[line]}",
+                ),
+                console=Console(file=sys.stderr),
+                refresh_per_second=4,
             )
+            self._bar.add_task(self._title, total=self._total, completed=self._before, line=self._note)
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            self._bar.close()
+            self._bar.stop()
             self._bar = None
 
     def note(self, text: str) -> None:
         """Show `text` (the latest score) with the progress from now on."""
         self._note = text
-        if self._bar is not None:
-            self._bar.set_postfix_str(text)
 
     def update(self, done: int) -> None:
         """Report that `done` of the total are done; saying the same again is harmless."""
         if self._bar is not None:
-            self._bar.update(done - self._bar.n)
+            self._bar.update(self._bar.task_ids[0], completed=done, line=self._line(done))
         elif self._shown and done * _LINES >= (self._lines + 1) * self._total:
             self._lines = done * _LINES // self._total
             sys.stderr.write(f"{self._title}: {self._line(done)}\n")

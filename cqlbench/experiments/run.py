@@ -15,7 +15,7 @@ from cqlbench.algorithms.algorithm import Spaces
 from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.core.allocator import keep_freed_memory
 from cqlbench.core.devices import on_threads
-from cqlbench.core.words import counted
+from cqlbench.core.text import counted
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.load import other_content, provide
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform

@@ -1,7 +1,7 @@
 import pytest
 
+from cqlbench.commands.arguments import values_of
 from cqlbench.core.errors import ConfigError
-from cqlbench.core.words import values_of
 from cqlbench.records.filters import choose, counting_lines
 from cqlbench.records.index import Line
 from cqlbench.records.pooling import Origin

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cqlbench.core.seeding import Purpose, numpy_generator
-from cqlbench.core.words import counted
+from cqlbench.core.text import counted
 from cqlbench.records.pooling import MARK
 from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import CONFIDENCE, Curve, Floats, Summary

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cqlbench.core.words import counted
+from cqlbench.core.text import counted
 from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import CONFIDENCE, Curve, Floats, Summary
 from cqlbench.reporting.plots.figures import render, shortened, styled

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from cqlbench.core.words import counted
+from cqlbench.core.text import counted
 from cqlbench.records.schema import EvaluationProtocol
 from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import FEWEST_SEEDS, Spread

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
-from cqlbench.core.words import counted
+from cqlbench.core.text import counted
 from cqlbench.records.schema import EvaluationProtocol, Record
 from cqlbench.records.seed_result import LATE_EVALUATIONS, SeedResult
 from cqlbench.reporting import training

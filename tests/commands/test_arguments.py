@@ -2,8 +2,9 @@
 
 import pytest
 
+from cqlbench.commands.arguments import choices, truth, values_of, whole
 from cqlbench.core.errors import ConfigError
-from cqlbench.core.words import choices, counted, truth, values_of, whole
+from cqlbench.core.text import counted
 
 
 def test_words_become_a_dictionary_and_the_last_one_counts() -> None:

@@ -56,8 +56,3 @@ def choices(typed: str, names: Iterable[str]) -> str:
     """The end of a sentence that says what could have been meant by `typed`."""
     close = difflib.get_close_matches(typed, sorted(names), n=1)
     return f"did you mean '{close[0]}'?" if close else f"there is {', '.join(sorted(names))}."
-
-
-def counted(number: int, noun: str) -> str:
-    """So many of something, in words."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
