@@ -21,6 +21,10 @@ ORDER = (
 """Packages; a module imports its own package's, and those of packages before it."""
 TOP = ("cqlbench", "cqlbench.__main__")
 
+WITHOUT_TORCH = ("records", "reporting")
+"""Whoever reads and reports records waits for no torch, and needs none."""
+TORCH = {"torch", "torchrl", "tensordict"}
+
 MODULE_LINES = 400
 FUNCTION_LINES = 60
 
@@ -87,6 +91,48 @@ def import_faults(sources: dict[str, str]) -> list[str]:
             if (place(name) if place(name) in ORDER else "") not in allowed
         ]
     return faults
+
+
+def torch_faults(sources: dict[str, str]) -> list[str]:
+    """Modules of `WITHOUT_TORCH` that import torch, at whatever depth and by whatever way.
+
+    Inside these packages every import counts, elsewhere those that are run when the module is imported.
+    """
+    imports = {
+        module: _named(module, source, late=place(module) in WITHOUT_TORCH)
+        for module, source in sources.items()
+    }
+    faults = []
+    for module in sources:
+        if place(module) not in WITHOUT_TORCH:
+            continue
+        ways = {module: module}
+        waiting = [module]
+        while waiting:
+            at = waiting.pop()
+            for name in imports[at]:
+                if name.split(".")[0] in TORCH:
+                    faults.append(f"{ways[at]} > {name}")
+                elif name in imports and name not in ways:
+                    ways[name] = f"{ways[at]} > {name}"
+                    waiting.append(name)
+    return faults
+
+
+def _named(module: str, source: str, late: bool) -> set[str]:
+    """All that a module's imports may name, with the packages around it."""
+    names = {module.rpartition(".")[0]}
+    waiting: list[ast.AST] = [ast.parse(source)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+        typing_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if not typing_only and (late or not isinstance(node, ast.FunctionDef | ast.Lambda)):
+            waiting += ast.iter_child_nodes(node)
+    return names
 
 
 def long_functions(source: str, limit: int = FUNCTION_LINES) -> list[str]:
@@ -242,6 +288,32 @@ def test_an_import_that_points_left_is_fine(module: str, source: str) -> None:
 
 def test_imports_point_to_the_left() -> None:
     faults = import_faults(SOURCES)
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch",
+        "from torch import nn",
+        "def late():\n    import torch.nn",
+        "from cqlbench.data.buffer import Dataset",
+        "from cqlbench.data import buffer",
+    ],
+)
+def test_torch_in_reports_is_found(source: str) -> None:
+    sources = {"cqlbench.data.buffer": "from tensordict import TensorDict", "cqlbench.reporting.run": source}
+    assert torch_faults(sources)
+
+
+def test_a_late_import_of_torch_elsewhere_is_fine() -> None:
+    late = "if TYPE_CHECKING:\n    import torch\ndef generator():\n    import torch"
+    sources = {"cqlbench.core.seeding": late, "cqlbench.reporting.run": "import cqlbench.core.seeding"}
+    assert torch_faults(sources) == []
+
+
+def test_records_and_reports_need_no_torch() -> None:
+    faults = torch_faults(SOURCES)
     assert not faults, "\n".join(faults)
 
 

@@ -85,11 +85,12 @@ def show(words: Sequence[str], console: Console) -> None:
     resolution, settings = _resolved(words, ("source", "clip_actions", "results"))
     dataset = provide(resolution, clip_actions=truth(settings, "clip_actions"))
     console.out(f"{resolution.dataset_id}: {resolution.reason}")
-    for name, text in facts(dataset, resolution.card):
+    rows, whole = dataset.transitions(), dataset.whole_episodes
+    for name, text in facts(rows, whole, resolution.card):
         console.out(f"{name:<12} {text}")
     file = Path(dataset.path).name.rpartition("-")[0] + ".png"
     place = expanded(settings.get("results", "results")) / "datasets" / file
-    picture = {file: figure(dataset, resolution.card)}
+    picture = {file: figure(dataset.id, rows, whole, resolution.card)}
     try:
         outputs.write_folder(place.parent, picture, "show", "results", complete=False)
     except OSError as error:

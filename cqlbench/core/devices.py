@@ -1,8 +1,9 @@
 """Where to compute."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from typing import NamedTuple
 
 import torch
 
@@ -36,6 +37,32 @@ def numbered(device: torch.device) -> torch.device:
     if device == torch.device("cuda"):
         return torch.device("cuda", torch.cuda.current_device())
     return device
+
+
+class DeviceFacts(NamedTuple):
+    """What a record says of the device that trained.
+
+    Attributes:
+        device: with its number: `cpu`, `cuda:0`.
+        threads: threads that torch computes with on the CPU.
+        gpu: name of the GPU; `None` where none trained.
+    """
+
+    device: str
+    threads: int
+    gpu: str | None
+
+
+def device_facts(name: str) -> DeviceFacts:
+    """Of a device by its name, or `auto`; one that does not exist is reported where it is asked for."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    gpu = None
+    if name.startswith("cuda") and torch.cuda.is_available():
+        name = f"cuda:{torch.cuda.current_device()}" if name == "cuda" else name
+        with suppress(RuntimeError, AssertionError, ValueError):
+            gpu = torch.cuda.get_device_name(name)
+    return DeviceFacts(name, torch.get_num_threads(), gpu)
 
 
 @contextmanager

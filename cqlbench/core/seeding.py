@@ -8,9 +8,12 @@ generator state, and a seed's numbers do not depend on which other seeds run bes
 
 import enum
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Purpose(enum.StrEnum):
@@ -36,12 +39,14 @@ def numpy_generator(seed: int, purpose: Purpose, *counters: int) -> np.random.Ge
 
 
 def torch_generator(
-    seed: int, purpose: Purpose, *counters: int, device: torch.device | str = "cpu"
-) -> torch.Generator:
+    seed: int, purpose: Purpose, *counters: int, device: "torch.device | str" = "cpu"
+) -> "torch.Generator":
     """The stream `(seed, purpose, *counters)` as a torch generator on `device`.
 
     Numbers agree between machines for one kind of device; CPU and CUDA generators differ from each other.
     """
+    import torch  # here, since reports draw bootstrap samples and need no torch
+
     entropy = int(_sequence(seed, purpose, counters).generate_state(1, np.uint64)[0])
     return torch.Generator(device=device).manual_seed(entropy >> 1)
 

@@ -14,7 +14,7 @@ from cqlbench.algorithms import algorithm_of
 from cqlbench.algorithms.algorithm import Spaces
 from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.core.allocator import keep_freed_memory
-from cqlbench.core.devices import on_threads
+from cqlbench.core.devices import device_facts, on_threads
 from cqlbench.core.text import counted
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.load import other_content, provide
@@ -64,7 +64,7 @@ def bench(plan: Plan, console: Console, stands: Stands = finished) -> list[Recor
 def _records(plan: Plan, console: Console, stands: Stands, began: float) -> list[Record]:
     results = Path(plan.config.results)
     console.print(f"Dataset  {plan.resolution.dataset_id}: {plan.resolution.reason}")
-    origin = provenance.collect(str(plan.device), plan.arguments)
+    origin = provenance.collect(*device_facts(str(plan.device)), plan.arguments)
     store = RecordStore(results)
     store.check_writable()
     dataset = provide(plan.resolution, clip_actions=plan.config.clip_actions)

@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
+from cqlbench.core.devices import device_facts
 from cqlbench.core.errors import BUG, USER_ERROR, ConfigError, UserError, out_of_memory
 from cqlbench.core.paths import benchmarks_dir, yaml_names
 from cqlbench.data.cards import all_cards
@@ -129,7 +130,7 @@ def _run(
 ) -> SuiteRun:
     seeds, problem, crashed = tuple(plan.config.seeds), "", False
     found: Mapping[int, Record] = {}
-    origin = provenance.collect(str(plan.device), plan.arguments)
+    origin = provenance.collect(*device_facts(str(plan.device)), plan.arguments)
 
     def stands(record: Record) -> bool:
         return record.status != "skipped" and usable(record, origin)  # one that diverged would diverge again

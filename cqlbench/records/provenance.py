@@ -35,14 +35,21 @@ class Provenance:
     earlier_commits: tuple[str, ...] = ()
 
 
-def collect(device: str = "cpu", arguments: Sequence[str] | None = None) -> Provenance:
+def collect(
+    device: str = "cpu",
+    threads: int | None = None,
+    gpu: str | None = None,
+    arguments: Sequence[str] | None = None,
+) -> Provenance:
     """Everything of this module.
 
     Args:
-        device: the torch device that trains, or `auto`.
+        device: the torch device that trains; this and the next two as `core.devices.device_facts` says.
+        threads: threads that torch computes with; `None`: one for each core.
+        gpu: the name of the GPU that trains.
         arguments: the words after `cqlbench` that make the run again; by default those of this process.
     """
-    return Provenance(versions(), git_state(), machine(device), command(arguments), now())
+    return Provenance(versions(), git_state(), machine(device, threads, gpu), command(arguments), now())
 
 
 def versions() -> dict[str, str]:
@@ -72,18 +79,16 @@ def git_state(folder: Path | None = None) -> Git:
     return Git(commit=commit, dirty=None if changes is None else bool(changes))
 
 
-def machine(device: str = "cpu") -> Machine:
-    """The hardware; the GPU only if `device` is one, or is `auto` and there is one."""
-    import torch
-
-    device = _numbered(device)
+def machine(device: str = "cpu", threads: int | None = None, gpu: str | None = None) -> Machine:
+    """The hardware; arguments as in `collect`."""
+    cores = usable_cores()
     return Machine(
         platform=platform.platform(),
         cpu=_cpu(),
-        cores=usable_cores(),
+        cores=cores,
         device=device,
-        threads=torch.get_num_threads(),
-        gpu=_gpu(device),
+        threads=threads or cores,
+        gpu=gpu,
         memory_gib=_memory_gib(),
     )
 
@@ -133,26 +138,6 @@ def _cpu() -> str:
         lines = []
     models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(models, "") or platform.processor() or platform.machine()
-
-
-def _numbered(device: str) -> str:
-    """`auto` and `cuda` as the device that torch takes for them."""
-    import torch
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return f"cuda:{torch.cuda.current_device()}" if device == "cuda" and torch.cuda.is_available() else device
-
-
-def _gpu(device: str) -> str | None:
-    import torch
-
-    if not device.startswith("cuda") or not torch.cuda.is_available():
-        return None
-    try:
-        return torch.cuda.get_device_name(device)
-    except (RuntimeError, AssertionError, ValueError):
-        return None  # a device that does not exist is reported where it is asked for
 
 
 def _memory_gib() -> float | None:

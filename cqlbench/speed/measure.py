@@ -16,6 +16,7 @@ from rich.table import Table
 
 from cqlbench.core import atomic
 from cqlbench.core.allocator import keep_freed_memory
+from cqlbench.core.devices import device_facts
 from cqlbench.core.errors import ConfigError
 from cqlbench.engine.streams import CHUNK
 from cqlbench.records import provenance
@@ -208,7 +209,7 @@ def write(
     Raises:
         ConfigError: the folder cannot be written.
     """
-    origin = provenance.collect(str(device))
+    origin = provenance.collect(*device_facts(str(device)))
     content: dict[str, Any] = {
         "schema_version": 1,
         "rows": [asdict(row) for row in rows],

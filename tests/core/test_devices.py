@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cqlbench.core.devices import numbered, one_thread
+from cqlbench.core.devices import device_facts, numbered, one_thread
 
 
 def test_threads_are_as_before_afterwards() -> None:
@@ -25,3 +25,19 @@ def test_cuda_without_a_number_is_the_current_one(monkeypatch) -> None:
     assert numbered(torch.device("cuda")) == torch.device("cuda:1")
     assert numbered(torch.device("cuda:0")) == torch.device("cuda:0")
     assert numbered(torch.device("cpu")) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto", "cuda", "cuda:99", "cuda:x", "nonsense"])
+def test_facts_stop_at_no_device_name(device: str) -> None:
+    assert device_facts(device).threads == torch.get_num_threads()
+
+
+@pytest.mark.parametrize(("device", "gpu"), [("auto", "cuda:1"), ("cuda", "cuda:1"), ("cuda:0", "cuda:0")])
+def test_facts_are_of_the_device_that_torch_takes(monkeypatch, device: str, gpu: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda name: f"GPU {name}")
+    assert device_facts(device)[::2] == (gpu, f"GPU {gpu}")
+    assert device_facts("cpu")[::2] == ("cpu", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device_facts("auto")[::2] == ("cpu", None)

@@ -458,7 +458,7 @@ def test_another_machine_is_said(world, bench, stopped, monkeypatch) -> None:
 def test_other_threads_are_said_where_they_matter(world, bench, stopped, monkeypatch, shares: bool) -> None:
     machine = provenance.machine
     monkeypatch.setattr(
-        "cqlbench.records.provenance.machine", lambda device: replace(machine(device), threads=77)
+        "cqlbench.records.provenance.machine", lambda *facts: replace(machine(*facts), threads=77)
     )
     if not shares:
         monkeypatch.setattr(Engine, "shares_work", False)

@@ -1,7 +1,6 @@
 """What a person wants to know of a dataset, in lines and in one figure."""
 
 import io
-from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -14,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from cqlbench.data.buffer import Dataset
 from cqlbench.data.cards import Card
+from cqlbench.data.transitions import Flags, Transitions
 from cqlbench.evaluation.scores import normalized_score
 from cqlbench.reporting.plots.figures import STYLE
 
@@ -25,41 +24,44 @@ _SHOWN = 50_000
 _BINS = 40
 
 
-def facts(dataset: Dataset, card: Card) -> list[tuple[str, str]]:
-    """Lines of a name and what there is to say of it."""
-    lengths = _lengths(dataset)
-    returns = dataset.returns
-    dropped = f", {dropped_rows:,} more dropped" if (dropped_rows := dataset.dropped_rows) else ""
+def facts(data: Transitions, whole: Flags, card: Card) -> list[tuple[str, str]]:
+    """Lines of a name and what there is to say of a dataset.
+
+    Args:
+        data: its rows.
+        whole: `[E]`, the episodes whose returns count.
+        card: what is known of it.
+    """
+    lengths, returns = data.episode_lengths, data.episode_returns[whole]
+    dropped = f", {data.dropped_rows:,} more dropped" if data.dropped_rows else ""
     lines = [
-        ("Rows", f"{dataset.rows:,} transitions{dropped}"),
-        ("Sizes", f"{dataset.observation_size} observations, {dataset.action_size} actions"),
-        ("Episodes", f"{len(lengths):,}, of which {int(dataset.whole_episodes.sum()):,} whole"),
+        ("Rows", f"{len(data):,} transitions{dropped}"),
+        ("Sizes", f"{data.observation_size} observations, {data.action_size} actions"),
+        ("Episodes", f"{len(lengths):,}, of which {int(whole.sum()):,} whole"),
         ("Lengths", f"{_quantiles(lengths)} steps" + _limit(card)),
-        ("Ends", ", ".join(f"{count:,} {kind}" for kind, count in ends(dataset).items())),
-        ("Returns", f"mean {returns.mean:,.4g}; {_numbers(returns.quantiles)}"),
+        ("Ends", ", ".join(f"{count:,} {kind}" for kind, count in ends(data, whole).items())),
+        ("Returns", f"mean {returns.mean():,.4g}; {_quantiles(returns)}"),
     ]
     if card.score_min is not None and card.score_max is not None:
-        mean = float(normalized_score(returns.mean, card.score_min, card.score_max))
-        scores = normalized_score(returns.quantiles, card.score_min, card.score_max)
+        scores = normalized_score(returns, card.score_min, card.score_max)
         lines += [
-            ("Normalised", f"mean {mean:,.4g}; {_numbers(scores.tolist())}"),
+            ("Normalised", f"mean {scores.mean():,.4g}; {_quantiles(scores)}"),
             ("Endpoints", f"{card.score_min:g} is 0 and {card.score_max:g} is 100 ({card.endpoints_source})"),
         ]
     else:
         lines.append(("Normalised", "its card has no endpoints"))
     environment = card.environment.id if card.environment else "none: policies are not evaluated"
     lines += [("Environment", environment), ("Licence", card.licence or "not stated")]
-    lines += [("Note", note) for note in (*card.notes, *dataset.notes)]
+    lines += [("Note", note) for note in (*card.notes, *data.notes)]
     return lines
 
 
-def ends(dataset: Dataset) -> dict[str, int]:
+def ends(data: Transitions, whole: Flags) -> dict[str, int]:
     """How many episodes end how; a row that is both terminal and a time limit counts as terminated."""
-    last = np.append(dataset.episode_starts[1:], dataset.rows) - 1
-    terminated = _flags(dataset, "terminated")[last]
-    truncated = _flags(dataset, "truncated")[last] & ~terminated
+    terminated = data.terminated[data.episode_ends]
+    truncated = data.truncated[data.episode_ends] & ~terminated
     open_ended = ~terminated & ~truncated
-    limits = open_ended & dataset.whole_episodes if dataset.dropped_rows else np.zeros_like(open_ended)
+    limits = open_ended & whole if data.dropped_rows else np.zeros_like(open_ended)
     counts = {
         "terminated": int(terminated.sum()),
         "time limit": int(truncated.sum()),
@@ -69,11 +71,12 @@ def ends(dataset: Dataset) -> dict[str, int]:
     return {kind: count for kind, count in counts.items() if count}
 
 
-def figure(dataset: Dataset, card: Card) -> bytes:
+def figure(dataset_id: str, data: Transitions, whole: Flags, card: Card) -> bytes:
     """A PNG of five panels: returns, lengths, rewards, and where observations and actions lie.
 
     Observations are shown in the two directions in which they vary most when standardised, continuous actions
-    dimension by dimension. Equal datasets give equal bytes on one version of matplotlib.
+    dimension by dimension. Equal datasets give equal bytes on one version of matplotlib. Arguments as in
+    `facts`.
     """
     with style.context(STYLE, after_reset=True):
         canvas = Figure(figsize=(8.4, 5.2))
@@ -81,19 +84,18 @@ def figure(dataset: Dataset, card: Card) -> bytes:
         halves: Any = canvas.subfigures(2, 1)
         returns, lengths, rewards = halves[0].subplots(1, 3)
         observations, actions = halves[1].subplots(1, 2)
-        _draw_returns(returns, dataset, card)
-        _draw_lengths(lengths, dataset)
-        _draw_rewards(rewards, dataset)
-        _draw_observations(observations, dataset)
-        (_draw_choices if dataset.discrete_actions else _draw_actions)(actions, dataset)
-        canvas.suptitle(dataset.id, x=0.01, ha="left", fontsize=8, parse_math=False)
+        _draw_returns(returns, data.episode_returns[whole], card)
+        _draw_lengths(lengths, data.episode_lengths)
+        _draw_rewards(rewards, data.rewards.astype(np.float64))
+        _draw_observations(observations, _shown(data.observations))
+        (_draw_choices if data.discrete_actions else _draw_actions)(actions, data.actions)
+        canvas.suptitle(dataset_id, x=0.01, ha="left", fontsize=8, parse_math=False)
         file = io.BytesIO()
         canvas.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()
 
 
-def _draw_returns(axes: Axes, dataset: Dataset, card: Card) -> None:
-    returns = _returns(dataset)[dataset.whole_episodes]
+def _draw_returns(axes: Axes, returns: NDArray[np.float64], card: Card) -> None:
     _histogram(axes, returns, "Return of a whole episode", _range(returns, 0.0))
     if card.score_min is None or card.score_max is None:
         return
@@ -104,31 +106,30 @@ def _draw_returns(axes: Axes, dataset: Dataset, card: Card) -> None:
             axes.text(place, 1.0, f" {label}", transform=axes.get_xaxis_transform(), fontsize=7, va="bottom")
 
 
-def _draw_lengths(axes: Axes, dataset: Dataset) -> None:
-    lengths = _lengths(dataset)
+def _draw_lengths(axes: Axes, lengths: NDArray[np.int64]) -> None:
     _histogram(axes, lengths, "Steps of an episode", (0.0, float(lengths.max())))
 
 
-def _draw_rewards(axes: Axes, dataset: Dataset) -> None:
-    rewards = _rewards(dataset)
+def _draw_rewards(axes: Axes, rewards: NDArray[np.float64]) -> None:
     _histogram(axes, rewards, "Reward of a transition", _range(rewards, 0.0))
     axes.set_ylabel("Transitions")
     axes.set_yscale("log")  # a sparse reward is one in thousands
     axes.set_ylim(bottom=0.5)
 
 
-def _draw_actions(axes: Axes, dataset: Dataset) -> None:
-    values = _shown(dataset, "action")
-    dimensions = np.broadcast_to(np.arange(dataset.action_size, dtype=np.float64), values.shape)
-    edges = np.arange(dataset.action_size + 1) - 0.5, np.linspace(*_range(values, 0.0), 2 * _BINS + 1)
+def _draw_actions(axes: Axes, actions: NDArray[np.float32]) -> None:
+    values = _shown(actions)
+    size = values.shape[1]
+    dimensions = np.broadcast_to(np.arange(size, dtype=np.float64), values.shape)
+    edges = np.arange(size + 1) - 0.5, np.linspace(*_range(values, 0.0), 2 * _BINS + 1)
     _heat(axes, dimensions.ravel(), values.ravel(), edges)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("Dimension of the action")
     axes.set_ylabel("Value")
 
 
-def _draw_choices(axes: Axes, dataset: Dataset) -> None:
-    taken = dataset.storage["action"].numpy().sum(axis=0)
+def _draw_choices(axes: Axes, actions: NDArray[np.float32]) -> None:
+    taken = actions.sum(axis=0)
     axes.bar(np.arange(len(taken)), taken, color=_colour())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("Action")
@@ -144,10 +145,9 @@ def _heat(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], edges: Any
     axes.grid(visible=False)
 
 
-def _shown(dataset: Dataset, name: str) -> NDArray[np.float64]:
+def _shown(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """`[n, D]`: at most `_SHOWN` rows, evenly spread."""
-    rows: NDArray[np.float64] = dataset.storage[name].numpy()[:: max(1, dataset.rows // _SHOWN)]
-    return rows.astype(np.float64)
+    return values[:: max(1, len(values) // _SHOWN)].astype(np.float64)
 
 
 def _histogram(axes: Axes, values: NDArray[Any], label: str, span: tuple[float, float]) -> None:
@@ -157,10 +157,9 @@ def _histogram(axes: Axes, values: NDArray[Any], label: str, span: tuple[float, 
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _draw_observations(axes: Axes, dataset: Dataset) -> None:
-    observed = _shown(dataset, "observation")
-    spread = np.where(dataset.observation_std > 0, dataset.observation_std, 1.0)
-    scaled = (observed - dataset.observation_mean) / spread
+def _draw_observations(axes: Axes, observed: NDArray[np.float64]) -> None:
+    std = observed.std(axis=0)
+    scaled = (observed - observed.mean(axis=0)) / np.where(std > 0, std, 1.0)
     variances, directions = np.linalg.eigh(scaled.T @ scaled / len(scaled))
     # eigh ascends; a direction's sign is arbitrary, and fixed here by its largest part.
     main = directions[:, ::-1][:, :2]
@@ -182,30 +181,9 @@ def _range(values: NDArray[np.float64], tail: float) -> tuple[float, float]:
     return (float(low), float(high)) if high > low else (float(low) - 1.0, float(low) + 1.0)
 
 
-def _lengths(dataset: Dataset) -> NDArray[np.int64]:
-    return np.diff(np.append(dataset.episode_starts, dataset.rows))
-
-
-def _returns(dataset: Dataset) -> NDArray[np.float64]:
-    return np.add.reduceat(_rewards(dataset), dataset.episode_starts)
-
-
-def _rewards(dataset: Dataset) -> NDArray[np.float64]:
-    rewards: NDArray[np.float64] = dataset.storage["next", "reward"].numpy()[:, 0].astype(np.float64)
-    return rewards
-
-
-def _flags(dataset: Dataset, name: str) -> NDArray[np.bool_]:
-    flags: NDArray[np.bool_] = dataset.storage["next", name].numpy()[:, 0]
-    return flags
-
-
-def _quantiles(values: NDArray[np.int64]) -> str:
-    return _numbers(np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist())
-
-
-def _numbers(quantiles: Sequence[float]) -> str:
-    return " · ".join(f"{value:,.4g}" for value in quantiles) + " (0, 25, 50, 75, 100 %)"
+def _quantiles(values: NDArray[np.int64] | NDArray[np.float64]) -> str:
+    points = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist()
+    return " · ".join(f"{value:,.4g}" for value in points) + " (0, 25, 50, 75, 100 %)"
 
 
 def _limit(card: Card) -> str:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from cqlbench.data.buffer import buffer_for
 from cqlbench.data.cards import Card
 from cqlbench.data.transitions import Transitions
 from cqlbench.reporting.plots.dataset import ends, facts, figure
@@ -13,7 +12,7 @@ CARD = Card("x/y-v0", "d4rl", max_episode_steps=5, score_min=0.0, score_max=20.0
 
 
 @pytest.fixture
-def transitions():
+def dataset():
     """Four episodes of 4, 5, 2 and 3 rows, each row worth 1: fell, limit, both, cut off."""
     rows = 14
     observations = np.random.default_rng(0).normal(size=(rows + 1, 3)).astype(np.float32)
@@ -31,14 +30,8 @@ def transitions():
     )
 
 
-@pytest.fixture
-def dataset(transitions, tmp_path, monkeypatch):
-    monkeypatch.setenv("CQLBENCH_CACHE", str(tmp_path / "cache"))
-    return buffer_for("x/y-v0", "key", lambda: transitions)
-
-
 def test_facts(dataset):
-    lines = dict(facts(dataset, CARD))
+    lines = dict(facts(dataset, dataset.whole_episodes, CARD))
     assert lines["Rows"] == "14 transitions"
     assert lines["Sizes"] == "3 observations, 1 actions"
     assert lines["Episodes"] == "4, of which 3 whole"
@@ -50,31 +43,32 @@ def test_facts(dataset):
 
 
 def test_facts_of_a_card_without_endpoints(dataset):
-    lines = dict(facts(dataset, replace(CARD, score_min=None, score_max=None)))
+    lines = dict(facts(dataset, dataset.whole_episodes, replace(CARD, score_min=None, score_max=None)))
     assert lines["Normalised"] == "its card has no endpoints"
 
 
-def test_dropped_time_limits_are_counted(transitions, tmp_path, monkeypatch):
-    monkeypatch.setenv("CQLBENCH_CACHE", str(tmp_path / "cache"))
-    transitions.truncated[:] = False
-    dropped = replace(transitions, dropped_rows=2)
-    counts = ends(buffer_for("x/y-v0", "dropped", lambda: dropped))
+def test_dropped_time_limits_are_counted(dataset):
+    dataset.truncated[:] = False
+    dropped = replace(dataset, dropped_rows=2)
+    counts = ends(dropped, dropped.whole_episodes)
     assert counts == {"terminated": 2, "time limit (its row dropped)": 1, "cut off by the recording": 1}
 
 
+def drawing(dataset):
+    return figure("x/y-v0", dataset, dataset.whole_episodes, CARD)
+
+
 def test_figure_is_the_same_each_time(dataset):
-    first = figure(dataset, CARD)
+    first = drawing(dataset)
     assert first.startswith(b"\x89PNG")
-    assert figure(dataset, CARD) == first
+    assert drawing(dataset) == first
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_figure_of_data_without_spread(transitions, tmp_path, monkeypatch, size):
+def test_figure_of_data_without_spread(dataset, size):
     """One dimension, or all rows alike: a figure nevertheless."""
-    monkeypatch.setenv("CQLBENCH_CACHE", str(tmp_path / "cache"))
     flat = np.zeros((14, size), np.float32)
-    same = replace(transitions, observations=flat, next_observations=flat)
-    assert figure(buffer_for("x/y-v0", f"flat {size}", lambda: same), CARD)
+    assert drawing(replace(dataset, observations=flat, next_observations=flat))
 
 
 def drawn(dataset, monkeypatch):
@@ -88,24 +82,22 @@ def drawn(dataset, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Figure, "savefig", saved)
-        figure(dataset, CARD)
+        drawing(dataset)
     return {axes.get_xlabel(): axes for axes in made[0].axes}
 
 
 def test_rewards_and_actions_are_drawn_and_heat_maps_have_colour_bars(dataset, monkeypatch):
     panels = drawn(dataset, monkeypatch)
     bars = panels["Reward of a transition"].patches
-    assert sum(bar.get_height() for bar in bars) == dataset.rows
+    assert sum(bar.get_height() for bar in bars) == len(dataset)
     (actions,) = panels["Dimension of the action"].collections
-    assert actions.get_array().sum() == dataset.rows
+    assert actions.get_array().sum() == len(dataset)
     (observations,) = (axes for label, axes in panels.items() if label.startswith("First direction"))
     for axes in (panels["Dimension of the action"], observations):
         assert axes.collections[0].colorbar is not None
 
 
-def test_discrete_actions_are_counted(transitions, tmp_path, monkeypatch):
-    monkeypatch.setenv("CQLBENCH_CACHE", str(tmp_path / "cache"))
+def test_discrete_actions_are_counted(dataset, monkeypatch):
     taken = np.eye(3, dtype=np.float32)[[0] * 9 + [2] * 5]
-    discrete = replace(transitions, actions=taken, discrete_actions=True)
-    panels = drawn(buffer_for("x/y-v0", "discrete", lambda: discrete), monkeypatch)
+    panels = drawn(replace(dataset, actions=taken, discrete_actions=True), monkeypatch)
     assert [bar.get_height() for bar in panels["Action"].patches] == [9, 0, 5]
