@@ -3,6 +3,7 @@
 from typing import Any
 
 from cqlbench.algorithms.algorithm import Algorithm, AlgorithmConfig, Spaces
+from cqlbench.algorithms.bc import BC, BCConfig
 from cqlbench.algorithms.cql import CQL, CalQLConfig, CQLConfig, DiscreteCQL
 from cqlbench.algorithms.networks import DiscreteActions
 from cqlbench.algorithms.sac import SAC, SACConfig
@@ -12,6 +13,7 @@ ALGORITHMS: dict[str, tuple[type[AlgorithmConfig], tuple[type[Algorithm[Any]], .
     "cql": (CQLConfig, (CQL, DiscreteCQL)),
     "calql": (CalQLConfig, (CQL,)),
     "sac": (SACConfig, (SAC,)),
+    "bc": (BCConfig, (BC,)),
 }
 """Name -> its settings, and what computes it, for one kind of actions or for both."""
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from cqlbench.algorithms import algorithm_of
 from cqlbench.algorithms.algorithm import AlgorithmConfig, Batch, Spaces
 from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
-from cqlbench.algorithms.sharing import shared
+from cqlbench.algorithms.networks.sharing import shared
 from cqlbench.algorithms.step import TrainState, initial_state, make_update
 from cqlbench.core.devices import numbered, one_thread
 from cqlbench.core.errors import ConfigError

@@ -53,34 +53,6 @@ def train(seeds: Sequence[int], steps: int, config: CQLConfig = CONFIG) -> tuple
     return state, history
 
 
-def test_a_seed_in_a_batch_of_three_equals_the_seed_alone() -> None:
-    _, together = train([3, 0, 8], steps=50)
-    _, alone = train([0], steps=50)
-    for name in alone[-1]:
-        for ours, theirs in zip(together, alone, strict=True):
-            assert ours[name][1].item() == pytest.approx(theirs[name][0].item(), rel=1e-4), name
-
-
-def test_permuting_seeds_permutes_results() -> None:
-    _, forward = train([3, 0, 8], steps=20)
-    _, backward = train([8, 0, 3], steps=20)
-    for name, values in forward[-1].items():
-        assert torch.allclose(values, backward[-1][name].flip(0), rtol=1e-4), name
-
-
-def test_a_diverged_seed_leaves_the_others_alone() -> None:
-    state = initial_state(cql(), [0, 1])
-    state.parameters["critics"]["0.weight"][0] = float("nan")
-    update = make_update(cql())
-    noise = noise_of([0, 1])
-    for step in range(10):
-        state, _ = update(state, batch_for([0, 1], step), noise(step), step)
-    healthy, _ = train([1], steps=10)
-    assert state.finite().tolist() == [False, True]
-    for name, tensor in healthy.parameters["critics"].items():
-        assert torch.allclose(state.parameters["critics"][name][1], tensor[0], rtol=1e-4, atol=1e-6), name
-
-
 def test_the_step_is_adam_then_polyak() -> None:
     state = initial_state(cql(), [0])
     moving = ("actor", "critics", "temperature")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cqlbench.algorithms.sharing import is_shared, share
+from cqlbench.algorithms.networks.sharing import is_shared, share
 
 _BLOCK_NUMBERS = 1 << 19
 """Numbers in one activation (2 MiB) of a block on a CPU; measured, flat from half to double."""

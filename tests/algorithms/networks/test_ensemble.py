@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cqlbench.algorithms.networks import ensemble
-from cqlbench.algorithms.sharing import shared
+from cqlbench.algorithms.networks.sharing import shared
 
 G, R, I = 4, 11, 3  # noqa: E741
 

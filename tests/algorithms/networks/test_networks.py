@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cqlbench.algorithms import networks
+from cqlbench.algorithms.networks import policies
 from cqlbench.core.seeding import Purpose, torch_generator
 from cqlbench.data.embedded import policy
 
@@ -90,4 +91,4 @@ def test_log_density_and_its_gradient_stay_finite_at_saturation() -> None:
 
 
 def test_shipped_policies_are_squashed_like_trained_ones() -> None:
-    assert (networks.LOG_STD_MIN, networks.LOG_STD_MAX) == (policy.LOG_STD_MIN, policy.LOG_STD_MAX)
+    assert (policies.LOG_STD_MIN, policies.LOG_STD_MAX) == (policy.LOG_STD_MIN, policy.LOG_STD_MAX)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from cqlbench.algorithms.sharing import is_shared, share, shared
+from cqlbench.algorithms.networks.sharing import is_shared, share, shared
 
 
 @pytest.fixture(params=[1, 2, 3])

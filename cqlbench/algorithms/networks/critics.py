@@ -1,0 +1,51 @@
+"""Ensembles of critics Q(s, a)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cqlbench.algorithms.networks.ensemble import EnsembleValues
+from cqlbench.algorithms.networks.mlp import Params, depth, init_mlp
+
+
+def init_critics(
+    observation_size: int,
+    action_size: int,
+    hidden: Sequence[int],
+    critics: int,
+    generators: Sequence[torch.Generator],
+    *,
+    orthogonal: bool,
+    last_gain: float = 0.01,
+) -> Params:
+    """An ensemble of critics, `[S, K, …]`."""
+    sizes = [observation_size + action_size, *hidden, 1]
+    return init_mlp(sizes, generators, members=critics, orthogonal=orthogonal, last_gain=last_gain)
+
+
+def critic_values(critics: Params, observations: Tensor, actions: Tensor) -> Tensor:
+    """Q(s, a) of all critics for M actions per state.
+
+    Args:
+        critics: parameters `[S, K, …]`.
+        observations: `[S, B, O]`.
+        actions: `[S, B, M, A]`.
+
+    Returns:
+        `[S, K, B, M]`.
+    """
+    S, B, M, _ = actions.shape
+    K = critics["0.weight"].shape[1]
+    states = observations.unsqueeze(2).expand(S, B, M, observations.shape[-1])
+    ones = actions.new_ones(()).expand(S, B, M, 1)
+    inputs = torch.cat([states, actions, ones], dim=-1)  # [S, B, M, O+A+1]
+    shared = inputs.view(S, 1, B * M, -1).expand(S, K, B * M, -1).flatten(0, 1)
+    first = torch.cat([critics["0.weight"], critics["0.bias"]], dim=2)  # [S, K, O+A+1, H]
+    rest = [
+        critics[f"{layer}.{part}"].flatten(0, 1)
+        for layer in range(1, depth(critics))
+        for part in ("weight", "bias")
+    ]
+    values: Tensor = EnsembleValues.apply(shared, first.flatten(0, 1), *rest)  # type: ignore[no-untyped-call]
+    return values.view(S, K, B, M)
