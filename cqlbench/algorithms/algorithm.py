@@ -235,6 +235,9 @@ class Algorithm(Generic[C]):
         """Numbers that a seed's backward pass keeps at least, to refuse what cannot fit the memory."""
         return 0
 
-    def divisible(self) -> bool:
-        """Whether the networks divide their work between cores themselves: see `networks.sharing`."""
-        return False
+    def on_one_core(self) -> bool:
+        """Whether one thread computes a step on the CPU, and only `networks.sharing` divides its work.
+
+        True by default: OpenMP's threads wait for each other at every product, which pays for large ones only.
+        """
+        return True

@@ -85,7 +85,7 @@ class Engine:
         self.algorithm = algorithm_of(config, Spaces(self.observation_size, self.actions))
         self._noise = NoiseStream(self.seeds, self.algorithm.draws(), self.device)
         self._update = make_update(self.algorithm)
-        shares = self.device.type == "cpu" and self.algorithm.divisible()
+        shares = self.device.type == "cpu" and self.algorithm.on_one_core()
         self._computing = shared if shares else nullcontext
 
     @property
