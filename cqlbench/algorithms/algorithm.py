@@ -238,6 +238,6 @@ class Algorithm(Generic[C]):
     def on_one_core(self) -> bool:
         """Whether one thread computes a step on the CPU, and only `networks.sharing` divides its work.
 
-        True by default: OpenMP's threads wait for each other at every product, which pays for large ones only.
+        True by default: OpenMP's threads wait for each other at every product; only large ones are worth it.
         """
         return True
