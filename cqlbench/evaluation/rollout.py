@@ -18,8 +18,6 @@ from cqlbench.environments.make import (
 Policy = Callable[[NDArray[np.float64]], NDArray[np.float32]]
 """`[S, E, O]` float64 observations -> `[S, E, A]` float32 actions; row `s` is for seed `s` of the batch."""
 
-Progress = Callable[[int, int], None]
-"""Called with (episodes ended, episodes in all) whenever the first number grows."""
 
 _LONGEST_EPISODE = 100_000
 
@@ -53,7 +51,6 @@ def rollout(
     evaluation_index: int = 0,
     backend: str = "auto",
     threads: int = 0,
-    progress: Progress | None = None,
     *,
     discrete: bool = False,
 ) -> Rollout:
@@ -71,7 +68,6 @@ def rollout(
         evaluation_index: which evaluation of the run this is; each has its own initial states.
         backend: see `make_environments`.
         threads: see `make_environments`.
-        progress: told how many episodes have ended.
         discrete: whether actions are discrete, each a one-hot row of A.
 
     Raises:
@@ -85,7 +81,7 @@ def rollout(
     environments = make_environments(spec, every, backend, threads, discrete=discrete)
     try:
         tally = _Tally.empty(len(seeds), episodes)
-        _play(policy, environments, tally, progress)
+        _play(policy, environments, tally)
     except _EndlessEpisodeError as error:
         raise UserError(
             f"An episode of '{spec.id}' did not end within {_LONGEST_EPISODE} steps; give the environment a "
@@ -134,11 +130,10 @@ class _Tally:
         self.live &= ~self.failed[:, None]
 
 
-def _play(policy: Policy, environments: VectorEnvironment, tally: _Tally, progress: Progress | None) -> None:
+def _play(policy: Policy, environments: VectorEnvironment, tally: _Tally) -> None:
     shape = tally.live.shape
     observations = environments.reset().reshape(*shape, -1)
     action_shape = (*shape, len(environments.action_low))
-    ended = 0
     while tally.live.any():
         actions = np.asarray(policy(observations), np.float32)
         if actions.shape != action_shape:
@@ -161,8 +156,5 @@ def _play(policy: Policy, environments: VectorEnvironment, tally: _Tally, progre
         tally.terminated |= tally.live & terminated
         tally.live &= ~(terminated | step.truncated.reshape(shape))
 
-        if progress is not None and tally.live.size - tally.live.sum() > ended:
-            ended = int(tally.live.size - tally.live.sum())
-            progress(ended, tally.live.size)
         if tally.lengths.max() >= _LONGEST_EPISODE and tally.live.any():
             raise _EndlessEpisodeError

@@ -239,13 +239,6 @@ def test_actions_are_clipped_to_the_box():
     np.testing.assert_array_equal(huge.returns, full.returns)
 
 
-def test_progress_counts_ended_episodes():
-    seen = []
-    rollout(stand, toy(), [0, 1], 5, progress=lambda ended, total: seen.append((ended, total)))
-    assert seen[-1] == (10, 10)
-    assert [ended for ended, _ in seen] == sorted({ended for ended, _ in seen})
-
-
 def test_an_episode_without_end_is_an_error(monkeypatch):
     monkeypatch.setattr(module, "_LONGEST_EPISODE", 50)
     with pytest.raises(UserError, match="did not end within 50 steps; give the environment a time limit"):

@@ -42,14 +42,13 @@ class SeedCollector:
         spec: the environment.
         seeds: the training seeds `[S]`, in the order of the policy's rows.
         act: the policy.
-        low: `[A]`, the lowest actions that the policy takes; with discrete actions zeros.
-        high: `[A]`, the highest; with discrete actions, which are one-hot, ones.
+        low: `[A]`, the lowest actions that the policy takes.
+        high: `[A]`, the highest.
         environments: `E`.
         frames_per_batch: frames per seed and `collect`; `None`: `E`.
         random_frames: of each seed, taken with uniform actions before the policy acts.
         backend: see `make_environments`.
         timeout: seconds after which a step counts as hung; 0: never; `None`: `DEFAULT_TIMEOUTS`.
-        discrete: whether actions are discrete.
         observation_size: `O` of the data; `None`: the environment's.
         device: where `act` wants its normal numbers.
 
@@ -81,7 +80,6 @@ class SeedCollector:
         random_frames: int = 0,
         backend: str = "auto",
         timeout: float | None = None,
-        discrete: bool = False,
         observation_size: int | None = None,
         device: torch.device | None = None,
     ) -> None:
@@ -89,9 +87,9 @@ class SeedCollector:
         _check_counts(environments, frames_per_batch, random_frames, timeout)
         self.environments, self.frames_per_batch = environments, frames_per_batch
         self.init_random_frames = random_frames
-        self._spec, self._seeds, self._act, self._discrete = spec, tuple(seeds), act, discrete
+        self._spec, self._seeds, self._act = spec, tuple(seeds), act
         self._steps = frames_per_batch // environments
-        self._guard = EnvironmentGuard(spec, seeds, environments, backend, timeout, discrete=discrete)
+        self._guard = EnvironmentGuard(spec, seeds, environments, backend, timeout)
         made = self._guard.environments
         try:
             _check_spaces(spec, made, low, high, observation_size)
@@ -219,9 +217,6 @@ class SeedCollector:
             actions = sampled.numpy(force=True).reshape(len(self._lengths), -1)
         else:
             uniforms = self._exploration.uniforms(step).numpy(force=True).reshape(len(self._lengths), -1)
-            if self._discrete:
-                actions = np.eye(len(self._low), dtype=np.float32)[uniforms.argmax(axis=1)]
-                return actions
             actions = self._low + uniforms * (self._high - self._low)
         # A diverged policy's NaN must not reach a simulator, nor a box's edge be missed by rounding.
         actions = np.minimum(np.maximum(actions, self._low), self._high)

@@ -47,7 +47,6 @@ class EnvironmentGuard:
         environments: `E`.
         backend: see `make_environments`.
         timeout: seconds that a step or reset of all of them may take; 0: any; `None`: `DEFAULT_TIMEOUTS`.
-        discrete: see `make_environments`.
 
     Raises:
         UserError: the environment cannot be made.
@@ -60,15 +59,13 @@ class EnvironmentGuard:
         environments: int,
         backend: str,
         timeout: float | None,
-        *,
-        discrete: bool,
     ) -> None:
         self._seeds, self._each = tuple(seeds), environments
         backend = choose_backend(spec, backend)
         self._timeout = DEFAULT_TIMEOUTS[backend] if timeout is None else timeout
         self._worker = _Worker() if self._timeout else None
         self.generations = np.zeros(len(self._seeds) * environments, np.int64)
-        self.environments = make_environments(spec, self.environment_seeds(), backend, discrete=discrete)
+        self.environments = make_environments(spec, self.environment_seeds(), backend)
 
     def step(self, actions: NDArray[np.float32], where: NDArray[np.bool_] | None = None) -> Outcome:
         """See `VectorEnvironment.step`. A step that fails part of the way is to be asked for again there."""

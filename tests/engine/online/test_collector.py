@@ -452,25 +452,6 @@ def test_an_engine_of_discrete_actions_explores_by_no_policy(make_engine):
         collector_of(make_engine(0, actions=DiscreteActions(2)), EnvironmentSpec("CartPole-v1"))
 
 
-def test_discrete_actions_are_one_hot(backend):
-    collector = SeedCollector(
-        EnvironmentSpec("CartPole-v1"),
-        (1, 2),
-        lambda observations, normals: torch.eye(2)[(observations[..., 2] > 0).long()],
-        np.zeros(2, np.float32),
-        np.ones(2, np.float32),
-        random_frames=200,
-        frames_per_batch=200,
-        discrete=True,
-        backend=backend,
-    )
-    uniform, chosen = collector.collect().actions, collector.collect()
-    collector.close()
-    assert (uniform.sum(-1) == 1).all()
-    assert 0.35 < float(uniform[..., 0].mean()) < 0.65
-    assert torch.equal(chosen.actions[..., 1] == 1, chosen.observations[..., 2] > 0)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -112,7 +112,7 @@ def test_a_pool_that_fails_in_one_seeds_reset_drops_the_others_episode_after_its
 
 
 def test_new_environments_have_new_seeds_that_depend_on_nothing_else():
-    guards = [EnvironmentGuard(HOPPER, seeds, 2, "gymnasium", 0, discrete=False) for seeds in ([3, 4], [4])]
+    guards = [EnvironmentGuard(HOPPER, seeds, 2, "gymnasium", 0) for seeds in ([3, 4], [4])]
     everywhere = [np.ones(len(guard.generations), np.bool_) for guard in guards]
     firsts = [
         guard.reset_some(where).step.observations for guard, where in zip(guards, everywhere, strict=True)
@@ -132,6 +132,6 @@ def test_new_environments_have_new_seeds_that_depend_on_nothing_else():
 
 def test_threads_watch_by_default_where_something_may_wait():
     assert DEFAULT_TIMEOUTS["gymnasium"] > 0
-    guard = EnvironmentGuard(HOPPER, [0], 1, "gymnasium", None, discrete=False)
+    guard = EnvironmentGuard(HOPPER, [0], 1, "gymnasium", None)
     assert guard._worker is not None
     guard.close()

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModuleBase
 from torchrl.collectors import Collector
 
 from cqlbench.algorithms.cql import CQLConfig
@@ -21,7 +23,6 @@ from cqlbench.engine.online.rows import OnlineRows
 from cqlbench.engine.streams import ExplorationStream
 from cqlbench.environments.make import EnvironmentSpec
 from cqlbench.trainer.envpool_env import EnvpoolEnv
-from cqlbench.trainer.seed_policy import SeedPolicy
 from cqlbench.trainer.trainer import CQLTrainer
 
 PENDULUM = EnvironmentSpec("Pendulum-v1", 20)
@@ -191,6 +192,26 @@ def test_a_stopped_trainer_goes_on_bit_by_bit(tmp_path: Path, stop_at: int, envi
     assert whole.online is not None
     for name, column in whole.online.rows.columns.items():
         assert torch.equal(second.online.rows.columns[name], column), name
+
+
+class SeedPolicy(TensorDictModuleBase):
+    """Every seed's policy as a module, for torchrl's collectors."""
+
+    in_keys = ("observation",)
+    out_keys = ("action",)
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self.engine, self.calls = engine, 0
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        observations, seeds = tensordict["observation"], len(self.engine.seeds)
+        rows = observations.view(seeds, -1, observations.shape[-1])
+        normals = torch.randn(*rows.shape[:2], 1, generator=torch.Generator().manual_seed(self.calls))
+        self.calls += 1
+        return tensordict.set(
+            "action", self.engine.sample_actions(rows, normals).view(*observations.shape[:-1], 1)
+        )
 
 
 @pytest.fixture
