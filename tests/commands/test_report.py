@@ -109,7 +109,6 @@ def test_embedded_data_never_stand_beside_published_scores(tmp_path: Path) -> No
         (["select=worst"], "select=worst is not one of last, best, mean10."),
         (["selct=last"], "'selct=last' is not understood; report takes results="),
         (["dataset=ant"], "No record in"),
-        (["results=/nowhere"], "There are no records in '/nowhere'"),
     ],
 )
 def test_mistakes_are_one_sentence(
@@ -117,6 +116,8 @@ def test_mistakes_are_one_sentence(
 ) -> None:
     assert report(results, *words) == 2
     assert sentence in capsys.readouterr().err
+    assert report(Path("/nowhere")) == 2
+    assert "There are no records in '/nowhere'" in capsys.readouterr().err
     assert not (results / "report").exists()
 
 
