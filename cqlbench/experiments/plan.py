@@ -8,10 +8,13 @@ from typing import Any
 import torch
 
 import cqlbench
+from cqlbench.algorithms.algorithm import Spaces
+from cqlbench.algorithms.networks import ActionBox, DiscreteActions
 from cqlbench.core.devices import device_of
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import benchmarks_dir
 from cqlbench.core.threads import threads_of
+from cqlbench.data.buffer import Dataset
 from cqlbench.data.resolve import Resolution, resolve
 from cqlbench.engine.online.mixture import evaluations_due, training_batches
 from cqlbench.experiments.compose import Composed, as_dict, compose_bench, word
@@ -76,6 +79,16 @@ class Plan:
         """The same run of other seeds."""
         others = [_seeds_word(seeds) if each.startswith("seeds=") else each for each in self.arguments]
         return replace(self, config=replace(self.config, seeds=list(seeds)), arguments=tuple(others))
+
+    def spaces(self, dataset: Dataset) -> Spaces:
+        """What the algorithm sees of `dataset`, the plan's."""
+        card, size = self.resolution.card, dataset.action_size
+        if dataset.discrete_actions:
+            return Spaces(dataset.observation_size, DiscreteActions(size))
+        bounds = (torch.tensor(bound, dtype=torch.float32) for bound in (card.action_low, card.action_high))
+        return Spaces(
+            dataset.observation_size, ActionBox.from_bounds(*(each.expand(size) for each in bounds))
+        )
 
     def check_actions(self, *, discrete: bool) -> None:
         """Refuse a preset that is for other actions than the dataset's.

@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from cqlbench.algorithms import algorithm_of
 from cqlbench.core.errors import UserError
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.load import other_content
@@ -93,7 +94,7 @@ def standing(
     if len(found) == len(config.seeds):
         if saved:
             refuse_strangers(Path(saved))
-            if not _trainer_of(list(found.values()), Path(saved), store, config.seeds):
+            if not _trainer_of(list(found.values()), Path(saved), store, plan, dataset):
                 return Standing(plan, notes=(f"trained again for '{saved}', which no record can give",))
         unfinished = _cut_off(plan, dataset, origin, found.values())
         kept = found if unfinished is None else _without(found, unfinished.config.seeds)
@@ -167,15 +168,19 @@ def _again(records: Mapping[int, Record], left: Plan, reason: str) -> tuple[str,
     return (f"seeds {_listed(twice)} are trained again: {reason}",) if twice else ()
 
 
-def _trainer_of(records: Sequence[Record], saved: Path, store: RecordStore, seeds: Sequence[int]) -> bool:
-    """Whether the trainer saved at `saved` has made `records`: its actors are those of their policies."""
+def _trainer_of(
+    records: Sequence[Record], saved: Path, store: RecordStore, plan: Plan, dataset: Dataset
+) -> bool:
+    """Whether the trainer saved at `saved` has made `records`: its policies are theirs."""
+    seeds = plan.config.seeds
     try:
         engine = read_state(saved)["engine"]
-        networks = engine["train_state"]["parameters"]
+        algorithm = algorithm_of(plan.config.algorithm, plan.spaces(dataset))
+        network = algorithm.policy(engine["train_state"]["parameters"])
         for record in records:
             kept = SavedPolicy.load(store.path_of(record).with_suffix(".npz"))
-            position, network = seeds.index(record.seed), networks["critics" if kept.discrete else "actor"]
-            for name, tensor in network.items():
+            position = seeds.index(record.seed)
+            for name, tensor in network.layers.items():
                 if not np.array_equal(tensor[position].numpy().ravel(), kept.arrays[name].ravel()):
                     return False
         return bool(engine["of"]["seeds"] == list(seeds))

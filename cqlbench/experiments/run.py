@@ -11,8 +11,6 @@ from rich.console import Console
 from rich.text import Text
 
 from cqlbench.algorithms import algorithm_of
-from cqlbench.algorithms.algorithm import Spaces
-from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.core.allocator import keep_freed_memory
 from cqlbench.core.devices import device_facts, on_threads
 from cqlbench.core.text import counted
@@ -154,7 +152,7 @@ def make_records(
 
 def make_engine(plan: Plan, dataset: Dataset) -> Engine:
     """The dataset, the algorithm and the seeds on their device, preprocessed as the config says."""
-    config, card, seeds = plan.config.algorithm, plan.resolution.card, plan.config.seeds
+    config, seeds = plan.config.algorithm, plan.config.seeds
     normalizer = (
         ObservationNormalizer.from_dataset(dataset)
         if config.normalize_observations
@@ -162,13 +160,8 @@ def make_engine(plan: Plan, dataset: Dataset) -> Engine:
     )
     rewards = RewardTransform.from_dataset(dataset, config.normalize_rewards)
     rewards = rewards.then(config.reward_scale, config.reward_bias)
-    actions: ActionSpace
-    if dataset.discrete_actions:
-        actions = DiscreteActions(dataset.action_size)
-    else:
-        bounds = (torch.tensor(bound, dtype=torch.float32) for bound in (card.action_low, card.action_high))
-        actions = ActionBox.from_bounds(*(bound.expand(dataset.action_size) for bound in bounds))
-    algorithm = algorithm_of(config, Spaces(dataset.observation_size, actions))
+    spaces = plan.spaces(dataset)
+    algorithm = algorithm_of(config, spaces)
     check_room(algorithm, len(seeds), plan.device)
     columns = Columns.of(dataset.replay_buffer(config.batch_size))
     if algorithm.columns():
@@ -179,7 +172,7 @@ def make_engine(plan: Plan, dataset: Dataset) -> Engine:
         }
         columns = replace(columns, extra=found)
     online = online_phase(plan, dataset)
-    return Engine(config, columns, normalizer, rewards, actions, seeds, plan.device, online)
+    return Engine(config, columns, normalizer, rewards, spaces.actions, seeds, plan.device, online)
 
 
 def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Console, done: int = 0) -> None:

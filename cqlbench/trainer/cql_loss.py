@@ -1,6 +1,7 @@
 """`CQLLoss`: the project's losses as a torchrl `LossModule`, for people's own torchrl loops."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -88,6 +89,8 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
         self.register_buffer("low", low)
         self.register_buffer("high", high)
         self._algorithm = CQL(config, Spaces(observation_size, ActionBox.from_bounds(low, high)))
+        # As ever, the same numbers are drawn with a penalty and without one.
+        self._draws = CQL(replace(config, conservative_weight=1.0), self._algorithm.spaces).draws()
         state = initial_state(self._algorithm, [seed])
         self.actor_network = Actor(state.parameters["actor"], low, high)
         self.critics = nn.ParameterDict(
@@ -206,9 +209,7 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
     def _noise(self, batch: Batch) -> dict[str, Tensor]:
         S, B, _ = batch.actions.shape
         drawn = {}
-        for name, (kind, (_, *shape)) in sorted(
-            self._algorithm.draws().items(), key=lambda item: -len(item[1].kind)
-        ):
+        for name, (kind, (_, *shape)) in sorted(self._draws.items(), key=lambda item: -len(item[1].kind)):
             empty = torch.empty(S, B, *shape)
             if kind == "uniform":
                 empty.uniform_(-1, 1, generator=self._generator)

@@ -360,7 +360,7 @@ def test_another_word_in_a_docstring_resumes(tmp_path: Path, monkeypatch, bench,
     tree = tmp_path / "tree"
     for name in ("cqlbench", "benchmarks", "datasets"):
         shutil.copytree(data_root() / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    runner = tree / "cqlbench" / "runner.py"
+    runner = tree / "cqlbench" / "experiments" / "run.py"
     runner.write_text(runner.read_text().replace('"""A plan', '"""Some plan', 1))
     words = [f"dataset={recording(tmp_path / 'robot.npz')}", *RUN[1:], "budget=smoke"]
     words += ["algorithm.batch_size=8", f"results={tmp_path / 'results'}"]

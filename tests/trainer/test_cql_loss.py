@@ -13,7 +13,8 @@ from torchrl.envs import GymEnv
 from torchrl.envs.utils import ExplorationType, exploration_type, set_exploration_type
 from torchrl.objectives import HardUpdate, LossModule, SoftUpdate
 
-from cqlbench.algorithms.cql import CQLConfig
+from cqlbench.algorithms.algorithm import Spaces
+from cqlbench.algorithms.cql import CQL, CQLConfig
 from cqlbench.algorithms.cql.losses import Batch
 from cqlbench.algorithms.networks import ActionBox, mlp
 from cqlbench.algorithms.step import initial_state, loss_gradients
@@ -63,15 +64,12 @@ def test_its_gradients_are_the_fused_steps(calibrated: bool) -> None:
         batch["next", "reward"].view(1, -1),
         batch["next", "observation"][None],
         batch["next", "terminated"].view(1, -1).float(),
-        batch["returns_to_go"].view(1, -1) if calibrated else None,
+        {"returns_to_go": batch["returns_to_go"].view(1, -1)} if calibrated else {},
     )
-    gradients, diagnostics = loss_gradients(
-        initial_state(config, O, A, [3]),
-        as_batch,
-        loss._noise(as_batch),
-        config,
-        ActionBox.from_bounds(LOW, HIGH),
-    )
+    algorithm = CQL(config, Spaces(O, ActionBox.from_bounds(LOW, HIGH)))
+    [stage] = algorithm.stages()
+    state = initial_state(algorithm, [3])
+    gradients, diagnostics = loss_gradients(stage, state, as_batch, loss._noise(as_batch))
     for name, gradient in gradients["critics"].items():
         assert torch.allclose(loss.critics[name.replace(".", "_")].grad, gradient, atol=1e-6), name
     for name, gradient in gradients["actor"].items():

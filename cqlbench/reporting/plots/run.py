@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cqlbench.core.errors import ConfigError
 from cqlbench.core.text import counted
 from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import CONFIDENCE, Curve, Floats, Summary
@@ -29,9 +30,7 @@ def has_curve(summary: Summary) -> bool:
 
 
 def learning_curve(summary: Summary, kind: str) -> bytes:
-    """A run's learning curve: mean over seeds, interval, every seed, and what made the data.
-
-    Of a run that was not evaluated: its losses and Q values.
+    """A run's learning curve as a file: see `curve_figure`.
 
     Args:
         summary: a run that has a curve.
@@ -40,10 +39,20 @@ def learning_curve(summary: Summary, kind: str) -> bytes:
     Returns:
         The file's bytes, which depend on the numbers and on matplotlib's version only.
     """
+    return render(curve_figure(summary), kind)
+
+
+def curve_figure(summary: Summary) -> Figure:
+    """A run's learning curve: mean over seeds, interval, every seed, and the behaviour policy.
+
+    Of a run that was not evaluated: its losses and Q values.
+
+    Raises:
+        ConfigError: no seed finished, so there is no curve.
+    """
     if not has_curve(summary):
-        raise ValueError("No seed finished, so there is no curve.")
-    figure = _figure(summary, summary.curve) if summary.curve is not None else _training_figure(summary)
-    return render(figure, kind)
+        raise ConfigError("No seed finished, so there is no curve.")
+    return _figure(summary, summary.curve) if summary.curve is not None else _training_figure(summary)
 
 
 @styled
