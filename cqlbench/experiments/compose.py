@@ -21,6 +21,7 @@ from cqlbench.core.paths import benchmarks_dir
 from cqlbench.evaluation.evaluator import Clock
 from cqlbench.experiments.config import BenchConfig, OnlineConfig
 from cqlbench.experiments.key_names import RENAMED, SHORTHANDS, check_key, group_choices
+from cqlbench.records.settings import flat
 from cqlbench.trainer.config import LOGGERS
 
 TEXT = (
@@ -107,12 +108,19 @@ def _changes(
     overrides: Sequence[str], config: BenchConfig, composed: Callable[[Sequence[str]], BenchConfig]
 ) -> tuple[str, ...]:
     """The overrides without which the config would be another one."""
-    kept = list(overrides)
-    for each in overrides:
-        without = [other for other in kept if other is not each]
-        setting = each.startswith(_CHANGING) and "." in each.partition("=")[0]
-        if setting and composed(without) == config:
-            kept = without
+    final = flat(as_dict(config))
+    settings = {each for each in overrides if each.startswith(_CHANGING) and "." in each.partition("=")[0]}
+    kept = [each for each in overrides if each not in settings]
+    # Most settings are found by what is different without any of them, others by what they keep in place.
+    while len(kept) < len(overrides):
+        found = flat(as_dict(composed(kept)))
+        wrong = {key for key, value in final.items() if found.get(key) != value}
+        if "online.final_offline_fraction" in wrong:  # naming the first fraction moves it
+            wrong.add("online.offline_fraction")
+        needed = [each for each in overrides if each in kept or each.partition("=")[0] in wrong]
+        if needed == kept:
+            break
+        kept = needed
     return tuple(each for each in kept if each.startswith(_CHANGING))
 
 

@@ -144,10 +144,12 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
     device = device_of(word(words, "device", "auto"))
     threads = threads_of(word(words, "threads", "auto"))
     budget, note = ("paper", "a GPU trains") if device.type == "cuda" else ("quick", "a CPU trains")
-    named = compose_bench(words, budget, online=online).config
+    composed = compose_bench(words, budget, online=online)
+    named = composed.config
     resolution = resolve(named.dataset, named.source)
     preset = word(words, "preset", resolution.card.preset)
-    composed = compose_bench(words, budget, preset, online=online)
+    if resolution.card.preset:
+        composed = compose_bench(words, budget, preset, online=online)
     config = composed.config
     start = SavedStart.read(Path(config.online.start)) if config.online.start else None
     if start is not None:
