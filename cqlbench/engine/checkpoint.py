@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from cqlbench.core import atomic
 from cqlbench.core.errors import UserError
 
-FORMAT = 2
+FORMAT = 3
 """Raise it whenever the layout or meaning of a run's state changes: older checkpoints are then rejected."""
 _NAME = b"cqlbench checkpoint "
 _DIGEST_BYTES = 32
