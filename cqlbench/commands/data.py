@@ -10,8 +10,8 @@ from cqlbench.commands.arguments import choices, truth
 from cqlbench.core.errors import ConfigError, DatasetError, UserError
 from cqlbench.data.cards import SOURCES, Card, all_cards, damaged_cards
 from cqlbench.data.fetch import fetch, fetch_folder
-from cqlbench.data.names import check_source, find_card
 from cqlbench.data.present import where
+from cqlbench.data.resolve import check_source, find_card
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rich.console import Console
 from cqlbench.commands.arguments import choices, truth, whole
 from cqlbench.core import outputs
 from cqlbench.core.errors import ConfigError, DatasetError
-from cqlbench.core.places import expanded
+from cqlbench.core.paths import expanded
 from cqlbench.data import validate
 from cqlbench.data.cards import Bound, Card
 from cqlbench.data.findings import Finding

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from cqlbench.commands.arguments import values_of, whole
 from cqlbench.core.errors import ConfigError
-from cqlbench.core.places import expanded, kind
+from cqlbench.core.paths import expanded, kind
 from cqlbench.data.embedded.collect import collect_transitions
 from cqlbench.data.embedded.policy import BehaviourPolicy
 from cqlbench.data.writers import refuse_minari_id, write_d4rl, write_minari

@@ -2,12 +2,14 @@
 
 import contextlib
 import functools
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+from msgspec.structs import replace
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.core.paths import cache_dir, cards_dir
@@ -39,9 +41,10 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
 Bound = float | tuple[float, ...]
 """Of actions: one number, or one for each of an action's numbers."""
 
+Count = Annotated[int, Meta(ge=1)]
 
-@dataclass(frozen=True)
-class Card:
+
+class Card(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What is known of a dataset before it is read.
 
     Attributes:
@@ -83,11 +86,11 @@ class Card:
     """
 
     id: str
-    source: str
+    source: Literal["d4rl", "minari", "embedded", "imported", "path"]
     short_name: str = ""
     family: str = ""
     environment: EnvironmentSpec | None = None
-    max_episode_steps: int | None = None
+    max_episode_steps: Count | None = None
     environment_missing_because: str = ""
     observation_keys: tuple[str, ...] | None = None
     score_min: float | None = None
@@ -97,24 +100,29 @@ class Card:
     incomparable_because: str = ""
     file: str = ""
     urls: tuple[str, ...] = ()
-    bytes: int | None = None
+    bytes: Count | None = None
     sha256: str | None = None
     licence: str = ""
     notes: tuple[str, ...] = ()
     quirks: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
-    rows: int | None = None
-    episodes: int | None = None
+    rows: Count | None = None
+    episodes: Count | None = None
     mean_return: float | None = None
-    collection_seed: int | None = None
+    collection_seed: Annotated[int, Meta(ge=0)] | None = None
     content_hash: str = ""
     action_low: Bound = -1.0
     action_high: Bound = 1.0
     actions: Literal["", "discrete", "continuous"] = ""
-    action_count: int | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
+    action_count: Count | None = None
+    columns: Mapping[str, str] = msgspec.field(default_factory=dict)
     preset: str = ""
     imported_from: str = ""
+
+    def __post_init__(self) -> None:
+        for quirk in self.quirks:
+            if quirk not in QUIRKS:
+                raise ValueError(f"unknown quirk '{quirk}' (choose from {', '.join(QUIRKS)})")
 
     @property
     def version(self) -> int:
@@ -127,43 +135,12 @@ class Card:
         return self.id.partition("/")[2]
 
 
-_NUMBER = (int, float)
-_BOUNDS = ("action_low", "action_high")
-_TYPES: Mapping[str, type | tuple[type, ...]] = {
-    "source": str,
-    "short_name": str,
-    "family": str,
-    "environment": dict,
-    "max_episode_steps": int,
-    "environment_missing_because": str,
-    "observation_keys": list,
-    "score_min": _NUMBER,
-    "score_max": _NUMBER,
-    "endpoints_source": str,
-    "endpoints_missing_because": str,
-    "incomparable_because": str,
-    "folders": list,
-    "file": str,
-    "urls": list,
-    "bytes": int,
-    "sha256": str,
-    "licence": str,
-    "notes": list,
-    "quirks": list,
-    "policies": list,
-    "rows": int,
-    "episodes": int,
-    "mean_return": (int, float),
-    "collection_seed": int,
-    "content_hash": str,
-    "action_low": (*_NUMBER, list),
-    "action_high": (*_NUMBER, list),
-    "actions": str,
-    "action_count": int,
-    "columns": dict,
-    "preset": str,
-    "imported_from": str,
-}
+class _CardFile(msgspec.Struct, forbid_unknown_fields=True):
+    """A card is `card.<id>` over `task.<its task>` over `defaults`."""
+
+    defaults: dict[str, Any] = {}
+    task: dict[str, dict[str, Any]] = {}
+    card: dict[str, dict[str, Any]] = {}
 
 
 def all_cards() -> dict[str, Card]:
@@ -207,20 +184,6 @@ def imported_cards_dir() -> Path:
     return cache_dir() / "cards"
 
 
-def load_card(dataset_id: str) -> Card:
-    """The card of a full dataset id.
-
-    Raises:
-        DatasetError: no card file has it.
-    """
-    cards = all_cards()
-    if dataset_id not in cards:
-        raise DatasetError(
-            f"There is no card '{dataset_id}' in {cards_dir()}; `cqlbench data list` prints all ids."
-        )
-    return cards[dataset_id]
-
-
 def _cards_in(path: Path) -> tuple[Card, ...]:
     try:
         return _parsed(path, path.read_text(encoding="utf-8"))
@@ -230,57 +193,35 @@ def _cards_in(path: Path) -> tuple[Card, ...]:
 
 @functools.lru_cache(maxsize=64)
 def _parsed(path: Path, text: str) -> tuple[Card, ...]:
-    table = tomllib.loads(text)
-    _refuse_unknown(table, {"defaults", "task", "card"}, f"The card file {path}")
-    for section in ("defaults", "task", "card"):
-        _require(isinstance(table.get(section, {}), dict), f"'{section}' of {path} must be a table.")
-    tasks = table.get("task", {})
+    file = msgspec.toml.decode(text, type=_CardFile)
     cards = []
-    for dataset_id, own in table.get("card", {}).items():
+    for dataset_id, own in file.card.items():
         where = f"The card '{dataset_id}' of {path}"
-        _require(isinstance(own, dict), f"{where} must be a table.")
-        task = own.get("task")
-        _require(
-            task is None or task in tasks, f"{where} names the task '{task}', which the file does not have."
-        )
-        merged = {**table.get("defaults", {}), **tasks.get(task, {}), **own}
-        merged.pop("task", None)
-        cards.append(_card(dataset_id, merged, where))
+        task = own.pop("task", None)
+        if task is not None and task not in file.task:
+            raise DatasetError(f"{where} names the task '{task}', which the file does not have.")
+        try:
+            cards.append(_card(dataset_id, {**file.defaults, **file.task.get(task, {}), **own}))
+        except msgspec.ValidationError as error:
+            raise DatasetError(f"{where} is not valid: {error}.") from error
     return tuple(cards)
 
 
-def _card(dataset_id: str, values: dict[str, Any], where: str) -> Card:
-    _refuse_unknown(values, set(_TYPES), where)
-    for key, value in values.items():
-        of_type = isinstance(value, _TYPES[key]) and not isinstance(value, bool)
-        if isinstance(value, list):
-            of_type &= all(isinstance(item, _NUMBER if key in _BOUNDS else str) for item in value)
-        _require(of_type, f"{where} has {key} = {value!r}, which is not of the right type.")
-    source = values.get("source")
-    _require(source in SOURCES, f"{where} has the source '{source}'; it must be one of {', '.join(SOURCES)}.")
-    problem = id_problem(dataset_id, str(source))
-    _require(not problem, f"{where} {problem}")
-    named = all(isinstance(name, str) for name in values.get("columns", {}).values())
-    _require(named, f"{where} has columns that are no names.")
-    for quirk in values.get("quirks", []):
-        _require(quirk in QUIRKS, f"{where} has the quirk '{quirk}', which is none of {', '.join(QUIRKS)}.")
-    folders = values.pop("folders", [])
+def _card(dataset_id: str, values: dict[str, Any]) -> Card:
+    values.setdefault("short_name", dataset_id.rpartition("-v")[0].partition("/")[2])
+    folders = msgspec.convert(values.pop("folders", []), list[str])
     if values.get("file"):
-        values.setdefault("urls", [folder + values["file"] for folder in folders])
-    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-    environment = values.pop("environment", None)
-    if environment is not None:
-        environment = _environment(environment, lists.get("observation_keys"), where)
-        values["max_episode_steps"] = environment.max_episode_steps
-    return Card(
-        **{
-            "short_name": dataset_id.rpartition("-v")[0].partition("/")[2],
-            **values,
-            **lists,
-            "id": dataset_id,
-            "environment": environment,
-        }
-    )
+        values.setdefault("urls", [f"{folder}{values['file']}" for folder in folders])
+    card = msgspec.convert({**values, "id": dataset_id}, Card)
+    if problem := id_problem(dataset_id, card.source):
+        raise msgspec.ValidationError(f"it {problem.rstrip('.')}")
+    environment = card.environment
+    if environment is None:
+        return card
+    if environment.observation_keys is not None:
+        raise msgspec.ValidationError("observation_keys stand in the card, not in its environment")
+    environment = replace(environment, observation_keys=card.observation_keys)
+    return replace(card, environment=environment, max_episode_steps=environment.max_episode_steps)
 
 
 def id_problem(dataset_id: str, source: str) -> str:
@@ -291,29 +232,7 @@ def id_problem(dataset_id: str, source: str) -> str:
     name, _, version = dataset_id.rpartition("-v")
     first, _, rest = name.partition("/")
     own = source == "imported" and first not in SOURCES and bool(first)
-    if (own or first == source) and rest and version.isdecimal():
+    if (own or first == source in SOURCES) and rest and version.isdecimal():
         return ""
     first = "<a name of your own>" if source == "imported" else source
     return f"must have an id of the form {first}/<name>-v<number>."
-
-
-def _environment(
-    values: dict[str, Any], observation_keys: tuple[str, ...] | None, where: str
-) -> EnvironmentSpec:
-    known = {field.name for field in fields(EnvironmentSpec)} - {"observation_keys"}
-    _refuse_unknown(values, known, f"'environment' of {where[0].lower()}{where[1:]}")
-    _require("id" in values, f"{where} has an environment without an id.")
-    return EnvironmentSpec(**values, observation_keys=observation_keys)
-
-
-def _refuse_unknown(values: Mapping[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(set(values) - known)
-    _require(
-        not unknown,
-        f"{where} has unknown keys: {', '.join(unknown)}; it may have {', '.join(sorted(known))}.",
-    )
-
-
-def _require(condition: bool, sentence: str) -> None:
-    if not condition:
-        raise DatasetError(sentence)

@@ -15,8 +15,7 @@ from filelock import FileLock
 
 from cqlbench.core import atomic
 from cqlbench.core.errors import DatasetError
-from cqlbench.core.paths import cache_dir
-from cqlbench.core.places import expanded, kind
+from cqlbench.core.paths import cache_dir, expanded, kind
 from cqlbench.data.cards import Card
 from cqlbench.data.download import Wanted, download, reason, sha256_of
 

@@ -1,20 +1,21 @@
 """A file or folder of the user's -> a dataset with a card of its own, known by its id from then on."""
 
 import contextlib
-import json
-import math
+import dataclasses
 import re
-import tomllib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
+import msgspec
 import numpy as np
+import tomli_w
+from msgspec.structs import replace
 
 from cqlbench.core import atomic
 from cqlbench.core.errors import DatasetError, UserError
-from cqlbench.core.places import kind
+from cqlbench.core.paths import kind
 from cqlbench.data import validate
 from cqlbench.data.buffer import Dataset, buffer_for, content_hash
 from cqlbench.data.cards import Bound, Card, all_cards, id_problem, imported_cards_dir
@@ -98,7 +99,7 @@ def import_dataset(path: Path, card: Card, bounds: tuple[Bound, Bound] | None = 
         )
     if taken is not None:
         _refuse_changes(taken, card)
-    noted = replace(transitions, notes=(*transitions.notes, *warnings))
+    noted = dataclasses.replace(transitions, notes=(*transitions.notes, *warnings))
     dataset = buffer_for(card.id, published_key(card), lambda: noted)
     _write(card)
     return dataset
@@ -146,30 +147,15 @@ def recorded_environment(
 
 
 def card_text(card: Card) -> str:
-    """The card as TOML: what departs from the defaults."""
-    lines = [f"[card.{json.dumps(card.id)}]"]
-    for field in fields(Card):
-        value = getattr(card, field.name)
-        if field.name in ("id", "short_name") or value in (None, "", (), {}):
-            continue
-        if field.name == "max_episode_steps" and card.environment:  # which has it
-            continue
-        lines.append(f"{field.name} = {_toml(value)}")
-    return "\n".join(lines) + "\n"
+    """The card as TOML: what departs from the defaults.
 
-
-def _toml(value: Any) -> str:
-    if isinstance(value, EnvironmentSpec):
-        unlike = {key: part for key, part in vars(value).items() if part and key != "observation_keys"}
-        return _toml(unlike)
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(part)}" for key, part in value.items()) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    # JSON's other numbers and strings are TOML's as well.
-    return json.dumps(value, ensure_ascii=False)
+    Raises:
+        TypeError: an argument of the environment is of a type that TOML lacks, such as a null.
+    """
+    facts = msgspec.to_builtins(card)
+    del facts["id"]
+    facts.get("environment", {}).pop("observation_keys", None)  # the card has them
+    return tomli_w.dumps({"card": {card.id: facts}})
 
 
 @dataclass(frozen=True)
@@ -253,10 +239,9 @@ def _refuse_changes(taken: Card, card: Card) -> None:
 
 def _write(card: Card) -> None:
     path = imported_cards_dir() / f"{card.id.replace('/', '--')}.toml"
-    text = card_text(card)
     try:
-        tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:  # such as the null of an environment's arguments
+        text = card_text(card)
+    except TypeError as error:
         raise DatasetError(
             f"'{card.id}' cannot be kept: its card is no TOML ({error}); give the environment with env=."
         ) from error

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from cqlbench.core.errors import DatasetError
-from cqlbench.core.places import kind
+from cqlbench.core.paths import kind
 from cqlbench.data import validate
 from cqlbench.data.buffer import Dataset, buffer_for, content_hash
 from cqlbench.data.cards import Card

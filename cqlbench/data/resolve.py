@@ -1,14 +1,18 @@
 """What a user typed -> one dataset id with its card, and the reason in one line."""
 
-from dataclasses import dataclass, replace
+import difflib
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from cqlbench.core.errors import DatasetError
-from cqlbench.core.places import expanded, kind
+from cqlbench.core.paths import expanded, kind
 from cqlbench.data import fetch
 from cqlbench.data.buffer_files import is_built
-from cqlbench.data.cards import Card, all_cards
-from cqlbench.data.names import check_name, check_source, matching, unknown
+from cqlbench.data.cards import SOURCES, Card, all_cards, damaged_cards
 from cqlbench.data.readers.d4rl import has_discrete_actions
 from cqlbench.data.readers.files import SUFFIXES
 from cqlbench.data.readers.minari import files
@@ -49,7 +53,7 @@ def resolve(name: str, source: str = "auto") -> Resolution:
         DatasetError: nothing is called that, or it cannot be had here; the message says what to do.
     """
     check_source(source)
-    check_name(name)
+    _check_name(name)
     cards = all_cards()
     if name in cards:
         if source not in ("auto", cards[name].source):
@@ -57,15 +61,42 @@ def resolve(name: str, source: str = "auto") -> Resolution:
         return _located(cards[name], f"'{name}' is a full dataset id")
     if name.endswith(SUFFIXES) or name.startswith((".", "/", "~")):
         return _path(expanded(name), source)
-    matches = matching(name, cards, source)
+    matches = _matching(name, cards, source)
     if not matches:
         if kind(Path(name)) is not None:
             return _path(Path(name), source)
-        raise DatasetError(unknown(name, cards, source))
+        raise DatasetError(_unknown(name, cards, source))
     if source != "auto":
         newest = max(matches, key=lambda card: card.version)
         return _located(newest, f"'{name}' from the source '{source}'")
     return _automatic(name, matches)
+
+
+def find_card(name: str, source: str = "auto") -> Card:
+    """The card of a full id or a short name: D4RL's newest, else Minari's, else an embedded one.
+
+    Raises:
+        DatasetError: nothing is called that; the message has the nearest names.
+    """
+    check_source(source)
+    _check_name(name)
+    cards = all_cards()
+    if name in cards:
+        return cards[name]
+    matches = _matching(name, cards, source)
+    if not matches:
+        raise DatasetError(" ".join([_unknown(name, cards, source), *damaged_cards()]))
+    return min(matches, key=lambda card: (SOURCES.index(card.source), -card.version))
+
+
+def check_source(source: str) -> None:
+    """Refuse a source that is none.
+
+    Raises:
+        DatasetError: the message says which there are.
+    """
+    if source not in ("auto", *SOURCES):
+        raise DatasetError(f"There is no source '{source}'; it is auto, {', '.join(SOURCES)}.")
 
 
 def published_key(card: Card) -> str:
@@ -167,3 +198,50 @@ def _path(path: Path, source: str) -> Resolution:
     elif has_discrete_actions(path):
         card = replace(card, preset=DISCRETE)
     return Resolution(card.id, card, f"'{path.name}' is {what}; without a card it is not evaluated", path)
+
+
+def _check_name(name: str) -> None:
+    """Refuse what no dataset can be called.
+
+    Raises:
+        DatasetError: it is empty, or holds characters that no message and no record can hold.
+    """
+    if not name.strip():
+        raise DatasetError("No dataset was named; say for instance dataset=hopper-medium.")
+    # Control characters (NUL among them) and bytes that are no text: no message and no record can hold them.
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        raise DatasetError(f"The dataset name {name!a} holds characters that no name has; type it again.")
+
+
+def _matching(name: str, cards: Mapping[str, Card], source: str) -> list[Card]:
+    """The cards of `source` that a short name, with or without version, stands for."""
+    found = []
+    for card in cards.values():
+        versioned = name in (card.name, f"{card.short_name}-v{card.version}")
+        # Versions count within a source: on `auto`, a version is of D4RL or stands in a whole name.
+        stands_in = source == "auto" and (
+            card.source == "embedded" or (card.source == "minari" and name != card.name)
+        )
+        wanted = name == card.short_name or (versioned and not stands_in)
+        if wanted and source in ("auto", card.source):
+            found.append(card)
+    return found
+
+
+def _unknown(name: str, cards: Mapping[str, Card], source: str) -> str:
+    """That there is no such dataset, and the nearest names, in one sentence."""
+    of_source = [card for card in cards.values() if source in ("auto", card.source)]
+    names = {card.short_name for card in of_source} | {card.id for card in of_source}
+    names |= {
+        f"{card.short_name}-v{card.version}"
+        for card in of_source
+        if source != "auto" or card.source == "d4rl"
+    }
+    close = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.5)
+    place = "" if source == "auto" else f" of the source '{source}'"
+    advice = (
+        f"did you mean {' or '.join(repr(option) for option in close)}?"
+        if close
+        else "`cqlbench data list` prints all names."
+    )
+    return f"There is no dataset '{name}'{place}; {advice}"

@@ -3,18 +3,18 @@
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
 
 import gymnasium
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from cqlbench.core.errors import UserError
 
 
-@dataclass(frozen=True)
-class EnvironmentSpec:
+class EnvironmentSpec(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What an evaluation or collection environment is, before it is made.
 
     Attributes:
@@ -31,12 +31,12 @@ class EnvironmentSpec:
     """
 
     id: str
-    max_episode_steps: int | None = None
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    max_episode_steps: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    kwargs: Mapping[str, Any] = msgspec.field(default_factory=dict)
     module: str = ""
     extra: str = ""
     observation_keys: tuple[str, ...] | None = None
-    padding: int = 0
+    padding: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def __post_init__(self) -> None:
         if self.max_episode_steps is not None and self.max_episode_steps < 1:

@@ -1,7 +1,8 @@
 """Where the policies of a dataset are evaluated, or why they are not."""
 
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.cards import Card

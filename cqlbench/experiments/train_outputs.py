@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import asdict
 from rich.console import Console
 from rich.text import Text
 from torchrl.record.loggers import Logger
@@ -135,7 +136,7 @@ def keep_policies(store: RecordStore, records: Sequence[Record], evaluator: Eval
             "step": evaluator.trainer.gradient_steps,
             "dataset": record.dataset.id,
             "config": record.config,
-            "environment": None if spec is None else as_dict(spec),
+            "environment": None if spec is None else asdict(spec),
             "score_min": evaluator.score_min,
             "score_max": evaluator.score_max,
         }

@@ -5,6 +5,7 @@ import dataclasses
 import importlib.metadata
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,7 +27,7 @@ GLANCE, CHOICE, _REPORT_STOCHASTIC, _REPORT_DETERMINISTIC = 40, 200, 201, 202
 def policy_of(snapshot: Snapshot, recipe: Recipe) -> BehaviourPolicy:
     """A snapshot as the policy that acts without torch."""
     return BehaviourPolicy.from_arrays(
-        snapshot.actor, snapshot.action_low, snapshot.action_high, recipe=dataclasses.asdict(recipe)
+        snapshot.actor, snapshot.action_low, snapshot.action_high, recipe=msgspec.structs.asdict(recipe)
     )
 
 

@@ -6,12 +6,13 @@ It takes the benchmark's own gradient steps, on data from the environment.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from msgspec.structs import asdict
 from numpy.typing import NDArray
 
 from behaviour.recipe import Recipe

@@ -1,17 +1,24 @@
 """How a behaviour policy is trained: a TOML file of `datasets/policies`."""
 
-import math
-import tomllib
-from dataclasses import MISSING, dataclass, fields
+import sys
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
 
 from cqlbench.algorithms.sac import SACConfig
 from cqlbench.core.errors import ConfigError
 from cqlbench.environments.make import EnvironmentSpec
 
+_MAX = sys.float_info.max
+Finite = Annotated[float, Meta(ge=-_MAX, le=_MAX)]
+Positive = Annotated[float, Meta(gt=0, le=_MAX)]
+Count = Annotated[int, Meta(ge=1)]
+Whole = Annotated[int, Meta(ge=0)]
 
-@dataclass(frozen=True)
-class Recipe:
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How one behaviour policy is trained, and when it is good enough.
 
     Attributes:
@@ -35,23 +42,30 @@ class Recipe:
         reward_scale: rewards are multiplied by it for training.
     """
 
-    environment: str
-    max_episode_steps: int
-    seed: int
-    max_steps: int
-    score_min: float
-    score_max: float
-    score_low: float | None = None
-    score_high: float | None = None
-    environments: int = 4
-    random_steps: int = 5_000
-    evaluation_interval: int = 5_000
-    hidden: tuple[int, ...] = (256, 256)
-    learning_rate: float = 3e-4
-    batch_size: int = 256
-    discount: float = 0.99
-    polyak_rate: float = 0.005
-    reward_scale: float = 1.0
+    environment: Annotated[str, Meta(min_length=1)]
+    max_episode_steps: Count
+    seed: Whole
+    max_steps: Count
+    score_min: Finite
+    score_max: Finite
+    score_low: Finite | None = None
+    score_high: Finite | None = None
+    environments: Count = 4
+    random_steps: Whole = 5_000
+    evaluation_interval: Count = 5_000
+    hidden: Annotated[tuple[Count, ...], Meta(min_length=1)] = (256, 256)
+    learning_rate: Positive = 3e-4
+    batch_size: Count = 256
+    discount: Annotated[float, Meta(ge=0, le=1)] = 0.99
+    polyak_rate: Annotated[float, Meta(gt=0, le=1)] = 0.005
+    reward_scale: Positive = 1.0
+
+    def __post_init__(self) -> None:
+        if (self.score_low is None) != (self.score_high is None):
+            raise ValueError("score_low and score_high: needs both or none")
+        for low, high in (("score_min", "score_max"), ("score_low", "score_high")):
+            if getattr(self, low) is not None and getattr(self, low) >= getattr(self, high):
+                raise ValueError(f"{low} must be below {high}")
 
     @classmethod
     def read(cls, path: Path) -> "Recipe":
@@ -62,33 +76,11 @@ class Recipe:
                 value that makes no sense.
         """
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            return msgspec.toml.decode(path.read_text(encoding="utf-8"), type=cls)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"The recipe {path} is not valid: {error}.") from error
         except (OSError, ValueError) as error:
-            raise ConfigError(f"The recipe {path} cannot be read: {error}") from error
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise ConfigError(f"The recipe {path} has the unknown key '{unknown[0]}'.")
-        missing = [
-            field.name for field in fields(cls) if field.default is MISSING and field.name not in values
-        ]
-        if missing:
-            raise ConfigError(f"The recipe {path} lacks the key '{missing[0]}'.")
-        for name, value in values.items():
-            wanted = _fault(name, value)
-            if wanted:
-                raise ConfigError(f"The recipe {path} has {name} = {value!r}, but {wanted} is needed.")
-        if "hidden" in values:
-            values["hidden"] = tuple(values["hidden"])
-        if ("score_low" in values) != ("score_high" in values):
-            raise ConfigError(
-                f"The recipe {path} has one of score_low and score_high, and needs both or none."
-            )
-        for low, high in (("score_min", "score_max"), ("score_low", "score_high")):
-            if low in values and values[low] >= values[high]:
-                raise ConfigError(
-                    f"The recipe {path} has {low} = {values[low]}, not below {high} = {values[high]}."
-                )
-        return cls(**values)
+            raise ConfigError(f"The recipe {path} cannot be read: {error}.") from error
 
     @property
     def score_range(self) -> tuple[float, float] | None:
@@ -113,31 +105,3 @@ class Recipe:
             critic_learning_rate=self.learning_rate,
             temperature_learning_rate=self.learning_rate,
         )
-
-
-def _fault(name: str, value: object) -> str | None:
-    """What the key of a recipe needs instead of `value`, or `None` if `value` will do."""
-    if name == "environment":
-        return None if isinstance(value, str) and value else "the id of an environment"
-    if name == "hidden":
-        sizes = value if isinstance(value, list) else []
-        return (
-            None if sizes and all(_whole(size, 1) for size in sizes) else "a list of positive whole numbers"
-        )
-    if name in ("seed", "random_steps"):
-        return None if _whole(value, 0) else "a whole number from 0 on"
-    if {field.name: field.type for field in fields(Recipe)}[name] is int:
-        return None if _whole(value, 1) else "a positive whole number"
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return "a finite number"
-    if name == "discount":
-        return None if 0 <= value <= 1 else "a number from 0 to 1"
-    if name == "polyak_rate":
-        return None if 0 < value <= 1 else "a number above 0 and up to 1"
-    if name in ("learning_rate", "reward_scale"):
-        return None if value > 0 else "a positive number"
-    return None
-
-
-def _whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least

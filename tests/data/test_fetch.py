@@ -4,12 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
 from hostile_server import serving
+from msgspec.structs import replace
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.data import download as download_module

@@ -1,16 +1,14 @@
 import json
-from dataclasses import replace
 
 import gymnasium
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from cqlbench.core.errors import DatasetError, UserError
-from cqlbench.data import cards
 from cqlbench.data.cards import Card, all_cards, damaged_cards, imported_cards_dir
 from cqlbench.data.imported import card_text, import_dataset, recorded_environment
-from cqlbench.data.names import find_card
-from cqlbench.data.resolve import published_key
+from cqlbench.data.resolve import find_card, published_key
 from cqlbench.environments.make import EnvironmentSpec
 from cqlbench.evaluation.environment import playable
 
@@ -54,7 +52,7 @@ def test_what_is_refused_leaves_nothing(tmp_path, make_episodes, write_d4rl, d4r
         import_dataset(path, Card(id="my/robot-v0", source="imported"))
     assert not imported_cards_dir().exists()
     import_dataset(path, Card(id="my/robot-v0", source="imported", quirks=("action_clip",)))
-    assert cards.load_card("my/robot-v0").quirks == ("action_clip",)
+    assert find_card("my/robot-v0").quirks == ("action_clip",)
 
 
 def test_an_id_of_a_published_dataset(tmp_path, make_episodes, write_d4rl, monkeypatch):
@@ -94,7 +92,7 @@ def test_discrete_actions_have_their_environment(tmp_path, make_episodes, write_
     environment, _ = recorded_environment(folder)
     assert environment == EnvironmentSpec("CartPole-v1", 500)
     import_dataset(folder, Card(id="my/cart-v0", source="imported", environment=environment))
-    card = cards.load_card("my/cart-v0")
+    card = find_card("my/cart-v0")
     assert (card.environment, card.preset) == (environment, "discrete")
 
 
@@ -112,7 +110,7 @@ def test_bounds_that_differ_between_dimensions(tmp_path, make_episodes, write_d4
         import_dataset(write_d4rl(tmp_path / "a.hdf5", episodes), card)
     actions = d4rl_arrays(episodes)["actions"] * np.float32([1, 0.5, 0.75])
     dataset = import_dataset(write_d4rl(tmp_path / "b.hdf5", episodes, actions=actions), card)
-    kept = cards.load_card("my/robot-v0")
+    kept = find_card("my/robot-v0")
     assert (kept.action_low, kept.action_high) == ((-1, -0.5, -0.75), (1, 0.5, 0.75))
     assert playable(kept, dataset)[0] == kept.environment
 
@@ -130,7 +128,7 @@ def test_an_environment_without_bounds_needs_them_stated(tmp_path, make_episodes
     with pytest.raises(UserError, match="action_low="):
         import_dataset(path, card)
     import_dataset(path, card, (-3.0, 3.0))
-    assert cards.load_card("my/robot-v0").action_high == 3.0
+    assert find_card("my/robot-v0").action_high == 3.0
 
 
 def test_what_was_stated_is_not_changed(tmp_path, make_episodes, write_d4rl):
@@ -141,7 +139,7 @@ def test_what_was_stated_is_not_changed(tmp_path, make_episodes, write_d4rl):
     import_dataset(path, scored)
     with pytest.raises(DatasetError, match="score_max="):
         import_dataset(path, replace(scored, score_max=2.0))
-    assert cards.load_card(card.id).score_max == 1.0
+    assert find_card(card.id).score_max == 1.0
 
 
 def test_equal_bounds_are_no_change(tmp_path, make_episodes, write_d4rl):
@@ -164,9 +162,9 @@ def test_the_kind_of_actions_is_not_changed(tmp_path, make_episodes, write_d4rl,
     assert import_dataset(path, first).discrete_actions == kept.discrete_actions
     with pytest.raises(DatasetError, match="actions="):
         import_dataset(path, second)
-    assert cards.load_card(first.id).actions == (kinds[0] or "discrete")
-    other = replace(cards.load_card(first.id), actions=second.actions)
-    assert published_key(other) != published_key(cards.load_card(first.id))
+    assert find_card(first.id).actions == (kinds[0] or "discrete")
+    other = replace(find_card(first.id), actions=second.actions)
+    assert published_key(other) != published_key(find_card(first.id))
 
 
 @pytest.mark.parametrize("name", ["robot", "my/robot", "d4rl/robot-v0", "my/a--b-v0", "my/ö!-v0"])

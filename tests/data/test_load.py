@@ -4,6 +4,7 @@ import time
 import tracemalloc
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -11,11 +12,11 @@ import torch
 from cqlbench.core.errors import DatasetError
 from cqlbench.data import load as provide_module
 from cqlbench.data.buffer import content_hash
-from cqlbench.data.cards import Card, load_card
+from cqlbench.data.cards import Card
 from cqlbench.data.load import provide
 from cqlbench.data.present import where
 from cqlbench.data.readers.d4rl import read_d4rl
-from cqlbench.data.resolve import Resolution, resolve
+from cqlbench.data.resolve import Resolution, find_card, resolve
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_embedded_is_collected_once(path, monkeypatch):
     monkeypatch.setattr(provide_module, "collect", collect)
     monkeypatch.setattr(provide_module, "source_key", lambda card: f"{card.policies[0]}:1")
     resolution = resolve("hopper-medium", "embedded")
-    resolution = replace(resolution, card=replace(resolution.card, rows=12))
+    resolution = replace(resolution, card=msgspec.structs.replace(resolution.card, rows=12))
     first = provide(resolution, progress=False)
     assert torch.equal(provide(resolution, progress=False).storage["action"], first.storage["action"])
     assert calls == [("embedded/hopper-medium-v0", False)]
@@ -105,7 +106,7 @@ def test_file_that_went_away(path):
 
 
 def test_embedded_card_can_be_loaded():
-    assert load_card("embedded/hopper-medium-v0").source == "embedded"
+    assert find_card("embedded/hopper-medium-v0").source == "embedded"
 
 
 def test_a_file_without_a_published_checksum_is_known_by_its_own(path, tmp_path, monkeypatch):

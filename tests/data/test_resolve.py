@@ -9,9 +9,9 @@ from cqlbench.core.errors import DatasetError
 from cqlbench.core.paths import benchmarks_dir
 from cqlbench.data import resolve as resolve_module
 from cqlbench.data.buffer import buffer_for
-from cqlbench.data.cards import Card, load_card
+from cqlbench.data.cards import Card
 from cqlbench.data.readers.d4rl import read_d4rl
-from cqlbench.data.resolve import published_key, resolve
+from cqlbench.data.resolve import find_card, published_key, resolve
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_file_of_another_size_does_not_count(tmp_path):
 
 def test_built_buffer_wins_offline(tmp_path, make_episodes, write_d4rl):
     path = write_d4rl(tmp_path / "a.hdf5", make_episodes())
-    card = load_card("d4rl/hopper-medium-v2")
+    card = find_card("d4rl/hopper-medium-v2")
     buffer_for(card.id, published_key(card), lambda: read_d4rl(path))
     assert resolve("hopper-medium").dataset_id == card.id
 
@@ -302,3 +302,40 @@ def test_unknown_source():
 def test_id_and_source_that_disagree():
     with pytest.raises(DatasetError, match="not of the source 'minari'"):
         resolve("d4rl/hopper-medium-v2", "minari")
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "dataset_id"),
+    [
+        ("hopper-medium", "auto", "d4rl/hopper-medium-v2"),
+        ("hopper-medium-v1", "auto", "d4rl/hopper-medium-v1"),
+        ("hopper-medium", "minari", "minari/mujoco/hopper/medium-v0"),
+        ("hopper-medium", "embedded", "embedded/hopper-medium-v0"),
+        ("kitchen-mixed", "minari", "minari/D4RL/kitchen/mixed-v2"),
+        ("pointmaze-umaze", "auto", "minari/D4RL/pointmaze/umaze-v2"),
+        ("D4RL/antmaze/umaze-v1", "auto", "minari/D4RL/antmaze/umaze-v1"),
+        ("antmaze-umaze", "auto", "d4rl/antmaze-umaze-v2"),
+    ],
+)
+def test_names_mean_cards_wherever_the_data_are(name, source, dataset_id):
+    assert find_card(name, source).id == dataset_id
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "sentence"),
+    [
+        ("pen-hunan", "auto", "no dataset 'pen-hunan'; did you mean .*'pen-human'"),
+        (
+            "pointmaze-umaze",
+            "d4rl",
+            "no dataset 'pointmaze-umaze' of the source 'd4rl'; did you mean 'antmaze-umaze'",
+        ),
+        ("xyzzy", "auto", "`cqlbench data list` prints all names"),
+        ("pen-human", "hub", "no source 'hub'"),
+        (" ", "auto", "No dataset was named"),
+    ],
+)
+def test_other_names_are_one_sentence(name, source, sentence):
+    with pytest.raises(DatasetError, match=sentence) as caught:
+        find_card(name, source)
+    assert "\n" not in str(caught.value)

@@ -1,13 +1,13 @@
 import re
-from dataclasses import replace
 
 import gymnasium
 import mujoco
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from cqlbench.core.errors import UserError
-from cqlbench.data.cards import load_card
+from cqlbench.data.resolve import find_card
 from cqlbench.environments.make import (
     EnvironmentSpec,
     choose_backend,
@@ -419,7 +419,7 @@ def test_versions_name_the_module_that_brings_the_environment(toy):
 )
 def test_environments_of_the_extra_observe_what_the_data_do(card_id, size):
     pytest.importorskip("gymnasium_robotics", reason="the extra robotics is not installed")
-    spec = load_card(card_id).environment
+    spec = find_card(card_id).environment
     environments = make_environments(spec, [0], "gymnasium")
     assert environments.observation_size == environments.reset().shape[1] == size
     environments.close()

@@ -1,8 +1,8 @@
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from cqlbench.data.cards import Card
 from cqlbench.environments.make import EnvironmentSpec

@@ -12,13 +12,13 @@ from cqlbench.algorithms.algorithm import added
 from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.core.devices import device_of
 from cqlbench.core.errors import ConfigError, DatasetError
-from cqlbench.data.cards import all_cards, load_card
-from cqlbench.data.resolve import Resolution
+from cqlbench.data.cards import all_cards
+from cqlbench.data.resolve import Resolution, find_card
 from cqlbench.experiments.compose import compose_bench
 from cqlbench.experiments.plan import Plan, identity_of, make_plan
 from cqlbench.records.schema import config_hash
 
-HOPPER = Resolution("x", load_card("embedded/hopper-medium-v0"), "")
+HOPPER = Resolution("x", find_card("embedded/hopper-medium-v0"), "")
 PLAN = Plan(compose_bench(["dataset=x"], "smoke").config, HOPPER, torch.device("cpu"), "", "", ())
 
 
@@ -62,7 +62,7 @@ def test_d4rl_data_are_comparable_only_with_published_settings() -> None:
 @pytest.mark.parametrize("version", ["human-v0", "cloned-v1", "expert-v1"])
 def test_adroit_is_not_comparable_while_its_environments_are_not_d4rls(task, version, reason) -> None:
     dataset = f"d4rl/{task}-{version}"
-    assert reason in load_card(dataset).incomparable_because
+    assert reason in find_card(dataset).incomparable_because
     assert reason in make_plan([f"dataset={dataset}", "budget=paper"]).incomparable_because
 
 

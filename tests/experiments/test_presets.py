@@ -15,7 +15,8 @@ from cqlbench.algorithms.algorithm import Spaces
 from cqlbench.algorithms.networks import ActionBox, mlp
 from cqlbench.algorithms.step import initial_state
 from cqlbench.core.paths import benchmarks_dir
-from cqlbench.data.cards import all_cards, load_card
+from cqlbench.data.cards import all_cards
+from cqlbench.data.resolve import find_card
 from cqlbench.experiments.compose import compose_bench
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -82,7 +83,7 @@ def assert_published(row, card, config):
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["dataset"])
 def test_a_preset_is_the_published_config(row):
-    card = load_card(f"d4rl/{row['dataset']}")
+    card = find_card(f"d4rl/{row['dataset']}")
     config = composed(card.preset)
     assert_published(row, card, config)
     assert (config.algorithm.name, config.algorithm.calibrated) == ("cql", False)
@@ -90,7 +91,7 @@ def test_a_preset_is_the_published_config(row):
 
 @pytest.mark.parametrize("row", CALQL_ROWS, ids=lambda row: row["dataset"])
 def test_what_a_preset_has_for_cal_ql_is_the_published_config(row):
-    card = load_card(f"d4rl/{row['dataset']}")
+    card = find_card(f"d4rl/{row['dataset']}")
     config = composed(card.preset, "algorithm=calql")
     assert_published(row, card, config)
     assert (config.algorithm.name, config.algorithm.calibrated) == ("calql", True)

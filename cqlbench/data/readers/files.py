@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cqlbench.core.errors import DatasetError
-from cqlbench.core.places import kind
+from cqlbench.core.paths import kind
 from cqlbench.data.readers import arrays, hdf5
 from cqlbench.data.readers.arrays import first_line, shown
 from cqlbench.data.readers.layout import Layout

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cqlbench.core.errors import DatasetError
-from cqlbench.core.places import kind
+from cqlbench.core.paths import kind
 from cqlbench.data.readers import arrays
 from cqlbench.data.transitions import Flags, Floats
 

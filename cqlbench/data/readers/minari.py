@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from cqlbench.core.errors import DatasetError
-from cqlbench.core.places import kind
+from cqlbench.core.paths import kind
 from cqlbench.data.readers import flatten, hdf5
 from cqlbench.data.readers.flatten import Part
 from cqlbench.data.readers.minari_metadata import metadata_of

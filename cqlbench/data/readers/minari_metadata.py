@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 
 from cqlbench.core.errors import DatasetError
-from cqlbench.core.places import kind
+from cqlbench.core.paths import kind
 from cqlbench.data.cards import Bound
 from cqlbench.environments.spec import EnvironmentSpec
 

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -43,7 +44,9 @@ def test_facts(dataset):
 
 
 def test_facts_of_a_card_without_endpoints(dataset):
-    lines = dict(facts(dataset, dataset.whole_episodes, replace(CARD, score_min=None, score_max=None)))
+    lines = dict(
+        facts(dataset, dataset.whole_episodes, msgspec.structs.replace(CARD, score_min=None, score_max=None))
+    )
     assert lines["Normalised"] == "its card has no endpoints"
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from cqlbench.core.errors import DatasetError
-from cqlbench.core.places import expanded, kind
+from cqlbench.core.paths import expanded, kind
 
 
 def test_files_folders_and_nothing(tmp_path):
