@@ -9,6 +9,13 @@ SCORES_VERSION = 2
 """Raised by every change that changes scores, so that scores from before and after never share a cell."""
 
 _PUBLIC = {
+    "ALGORITHMS": "cqlbench.algorithms",
+    "list_algorithms": "cqlbench.experiments.api",
+    "list_datasets": "cqlbench.experiments.api",
+    "load_dataset": "cqlbench.experiments.api",
+    "load_policy": "cqlbench.experiments.api",
+    "load_results": "cqlbench.records.frame",
+    "run": "cqlbench.experiments.api",
     "CQLConfig": "cqlbench.algorithms.cql",
     "CQLLoss": "cqlbench.trainer.cql_loss",
     "CQLTrainer": "cqlbench.trainer.trainer",

@@ -21,7 +21,6 @@ from cqlbench.records.schema import Record, RecordError
 from cqlbench.records.settings import differing_settings, flat
 from cqlbench.records.store import RecordStore, run_folder
 from cqlbench.reporting.aggregate import Spread, Summary, spread, summarise
-from cqlbench.reporting.export import rows_of, to_csv, to_parquet
 from cqlbench.reporting.tables import render
 from cqlbench.reporting.tables import run as tables
 from cqlbench.reporting.tables.format import ABSENT, spread_text
@@ -118,13 +117,16 @@ def _diff(words: Sequence[str], console: Console) -> None:
 def _export(words: Sequence[str], console: Console) -> None:
     values = values_of(words, "results export", ("output", "overwrite", "results", *FILTERS))
     output = Path(values.get("output", "results.csv"))
+    # Imported here: the other commands need not wait for pandas.
+    from cqlbench.records.frame import evaluations_frame, to_csv, to_parquet
+
     writers = {".csv": to_csv, ".parquet": to_parquet}
     if output.suffix not in writers:
         raise ConfigError(f"output={output} must end in {' or '.join(writers)}.")
     overwrite = truth(values, "overwrite")
     outputs.check_file(output, overwrite)
     folder = _folder(values)
-    rows = rows_of(read(folder, counting_lines(folder, values)))
+    rows = evaluations_frame(read(folder, counting_lines(folder, values)))
     try:
         outputs.write_file(output, writers[output.suffix](rows), overwrite)
     except OSError as error:

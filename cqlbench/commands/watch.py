@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from cqlbench.commands.arguments import truth, values_of
-from cqlbench.commands.export import Policy, policy_of
+from cqlbench.commands.export import policy_of
 from cqlbench.core import outputs
 from cqlbench.core.errors import ConfigError, UserError
 from cqlbench.core.seeding import Purpose, environment_seeds
 from cqlbench.environments.make import EnvironmentSpec, GymnasiumEnvironments
 from cqlbench.evaluation.scores import normalized_score
+from cqlbench.experiments.policy_module import Policy
 from cqlbench.records.policy import SavedPolicy
 
 _KEYS = ("run", "seed", "results", "video", "episode", "overwrite")

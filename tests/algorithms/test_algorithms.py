@@ -12,10 +12,10 @@ from torch import Tensor
 from cqlbench.algorithms import ALGORITHMS, algorithm_of
 from cqlbench.algorithms.algorithm import Algorithm, AlgorithmConfig, Spaces
 from cqlbench.algorithms.networks import ActionBox, DiscreteActions
-from cqlbench.commands.export import Policy
 from cqlbench.core.errors import ConfigError
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.engine.engine import Engine
+from cqlbench.experiments.policy_module import Policy
 from cqlbench.records.policy import SavedPolicy
 
 BOX = ActionBox.from_bounds(-torch.ones(2), 2 * torch.ones(2))

@@ -12,12 +12,12 @@ import torch
 
 from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
-from cqlbench.commands.export import FORMATS, Policy, exported
 from cqlbench.commands.main import main
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.engine.dataset_tensors import Columns
 from cqlbench.engine.engine import Engine
 from cqlbench.environments.make import EnvironmentSpec
+from cqlbench.experiments.policy_module import FORMATS, Policy, exported
 from cqlbench.records.policy import SavedPolicy
 
 PROGRAM = """

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from made_records import make_record  # noqa: F401
 
 from cqlbench.records.codec import from_json
 from cqlbench.records.schema import Record

@@ -1,0 +1,63 @@
+"""cqlbench from Python, as a notebook uses it."""
+
+import matplotlib.figure
+import numpy as np
+import pytest
+import torch
+
+import cqlbench
+from cqlbench.core.errors import ConfigError
+from cqlbench.records.schema import RecordError
+from cqlbench.records.store import RecordStore
+
+SMALL = {
+    "algorithm.batch_size": 8,
+    "algorithm.critic_hidden": [8],
+    "steps": 6,
+    "budget.evaluation_interval": 3,
+}
+
+
+@pytest.fixture
+def run(world):
+    return cqlbench.run("tiny-hopper", seeds=[3, 1], budget="smoke", results=world / "results", **SMALL)
+
+
+def test_a_run_is_its_records_scores_frames_policies_and_figure(run, world, capfd):
+    assert [record.seed for record in run.records] == [3, 1]
+    assert run.name.startswith("embedded/tiny-hopper-v0/cql/smoke-")
+    assert run.scores.shape == (2,)
+    assert np.isfinite(run.scores).all()
+    assert run.frame["score"].tolist() == run.scores.tolist()
+    assert run.curves.groupby("seed")["step"].apply(list).to_dict() == {1: [3, 6], 3: [3, 6]}
+    actions = run.policy(seed=1)(torch.zeros(5, 11))
+    assert actions.shape == (5, 3)
+    assert (actions.abs() <= 1).all()
+    assert isinstance(run.figure(), matplotlib.figure.Figure)
+    assert cqlbench.load_results(world / "results")["score"].tolist() == run.frame["score"].tolist()[::-1]
+    assert capfd.readouterr().out == ""
+
+
+def test_the_same_call_reads_what_is_recorded(run, world, capfd):
+    again = cqlbench.run(
+        "tiny-hopper", seeds=[3, 1], budget="smoke", results=world / "results", verbose=True, **SMALL
+    )
+    assert "Recorded already" in capfd.readouterr().out
+    assert again.scores.tolist() == run.scores.tolist()
+    assert len(RecordStore(world / "results").find()) == 2
+
+
+def test_what_there_is_is_listed(world):
+    assert cqlbench.list_datasets().loc["embedded/tiny-hopper-v0", "rows"] == 600
+    assert set(cqlbench.list_algorithms()) == set(cqlbench.ALGORITHMS)
+    dataset = cqlbench.load_dataset("tiny-hopper")
+    assert (dataset.rows, dataset.observation_size, dataset.action_size) == (600, 11, 3)
+
+
+def test_mistakes_are_errors_with_a_sentence(world):
+    with pytest.raises(ConfigError, match="batch_sise"):
+        cqlbench.run("tiny-hopper", **{"algorithm.batch_sise": 3})
+    with pytest.raises(RecordError, match="no run"):
+        cqlbench.load_policy("nothing", results=world / "results")
+    with pytest.raises(AttributeError, match="walk"):
+        cqlbench.walk  # noqa: B018

@@ -1,0 +1,34 @@
+"""Records of made-up scores."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cqlbench.records.codec import from_json
+from cqlbench.records.schema import Evaluation, Record
+
+GOLDEN = Path(__file__).parent / "golden" / "record_v1.json"
+
+
+@pytest.fixture
+def make_record() -> Callable[..., Record]:
+    """A finished record of `seed` with these mean scores, one episode 1 below and one 1 above."""
+    base = from_json(GOLDEN.read_text(), GOLDEN)
+
+    def make(
+        seed: int, scores: list[float], batch: tuple[int, ...] | None = None, **changes: object
+    ) -> Record:
+        assert base.protocol is not None
+        low, high = base.protocol.score_min, base.protocol.score_max
+        evaluations = []
+        for index, score in enumerate(scores):
+            both = np.array([score - 1.0, score + 1.0])
+            step = base.budget.steps * (index + 1) // len(scores)
+            evaluations.append(Evaluation.of(step, low + both * (high - low) / 100, [100, 300], both, index))
+        batch = batch or tuple(sorted({0, 1, 2, seed}))
+        return replace(base, seed=seed, seed_batch=batch, evaluations=tuple(evaluations), **changes)
+
+    return make
