@@ -8,7 +8,7 @@ from typing import Any
 
 from cqlbench.core.paths import cache_dir
 
-# Bump when a reader, the lint or `buffer` changes what lands in a buffer: older ones are then made again.
+# Bump when a reader, the validation or `buffer` changes what lands in a buffer: old ones are made again.
 BUFFER_VERSION = 4
 MANIFEST = "manifest.json"
 

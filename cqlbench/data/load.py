@@ -78,7 +78,7 @@ def read(resolution: Resolution, progress: bool = True, clip_actions: bool = Fal
 
 
 def expected(card: Card) -> Expected:
-    """What the card lets the lint expect."""
+    """What the card lets the validation expect."""
     own = card.source in ("path", "imported")  # what is stated may be wrong; a published dataset's is known
     return Expected(
         card.action_low,

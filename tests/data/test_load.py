@@ -84,7 +84,7 @@ def test_embedded_is_collected_once(path, monkeypatch):
     assert calls == [("embedded/hopper-medium-v0", False)]
 
 
-def test_refused_by_the_lint(tmp_path, make_episodes, write_d4rl):
+def test_refused_by_the_validation(tmp_path, make_episodes, write_d4rl):
     path = write_d4rl(tmp_path / "b.hdf5", make_episodes(), actions=np.full((12, 2), 1.5))
     with pytest.raises(DatasetError, match=r"b\.hdf5 is refused: The action of row 0"):
         provide(resolve(str(path)), progress=False)

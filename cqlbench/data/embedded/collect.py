@@ -14,7 +14,6 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from cqlbench.core.errors import DatasetError
 from cqlbench.core.progress import Progress
 from cqlbench.core.seeding import Purpose, environment_seeds, numpy_generator
+from cqlbench.data.cards import Card
 from cqlbench.data.embedded.policy import BehaviourPolicy, policy_path
 from cqlbench.data.transitions import Transitions
 from cqlbench.environments.make import (
@@ -43,31 +43,7 @@ _NOISE_CHUNK = 512
 _STREAM = zlib.crc32(b"embedded")
 
 
-class EmbeddedCard(Protocol):
-    """The facts of a dataset card that collection needs."""
-
-    @property
-    def id(self) -> str:
-        """Full dataset id."""
-
-    @property
-    def environment(self) -> EnvironmentSpec | None:
-        """Where the policy acts."""
-
-    @property
-    def policies(self) -> tuple[str, ...]:
-        """Names of the behaviour policies."""
-
-    @property
-    def rows(self) -> int | None:
-        """`T`."""
-
-    @property
-    def collection_seed(self) -> int | None:
-        """The seed of environments and action noise."""
-
-
-def collect(card: EmbeddedCard, progress: bool = True) -> Transitions:
+def collect(card: Card, progress: bool = True) -> Transitions:
     """The card's dataset, collected now, in memory only.
 
     Args:
@@ -104,7 +80,7 @@ def _one_after_another(parts: Sequence[Transitions]) -> Transitions:
     )
 
 
-def source_key(card: EmbeddedCard) -> str:
+def source_key(card: Card) -> str:
     """A hash of everything that the dataset's content depends on, 64 hex digits.
 
     It covers the policy file's bytes, seed, rows, environment, the collector's version, and the simulator's
@@ -190,7 +166,7 @@ class _Order:
     seed: int
 
 
-def _order(card: EmbeddedCard) -> _Order:
+def _order(card: Card) -> _Order:
     facts = {
         "policies": card.policies or None,
         "environment": card.environment,

@@ -16,7 +16,7 @@ from cqlbench.data.transitions import Flags, Floats, Transitions
 from cqlbench.data.validate import jumps
 
 # rlkit, which recorded D4RL's replay files, can cut an episode at an epoch's end without a flag, every 1000
-# rows at most. Ten times as many jumps are not cuts but rows in disorder, and `lint` then refuses the file.
+# rows at most. Ten times as many jumps are not cuts but rows in disorder: the validation refuses such a file.
 _MOST_CUTS = 0.01
 
 # A file without `timeouts` flags none of its time limits, and episodes may be short.

@@ -82,7 +82,7 @@ def test_rare_unflagged_cuts_start_episodes_and_are_noted(tmp_path, make_episode
     validate.check(transitions)
 
 
-def test_rows_in_disorder_are_left_to_the_lint(tmp_path, make_episodes, write_d4rl, d4rl_arrays):
+def test_rows_in_disorder_are_left_to_the_validation(tmp_path, make_episodes, write_d4rl, d4rl_arrays):
     episodes = make_episodes(("terminated",), [40])
     shifted = np.roll(d4rl_arrays(episodes)["next_observations"], 1, axis=0)
     transitions = read_d4rl(write_d4rl(tmp_path / "a.hdf5", episodes, next_observations=shifted))

@@ -292,7 +292,7 @@ def test_episode_is_an_array(tmp_path, make_episodes, write_minari):
         read_minari(folder)
 
 
-def test_end_flag_inside_an_episode_is_caught_by_the_lint(tmp_path, make_episodes, write_minari):
+def test_end_flag_inside_an_episode_is_caught_by_the_validation(tmp_path, make_episodes, write_minari):
     flags = np.array([False, True, False])
     transitions = read_minari(write_minari(tmp_path / "m", make_episodes(), terminations=flags))
     with pytest.raises(DatasetError, match=r"Row 1 .* flagged as an end"):
