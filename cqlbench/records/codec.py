@@ -2,14 +2,16 @@
 
 import dataclasses
 import json
-import types
 import typing
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
+
+import msgspec
 
 from cqlbench.records.schema import SCHEMA_VERSION, Record, RecordError
+
+T = TypeVar("T")
 
 
 def to_json(record: Record) -> str:
@@ -45,9 +47,9 @@ def from_json(text: str, source: Path | str) -> Record:
         RecordError: not strict JSON, of a newer schema, or not exactly the fields and types of this one.
     """
     try:
-        content = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+        content = msgspec.json.decode(text)
         _check_version(content)
-        return typing.cast("Record", decode(content, Record, ""))
+        return decode(content, Record)
     except ValueError as error:
         raise RecordError(f"Record '{source}' cannot be used: {error}.") from error
 
@@ -62,73 +64,38 @@ def _check_version(content: Any) -> None:
         )
 
 
-def decode(value: Any, expected: Any, where: str = "") -> Any:
-    """Plain JSON as the annotated type `expected`, a dataclass for instance.
+def decode(value: Any, expected: type[T]) -> T:
+    """Plain JSON as the dataclass `expected`.
 
     Raises:
-        ValueError: it does not fit exactly; the message names the place, inside `where`.
+        ValueError: it does not fit exactly; the message names the place.
     """
-    if type(value) in _scalars(expected) or expected is Any:
-        return value
-    if dataclasses.is_dataclass(expected):
-        return _decode_fields(value, typing.cast("type", expected), where)
-    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
-    if origin is types.UnionType:
-        inner = next(argument for argument in arguments if argument is not types.NoneType)
-        return None if value is None else decode(value, inner, where)
-    if origin is Literal:
-        if value not in arguments:
-            raise ValueError(f"'{where}' is {value!r}, not one of {', '.join(map(str, arguments))}")
-        return value
-    if origin is tuple and isinstance(value, list):
-        if set(map(type, value)) <= _scalars(arguments[0]):
-            return tuple(value)
-        return tuple(decode(item, arguments[0], f"{where}[{index}]") for index, item in enumerate(value))
-    if origin is Mapping and isinstance(value, dict):
-        if set(map(type, value.values())) <= _scalars(arguments[1]):
-            return value
-        return {name: decode(item, arguments[1], f"{where}.{name}") for name, item in value.items()}
-    names = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
-    wanted = names.get(expected, {tuple: "a list", Mapping: "an object"}.get(origin, str(expected)))
-    raise ValueError(f"'{where}' is {_shorten(value)}, and {wanted} was expected")
+    _refuse_unknown(value, expected, "")
+    return msgspec.convert(value, expected)
 
 
-def _decode_fields(value: Any, expected: type, where: str) -> Any:
+def _refuse_unknown(value: Any, of: type, where: str) -> None:
+    """Refuse fields that a dataclass, or one inside it, does not have: msgspec passes them over."""
     if not isinstance(value, dict):
-        raise ValueError(f"'{where}' is {_shorten(value)}, and an object was expected")  # noqa: TRY004
-    fields = _fields(expected)
-    owner = f"'{where}'" if where else "it"
-    if missing := sorted(fields.keys() - value.keys() - _left_out(expected)):
-        raise ValueError(f"{owner} lacks {', '.join(missing)}")
+        return  # which msgspec refuses
+    fields = _fields(of)
     if unknown := sorted(value.keys() - fields.keys()):
-        raise ValueError(f"{owner} has unknown fields: {', '.join(unknown)}")
-    prefix = f"{where}." if where else ""
-    decoded = {
-        name: item if type(item := value[name]) in plain else decode(item, hint, prefix + name)
-        for name, (hint, plain) in fields.items()
-        if name in value
-    }
-    return expected(**decoded)
+        raise ValueError(f"{f'{where[:-1]}' if where else 'it'} has unknown fields: {', '.join(unknown)}")
+    for name, inner in fields.items():
+        if inner is not None and (found := value.get(name)):
+            for each in found if isinstance(found, list) else [found]:
+                _refuse_unknown(each, inner, f"{where}{name}.")
 
 
 @cache
-def _fields(expected: type) -> dict[str, tuple[Any, frozenset[type]]]:
-    """Field -> its type, and the plain types among it."""
-    return {name: (hint, _scalars(hint)) for name, hint in typing.get_type_hints(expected).items()}
+def _fields(of: type) -> dict[str, type | None]:
+    """Field -> the dataclass that it holds, alone, in a list or beside `None`."""
+    kinds = {name: (hint, *typing.get_args(hint)) for name, hint in typing.get_type_hints(of).items()}
+    return {name: next(filter(_is_class, each), None) for name, each in kinds.items()}
 
 
-@cache
-def _scalars(expected: Any) -> frozenset[type]:
-    """The types of JSON's plain values that are fine where `expected` is asked for: most of a record."""
-    if typing.get_origin(expected) is types.UnionType:
-        return frozenset().union(*map(_scalars, typing.get_args(expected)))
-    return {
-        float: frozenset((float, int)),
-        int: frozenset((int,)),
-        str: frozenset((str,)),
-        bool: frozenset((bool,)),
-        types.NoneType: frozenset((types.NoneType,)),
-    }.get(expected, frozenset())
+def _is_class(kind: Any) -> bool:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
 @cache
@@ -139,19 +106,3 @@ def _left_out(of: type) -> set[str]:
 
 def _dumps(value: Any) -> str:
     return json.dumps(value, allow_nan=False, ensure_ascii=False)
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"it holds {name}, which is not JSON")
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise ValueError(f"an object holds a key twice, among {', '.join(sorted(content))}")
-    return content
-
-
-def _shorten(value: Any) -> str:
-    text = _dumps(value)
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -267,7 +267,7 @@ class Record:
     seed_batch: tuple[int, ...]
     protocol: EvaluationProtocol | None
     evaluations: tuple[Evaluation, ...]
-    diagnostics: tuple[Mapping[str, float | None], ...]
+    diagnostics: tuple[Mapping[str, int | float | None], ...]
     throughput: Throughput | None
     versions: Mapping[str, str]
     git: Git
@@ -317,7 +317,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
 
-def diagnostics_row(step: int, values: Mapping[str, Any]) -> dict[str, float | None]:
+def diagnostics_row(step: int, values: Mapping[str, Any]) -> dict[str, int | float | None]:
     """One row of `Record.diagnostics`; `values` may be numpy or torch scalars, NaN becomes `None`."""
     numbers = {name: float(value) for name, value in values.items()}
     return {"step": step} | {name: x if math.isfinite(x) else None for name, x in numbers.items()}

@@ -40,24 +40,24 @@ def _changed(text, path, value):
         (["schema_version"], 2, "reads up to 1; update cqlbench"),
         (["schema_version"], "1", "schema_version of 1 or more"),
         (["schema_version"], True, "schema_version of 1 or more"),
-        (["seed"], KeyError, "it lacks seed"),
+        (["seed"], KeyError, "seed"),
         (["hostname"], "x", "unknown fields: hostname"),
-        (["dataset", "rows"], "many", "'dataset.rows' is \"many\", and a whole number was expected"),
-        (["dataset", "rows"], 1.5, "'dataset.rows' is 1.5"),
-        (["seed"], True, "'seed' is true"),
-        (["comparable"], 0, "'comparable' is 0, and true or false was expected"),
+        (["dataset", "rows"], "many", r"int.*dataset\.rows"),
+        (["dataset", "rows"], 1.5, r"int.*dataset\.rows"),
+        (["seed"], True, r"int.*\.seed"),
+        (["comparable"], 0, r"bool.*\.comparable"),
         (["comparable"], True, "comparable is True and comparable_reason 'the budget is quick'"),
         (["comparable_reason"], "", "comparable is False and comparable_reason ''"),
-        (["budget", "comparable"], False, "'budget' has unknown fields: comparable"),
+        (["budget", "comparable"], False, "budget has unknown fields: comparable"),
         (["dataset", "behaviour_source"], None, "one is null and the other is not"),
-        (["machine", "device"], KeyError, "'machine' lacks device"),
-        (["machine", "threads"], "2", "'machine.threads' is \"2\", and a whole number"),
-        (["evaluations", 1, "returns", 0], "x", r"'evaluations\[1\].returns\[0\]' is \"x\", and a number"),
-        (["evaluations", 1, "wall_seconds"], None, "'evaluations.1..wall_seconds' is null"),
-        (["evaluations"], {}, "'evaluations' is {}, and a list was expected"),
-        (["protocol", "environment"], 3, "'protocol.environment' is 3, and an object"),
-        (["versions", "numpy"], 2, "'versions.numpy' is 2, and text"),
-        (["status"], "done", "not one of finished, failed, skipped"),
+        (["machine", "device"], KeyError, r"device.*machine"),
+        (["machine", "threads"], "2", r"int.*machine\.threads"),
+        (["evaluations", 1, "returns", 0], "x", r"float.*evaluations.*returns"),
+        (["evaluations", 1, "wall_seconds"], None, r"float.*evaluations.*wall_seconds"),
+        (["evaluations"], {}, r"array.*\.evaluations"),
+        (["protocol", "environment"], 3, r"object.*protocol\.environment"),
+        (["versions", "numpy"], 2, r"str.*versions"),
+        (["status"], "done", r"done.*status"),
         (["config", "algorithm", "discount"], 0.98, "its config hashes to"),
         (["evaluations", 2, "scores", 0], 99.0, "its endpoints give 51.3"),
         (["evaluations", 2, "step"], 2000, "do not ascend"),
@@ -109,7 +109,7 @@ def test_a_resumed_run_says_so_and_others_are_written_without_the_field(record):
     assert '"resumed_at": [100, 2500]' in to_json(resumed)
     assert from_json(to_json(resumed), "x") == resumed
     assert "resumed_at" not in to_json(record)
-    with pytest.raises(RecordError, match=r"'resumed_at\[0\]' is \"x\", and a whole number"):
+    with pytest.raises(RecordError, match=r"int.*resumed_at"):
         from_json(_changed(to_json(resumed), ["resumed_at", 0], "x"), "x")
 
 

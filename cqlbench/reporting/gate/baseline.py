@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from cqlbench.core import atomic
 from cqlbench.records.codec import decode
@@ -187,7 +187,7 @@ def read_baseline(path: Path) -> Baseline:
     try:
         content = json.loads(path.read_bytes())
         _check_version(content)
-        return cast("Baseline", decode(content, Baseline))
+        return decode(content, Baseline)
     except FileNotFoundError as error:
         raise RecordError(
             f"There is no accepted baseline '{path}'; accept=true makes one of the runs of this checkout."
