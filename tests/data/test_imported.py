@@ -85,7 +85,7 @@ def test_discrete_actions_have_their_environment(tmp_path, make_episodes, write_
     episodes = make_episodes(["terminated"], [4], observation_size=4, action_size=1)
     folder = write_minari(tmp_path / "m", episodes, actions=np.array([0, 1, 1, 0]))
     facts = {
-        "action_space": json.dumps({"type": "Discrete", "n": 2}),
+        "action_space": json.dumps({"type": "Discrete", "n": 2, "start": 0}),
         "env_spec": json.dumps({"id": "CartPole-v1", "max_episode_steps": 500}),
     }
     (folder / "data" / "metadata.json").write_text(json.dumps(facts))

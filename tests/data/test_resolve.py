@@ -172,7 +172,7 @@ def test_path_to_a_folder(tmp_path, make_episodes, write_minari):
 
 
 def test_discrete_actions_have_a_preset_unless_the_card_names_one(tmp_path, make_episodes, write_minari):
-    facts = json.dumps({"action_space": json.dumps({"type": "Discrete", "n": 2})})
+    facts = json.dumps({"action_space": json.dumps({"type": "Discrete", "n": 2, "start": 0})})
     mine = write_minari(tmp_path / "mine", make_episodes())
     assert resolve(str(mine)).card.preset == ""
     known = tmp_path / "minari" / "mujoco" / "hopper" / "medium-v0"

@@ -1,7 +1,10 @@
-"""Local Minari datasets, in HDF5 or Arrow storage -> `Transitions`."""
+"""Local Minari datasets, in HDF5 or Arrow storage -> `Transitions`.
+
+Spaces are read by minari, episodes here: minari's own storages also read every `info`, in 0.5.4 fail at those
+that are single numbers in Arrow, need a `metadata.json`, and take a damaged file's arrays as they come.
+"""
 
 import contextlib
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,12 +12,13 @@ from typing import Any, Protocol
 
 import h5py
 import numpy as np
+from gymnasium import Space, spaces
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.core.paths import kind
 from cqlbench.data.readers import flatten, hdf5
 from cqlbench.data.readers.flatten import Part
-from cqlbench.data.readers.minari_metadata import metadata_of
+from cqlbench.data.readers.minari_metadata import metadata_of, space_of
 from cqlbench.data.transitions import Flags, Floats, Transitions
 
 _EPISODE = re.compile(r"episode_(\d+)")
@@ -83,20 +87,19 @@ def read_minari(folder: str | Path, observation_keys: Sequence[str] | None = Non
             actions that are no vectors of numbers.
     """
     data = _data_folder(Path(folder))
-    metadata = metadata_of(data)
     with _opened(data) as storage:
         names = storage.names()
         if not names:
             raise DatasetError(f"{storage.path} holds no transitions: it has no episode.")
-        total = metadata.get("total_episodes", len(names))
+        total = metadata_of(data).get("total_episodes", len(names))
         if total != len(names):
             raise DatasetError(
                 f"{storage.path} holds {len(names)} episodes, but its metadata.json says {total}: the copy "
                 "is incomplete; download it again."
             )
         first = storage.episode(names[0])
-        observed = _parts(first, "observations", metadata, observation_keys, storage.path)
-        acted = _parts(first, "actions", metadata, None, storage.path)
+        observed = _parts(first, "observations", observation_keys, storage.path, data)
+        acted = _parts(first, "actions", None, storage.path, data)
         _check_actions(first, acted, storage.path)
         return _read(storage, names, observed, acted)
 
@@ -195,32 +198,27 @@ def _place(episode: Episode, key: str, part: Part) -> str:
     return "/".join(filter(None, [episode.name, key, part.name]))
 
 
-def _parts(
-    first: Episode, key: str, metadata: dict[str, Any], keys: Sequence[str] | None, path: Path
-) -> list[Part]:
+def _parts(first: Episode, key: str, keys: Sequence[str] | None, path: Path, data: Path) -> list[Part]:
     """What `key` is made of: by the dataset's space, or, where an old one has none, by what is stored."""
-    text = metadata.get(f"{key.removesuffix('s')}_space")
+    space = space_of(data, key.removesuffix("s"))
+    if space is None:
+        space = _stored_space(first, key, ())
     try:
-        space = json.loads(text) if isinstance(text, str) else text
-    except ValueError as error:
-        raise DatasetError(f"The {key} of {path} have a space that is no JSON; download it again.") from error
-    try:
-        parts = flatten.parts_of(space or _stored_space(first, key, ()), keys)
+        parts = flatten.parts_of(space, keys)
     except DatasetError as error:
-        if str(path) in str(error):
-            raise
         raise DatasetError(f"'{key}' of {path} {error}.") from error
     if not parts:
         raise DatasetError(f"'{key}' of {path} has no parts.")
     return parts
 
 
-def _stored_space(first: Episode, key: str, path: flatten.Where) -> dict[str, Any]:
+def _stored_space(first: Episode, key: str, path: flatten.Where) -> Space[Any]:
     shape = first.shape(key, path)
     if shape is None:
-        inside = {name: _stored_space(first, key, (*path, name)) for name in sorted(first.members(key, path))}
-        return {"type": "Dict", "subspaces": inside}
-    return {"type": "Box", "shape": list(shape[1:])}
+        return spaces.Dict(
+            {name: _stored_space(first, key, (*path, name)) for name in first.members(key, path)}
+        )
+    return spaces.Box(-np.inf, np.inf, shape[1:])
 
 
 def _check_actions(first: Episode, acted: list[Part], path: Path) -> None:

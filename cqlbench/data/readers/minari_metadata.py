@@ -19,16 +19,18 @@ _WATCHING = (
     "DataCollector", "HumanRendering", "Monitor", "OrderEnforcing", "PassiveEnvChecker",
     "RecordEpisodeStatistics", "RecordVideo", "RenderCollection",
 )  # fmt: skip
+_METADATA = "metadata.json"
 _KNOWN = ("gymnasium.", "minari.", "stable_baselines3.")
 
 
-def metadata_of(data: Path) -> dict[str, Any]:
-    """`metadata.json` beside the data; empty where it is missing, since Minari before 0.5 kept it elsewhere.
+def metadata_of(folder: Path) -> dict[str, Any]:
+    """`metadata.json` below a dataset's folder or `data` folder; empty if missing, as before Minari 0.5.
 
     Raises:
         DatasetError: it cannot be read.
     """
-    path = data / "metadata.json"
+    path = next((each for each in (folder / "data", folder) if kind(each / _METADATA) == "file"), folder)
+    path /= _METADATA
     if kind(path) != "file":
         return {}
     try:
@@ -40,16 +42,28 @@ def metadata_of(data: Path) -> dict[str, Any]:
     return metadata
 
 
+def space_of(folder: Path, name: str) -> gymnasium.Space[Any] | None:
+    """The `observation` or `action` space that a dataset's metadata name; `None`: they name none.
+
+    Raises:
+        DatasetError: they cannot be read, or minari does not know the space.
+    """
+    text = metadata_of(folder).get(f"{name}_space")
+    from minari.serialization import deserialize_space  # a tenth of every command's start otherwise
+
+    try:
+        return deserialize_space(text) if text else None
+    except (AssertionError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise DatasetError(f"The {name} space of {folder} makes no sense ({error!r}).") from error
+
+
 def discrete_actions(folder: Path) -> bool:
     """Whether the actions of the Minari dataset in `folder`, or of its `data` folder, are discrete.
 
     Raises:
         DatasetError: its metadata cannot be read.
     """
-    space = (metadata_of(folder / "data") or metadata_of(folder)).get("action_space")
-    with contextlib.suppress(ValueError, TypeError, AttributeError):
-        return bool(json.loads(space or "{}").get("type") == "Discrete")
-    return False
+    return isinstance(space_of(folder, "action"), gymnasium.spaces.Discrete)
 
 
 def action_bounds(folder: Path) -> tuple[Bound, Bound] | None:
@@ -60,12 +74,11 @@ def action_bounds(folder: Path) -> tuple[Bound, Bound] | None:
     Raises:
         DatasetError: its metadata cannot be read.
     """
-    with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
-        space = json.loads((metadata_of(folder / "data") or metadata_of(folder))["action_space"])
-        low, high = (tuple(np.ravel(space[key]).astype(float).tolist()) for key in ("low", "high"))
-        if np.isfinite((*low, *high)).all():
-            return (low[0], high[0]) if len(set(low)) == len(set(high)) == 1 else (low, high)
-    return None
+    space = space_of(folder, "action")
+    if not isinstance(space, gymnasium.spaces.Box) or not space.is_bounded():
+        return None
+    low, high = (tuple(np.ravel(bound).astype(float).tolist()) for bound in (space.low, space.high))
+    return (low[0], high[0]) if len(set(low)) == len(set(high)) == 1 else (low, high)
 
 
 def environment_of(folder: Path) -> EnvironmentSpec | None:
@@ -122,5 +135,5 @@ def _registered_wrappers(environment_id: str, entry_point: str) -> list[tuple[st
 
 def _environment_specs(folder: Path) -> list[dict[str, Any]]:
     """The specifications of the environments for evaluation and for recording, as far as there are any."""
-    metadata = metadata_of(folder / "data") or metadata_of(folder)
+    metadata = metadata_of(folder)
     return [json.loads(text) for text in map(metadata.get, ("eval_env_spec", "env_spec")) if text]

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from gymnasium import wrappers
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple, flatten
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple, flatten
 from minari import create_dataset_from_buffers
 from minari.data_collector import EpisodeBuffer
+from minari.serialization import serialize_space
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.data import validate
@@ -127,13 +128,13 @@ def test_other_storage(tmp_path):
 @pytest.mark.parametrize(
     "space",
     [
-        {"type": "MultiDiscrete", "nvec": [2, 3]},
-        {"type": "Dict", "subspaces": {"a": {"type": "Box", "shape": [2]}}},
+        MultiDiscrete([2, 3]),
+        Dict({"a": ACTIONS}),
     ],
 )
 def test_action_spaces_that_are_not_supported(tmp_path, make_episodes, write_minari, space):
     folder = write_minari(tmp_path / "m", make_episodes())
-    (folder / "data" / "metadata.json").write_text(json.dumps({"action_space": json.dumps(space)}))
+    (folder / "data" / "metadata.json").write_text(json.dumps({"action_space": serialize_space(space)}))
     with pytest.raises(DatasetError, match="an action space that is neither a Box nor Discrete"):
         read_minari(folder)
 
@@ -157,7 +158,7 @@ def discrete(write_minari, folder, episodes, space, **replaced):
         for episode in episodes
     ]
     write_minari(folder, numbered, **replaced)
-    facts = {"total_episodes": len(episodes), "action_space": json.dumps({"type": "Discrete", **space})}
+    facts = {"total_episodes": len(episodes), "action_space": serialize_space(Discrete(**space))}
     (folder / "data" / "metadata.json").write_text(json.dumps(facts))
     return folder
 
@@ -207,8 +208,8 @@ def test_numbers_that_are_no_action(tmp_path, make_episodes, write_minari, actio
 def test_action_bounds(tmp_path, make_episodes, write_minari, low, high, bounds):
     folder = write_minari(tmp_path / "m", make_episodes())
     assert action_bounds(folder) is None
-    space = {"type": "Box", "shape": [2], "low": low, "high": high}
-    (folder / "data" / "metadata.json").write_text(json.dumps({"action_space": json.dumps(space)}))
+    space = Box(np.array(low), np.array(high), dtype=np.float64)
+    (folder / "data" / "metadata.json").write_text(json.dumps({"action_space": serialize_space(space)}))
     assert action_bounds(folder) == action_bounds(folder / "data") == bounds
     card = resolve(str(folder)).card
     assert (card.action_low, card.action_high) == (bounds or (-1.0, 1.0))
@@ -421,7 +422,7 @@ def test_damaged_arrow(tmp_path, make_episodes, damage):
     else:
         (other,) = (folder / "data" / "0").glob("*.arrow")
         metadata = json.loads((folder / "data" / "metadata.json").read_text())
-        metadata["observation_space"] = json.dumps({"type": "Box", "shape": [4]})
+        metadata["observation_space"] = serialize_space(Box(-9, 9, (4,)))
         (folder / "data" / "metadata.json").write_text(json.dumps(metadata))
         other.write_bytes(content)
     with pytest.raises(DatasetError, match=str(folder / "data")):
@@ -431,16 +432,19 @@ def test_damaged_arrow(tmp_path, make_episodes, damage):
 @pytest.mark.parametrize(
     ("space", "sentence"),
     [
-        ({"type": "Text"}, "has the space 'Text', which is no vector"),
-        ({"type": "Box", "shape": [64, 64, 3], "dtype": "uint8"}, "holds images"),
-        ({"type": "Box"}, "space that makes no sense"),
-        ({"type": "Dict", "subspaces": {}}, "has no parts"),
-        ({"type": "Box", "shape": [7]}, "'episode_0/observations' .* has 3 numbers in each row, and 7"),
+        (serialize_space(Text(3)), "has the space 'Text', which is no vector"),
+        (serialize_space(Box(0, 255, (64, 64, 3), np.uint8)), "holds images"),
+        (serialize_space(Dict({})), "has no parts"),
+        (serialize_space(Box(-9, 9, (7,))), "'episode_0/observations' .* has 3 numbers in each row, and 7"),
+        *(
+            (text, "space .* makes no sense")
+            for text in ("{", "[]", "{}", '{"type": "Box"}', '{"type": "Discrete", "n": "x", "start": 0}')
+        ),
     ],
 )
 def test_spaces_that_cannot_be_read(tmp_path, make_episodes, write_minari, space, sentence):
     folder = write_minari(tmp_path / "m", make_episodes())
-    (folder / "data" / "metadata.json").write_text(json.dumps({"observation_space": json.dumps(space)}))
+    (folder / "data" / "metadata.json").write_text(json.dumps({"observation_space": space}))
     with pytest.raises(DatasetError, match=sentence):
         read_minari(folder)
 
