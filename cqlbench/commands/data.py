@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from rich.console import Console
 
@@ -14,36 +13,16 @@ from cqlbench.data.present import where
 from cqlbench.data.resolve import check_source, find_card
 
 
-@dataclass(frozen=True)
-class Verb:
-    """One `cqlbench data VERB`.
-
-    Attributes:
-        words: what follows the verb, for the usage.
-        purpose: what it does, for the usage.
-        run: takes the words after the verb.
-    """
-
-    words: str
-    purpose: str
-    run: Callable[[Sequence[str], Console], None]
-
-
 def data(words: Sequence[str], console: Console) -> None:
-    """Run `cqlbench data VERB WORDS...`; without a verb, print the usage.
+    """Run `cqlbench data VERB WORDS...`.
 
     Raises:
         ConfigError: there is no such verb.
         UserError: as the verb says.
     """
-    if not words or {"help", "-h", "--help"} & set(words):
-        width = max(len(f"{name} {verb.words}") for name, verb in VERBS.items())
-        lines = [f"  {f'{name} {verb.words}':<{width}}  {verb.purpose}" for name, verb in VERBS.items()]
-        console.out("usage: cqlbench data VERB [words]\n\nverbs:", *lines, sep="\n")
-        return
     if words[0] not in VERBS:
         raise ConfigError(f"There is no command 'data {words[0]}'; {choices(words[0], VERBS)}")
-    VERBS[words[0]].run(words[1:], console)
+    VERBS[words[0]](words[1:], console)
 
 
 def list_datasets(words: Sequence[str], console: Console) -> None:
@@ -163,23 +142,11 @@ def _row(card: Card, here: str) -> tuple[str, ...]:
     return (card.id, rows, f"{card.bytes / 1e6:,.1f} MB" if card.bytes else "-", *ends, here or "-")
 
 
-VERBS: Mapping[str, Verb] = {
-    "list": Verb(
-        "[source=] [family=] [cached=true|false]", "datasets, their sizes and endpoints", list_datasets
-    ),
-    "fetch": Verb("ID... [source=]", "download datasets, by id or short name", fetch_datasets),
-    "collect": Verb(
-        "policy= env= steps= [seed=] [limit=] [output=FILE.hdf5] [minari=ID]",
-        "record a behaviour policy, for any library to read",
-        _collect,
-    ),
-    "check": Verb("ID [source=] [clip_actions=true]", "the checks before training, one by one", _check),
-    "show": Verb("ID [source=] [results=]", "a dataset's facts, and a figure of it", _show),
-    "import": Verb(
-        "FILE id=my/robot-v0 [env=] ...",
-        "a file or Minari folder of your own; also max_episode_steps=, score_min=, score_max=, "
-        "observation_keys=, actions=, action_count=, action_low=, action_high=, columns=, clip_actions=, "
-        "ends=, licence=",
-        _import,
-    ),
+VERBS: Mapping[str, Callable[[Sequence[str], Console], None]] = {
+    "list": list_datasets,
+    "fetch": fetch_datasets,
+    "collect": _collect,
+    "check": _check,
+    "show": _show,
+    "import": _import,
 }

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from cqlbench.commands.arguments import values_of, whole
+from cqlbench.commands.parser import PAGES
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import expanded, kind
 from cqlbench.data.embedded.collect import collect_transitions
@@ -12,15 +13,7 @@ from cqlbench.data.embedded.policy import BehaviourPolicy
 from cqlbench.data.writers import refuse_minari_id, write_d4rl, write_minari
 from cqlbench.environments.make import EnvironmentSpec
 
-KEYS = {
-    "policy": "a shipped behaviour policy, or the path of an npz file",
-    "env": "gymnasium id of the environment",
-    "steps": "transitions to collect",
-    "seed": "of environments and action noise [0]",
-    "limit": "time limit of an episode, in steps [the environment's own]",
-    "output": "an HDF5 file in D4RL's schema",
-    "minari": "id of a Minari dataset to make, such as mine/hopper-v0",
-}
+KEYS = PAGES["data"].verbs["collect"].keys
 
 
 def collect(words: Sequence[str], console: Console) -> None:

@@ -40,9 +40,8 @@ def results(words: Sequence[str], console: Console) -> None:
         UserError: a mistake in the words, or records that cannot be read.
     """
     actions = {"list": _list, "show": _show, "diff": _diff, "export": _export}
-    if not words or words[0] not in actions:
-        said = f"'{words[0]}'" if words else "nothing"
-        raise ConfigError(f"results {said} is not understood; say results {', '.join(actions)}.")
+    if words[0] not in actions:
+        raise ConfigError(f"results '{words[0]}' is not understood; say results {', '.join(actions)}.")
     actions[words[0]](words[1:], console)
 
 

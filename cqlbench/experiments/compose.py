@@ -69,7 +69,7 @@ def compose_bench(
             wrong type or out of range, seeds that are missing or repeat.
     """
     overrides = [_expand(word) for word in words]
-    algorithm = word(overrides, "algorithm", _default_algorithm())
+    algorithm = word(overrides, "algorithm", default_algorithm())
     for override in overrides:
         check_key(override, algorithm)
     if not any(override.startswith("dataset=") and override != "dataset=''" for override in overrides):
@@ -272,7 +272,8 @@ def _expand(word: str) -> str:
     return f"{(SHORTHANDS | RENAMED).get(key, key)}={value}"
 
 
-def _default_algorithm() -> str:
+def default_algorithm() -> str:
+    """The algorithm where none is named."""
     bench = cast(
         "dict[str, Any]",
         OmegaConf.to_container(OmegaConf.load(benchmarks_dir() / "bench.yaml"), resolve=False),

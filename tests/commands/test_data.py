@@ -52,11 +52,9 @@ def data(world, server, monkeypatch, capfd):
 
 def test_without_a_verb_it_says_which_there_are(data):
     status, out, err = data()
-    assert (status, err) == (0, "")
+    assert (status, err) == (2, "")
     assert out.startswith("usage: cqlbench data VERB")
-    assert "\n  list [source=] [family=] [cached=true|false]  " in out
-    assert "\n  fetch ID... [source=]  " in out
-    assert data("help")[1] == data("--help")[1] == out
+    assert data("--help")[:2] == (0, out)
 
 
 def test_list_is_a_table(data):

@@ -347,5 +347,5 @@ def test_a_bug_of_ours_is_no_regression(monkeypatch, capsys, verb: str) -> None:
         raise ZeroDivisionError(words)
 
     monkeypatch.setitem(module._VERBS, verb, broken)
-    assert main([verb]) == 70
+    assert main([verb, "list"]) == 70
     assert "Traceback" in capsys.readouterr().err

@@ -90,7 +90,6 @@ def test_export(say, results):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "results nothing is not understood; say results list, show, diff, export."),
         (["lst"], "'lst' is not understood"),
         (["show"], "takes one run"),
         (["diff", RUN], "takes 2 runs"),
