@@ -1,6 +1,5 @@
 """One file from the first address that gives it: resumed when cut off, kept when size and sha256 agree."""
 
-import contextlib
 import hashlib
 import os
 import time
@@ -12,10 +11,14 @@ import requests
 from cqlbench.core.errors import DatasetError
 from cqlbench.core.progress import Progress
 
+# Not pooch 1.9: it begins again after every cut. Not huggingface_hub 2.4: each cut costs up to 10 MB, 500 and 503
+# are final, and pieces of a file that changed meanwhile are joined (both against tests/hostile_server.py).
+
 _ATTEMPTS = 4  # in a row that bring no further byte
 _SILENT_ATTEMPTS = 2  # of those, to a host that takes the connection or the request and then says nothing
 _CHUNK = 1 << 16  # what a cut connection may cost
-_TIMEOUT = (5.0, 30.0)  # seconds to connect, and between two pieces
+TIMEOUT = (5.0, 30.0)
+"""Seconds to connect, and between two pieces."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def size_of(path: Path) -> int:
+    """Bytes of the file at `path`; 0 if it is none, or is in a folder that may not be looked into."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
+
+
 def reason(error: Exception) -> str:
     """What went wrong with a request, in a few words."""
     if isinstance(error, _CutOffError | DatasetError):
@@ -106,7 +117,7 @@ def _complete(wanted: Wanted, url: str, part: Path, progress: bool) -> None:
 
 
 def _mismatch(wanted: Wanted, part: Path) -> str:
-    size, digest = _size(part), sha256_of(part)
+    size, digest = size_of(part), sha256_of(part)
     if (wanted.bytes is None or size == wanted.bytes) and wanted.sha256 in (None, digest):
         return ""
     expected = [] if wanted.bytes is None else [f"{wanted.bytes}"]
@@ -118,13 +129,13 @@ def _mismatch(wanted: Wanted, part: Path) -> str:
 
 def _fill(wanted: Wanted, url: str, part: Path, progress: bool) -> None:
     """Append to `part` until the server has no more to give, over as many connections as it takes."""
-    idle, most, validator = 0, _size(part), [""]
+    idle, most, validator = 0, size_of(part), [""]
     while True:
         try:
             _append(wanted, url, part, validator, progress)
         except requests.RequestException as error:
-            idle = 0 if _size(part) > most else idle + 1
-            most = max(most, _size(part))
+            idle = 0 if size_of(part) > most else idle + 1
+            most = max(most, size_of(part))
             patience = _SILENT_ATTEMPTS if isinstance(error, requests.Timeout) else _ATTEMPTS
             if idle >= patience or not _worth_another(error):
                 raise
@@ -143,7 +154,7 @@ def _worth_another(error: requests.RequestException) -> bool:
 
 
 def _append(wanted: Wanted, url: str, part: Path, validator: list[str], progress: bool) -> None:
-    have = _size(part)
+    have = size_of(part)
     if have and (wanted.bytes is not None and have > wanted.bytes):
         part.unlink()
         have = 0
@@ -154,7 +165,7 @@ def _append(wanted: Wanted, url: str, part: Path, validator: list[str], progress
         headers["Range"] = f"bytes={have}-"
     elif have and validator[0]:
         headers |= {"Range": f"bytes={have}-", "If-Range": validator[0]}
-    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         if response.status_code == 416:
             part.unlink()
             raise _CutOffError("it has fewer bytes than were already here")
@@ -165,7 +176,7 @@ def _append(wanted: Wanted, url: str, part: Path, validator: list[str], progress
         validator[0] = _validator(response)
         total = wanted.bytes or _announced(response, start)
         _write(response, part, start, total, wanted.title, progress)
-    size = _size(part)
+    size = size_of(part)
     if total is not None and size < total:
         raise _CutOffError(f"it stopped at {size} of {total} bytes")
 
@@ -207,9 +218,3 @@ def _validator(response: requests.Response) -> str:
     """What tells a later request whether the file is still the same; empty: nothing does."""
     tag = response.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
-
-
-def _size(path: Path) -> int:
-    with contextlib.suppress(FileNotFoundError):
-        return path.stat().st_size
-    return 0

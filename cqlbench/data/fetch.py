@@ -17,11 +17,10 @@ from cqlbench.core import atomic
 from cqlbench.core.errors import DatasetError
 from cqlbench.core.paths import cache_dir, expanded, kind
 from cqlbench.data.cards import Card
-from cqlbench.data.download import Wanted, download, reason, sha256_of
+from cqlbench.data.download import TIMEOUT, Wanted, download, reason, sha256_of, size_of
 
 _HUB = "https://huggingface.co"
 _MINARI_FILES = ("data/metadata.json", "data/main_data.hdf5")
-_TIMEOUT = (5.0, 30.0)
 
 
 def offline() -> bool:
@@ -44,7 +43,7 @@ def candidates(card: Card) -> list[Path]:
     places = [_download_path(card), *(d4rl / PurePosixPath(url).name for url in card.urls)]
     if isinstance(mirror := _mirror(), Path):
         places += [mirror / card.file, *(mirror / PurePosixPath(url).name for url in card.urls)]
-    return [path for path in places if _size(path) and card.bytes in (None, _size(path))]
+    return [path for path in places if size_of(path) and card.bytes in (None, size_of(path))]
 
 
 def known_sha256(card: Card) -> str | None:
@@ -78,7 +77,7 @@ def fetch(card: Card, progress: bool = True) -> Path:
         _refuse_offline(card)
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(target.name + ".lock")):
-            if _size(target) and _trusted(card, target):
+            if size_of(target) and _trusted(card, target):
                 return target  # another process was first
             download(_wanted(card), target, progress)
             if not _trusted(card, target):
@@ -135,7 +134,7 @@ def _download_folder(card: Card, target: Path, progress: bool) -> None:
         digest = known.get(name, listed.sha256)
         wanted = replace(listed, sha256=digest, known_from=_known_from(record, name in known))
         file.parent.mkdir(parents=True, exist_ok=True)
-        if not _size(file) or (digest is not None and sha256_of(file) != digest):
+        if not size_of(file) or (digest is not None and sha256_of(file) != digest):
             download(wanted, file, progress)
         known[name] = sha256_of(file)
     atomic.replace(record, json.dumps(known, indent=1, sort_keys=True).encode())
@@ -169,7 +168,7 @@ def _hub_listing(card: Card, url: str) -> list[tuple[Wanted, str]]:
     page: str | None = f"{host}/api/datasets/{repository}/tree/main/{folder}?recursive=true"
     entries: list[dict[str, Any]] = []
     while page:
-        with requests.get(page, timeout=_TIMEOUT) as response:
+        with requests.get(page, timeout=TIMEOUT) as response:
             response.raise_for_status()
             entries += [entry for entry in response.json() if entry["type"] == "file"]
             page = response.links.get("next", {}).get("url")
@@ -260,11 +259,3 @@ def _writing(folder: Path) -> Iterator[None]:
             f"The download cache {folder} cannot be written ({error.strerror or error}); "
             "set CQLBENCH_CACHE to a folder that can."
         ) from error
-
-
-def _size(path: Path) -> int:
-    """Bytes of the file at `path`; 0 if it is none, or is in a folder that may not be looked into."""
-    try:
-        return path.stat().st_size if path.is_file() else 0
-    except OSError:
-        return 0

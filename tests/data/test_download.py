@@ -152,7 +152,7 @@ def test_the_next_address_is_asked_where_the_bytes_are_wrong(wanted, server, tar
 
 
 def test_a_silent_server_is_left_and_gone_on_with(wanted, server, target, monkeypatch):
-    monkeypatch.setattr(download_module, "_TIMEOUT", (1.0, 0.2))
+    monkeypatch.setattr(download_module, "TIMEOUT", (1.0, 0.2))
     server.tricks = [{"cut": 1_000_000, "stall": True}]
     get(wanted, target)
     assert 0 < starts(server)[1] <= 1_000_000
