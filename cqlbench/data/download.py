@@ -11,8 +11,8 @@ import requests
 from cqlbench.core.errors import DatasetError
 from cqlbench.core.progress import Progress
 
-# Not pooch 1.9: it begins again after every cut. Not huggingface_hub 2.4: each cut costs up to 10 MB, 500 and 503
-# are final, and pieces of a file that changed meanwhile are joined (both against tests/hostile_server.py).
+# Not pooch 1.9: it begins again after every cut. Not huggingface_hub 2.4: a cut costs up to 10 MB, 500 and
+# 503 are final, and pieces of a file that changed meanwhile are joined (both by tests/hostile_server.py).
 
 _ATTEMPTS = 4  # in a row that bring no further byte
 _SILENT_ATTEMPTS = 2  # of those, to a host that takes the connection or the request and then says nothing
