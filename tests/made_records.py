@@ -1,9 +1,11 @@
 """Records of made-up scores."""
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -11,6 +13,12 @@ from cqlbench.records.codec import from_json
 from cqlbench.records.schema import Evaluation, Record
 
 GOLDEN = Path(__file__).parent / "golden" / "record_v1.json"
+
+
+def replace(value: Any, /, **changes: Any) -> Any:
+    """`value` with other fields, be it a part of a record or a dataclass."""
+    of_record = isinstance(value, msgspec.Struct)
+    return (msgspec.structs.replace if of_record else dataclasses.replace)(value, **changes)
 
 
 @pytest.fixture

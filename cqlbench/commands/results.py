@@ -3,7 +3,6 @@
 import itertools
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from rich.text import Text
 from cqlbench.commands.arguments import truth, values_of
 from cqlbench.core import outputs
 from cqlbench.core.errors import ConfigError
+from cqlbench.records.codec import plain
 from cqlbench.records.filters import FILTERS, counting_lines, read
 from cqlbench.records.index import Line, lines_of
 from cqlbench.records.policy import find_run
@@ -157,7 +157,7 @@ def compared(first: Summary, second: Summary) -> Document:
 
 
 def _made_how(record: Record) -> dict[str, Any]:
-    everything = asdict(record)
+    everything = plain(record)
     return {name: value for name, value in everything.items() if name not in _NOT_COMPARED}
 
 

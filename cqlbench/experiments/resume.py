@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
 from rich.console import Console
 
 from cqlbench.core import signals
@@ -113,7 +114,7 @@ class ResumableRun:
             f"Resumed  after {self.steps_done:,} of {self._total_steps:,} gradient steps, from"
             f" {self._found.path}"
         )
-        before, now = self._found.state["machine"], asdict(self.origin.machine)
+        before, now = self._found.state["machine"], structs.asdict(self.origin.machine)
         same = {"threads"} if self._trainer.engine.shares_work else set()
         if changed := [name for name in now if name not in same and now[name] != before.get(name)]:
             console.print(
@@ -206,8 +207,8 @@ class ResumableRun:
             "resumed_at": list(self.origin.resumed_at),
             "created_at": self.origin.created_at,
             "rerun": self._rerun,
-            "machine": asdict(self.origin.machine),
-            "git": asdict(self.origin.git),
+            "machine": structs.asdict(self.origin.machine),
+            "git": structs.asdict(self.origin.git),
             "earlier_commits": list(self.origin.earlier_commits),
         }
         try:

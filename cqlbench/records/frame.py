@@ -2,13 +2,14 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from cqlbench.core.errors import ConfigError
+from cqlbench.records.codec import plain
 from cqlbench.records.pooling import differing, groups, origin_of
 from cqlbench.records.schema import Evaluation, Record, RecordError, RecordKey
 from cqlbench.records.seed_result import mean_of, mean_score, seed_result
@@ -127,12 +128,12 @@ def _rows(record: Record, said: str | None) -> list[dict[str, Any]]:
         **flat(
             {
                 name: value
-                for name, value in asdict(record).items()
+                for name, value in plain(record).items()
                 if name not in ("seed", "status", "evaluations", "diagnostics", "protocol", "throughput")
             }
         ),
-        **flat({"protocol": asdict(record.protocol)} if record.protocol else {}),
-        **flat({"throughput": asdict(record.throughput)} if record.throughput else {}),
+        **flat({"protocol": msgspec.to_builtins(record.protocol)} if record.protocol else {}),
+        **flat({"throughput": msgspec.to_builtins(record.throughput)} if record.throughput else {}),
     }
     training = {row["step"]: flat({"diagnostics": row}) for row in record.diagnostics}
     rows = [

@@ -5,12 +5,12 @@ new or changed since (told by its size and time) is read and checked; one that i
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from cqlbench.core import atomic
 from cqlbench.records.pooling import Origin, origin_of
@@ -18,15 +18,11 @@ from cqlbench.records.schema import Record, RecordError, RecordKey
 from cqlbench.records.seed_result import SeedResult, seed_result
 from cqlbench.records.store import FILE, RecordStore
 
-_LAYOUT = 2
+_LAYOUT = 3
 """Raise it whenever a line's fields or their meaning change: older files are then made again."""
 
 
-_PARTS = {"key": RecordKey, "origin": Origin, "result": SeedResult}
-
-
-@dataclass(frozen=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """What is known of a record without opening it.
 
     Attributes:
@@ -51,12 +47,18 @@ class Line:
     comparable: bool
     origin: Origin
     result: SeedResult
-    config: Mapping[str, Any]
+    config: Mapping[str, Any] = {}
 
     @property
     def run(self) -> str:
         """The run as `bench` prints it."""
         return self.path.rpartition("/")[0]
+
+
+class _Index(msgspec.Struct):
+    layout: int
+    configs: dict[str, Mapping[str, Any]]
+    lines: list[Line]
 
 
 def lines_of(store: RecordStore) -> list[Line]:
@@ -131,26 +133,20 @@ def _line(record: Record, path: str, size: int, changed: int) -> Line:
 
 
 def _content(lines: Iterable[Line]) -> bytes:
-    lines = list(lines)
     configs = {line.key.config_hash: line.config for line in lines}  # of many records
-    rows = [vars(line) | {name: vars(getattr(line, name)) for name in _PARTS} for line in lines]
-    for row in rows:
-        del row["config"]
-    return json.dumps({"layout": _LAYOUT, "configs": configs, "lines": rows}).encode()
+    bare = [msgspec.structs.replace(line, config={}) for line in lines]
+    return msgspec.json.encode(_Index(_LAYOUT, configs, bare))
 
 
 def _read(file: Path) -> dict[str, Line]:
     """The lines of an index by path; none of one that is not there, damaged, or of another layout."""
     try:
-        content = json.loads(file.read_bytes())
-        if content["layout"] != _LAYOUT:
+        index = msgspec.json.decode(file.read_bytes(), type=_Index)
+        if index.layout != _LAYOUT:
             return {}
         return {
-            row["path"]: Line(
-                **row | {name: part(**row[name]) for name, part in _PARTS.items()},
-                config=content["configs"][row["key"]["config_hash"]],
-            )
-            for row in content["lines"]
+            line.path: msgspec.structs.replace(line, config=index.configs[line.key.config_hash])
+            for line in index.lines
         }
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError):
         return {}

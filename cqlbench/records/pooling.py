@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+
+import msgspec
 
 from cqlbench.records.schema import UNCOMMITTED, Record
 
@@ -11,8 +12,7 @@ MARK = "†"
 """Stands beside a mean over seeds that `differing` has something to say of."""
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """What a seed came from, beyond its key.
 
     Attributes:
@@ -34,7 +34,7 @@ def origin_of(record: Record) -> Origin:
     """Of one record."""
     protocol = None
     if record.protocol is not None:
-        text = json.dumps(asdict(record.protocol), sort_keys=True)
+        text = json.dumps(msgspec.to_builtins(record.protocol), sort_keys=True)
         protocol = hashlib.sha256(text.encode()).hexdigest()[:12]
     return Origin(
         content_hash=record.dataset.content_hash,

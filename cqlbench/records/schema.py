@@ -1,17 +1,17 @@
 """What one trained seed leaves behind: `Record`. Field by field, with reasons: `results/README.md`."""
 
 import hashlib
-import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cqlbench.core.errors import UserError
+from cqlbench.records.consistency import contradictions
 
 SCHEMA_VERSION = 1
 HASH_DIGITS = 12
@@ -24,8 +24,15 @@ class RecordError(UserError):
     """A record file that cannot be read, trusted or written."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class DatasetFacts:
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of a record. What a field's type says is checked wherever one is read."""
+
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Numbers = tuple[float | None, ...]
+
+
+class DatasetFacts(Part, frozen=True, kw_only=True):
     """The data a run learned from. What is unknown because a run was skipped early is `None`.
 
     Attributes:
@@ -43,9 +50,9 @@ class DatasetFacts:
 
     id: str
     content_hash: str | None
-    rows: int | None
-    episodes: int | None
-    dropped_rows: int
+    rows: Count | None
+    episodes: Count | None
+    dropped_rows: Count
     resolution: str
     notes: tuple[str, ...] = ()
     behaviour_return_mean: float | None = None
@@ -53,29 +60,26 @@ class DatasetFacts:
     behaviour_source: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Budget:
+class Budget(Part, frozen=True, kw_only=True):
     """How much was computed; `cqlbench.experiments.config.BudgetConfig` says what the numbers mean."""
 
     name: str
-    steps: int
-    evaluation_interval: int
-    evaluation_episodes: int
+    steps: Count
+    evaluation_interval: Count
+    evaluation_episodes: Count
 
 
-@dataclass(frozen=True, kw_only=True)
-class Environment:
+class Environment(Part, frozen=True, kw_only=True):
     """Where the episodes were played, to the version."""
 
     id: str
     backend: str
     backend_version: str
     mujoco_version: str | None = None
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluationProtocol:
+class EvaluationProtocol(Part, frozen=True, kw_only=True):
     """How a score comes about. Records whose protocols differ are never pooled.
 
     Attributes:
@@ -89,16 +93,15 @@ class EvaluationProtocol:
     """
 
     deterministic: bool
-    episodes: int
+    episodes: Count
     environment: Environment
-    max_episode_steps: int | None
+    max_episode_steps: Count | None
     score_min: float | None
     score_max: float | None
     endpoints_source: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Evaluation(Part, frozen=True, kw_only=True):
     """All episodes of one evaluation. A return or score that is not finite is `None`.
 
     Attributes:
@@ -109,10 +112,10 @@ class Evaluation:
         wall_seconds: seconds since the run began, when the evaluation ended.
     """
 
-    step: int
-    returns: tuple[float | None, ...]
-    lengths: tuple[int, ...]
-    scores: tuple[float | None, ...]
+    step: Count
+    returns: Numbers
+    lengths: tuple[Count, ...]
+    scores: Numbers
     wall_seconds: float
 
     @classmethod
@@ -130,8 +133,7 @@ class Evaluation:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class OnlineFacts:
+class OnlineFacts(Part, frozen=True, kw_only=True):
     """How a run went on after its offline steps, with frames from its own environments.
 
     Attributes:
@@ -146,18 +148,17 @@ class OnlineFacts:
         incidents: one sentence for each of them.
     """
 
-    offline_steps: int
-    frames: int
-    evaluated_frames: tuple[int, ...]
+    offline_steps: Count
+    frames: Count
+    evaluated_frames: tuple[Count, ...]
     offline_score: float | None
     online_score: float | None
     cumulative_regret: float | None
-    dropped_episodes: int = 0
+    dropped_episodes: Count = 0
     incidents: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Throughput:
+class Throughput(Part, frozen=True, kw_only=True):
     """Speed of the whole seed batch.
 
     Attributes:
@@ -175,16 +176,14 @@ class Throughput:
     total_seconds: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Git:
+class Git(Part, frozen=True, kw_only=True):
     """The checkout that ran; both `None` outside one."""
 
     commit: str | None
     dirty: bool | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Machine:
+class Machine(Part, frozen=True, kw_only=True):
     """The computer, without anything that names its owner.
 
     Attributes:
@@ -199,15 +198,14 @@ class Machine:
 
     platform: str
     cpu: str
-    cores: int
+    cores: Count
     device: str
-    threads: int
+    threads: Count
     gpu: str | None
     memory_gib: float | None
 
 
-@dataclass(frozen=True, order=True)
-class RecordKey:
+class RecordKey(msgspec.Struct, frozen=True, order=True):
     """What a record is filed under."""
 
     dataset: str
@@ -217,8 +215,7 @@ class RecordKey:
     seed: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Record:
+class Record(Part, frozen=True, kw_only=True, omit_defaults=True):
     """One seed of one run: every evaluation's episodes, and what is needed to make them again.
 
     Attributes:
@@ -263,8 +260,8 @@ class Record:
     budget: Budget
     comparable: bool
     comparable_reason: str
-    seed: int
-    seed_batch: tuple[int, ...]
+    seed: Count
+    seed_batch: tuple[Count, ...]
     protocol: EvaluationProtocol | None
     evaluations: tuple[Evaluation, ...]
     diagnostics: tuple[Mapping[str, int | float | None], ...]
@@ -276,13 +273,13 @@ class Record:
     reason: str | None
     created_at: str
     command: tuple[str, ...]
-    resumed_at: tuple[int, ...] = field(default=(), metadata={"left_out": True})
-    earlier_commits: tuple[str, ...] = field(default=(), metadata={"left_out": True})
-    online: OnlineFacts | None = field(default=None, metadata={"left_out": True})
-    schema_version: int = SCHEMA_VERSION
+    resumed_at: tuple[Count, ...] = ()
+    earlier_commits: tuple[str, ...] = ()
+    online: OnlineFacts | None = None
+    schema_version: Annotated[int, msgspec.Meta(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)] = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        problem = next(_contradictions(self), None)
+        problem = next(contradictions(self, config_hash(self.config)), None)
         if problem:
             raise ValueError(problem)
 
@@ -323,75 +320,19 @@ def diagnostics_row(step: int, values: Mapping[str, Any]) -> dict[str, int | flo
     return {"step": step} | {name: x if math.isfinite(x) else None for name, x in numbers.items()}
 
 
-def _contradictions(record: Record) -> Iterator[str]:
-    if record.schema_version != SCHEMA_VERSION:
-        yield f"its schema_version is {record.schema_version}, not {SCHEMA_VERSION}"
-    expected = config_hash(record.config)
-    if record.config_hash != expected:
-        yield f"its config_hash is '{record.config_hash}', and its config hashes to '{expected}'"
-    if record.seed not in record.seed_batch:
-        yield f"seed {record.seed} is not in its seed_batch {list(record.seed_batch)}"
-    if (record.reason is None) != (record.status == "finished" and record.protocol is not None):
-        yield f"status '{record.status}' does not go with reason {record.reason!r}"
-    if record.comparable == bool(record.comparable_reason):
-        yield f"comparable is {record.comparable} and comparable_reason {record.comparable_reason!r}"
-    if (record.dataset.behaviour_return_mean is None) != (record.dataset.behaviour_source is None):
-        yield "of behaviour_return_mean and behaviour_source, one is null and the other is not"
-    if any("step" not in row for row in record.diagnostics):
-        yield "a row of its diagnostics lacks 'step'"
-    steps = [evaluation.step for evaluation in record.evaluations]
-    if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
-        yield "the steps of its evaluations do not ascend"
-    for evaluation in record.evaluations:
-        yield from _evaluation_contradictions(evaluation, record.protocol)
-    if record.status == "finished":
-        yield from _missing_at_the_end(record)
-
-
-def _missing_at_the_end(record: Record) -> Iterator[str]:
-    required = {
-        "throughput": record.throughput,
-        "dataset.content_hash": record.dataset.content_hash,
-        "dataset.rows": record.dataset.rows,
-        "dataset.episodes": record.dataset.episodes,
-    }
-    for name, value in required.items():
-        if value is None:
-            yield f"it is finished, and its '{name}' is null"
-    last = record.evaluations[-1].step if record.evaluations else None
-    if last != record.budget.steps and record.protocol is not None:
-        yield f"it is finished after {record.budget.steps} steps, and its last evaluation is at step {last}"
-
-
-def _evaluation_contradictions(evaluation: Evaluation, protocol: EvaluationProtocol | None) -> Iterator[str]:
-    where = f"the evaluation at step {evaluation.step}"
-    if protocol is None:
-        yield f"{where} has no protocol"
-        return
-    for name in ("returns", "lengths", "scores"):
-        if len(getattr(evaluation, name)) != protocol.episodes:
-            yield f"{where} has {len(getattr(evaluation, name))} {name}, and {protocol.episodes} episodes"
-    low, high = protocol.score_min, protocol.score_max
-    for value, score in zip(evaluation.returns, evaluation.scores, strict=True):
-        expected = None
-        if value is not None and low is not None and high is not None:
-            expected = 100.0 * (value - low) / (high - low)
-        if expected is None or score is None:
-            if expected is not score:
-                yield f"{where} scores {score} for return {value}, and its endpoints give {expected}"
-        elif not math.isclose(score, expected, rel_tol=1e-5, abs_tol=1e-3):
-            yield f"{where} scores {score} for return {value}, and its endpoints give {expected}"
-
-
-def _finite(values: ArrayLike) -> tuple[float | None, ...]:
+def _finite(values: ArrayLike) -> Numbers:
     return tuple(float(x) if np.isfinite(x) else None for x in np.asarray(values, np.float64))
 
 
 def _canonical(value: Any) -> Any:
+    if isinstance(value, str | int) or value is None:
+        return value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
     if isinstance(value, Mapping):
         if not all(isinstance(name, str) for name in value):
             raise TypeError("Keys of a configuration are text.")
         return {name: _canonical(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_canonical(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return value

@@ -1,17 +1,16 @@
 """What a record comes to: a line of numbers per seed. How seeds become one number is `reporting`'s."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
-from cqlbench.records.schema import Evaluation, Record, Status
+from cqlbench.records.schema import Evaluation, Record
 
 LATE_EVALUATIONS = 10
 
 
-@dataclass(frozen=True)
-class SeedResult:
+class SeedResult(msgspec.Struct, frozen=True):
     """One seed's line. Scores are on the 0-100 scale; `None` stands for what there is not.
 
     Of a fine-tuned run, `late`, `best` and `evaluations` are of the evaluations after the first frame.
@@ -30,7 +29,7 @@ class SeedResult:
     """
 
     seed: int
-    status: Status | str
+    status: str
     reason: str | None
     step: int | None = None
     last: float | None = None

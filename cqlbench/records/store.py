@@ -187,10 +187,10 @@ class RecordStore:
             RecordError: the file cannot be read or lies in another record's place.
         """
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            content = path.read_bytes()
+        except OSError as error:
             raise RecordError(f"Record '{path}' cannot be read ({_cause(error)}).") from error
-        record = from_json(text, path)
+        record = from_json(content, path)
         name = FILE.fullmatch(path.name)
         if path.parent != self._folder_of(record.key) or name is None or int(name["seed"]) != record.seed:
             raise RecordError(

@@ -7,9 +7,10 @@ with three seeds and in 83 % with five. Student's covers it in 95 %.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
@@ -206,7 +207,7 @@ def check_poolable(records: Sequence[Record]) -> None:
     checks: dict[str, Callable[[Record], Any]] = {
         "dataset": lambda record: record.dataset.id,
         "algorithm": lambda record: record.algorithm,
-        "budget": lambda record: asdict(record.budget),
+        "budget": lambda record: msgspec.to_builtins(record.budget),
         "config": lambda record: record.config,
     }
     for name, read in checks.items():
@@ -230,7 +231,7 @@ def _apart_because(pooled: Sequence[Record], other: Record) -> str:
     """Why `other` may not share a mean with these records, which may with one another, and what to do."""
     checks: dict[str, Callable[[Record], Any]] = {
         "dataset content hash": lambda record: record.dataset.content_hash,
-        "protocol": lambda record: record.protocol and asdict(record.protocol),
+        "protocol": lambda record: record.protocol and msgspec.to_builtins(record.protocol),
     }
     said = (_unlike(name, record, other, read) for name, read in checks.items() for record in pooled)
     because = next(filter(None, said))

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from cqlbench.records.schema import Budget, Record
 from cqlbench.records.settings import differing_settings, natural
@@ -81,7 +83,7 @@ def unversioned(dataset: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else (dataset, "")
 
 
-_BUDGET = tuple(f"budget.{name}" for name in Budget.__dataclass_fields__)
+_BUDGET = tuple(f"budget.{name}" for name in Budget.__struct_fields__)
 
 
 def _grouped(records: Sequence[Record], names: Sequence[str]) -> dict[str, list[Record]]:
@@ -97,7 +99,8 @@ def _by_source(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 def _by_budget(records: Sequence[Record]) -> dict[str, list[Record]]:
     numbers = [
-        ((record.budget.name, record.dataset.id), {**asdict(record.budget), "name": ""}) for record in records
+        ((record.budget.name, record.dataset.id), {**msgspec.to_builtins(record.budget), "name": ""})
+        for record in records
     ]
     texts = differing_settings(numbers)
     names = [
@@ -146,7 +149,7 @@ def check_table(summaries: Sequence[Summary]) -> None:
 def _protocol(record: Record, part: str = "") -> Any:
     if record.protocol is None:
         return None
-    return getattr(record.protocol, part) if part else asdict(record.protocol)
+    return getattr(record.protocol, part) if part else msgspec.to_builtins(record.protocol)
 
 
 def _place(record: Record) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from msgspec import structs
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -218,8 +219,8 @@ def write(
         "matmul_precision": torch.get_float32_matmul_precision(),
         "created_at": origin.created_at,
         "versions": origin.versions,
-        "git": asdict(origin.git),
-        "machine": asdict(origin.machine),
+        "git": structs.asdict(origin.git),
+        "machine": structs.asdict(origin.machine),
     }
     path = folder / "speed" / f"{origin.created_at.replace(':', '')}.json"
     try:

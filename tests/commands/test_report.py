@@ -1,9 +1,9 @@
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from made_records import replace
 
 from cqlbench.commands.main import main
 from cqlbench.records.codec import from_json

@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from made_records import replace
 
 from cqlbench.core.paths import data_root
 from cqlbench.engine.checkpoint import FORMAT, CheckpointFolder, load, save

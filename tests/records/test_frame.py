@@ -2,10 +2,10 @@
 
 import csv
 import io
-from dataclasses import replace
 
 import pandas as pd
 import pytest
+from made_records import replace
 
 from cqlbench.records.frame import evaluations_frame, load_results, seeds_frame, to_csv, to_parquet
 from cqlbench.records.schema import RecordError

@@ -1,9 +1,9 @@
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from made_records import replace
 
 from cqlbench.records.codec import to_json
 from cqlbench.records.index import counting, lines_of

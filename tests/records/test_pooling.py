@@ -1,6 +1,6 @@
 """The rule of what may share a mean, and what is said of seeds that share one."""
 
-from dataclasses import replace
+from made_records import replace
 
 from cqlbench.records.pooling import Origin, differing, groups, origin_of
 from cqlbench.records.schema import Git, Record

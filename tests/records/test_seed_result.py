@@ -1,8 +1,7 @@
 """One seed's line of numbers."""
 
-from dataclasses import replace
-
 import pytest
+from made_records import replace
 
 from cqlbench.records.schema import OnlineFacts, Record
 from cqlbench.records.seed_result import mean_score, seed_result

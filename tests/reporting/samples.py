@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from made_records import replace
 
 from cqlbench.records.codec import from_json
 from cqlbench.records.schema import Evaluation, Record, Throughput, config_hash

@@ -1,8 +1,8 @@
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_records import replace
 from scipy import stats
 
 from cqlbench.records.schema import Evaluation

@@ -1,10 +1,10 @@
 """Fine-tuned runs in tables: numbers by hand, beside what CORL published, and marked in the curve."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_records import replace
 
 from cqlbench.records.codec import from_json, to_json
 from cqlbench.records.schema import OnlineFacts, Record

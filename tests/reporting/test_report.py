@@ -1,7 +1,6 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from made_records import replace
 
 from cqlbench.records.schema import config_hash
 from cqlbench.reporting.aggregate import PoolingError, Spread

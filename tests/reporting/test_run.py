@@ -3,11 +3,11 @@ import io
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from made_records import replace
 from matplotlib.axes import Axes
 from PIL import Image
 from rich.console import Console
@@ -213,5 +213,5 @@ def test_a_long_name_or_one_with_dollars_does_not_spoil_the_plot(records):
 
 def test_no_curve_without_a_finished_seed(make_record):
     failed = replace(make_record(0, [1.0]), status="failed", reason="x")
-    with pytest.raises(ValueError, match="no curve"):
+    with pytest.raises(ConfigError, match="no curve"):
         learning_curve(summarise([failed]), "png")

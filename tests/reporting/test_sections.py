@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from made_records import replace
 
 from cqlbench.reporting.sections import sections, unversioned
 

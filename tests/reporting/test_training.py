@@ -1,9 +1,8 @@
 """Runs that were not evaluated: losses and Q values instead of scores, and what would bring scores."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from made_records import replace
 from reporting.samples import sample_records
 
 from cqlbench.reporting import training

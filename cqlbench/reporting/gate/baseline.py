@@ -3,15 +3,15 @@
 One JSON file per suite, `results/baselines/<suite>.json`; `results/README.md` explains its fields.
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from cqlbench.core import atomic
-from cqlbench.records.codec import decode
 from cqlbench.records.pooling import seeds_text
 from cqlbench.records.schema import (
     UNCOMMITTED,
@@ -19,6 +19,7 @@ from cqlbench.records.schema import (
     EvaluationProtocol,
     Git,
     Machine,
+    Part,
     Record,
     RecordError,
 )
@@ -48,8 +49,7 @@ class SuiteRun:
     crashed: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
+class Entry(Part, frozen=True, kw_only=True):
     """One dataset's accepted run.
 
     Attributes:
@@ -85,8 +85,7 @@ class Entry:
     command: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Baseline:
+class Baseline(Part, frozen=True, kw_only=True):
     """A suite's accepted runs.
 
     Attributes:
@@ -97,7 +96,7 @@ class Baseline:
         entries: one per dataset, in the suite's order.
     """
 
-    schema_version: int = BASELINE_VERSION
+    schema_version: Annotated[int, msgspec.Meta(ge=BASELINE_VERSION, le=BASELINE_VERSION)] = BASELINE_VERSION
     suite: str
     selection: Selection
     accepted_at: str
@@ -168,7 +167,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
     Raises:
         RecordError: the file cannot be written.
     """
-    content = {"schema_version": baseline.schema_version} | dataclasses.asdict(baseline)
+    content = {"schema_version": baseline.schema_version} | msgspec.to_builtins(baseline)
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     try:
         atomic.replace(path, text.encode())
@@ -185,9 +184,7 @@ def read_baseline(path: Path) -> Baseline:
         RecordError: there is none, it is of a newer cqlbench, or no baseline.
     """
     try:
-        content = json.loads(path.read_bytes())
-        _check_version(content)
-        return decode(content, Baseline)
+        return msgspec.json.decode(path.read_bytes(), type=Baseline)
     except FileNotFoundError as error:
         raise RecordError(
             f"There is no accepted baseline '{path}'; accept=true makes one of the runs of this checkout."
@@ -196,9 +193,3 @@ def read_baseline(path: Path) -> Baseline:
         raise RecordError(f"Baseline '{path}' cannot be read ({error.strerror or error}).") from error
     except ValueError as error:
         raise RecordError(f"Baseline '{path}' cannot be used: {error}.") from error
-
-
-def _check_version(content: Any) -> None:
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != BASELINE_VERSION:
-        raise ValueError(f"its schema_version is {version}, and this cqlbench reads {BASELINE_VERSION}")

@@ -5,9 +5,10 @@ Nothing is read, run or formatted here.
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from cqlbench.core.seeding import Purpose, numpy_generator
@@ -219,8 +220,8 @@ def _unlike(old: Entry, new: Entry) -> str:
     for name, ours, theirs in (
         ("algorithm", old.algorithm, new.algorithm),
         ("dataset content hash", old.content_hash, new.content_hash),
-        ("budget", asdict(old.budget), asdict(new.budget)),
-        ("protocol", asdict(old.protocol), asdict(new.protocol)),
+        ("budget", msgspec.to_builtins(old.budget), msgspec.to_builtins(new.budget)),
+        ("protocol", msgspec.to_builtins(old.protocol), msgspec.to_builtins(new.protocol)),
     ):
         if ours != theirs:
             return difference(name, ours, theirs)

@@ -2,11 +2,11 @@
 
 import importlib.util
 import xml.etree.ElementTree as ET
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_records import replace
 
 from cqlbench.reporting.gate.baseline import Baseline, SuiteRun, accept
 from cqlbench.reporting.gate.tables import document, junit

@@ -5,11 +5,11 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from made_records import replace
 from reporting.samples import sample_records
 
 from cqlbench.records.codec import to_json

@@ -1,8 +1,8 @@
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_records import replace
 from reporting.samples import sample_records
 
 from cqlbench.reporting.aggregate import summarise

@@ -1,8 +1,8 @@
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_records import replace
 from reporting.samples import sample_records
 
 from cqlbench.reporting.plots.report import improvements_of, plot_files, plots_of

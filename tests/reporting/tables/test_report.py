@@ -1,8 +1,8 @@
 import csv
 import io
-from dataclasses import replace
 
 import pytest
+from made_records import replace
 
 from cqlbench.reporting.published import Published
 from cqlbench.reporting.report import build_report

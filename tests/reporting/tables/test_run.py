@@ -1,7 +1,7 @@
 import io
-from dataclasses import replace
 
 import pytest
+from made_records import replace
 from rich.console import Console
 
 from cqlbench.records.schema import Evaluation, Git
