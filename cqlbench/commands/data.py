@@ -9,7 +9,7 @@ from cqlbench.commands.arguments import choices, truth
 from cqlbench.core.errors import ConfigError, DatasetError, UserError
 from cqlbench.data.cards import SOURCES, Card, all_cards, damaged_cards
 from cqlbench.data.fetch import fetch, fetch_folder
-from cqlbench.data.present import where
+from cqlbench.data.present import where, without_a_card
 from cqlbench.data.resolve import check_source, find_card
 
 
@@ -55,6 +55,9 @@ def list_datasets(words: Sequence[str], console: Console) -> None:
         f"{len(rows)} datasets. Scores 0 and 100 are returns. Cached: 'file' is downloaded, 'ready' "
         "is converted as well; embedded ones are made here when needed."
     )
+    if given.get("source") in (None, "minari") and "family" not in given and given.get("cached") != "false":
+        for path in without_a_card():
+            console.out(f"A local Minari dataset without a card, used by its path: {path}")
     for fault in damaged_cards():
         console.out(fault)
 

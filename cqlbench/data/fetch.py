@@ -88,12 +88,16 @@ def fetch(card: Card, progress: bool = True) -> Path:
     return target
 
 
+def minari_home() -> Path:
+    """Minari's own place for datasets. Minari, asked for it, would make the folder."""
+    return expanded(os.environ.get("MINARI_DATASETS_PATH") or "~/.minari/datasets")
+
+
 def minari_folder(card: Card) -> Path | None:
     """Where the Minari dataset lies: Minari's own place, a mirror that is a folder, or our downloads."""
-    own = expanded(os.environ.get("MINARI_DATASETS_PATH") or "~/.minari/datasets")
     mirror = _mirror()
     places = [
-        own / card.name,
+        minari_home() / card.name,
         *([mirror / card.name] if isinstance(mirror, Path) else []),
         _folder_path(card),
     ]

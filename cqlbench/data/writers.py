@@ -9,7 +9,11 @@ from typing import Any
 
 import gymnasium
 import h5py
+import minari
 import numpy as np
+from minari.data_collector import EpisodeBuffer
+from minari.dataset.minari_dataset import parse_dataset_id
+from minari.storage import get_dataset_path
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.data.transitions import Transitions
@@ -62,13 +66,8 @@ def write_minari(transitions: Transitions, dataset_id: str, spec: EnvironmentSpe
         facts: further arguments of `minari.create_dataset_from_buffers`, such as `algorithm_name`.
 
     Raises:
-        DatasetError: minari is not installed, or refuses the id or the data.
+        DatasetError: minari refuses the id or the data.
     """
-    try:
-        import minari
-        from minari.data_collector import EpisodeBuffer
-    except ImportError as error:
-        raise DatasetError("A Minari dataset needs the package 'minari': pip install minari.") from error
 
     def episodes() -> Iterator[Any]:
         starts = transitions.episode_starts
@@ -113,13 +112,8 @@ def refuse_minari_id(dataset_id: str) -> None:
     """Refuse an id that `write_minari` could not use, before anything is collected for it.
 
     Raises:
-        DatasetError: minari is not installed, the id is malformed, or there is such a dataset.
+        DatasetError: the id is malformed, or there is such a dataset.
     """
-    try:
-        from minari.dataset.minari_dataset import parse_dataset_id
-        from minari.storage import get_dataset_path
-    except ImportError as error:
-        raise DatasetError("A Minari dataset needs the package 'minari': pip install minari.") from error
     try:
         parse_dataset_id(dataset_id)
     except (ValueError, TypeError) as error:  # TypeError: it has no version

@@ -57,6 +57,14 @@ def test_without_a_verb_it_says_which_there_are(data):
     assert data("--help")[:2] == (0, out)
 
 
+def test_list_names_local_minari_datasets_without_a_card(data, world):
+    folder = world / "minari" / "lab" / "arm-v1"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "metadata.json").write_text('{"dataset_id": "lab/arm-v1"}')
+    assert str(folder) in data("list")[1]
+    assert str(folder) not in data("list", "source=d4rl")[1]
+
+
 def test_list_is_a_table(data):
     status, out, _ = data("list")
     assert status == 0

@@ -1,5 +1,7 @@
 """What a machine has of a dataset; the cases of files are in `test_provide.py`."""
 
+import json
+
 from cqlbench.data.buffer_files import (
     BUFFER_VERSION,
     buffer_folder,
@@ -7,7 +9,7 @@ from cqlbench.data.buffer_files import (
     write_manifest,
 )
 from cqlbench.data.cards import Card
-from cqlbench.data.present import where
+from cqlbench.data.present import where, without_a_card
 
 
 def manifest_of(dataset_id):
@@ -30,3 +32,18 @@ def test_a_buffer_of_another_dataset_with_a_like_name_does_not_count(world):
     folder.mkdir(parents=True)
     write_manifest(folder, manifest_of("embedded/toy-v0"))
     assert not is_built_from_any_source("embedded/toy/v0")  # the same folder name but for the digest
+
+
+def test_minari_lists_local_datasets_that_no_card_describes(world, monkeypatch, tmp_path):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    assert without_a_card() == []
+    assert not (tmp_path / "minari").exists()
+    card = Card(id="minari/known/toy-v0", source="minari")
+    monkeypatch.setattr("cqlbench.data.present.all_cards", lambda: {card.id: card})
+    for name in ("known/toy-v0", "lab/arm-v1", "torn-v0"):
+        (tmp_path / "minari" / name / "data").mkdir(parents=True)
+        if name != "torn-v0":
+            (tmp_path / "minari" / name / "data" / "metadata.json").write_text(
+                json.dumps({"dataset_id": name})
+            )
+    assert without_a_card() == [tmp_path / "minari" / "lab" / "arm-v1"]

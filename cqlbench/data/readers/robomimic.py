@@ -42,7 +42,7 @@ def environment_name(path: Path) -> str:
 
 
 class RobomimicTable:
-    """A `tables.Table` of all demonstrations, in the order of their numbers.
+    """A `files.Table` of all demonstrations, in the order of their numbers.
 
     Args:
         file: the open file.
@@ -69,16 +69,16 @@ class RobomimicTable:
         return [name for name in (*REQUIRED, *OPTIONAL) if _FILES.get(name, name) in present]
 
     def names(self) -> list[str]:
-        """See `tables.Table`."""
+        """See `files.Table`."""
         return self.keys()
 
     def dtype(self, key: str) -> np.dtype[Any]:
-        """See `tables.Table`."""
+        """See `files.Table`."""
         stored: np.dtype[Any] = hdf5.dataset(self._demos[0].group, key, self.path, None).dtype
         return stored
 
     def floats(self, key: str, dimensions: int | None, rows: int | None = None) -> Floats:
-        """See `tables.Table`."""
+        """See `files.Table`."""
         if key in ("observations", "next_observations"):
             parts = [demo.joined(_FILES[key], self._observed) for demo in self._demos]
         else:
@@ -88,7 +88,7 @@ class RobomimicTable:
         return np.concatenate(parts)[:rows]
 
     def flags(self, key: str) -> Flags:
-        """See `tables.Table`."""
+        """See `files.Table`."""
         parts = [demo.dones() for demo in self._demos]
         if key == "timeouts":
             parts = [(np.arange(len(dones)) == len(dones) - 1) & ~dones for dones in parts]
