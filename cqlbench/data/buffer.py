@@ -3,10 +3,8 @@
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from tensordict import TensorDict
 from torchrl.data import ImmutableDatasetWriter, TensorDictReplayBuffer, TensorStorage
 
+from cqlbench.core import atomic
 from cqlbench.core.errors import DatasetError, UserError
 from cqlbench.data.buffer_files import BUFFER_VERSION, buffer_folder, read_manifest, write_manifest
 from cqlbench.data.checksums import checksums, damage
@@ -253,15 +252,14 @@ def _build(folder: Path, dataset_id: str, transitions: Transitions) -> None:
             f"The cache {folder.parent} has {free >> 20} MiB free, and '{dataset_id}' needs {needed >> 20}; "
             "make room, or set CQLBENCH_CACHE to another folder."
         )
-    for leftover in folder.parent.glob(f"{folder.name}.tmp*"):
+    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed: we hold the lock
-    with tempfile.TemporaryDirectory(prefix=folder.name + ".tmp", dir=folder.parent) as name:
-        temporary = Path(name) / "buffer"
-        temporary.mkdir()
+    source_hash = _hash(columns, transitions.episode_starts)
+
+    def fill(temporary: Path) -> None:
         _fill(temporary, columns)
         np.save(temporary / _STARTS, transitions.episode_starts)
         np.save(temporary / _WHOLE, transitions.whole_episodes)
-        source_hash = _hash(columns, transitions.episode_starts)
         if _hash_on_disk(temporary) != source_hash:
             raise DatasetError(
                 f"The buffer of '{dataset_id}' does not hold what was written to it; check the disk under "
@@ -275,11 +273,8 @@ def _build(folder: Path, dataset_id: str, transitions: Transitions) -> None:
             **_statistics(transitions),
         }
         write_manifest(temporary, manifest)
-        for path in (*temporary.rglob("*"), temporary):
-            _sync(path)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-        _sync(folder.parent)
+
+    atomic.replace_folder(folder, fill)
 
 
 def _fill(folder: Path, columns: dict[tuple[str, ...], NDArray[Any]]) -> None:
@@ -345,14 +340,6 @@ def _std(values: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.f
     for block in blocks:
         squares += np.einsum("to,to->o", block, block)
     return np.sqrt(squares / len(values))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

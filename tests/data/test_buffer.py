@@ -268,7 +268,7 @@ def test_a_damaged_buffer_whose_source_is_gone_is_one_sentence(transitions):
 def test_leftovers_of_a_killed_process_are_removed(transitions):
     path = buffer_for("d4rl/a-v0", "k", lambda: transitions).path
     (path / "manifest.json").unlink()
-    leftover = path.with_name(path.name + ".tmpabc")
+    leftover = path.with_name(f".{path.name}.abc.tmp")
     leftover.mkdir()
     buffer_for("d4rl/a-v0", "k", lambda: transitions)
     assert not leftover.exists()
