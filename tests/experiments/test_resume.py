@@ -24,8 +24,8 @@ from cqlbench.records import provenance
 from cqlbench.records.schema import Git
 from cqlbench.records.store import RecordStore
 
-TRIALS = 20
-ONLINE_TRIALS = 10
+TRIALS = 10
+ONLINE_TRIALS = 5
 RUN = ["dataset=tiny-hopper", "seeds=2", "steps=9", "budget.evaluation_interval=3"]
 
 
