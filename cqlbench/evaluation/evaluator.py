@@ -21,7 +21,7 @@ Clock = Literal["frames", "steps"]
 
 
 @dataclass(frozen=True)
-class Checkpointed:
+class EvaluationPoint:
     """What is known of a seed batch after `step` gradient steps.
 
     Attributes:
@@ -72,7 +72,7 @@ class Evaluator:
     interval: int
     score_min: float | None
     score_max: float | None
-    history: list[Checkpointed] = field(default_factory=list)
+    history: list[EvaluationPoint] = field(default_factory=list)
     seconds: float = 0.0
     online_interval: int = 1
     online_clock: Clock = "frames"
@@ -150,7 +150,7 @@ class Evaluator:
         finite = engine.finite_seeds()
         frames = self.trainer.collected_frames
         diagnostics = engine.drain_diagnostics()
-        self.history.append(Checkpointed(step, played, scores, diagnostics, finite, seconds, frames))
+        self.history.append(EvaluationPoint(step, played, scores, diagnostics, finite, seconds, frames))
         self._after_evaluation()
 
     def _after_evaluation(self) -> None:
@@ -181,12 +181,12 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def _checkpointed(plain: Mapping[str, Any]) -> Checkpointed:
+def _checkpointed(plain: Mapping[str, Any]) -> EvaluationPoint:
     rollout: Any = plain["rollout"]
     scores = plain["scores"]
     if rollout is not None:
         arrays: dict[str, Any] = {k: np.array(v) if isinstance(v, list) else v for k, v in rollout.items()}
         rollout = Rollout(**arrays)
-    return Checkpointed(
+    return EvaluationPoint(
         **{**plain, "rollout": rollout, "scores": None if scores is None else np.array(scores)}
     )

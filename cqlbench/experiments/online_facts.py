@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cqlbench.evaluation.evaluator import Checkpointed, Evaluator
+from cqlbench.evaluation.evaluator import EvaluationPoint, Evaluator
 from cqlbench.records.schema import OnlineFacts
 
 
@@ -30,7 +30,7 @@ def online_facts(evaluator: Evaluator, position: int) -> OnlineFacts | None:
     )
 
 
-def regret(evaluations: Sequence[Checkpointed], position: int) -> float | None:
+def regret(evaluations: Sequence[EvaluationPoint], position: int) -> float | None:
     """Mean of 1 − score / 100 over evaluations.
 
     After CORL's `eval/regret` (algorithms/finetune/cal_ql.py), which has success rates of training episodes,
@@ -43,7 +43,7 @@ def regret(evaluations: Sequence[Checkpointed], position: int) -> float | None:
     return 1 - float(np.mean(known)) / 100 if scores and len(known) == len(scores) else None
 
 
-def mean_score(evaluations: Sequence[Checkpointed], position: int) -> float | None:
+def mean_score(evaluations: Sequence[EvaluationPoint], position: int) -> float | None:
     """Over the episodes of `evaluations`; `None` where there are none, or one has no score."""
     if not evaluations or any(point.scores is None for point in evaluations):
         return None

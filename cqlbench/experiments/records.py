@@ -10,7 +10,7 @@ from cqlbench.data.buffer import Dataset
 from cqlbench.data.cards import Card
 from cqlbench.data.embedded.policy import BehaviourPolicy
 from cqlbench.data.resolve import Resolution
-from cqlbench.evaluation.evaluator import Checkpointed, Evaluator
+from cqlbench.evaluation.evaluator import EvaluationPoint, Evaluator
 from cqlbench.evaluation.scores import normalized_score
 from cqlbench.experiments.config import BudgetConfig
 from cqlbench.experiments.online_facts import online_facts
@@ -107,7 +107,7 @@ def _incomparable(because: str, budget: BudgetConfig, provenance: Provenance) ->
     return "; ".join(filter(None, (because, UNCOMMITTED if provenance.git.dirty else "")))
 
 
-def failure(history: Sequence[Checkpointed], position: int) -> str | None:
+def failure(history: Sequence[EvaluationPoint], position: int) -> str | None:
     """Why the seed at `position` failed, in one sentence; `None` if it did not."""
     for point in history:
         if not point.finite[position]:
@@ -148,7 +148,7 @@ def _public_word(word: str, resolution: Resolution) -> str:
     return without_path(word, resolution)
 
 
-def _evaluations(history: Sequence[Checkpointed], position: int) -> list[Evaluation]:
+def _evaluations(history: Sequence[EvaluationPoint], position: int) -> list[Evaluation]:
     return [
         Evaluation.of(
             point.step,

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cqlbench.evaluation.evaluator import Checkpointed
+from cqlbench.evaluation.evaluator import EvaluationPoint
 from cqlbench.experiments.online_facts import mean_score, online_facts, regret
 
 
-def point(step: int, frames: int, scores: list[list[float]] | None) -> Checkpointed:
+def point(step: int, frames: int, scores: list[list[float]] | None) -> EvaluationPoint:
     played: Any = object()
     values = None if scores is None else np.array(scores)
-    return Checkpointed(step, played, values, {}, [True, True], 0.0, frames)
+    return EvaluationPoint(step, played, values, {}, [True, True], 0.0, frames)
 
 
 HISTORY = [
@@ -24,7 +24,7 @@ HISTORY = [
 ]
 
 
-def evaluator(history: list[Checkpointed], total_frames: int = 20) -> Any:
+def evaluator(history: list[EvaluationPoint], total_frames: int = 20) -> Any:
     collector = SimpleNamespace(dropped_episodes=3, incidents=("It broke.",))
     trainer = SimpleNamespace(
         total_frames=total_frames, offline_steps=100, collected_frames=total_frames, collector=collector

@@ -13,7 +13,7 @@ from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.data.embedded.policy import BehaviourPolicy
 from cqlbench.data.load import provide
 from cqlbench.data.resolve import resolve
-from cqlbench.evaluation.evaluator import Checkpointed
+from cqlbench.evaluation.evaluator import EvaluationPoint
 from cqlbench.experiments.config import BudgetConfig
 from cqlbench.experiments.records import records_of
 from cqlbench.records import provenance
@@ -29,7 +29,7 @@ def _evaluator():
     trainer = SimpleNamespace(
         engine=engine, gradient_steps=6, started_after=0, total_frames=0, train_seconds=2.0
     )
-    point = Checkpointed(6, None, None, {"td_loss": [1.0, 2.0]}, [True, True], 3.0)
+    point = EvaluationPoint(6, None, None, {"td_loss": [1.0, 2.0]}, [True, True], 3.0)
     return SimpleNamespace(
         trainer=trainer,
         history=[point],
