@@ -24,7 +24,7 @@ class RecordError(UserError):
     """A record file that cannot be read, trusted or written."""
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A part of a record. What a field's type says is checked wherever one is read."""
 
 
