@@ -43,7 +43,7 @@ class DatasetFacts(Part, frozen=True, kw_only=True):
         dropped_rows: rows of the source left out because their next observation is unknown.
         resolution: how the id was found, one sentence.
         notes: what the reader changed or noticed, one sentence each.
-        behaviour_return_mean: mean undiscounted return of what made the data.
+        behaviour_return_mean: mean undiscounted return of the behaviour policy, or else of the episodes.
         behaviour_score: the same, normalised, 0-100 scale.
         behaviour_source: whose mean the two are: a label, a comma, and over which episodes.
     """

@@ -138,6 +138,12 @@ class Summary:
         return (self.lead.dataset.behaviour_source or "dataset episodes").partition(",")[0]
 
 
+def reference_name(summaries: Sequence[Summary]) -> str:
+    """What the datasets' means are: all of behaviour policies, or some of a dataset's own episodes."""
+    policies = all("behaviour polic" in summary.behaviour_label for summary in summaries)
+    return "Behaviour policy" if policies else "Dataset mean"
+
+
 def summarise(records: Sequence[Record]) -> Summary:
     """Pool the seeds of one run.
 

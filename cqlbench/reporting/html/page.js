@@ -74,16 +74,6 @@
   }
 
   // Curves ----------------------------------------------------------------------------------------
-  const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  function unpack([low, high, letters]) {
-    const values = [];
-    for (let i = 0; i < letters.length; i += 2) {
-      const level = LETTERS.indexOf(letters[i]) * 64 + LETTERS.indexOf(letters[i + 1]);
-      values.push(level < 0 ? null : low + (level / 4095) * (high - low));
-    }
-    return values;
-  }
-
   const DASHES = ["", "7 3", "2 3", "8 3 2 3", "12 4", "4 2 1 2 1 2", "3 2"];
   const look = (index) => `stroke:var(--s${index % 7});stroke-dasharray:${DASHES[(index + Math.floor(index / 7)) % 7] || "none"}`;
   const shown = (value) =>
@@ -113,7 +103,7 @@
   const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [400, 230, 52, 10, 8, 36];
 
   // lines: [{name, x, y}], one per seed; xs ascend, unless it is a `cloud` of points.
-  // level: what the dashed line of what made the data stands at, or null.
+  // level: what the dashed line, the data's mean, stands at, or null.
   function chart(title, xlabel, lines, cloud = false, level = null) {
     const logarithmic = !cloud && isWide(lines);
     const seen = lines.map((line) =>
@@ -134,7 +124,7 @@
     svg.append(make("line", { class: "axis", x1: LEFT, x2: WIDTH - RIGHT, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM }),
       make("text", { x: (WIDTH + LEFT) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, xlabel));
     if (at !== null) {
-      svg.append(make("line", { class: "behaviour", x1: LEFT, x2: WIDTH - RIGHT, y1: py(at), y2: py(at) }));
+      svg.append(make("line", { class: "reference", x1: LEFT, x2: WIDTH - RIGHT, y1: py(at), y2: py(at) }));
     }
     lines.forEach((line, index) => {
       const [xs, ys] = [line.x.map(px), seen[index].map((y) => (y === null ? null : py(y)))];
@@ -229,8 +219,8 @@
   function chartsOf(run) {
     const [low, high] = shared(run.ends);
     const seeds = run.seeds.map((seed, index) => ({
-      name: `seed ${seed.seed}`, look: index, x: shared(seed.steps), returns: unpack(seed.return), at: shared(seed.at),
-      curves: Object.fromEntries(shared(seed.names).map((name, i) => [name, unpack(seed.curves[i])])),
+      name: `seed ${seed.seed}`, look: index, x: shared(seed.steps), returns: seed.return, at: shared(seed.at),
+      curves: Object.fromEntries(shared(seed.names).map((name, i) => [name, seed.curves[i]])),
     }));
     const scored = low !== null && high !== null;
     const score = (value) => (value === null ? null : (100 * (value - low)) / (high - low));
@@ -238,8 +228,8 @@
     const learning = [];
     if (evaluated.length) {
       const lines = (of) => evaluated.map((seed) => ({ ...seed, y: seed.returns.map(of) }));
-      const [behaviour, value] = shared(run.behaviour);
-      if (scored) learning.push(chart("Normalised score", "Gradient steps", lines(score), false, behaviour));
+      const [reference, value] = shared(run.reference);
+      if (scored) learning.push(chart("Normalised score", "Gradient steps", lines(score), false, reference));
       learning.push(chart("Return per episode", "Gradient steps", lines((each) => each), false, value));
     }
     const names = [...new Set(seeds.flatMap((seed) => Object.keys(seed.curves)))];
@@ -258,13 +248,13 @@
     return [learning, diagnostics];
   }
 
-  function legendOf(run, behaviour) {
+  function legendOf(run, reference) {
     const key = (style, text) => make("li", {}, make("svg", { viewBox: "0 0 40 10", "aria-hidden": "true" },
       make("path", { d: "M0 5L40 5", style: `${style};fill:none;stroke-width:2.5` })), text);
     return make("ul", { class: "legend", "aria-label": "Legend" },
       ...run.seeds.map((seed, index) =>
         key(look(index), `seed ${seed.seed}${seed.status === "finished" ? "" : ` (${seed.status})`}`)),
-      behaviour ? key("stroke:var(--soft);stroke-dasharray:4 3", "what made the data") : null);
+      reference ? key("stroke:var(--soft);stroke-dasharray:4 3", reference.toLowerCase()) : null);
   }
 
   function tableOf(title, columns, rows, caption, kind = "sortable") {
@@ -314,8 +304,10 @@
     const [learning, diagnostics] = chartsOf(run);
     const [kept, all] = run.seeds.reduce((most, seed) => (seed.kept[1] > most[1] ? seed.kept : most), [0, 0]);
     const thinned = kept < all ? ` Of ${all} evaluations, ${kept} are drawn; the tables are of all.` : "";
+    const [, mean, name] = shared(run.reference);
+    const known = learning.length && mean !== null ? name : null;
     const hint = `The arrow keys read a chart's values off, once it has the focus.${thinned}`;
-    const keys = [make("p", { class: "hint" }, hint), legendOf(run, learning.length && shared(run.behaviour)[1] !== null)];
+    const keys = [make("p", { class: "hint" }, hint), legendOf(run, known)];
     const charts = (title, drawn) => (drawn.length
       ? [make("h3", {}, title), ...keys.splice(0), make("div", { class: "charts" }, ...drawn)] : []);
     page.replaceChildren(

@@ -75,7 +75,7 @@ class Picture:
 
 
 def page(report: Report) -> str:
-    """The report as HTML, below 5 MB for 1,000 records."""
+    """The report as HTML, below 8 MB for 1,000 records."""
     content = document(report)
     pictures, left_out = _pictures(plots_of(report))
     named = grids(report)

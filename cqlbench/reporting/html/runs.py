@@ -1,11 +1,12 @@
 """What a report's page knows about each run: a compact JSON that the page's script draws on demand.
 
 Whatever several runs share (configurations, machines, sentences, steps) is there once. A curve is drawn, not
-read off: it is thinned and quantised so that the page stays small, while every number in a table is exact.
+read off: it is thinned and rounded so that the page stays small, while every number in a table is exact.
 """
 
 import hashlib
 import json
+import math
 import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
@@ -15,16 +16,14 @@ import numpy as np
 from cqlbench.records.schema import Record
 from cqlbench.records.seed_result import mean_of
 from cqlbench.records.store import run_folder
-from cqlbench.reporting.aggregate import Summary
+from cqlbench.reporting.aggregate import Summary, reference_name
 from cqlbench.reporting.tables import run as tables
 
 _T = TypeVar("_T")
-CURVE_BYTES = 2_000_000
+CURVE_BYTES = 4_500_000
 """All curves together."""
+_POINT_BYTES = 7
 _MOST_POINTS = 400
-_LEVELS = 4096
-_ALPHABET = np.array(list("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
-_UNKNOWN = ".."
 
 
 class _Shared:
@@ -78,7 +77,9 @@ def _run(summary: Summary, shared: _Shared, points: int) -> dict[str, Any]:
         "config": shared.number(lead.config),
         "provenance": [shared.number(text) for text in _once(_provenance(r) for r in summary.records)],
         "ends": shared.number(ends),
-        "behaviour": shared.number([lead.dataset.behaviour_score, lead.dataset.behaviour_return_mean]),
+        "reference": shared.number(
+            [lead.dataset.behaviour_score, lead.dataset.behaviour_return_mean, reference_name([summary])]
+        ),
         "seeds": [_curves(record, shared, points) for record in summary.records],
     }
 
@@ -110,10 +111,10 @@ def _curves(record: Record, shared: _Shared, points: int) -> dict[str, Any]:
         "status": record.status,
         "kept": [len(evaluations), len(record.evaluations)],
         "steps": shared.number([evaluation.step for evaluation in evaluations]),
-        "return": _packed(returns),
+        "return": _rounded(returns),
         "at": shared.number([row["step"] for row in rows]),
         "names": shared.number(names),
-        "curves": [_packed([row.get(name) for row in rows]) for name in names],
+        "curves": [_rounded([row.get(name) for row in rows]) for name in names],
     }
 
 
@@ -121,8 +122,7 @@ def _points(records: Sequence[Record]) -> int:
     """How many points of each curve there is room for."""
     # A row of diagnostics has its step besides: that place is the returns'.
     curves = sum(len(record.diagnostics[-1]) if record.diagnostics else 1 for record in records)
-    # Two characters a point, and some 40 around them: two ends, quotes and brackets.
-    return int(np.clip((CURVE_BYTES / max(curves, 1) - 40) / 2, 2, _MOST_POINTS))
+    return int(np.clip(CURVE_BYTES / _POINT_BYTES / max(curves, 1), 2, _MOST_POINTS))
 
 
 def _thinned(rows: Sequence[_T], points: int) -> list[_T]:
@@ -132,17 +132,13 @@ def _thinned(rows: Sequence[_T], points: int) -> list[_T]:
     return [rows[index] for index in np.linspace(0, len(rows) - 1, points).round().astype(int)]
 
 
-def _packed(values: Sequence[float | None]) -> list[Any]:
-    """Lowest, highest, and two letters a value: its place between them in 4,096 levels."""
-    numbers = np.array(values, np.float64)
-    known = np.isfinite(numbers)
-    if not known.any():
-        return [0, 0, _UNKNOWN * len(numbers)]
-    low, high = (float(f"{end:.6g}") for end in (numbers[known].min(), numbers[known].max()))
-    share = (np.where(known, numbers, low) - low) / ((high - low) or 1.0)
-    levels = np.clip(share * (_LEVELS - 1), 0, _LEVELS - 1).round().astype(int)
-    letters = np.char.add(_ALPHABET[levels // 64], _ALPHABET[levels % 64])
-    return [low, high, "".join(np.where(known, letters, _UNKNOWN))]
+def _rounded(values: Sequence[float | None]) -> list[float | None]:
+    """To what can be seen: a thousandth of the range or less, which is four digits or so."""
+    known = [value for value in values if value is not None]
+    span = max(known, default=0.0) - min(known, default=0.0)
+    digits = 3 - math.floor(math.log10(span or max(map(abs, known), default=1.0) or 1.0))
+    # Without decimals it is a whole number, which is shorter.
+    return [None if value is None else round(value, digits if digits > 0 else None) for value in values]
 
 
 def _once(values: Iterable[_T]) -> list[_T]:

@@ -30,7 +30,7 @@ _DASHES: tuple[tuple[float, tuple[float, ...]] | Literal["-"], ...] = (
     "-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 2)),
 )  # fmt: skip
 _GREY = "#444444"
-_BEHAVIOUR_DASH = (0, (2, 1.5))
+_REFERENCE_DASH = (0, (2, 1.5))
 _LONGEST_NAME = 56
 _LONGEST_LINE = 34
 _NO_DATE: dict[str, dict[str, str | None]] = {
@@ -63,7 +63,19 @@ class Line:
 
 
 Panels = Mapping[str, Mapping[str, Line]]
-Means = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The datasets' own means, drawn as dashed lines.
+
+    Attributes:
+        label: whose means they are.
+        means: dataset -> mean, where it is known.
+    """
+
+    label: str
+    means: Mapping[str, float]
 
 
 def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
@@ -94,7 +106,7 @@ def render(figure: Figure, kind: str, dpi: float = 300) -> bytes:
 
 @styled
 def learning_curves(
-    panels: Panels, ylabel: str = SCORE, order: Sequence[str] = (), behaviour: Means | None = None
+    panels: Panels, ylabel: str = SCORE, order: Sequence[str] = (), reference: Reference | None = None
 ) -> Figure:
     """Score over gradient steps, mean over seeds and interval: a panel per dataset, a line per algorithm.
 
@@ -102,39 +114,39 @@ def learning_curves(
         panels: dataset -> algorithm -> line; `x` are gradient steps.
         ylabel: what is drawn upwards.
         order: all algorithms of the report, so that one looks the same in every figure.
-        behaviour: dataset -> mean of what made the data, drawn as a dashed line.
+        reference: means of the data, drawn as a dashed line.
     """
     last = max((line.x[-1] for lines in panels.values() for line in lines.values()), default=0)
     if last >= 2000:
-        return _grid(panels, "Gradient steps (thousands)", ylabel, order, 1000, behaviour)
-    return _grid(panels, "Gradient steps", ylabel, order, 1, behaviour)
+        return _grid(panels, "Gradient steps (thousands)", ylabel, order, 1000, reference)
+    return _grid(panels, "Gradient steps", ylabel, order, 1, reference)
 
 
 @styled
 def wall_clock_curves(
-    panels: Panels, ylabel: str = SCORE, order: Sequence[str] = (), behaviour: Means | None = None
+    panels: Panels, ylabel: str = SCORE, order: Sequence[str] = (), reference: Reference | None = None
 ) -> Figure:
     """Score over the seconds since the run began, otherwise like `learning_curves`; `x` are seconds."""
     last = max((line.x[-1] for lines in panels.values() for line in lines.values()), default=0)
     for unit, seconds in (("hours", 3600), ("minutes", 60)):
         if last >= 2 * seconds:
-            return _grid(panels, f"Wall-clock time ({unit})", ylabel, order, seconds, behaviour)
-    return _grid(panels, "Wall-clock time (seconds)", ylabel, order, 1, behaviour)
+            return _grid(panels, f"Wall-clock time ({unit})", ylabel, order, seconds, reference)
+    return _grid(panels, "Wall-clock time (seconds)", ylabel, order, 1, reference)
 
 
 @styled
 def score_intervals(
     scores: Mapping[str, Mapping[str, Estimate]],
     xlabel: str = SCORE,
-    behaviour: Means | None = None,
+    reference: Reference | None = None,
     order: Sequence[str] = (),
 ) -> Figure:
-    """A row per dataset: each algorithm's mean and interval, and the mean of what made the data.
+    """A row per dataset: each algorithm's mean and interval, and the data's mean.
 
     Args:
         scores: dataset -> algorithm -> mean over seeds.
         xlabel: what is drawn to the right.
-        behaviour: dataset -> what made the data.
+        reference: means of the data.
         order: all algorithms of the report.
     """
     looks = _looks(order or _names(scores))
@@ -146,15 +158,14 @@ def score_intervals(
         marks = [(cell, _beside(row, place, len(present))) for row, cell in rows]
         _mark(axes, marks, looks[name])
     for row, dataset in enumerate(scores):
-        if behaviour and dataset in behaviour:
-            axes.vlines(
-                behaviour[dataset], row - 0.42, row + 0.42, _GREY, linestyles=_BEHAVIOUR_DASH, zorder=1
-            )
+        if reference and dataset in reference.means:
+            mean = reference.means[dataset]
+            axes.vlines(mean, row - 0.42, row + 0.42, _GREY, linestyles=_REFERENCE_DASH, zorder=1)
     _rows(axes, list(scores))
     axes.set_xlabel(xlabel)
     handles = [_handle(name, looks[name], "") for name in present]
-    if behaviour:
-        handles.append(_behaviour_handle())
+    if reference:
+        handles.append(_reference_handle(reference))
     _legend(figure, handles)
     return figure
 
@@ -287,9 +298,9 @@ def _names(
 
 
 def _grid(
-    panels: Panels, xlabel: str, ylabel: str, order: Sequence[str], unit: float, behaviour: Means | None
+    panels: Panels, xlabel: str, ylabel: str, order: Sequence[str], unit: float, reference: Reference | None
 ) -> Figure:
-    behaviour = behaviour or {}
+    means = reference.means if reference else {}
     looks = _looks(order or _names(panels))
     columns = min(3, len(panels)) if len(panels) != 4 else 2
     rows = math.ceil(len(panels) / columns)
@@ -299,16 +310,16 @@ def _grid(
     for axes, (dataset, lines) in zip(grid, panels.items(), strict=False):
         for name in _names({"": lines}, looks):
             _curve(axes, lines[name], looks[name], unit)
-        if dataset in behaviour:
-            axes.axhline(behaviour[dataset], color=_GREY, linestyle=_BEHAVIOUR_DASH, linewidth=1.0, zorder=1)
-        _set_limits(axes, list(lines.values()), unit, behaviour.get(dataset, 0.0))
+        if dataset in means:
+            axes.axhline(means[dataset], color=_GREY, linestyle=_REFERENCE_DASH, linewidth=1.0, zorder=1)
+        _set_limits(axes, list(lines.values()), unit, means.get(dataset, 0.0))
         axes.set_title(_name(dataset), parse_math=False)
     for axes in list(grid)[len(panels) :]:
         axes.remove()
     figure.supxlabel(xlabel, fontsize="medium")
     figure.supylabel(ylabel, fontsize="medium")
     handles = [_handle(name, looks[name]) for name in _names(panels, looks)]
-    _legend(figure, [*handles, _behaviour_handle()] if behaviour else handles)
+    _legend(figure, [*handles, _reference_handle(reference)] if reference else handles)
     return figure
 
 
@@ -324,10 +335,10 @@ def _curve(axes: Axes, line: Line, look: _Look, unit: float) -> None:
     )  # fmt: skip
 
 
-def _set_limits(axes: Axes, lines: Sequence[Line], unit: float, behaviour: float) -> None:
-    """Room for every mean, its interval, and what made the data."""
+def _set_limits(axes: Axes, lines: Sequence[Line], unit: float, reference: float) -> None:
+    """Room for every mean, its interval, and the data's mean."""
     shown = np.concatenate(
-        [[0.0, behaviour], *(end for line in lines for end in (line.mean, line.low, line.high))]
+        [[0.0, reference], *(end for line in lines for end in (line.mean, line.low, line.high))]
     )
     low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
     margin = 0.06 * ((high - low) or 1.0)
@@ -366,8 +377,8 @@ def _handle(name: str, look: _Look, dash: Literal[""] | None = None) -> Line2D:
     return Line2D([], [], color=look.colour, linestyle=shape, marker=look.marker, markersize=4, label=label)
 
 
-def _behaviour_handle() -> Line2D:
-    return Line2D([], [], color=_GREY, linestyle=_BEHAVIOUR_DASH, label="What made the data")
+def _reference_handle(reference: Reference) -> Line2D:
+    return Line2D([], [], color=_GREY, linestyle=_REFERENCE_DASH, label=reference.label)
 
 
 def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:

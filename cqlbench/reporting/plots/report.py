@@ -12,9 +12,9 @@ from cqlbench.core.seeding import Purpose, numpy_generator
 from cqlbench.core.text import counted
 from cqlbench.records.pooling import MARK
 from cqlbench.reporting import training
-from cqlbench.reporting.aggregate import CONFIDENCE, Curve, Floats, Summary
+from cqlbench.reporting.aggregate import CONFIDENCE, Curve, Floats, Summary, reference_name
 from cqlbench.reporting.plots import figures
-from cqlbench.reporting.plots.figures import Line
+from cqlbench.reporting.plots.figures import Line, Reference
 from cqlbench.reporting.report import SELECTIONS, Estimate, Improvement, Report
 from cqlbench.reporting.statistics import performance_profile, performance_profile_interval
 from cqlbench.reporting.tables.format import marked
@@ -122,7 +122,7 @@ def _scores(report: Report) -> Iterator[Plot]:
     shown = {dataset: row for dataset, row in cells.items() if row}
     if not shown:
         return
-    behaviour = _behaviour(report.summaries, normalised=True)
+    reference = _reference(report.summaries, normalised=True)
     best = [
         f"{max(row, key=lambda name, row=row: row[name].value)} on {dataset} "  # type: ignore[misc]
         f"({max(each.value for each in row.values()):.1f})"
@@ -132,10 +132,9 @@ def _scores(report: Report) -> Iterator[Plot]:
         "scores",
         "Scores",
         f"Mean over seeds of the {SELECTIONS[report.selection]}; the bar is the {_INTERVAL} interval of the "
-        "mean (Student's t), none for fewer than three seeds. The dashed line is the mean "
-        "of what made the data.",
+        f"mean (Student's t), none for fewer than three seeds.{_dashed(reference)}",
         f"Scores of {report.whose} on {counted(len(shown), 'dataset')}. Highest means: {_list(best)}.",
-        lambda: figures.score_intervals(shown, behaviour=behaviour, order=report.algorithms),
+        lambda: figures.score_intervals(shown, reference=reference, order=report.algorithms),
     )
 
 
@@ -235,14 +234,14 @@ def _curve_plots(report: Report, runs: dict[str, list[Summary]], unit: str, endi
     what = "score" if unit == figures.SCORE else "return"
     where = counted(len(runs), "dataset")
     normalised = unit == figures.SCORE
-    behaviour = _behaviour([summary for each in runs.values() for summary in each], normalised)
-    dashed = " The dashed line is the mean of what made the data." if behaviour else ""
+    reference = _reference([summary for each in runs.values() for summary in each], normalised)
     yield Plot(
         f"learning-curves{ending}",
         "Learning curves",
-        f"Mean {what} over the finished seeds at each evaluation. {_BAND}{dashed}{_first_frames(runs)}",
+        f"Mean {what} over the finished seeds at each evaluation. "
+        f"{_BAND}{_dashed(reference)}{_first_frames(runs)}",
         f"Mean {what} over gradient steps on {where}. {_ends(runs)}",
-        lambda: figures.learning_curves(_panels(runs, _over_steps), unit, report.algorithms, behaviour),
+        lambda: figures.learning_curves(_panels(runs, _over_steps), unit, report.algorithms, reference),
     )
     machines = dict.fromkeys(_machine(summary) for each in runs.values() for summary in each)
     yield Plot(
@@ -251,15 +250,20 @@ def _curve_plots(report: Report, runs: dict[str, list[Summary]], unit: str, endi
         f"The same against the time since the run began, loading and evaluation included, all its "
         f"seeds together. Measured on {_list(list(machines))}.",
         f"Mean {what} over wall-clock time on {where}. {_ends(runs)}",
-        lambda: figures.wall_clock_curves(_panels(runs, _over_seconds), unit, report.algorithms, behaviour),
+        lambda: figures.wall_clock_curves(_panels(runs, _over_seconds), unit, report.algorithms, reference),
     )
 
 
-def _behaviour(summaries: Sequence[Summary], normalised: bool) -> dict[str, float]:
-    """Dataset -> mean of what made it, where it is known."""
+def _dashed(reference: Reference | None) -> str:
+    return f" Dashed: {reference.label.lower()}." if reference else ""
+
+
+def _reference(summaries: Sequence[Summary], normalised: bool) -> Reference | None:
+    """The datasets' means, where any is known."""
     datasets = [summary.lead.dataset for summary in summaries]
     means = {data.id: data.behaviour_score if normalised else data.behaviour_return_mean for data in datasets}
-    return {dataset: mean for dataset, mean in means.items() if mean is not None}
+    known = {dataset: mean for dataset, mean in means.items() if mean is not None}
+    return Reference(reference_name(summaries), known) if known else None
 
 
 def _training(report: Report) -> Iterator[Plot]:

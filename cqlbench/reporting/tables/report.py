@@ -8,7 +8,7 @@ from typing import Any
 from cqlbench.core.text import counted
 from cqlbench.records.schema import EvaluationProtocol
 from cqlbench.reporting import training
-from cqlbench.reporting.aggregate import FEWEST_SEEDS, Spread
+from cqlbench.reporting.aggregate import FEWEST_SEEDS, Spread, reference_name
 from cqlbench.reporting.fine_tuning import suite_grid
 from cqlbench.reporting.published import Comparison, Published
 from cqlbench.reporting.report import AGGREGATES, SELECTIONS, Cell, Estimate, Report
@@ -101,10 +101,11 @@ def csv_files(report: Report) -> dict[str, str]:
 
 def _scores(report: Report) -> Grid:
     """A row per dataset and a column per algorithm; where the columns are too many, a row per cell."""
+    reference = reference_name(report.summaries)
     caption = (
         f"Mean ± std over seeds of the {SELECTIONS[report.selection]}, 0-100 scale; in brackets, "
         "scored of asked seeds where some are missing. Bold: the highest mean, and means inside its 95 % "
-        "interval. Behaviour: what made the data."
+        "interval."
     )
     notes = differing_notes(report.summaries)
     places = score_places(report)
@@ -112,7 +113,7 @@ def _scores(report: Report) -> Grid:
     if is_long(report):
         lines = [(cell.dataset, _behaviour(report, cell.dataset), cell.algorithm) for cell in places.values()]
         rows = [(*line, cell_text(cell)) for line, cell in zip(lines, places.values(), strict=True)]
-        head: tuple[str, ...] = ("Dataset", "Behaviour", "Algorithm", "Score ± std")
+        head: tuple[str, ...] = ("Dataset", reference, "Algorithm", "Score ± std")
         return Grid("Scores", head, tuple(rows), caption, bold, labels=3, notes=notes)
     table = [
         (dataset, _behaviour(report, dataset), *map(cell_text, report.row(dataset)))
@@ -122,7 +123,7 @@ def _scores(report: Report) -> Grid:
     for name in foot:
         values = (suite.estimates[name].value for suite in report.suites)
         table.append((name.capitalize() if name.islower() else name, "", *map(number_text, values)))
-    head = ("Dataset", "Behaviour", *report.algorithms)
+    head = ("Dataset", reference, *report.algorithms)
     return Grid("Scores", head, tuple(table), caption, bold, len(foot), notes=notes)
 
 

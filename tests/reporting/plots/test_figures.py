@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from cqlbench.reporting.plots import figures
-from cqlbench.reporting.plots.figures import Estimate, Line
+from cqlbench.reporting.plots.figures import Estimate, Line, Reference
 
 NAMES = [f"algorithm {number}" for number in range(7)]
 
@@ -24,7 +24,7 @@ DRAWINGS = {
     "wall clock": lambda: figures.wall_clock_curves({"d/x-v0": {"a": _line(50), "b": _line(30)}}),
     "scores": lambda: figures.score_intervals(
         {"d/x-v0": {"a": Estimate(50, 40, 60), "b": Estimate(20)}, "d/y-v0": {"a": Estimate(-3, -5, 1)}},
-        behaviour={"d/x-v0": 44.0},
+        reference=Reference("Dataset mean", {"d/x-v0": 44.0}),
     ),
     "aggregates": lambda: figures.aggregate_intervals(
         {name: {"a": Estimate(50, 40, 60), "b": Estimate(20)} for name in ("Mean", "IQM")}
@@ -124,12 +124,12 @@ def test_odd_names_are_drawn_as_they_are():
 def test_what_made_the_data_is_a_line_in_its_panel():
     panels = {name: {"a": _line(50)} for name in ("d", "e")}
     for draw in (figures.learning_curves, figures.wall_clock_curves):
-        figure = draw(panels, behaviour={"e": 80.0})
+        figure = draw(panels, reference=Reference("Dataset mean", {"e": 80.0}))
         without, beside = figure.axes
         assert len(without.lines) == 1
         assert list(beside.lines[1].get_ydata()) == [80.0, 80.0]
         assert beside.get_ylim()[1] > 80
-        assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "What made the data"]
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "Dataset mean"]
 
 
 @pytest.mark.parametrize(("kind", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])

@@ -32,7 +32,7 @@ def report(make_record):
 
 def test_scores(report):
     grid = grids(report)["scores"]
-    assert grid.columns == ("Dataset", "Behaviour", "bc", "cql")
+    assert grid.columns == ("Dataset", "Dataset mean", "bc", "cql")
     assert grid.rows == (
         ("d4rl/hopper-medium-v2", "44.3", "40.0 ± 0.0", "52.0 ± 2.0 (3/4)"),
         ("d4rl/walker2d-medium-v2", "44.3", "missing", "70.0 ± 0.0"),
