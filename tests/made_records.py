@@ -11,6 +11,7 @@ import pytest
 
 from cqlbench.records.codec import from_json
 from cqlbench.records.schema import Evaluation, Record
+from cqlbench.records.store import RecordStore
 
 GOLDEN = Path(__file__).parent / "golden" / "record_v1.json"
 
@@ -19,6 +20,13 @@ def replace(value: Any, /, **changes: Any) -> Any:
     """`value` with other fields, be it a part of a record or a dataclass."""
     of_record = isinstance(value, msgspec.Struct)
     return (msgspec.structs.replace if of_record else dataclasses.replace)(value, **changes)
+
+
+def all_records(folder: Path) -> list[Record]:
+    """Every record of a results folder that can be used, those of reruns included."""
+    store = RecordStore(folder)
+    found = map(store.usable, sorted(store.runs.rglob("seed-*.json")))
+    return [record for record in found if record is not None]
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from cqlbench.commands.arguments import truth, values_of
 from cqlbench.core import outputs
 from cqlbench.core.errors import ConfigError, UserError
 from cqlbench.experiments.policy_module import FORMATS, exported
-from cqlbench.records.policy import SavedPolicy, find_policy
+from cqlbench.records.find import find_policy
+from cqlbench.records.policy import SavedPolicy
 
 _KEYS = ("run", "seed", "results", "format", "output", "overwrite")
 

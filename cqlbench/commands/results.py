@@ -14,8 +14,8 @@ from cqlbench.core import outputs
 from cqlbench.core.errors import ConfigError
 from cqlbench.records.codec import plain
 from cqlbench.records.filters import FILTERS, counting_lines, read
+from cqlbench.records.find import find_run
 from cqlbench.records.index import Line, lines_of
-from cqlbench.records.policy import find_run
 from cqlbench.records.pooling import MARK, differing, groups, seeds_text
 from cqlbench.records.schema import Record, RecordError
 from cqlbench.records.settings import differing_settings, flat

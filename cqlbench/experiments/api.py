@@ -27,8 +27,9 @@ from cqlbench.data.resolve import resolve
 from cqlbench.experiments.plan import make_plan
 from cqlbench.experiments.policy_module import Policy
 from cqlbench.experiments.run import bench
+from cqlbench.records.find import find_policy
 from cqlbench.records.frame import evaluations_frame, seeds_frame
-from cqlbench.records.policy import SavedPolicy, find_policy
+from cqlbench.records.policy import SavedPolicy
 from cqlbench.records.schema import Record
 from cqlbench.records.seed_result import seed_result
 from cqlbench.records.store import run_folder

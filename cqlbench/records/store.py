@@ -108,14 +108,6 @@ class RecordStore:
         """Every record of `key`, oldest first."""
         return self._read_all(*_values(key)).get(key, [])
 
-    def load(self, key: RecordKey) -> Record | None:
-        """The record of `key` that counts: the newest finished one, or the newest."""
-        return _counting(self.history(key))
-
-    def exists(self, key: RecordKey) -> bool:
-        """Whether `key` has a finished record."""
-        return any(record.status == "finished" for record in self.history(key))
-
     def holds(self, record: Record) -> bool:
         """Whether this very run of the record's key, told by when it began, is filed already."""
         mine = (record.created_at, record.seed_batch)
@@ -134,10 +126,6 @@ class RecordStore:
         groups = self._read_all(dataset, algorithm, budget, config_hash, seed)
         counting = (_counting(history) for history in groups.values())
         return [record for record in counting if record is not None]
-
-    def load_all(self) -> list[Record]:
-        """Every record, history included, in order of key and then age."""
-        return [record for history in self._read_all(*[None] * 5).values() for record in history]
 
     def _read_all(
         self,

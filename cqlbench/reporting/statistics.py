@@ -49,27 +49,6 @@ def optimality_gap(scores: Scores, target: float = 100.0) -> Floats:
     return target - mean([np.minimum(each, target) for each in scores])
 
 
-def bootstrap_interval(
-    scores: Scores,
-    statistic: Statistic,
-    generator: np.random.Generator,
-    samples: int = SAMPLES,
-    level: float = LEVEL,
-) -> tuple[float, float]:
-    """Percentile interval of the stratified bootstrap: seeds are drawn again within each dataset.
-
-    It is too narrow for few seeds; `results/README.md` says what it really covers.
-
-    Args:
-        scores: one array `[S]` per dataset.
-        statistic: one of this module, or any that carries leading dimensions through.
-        generator: where the draws come from.
-        samples: bootstrap samples.
-        level: share of the samples' statistics inside the interval.
-    """
-    return bootstrap_intervals(scores, [statistic], generator, samples, level)[0]
-
-
 def bootstrap_intervals(
     scores: Scores,
     statistics: Sequence[Statistic],
@@ -77,7 +56,18 @@ def bootstrap_intervals(
     samples: int = SAMPLES,
     level: float = LEVEL,
 ) -> list[tuple[float, float]]:
-    """`bootstrap_interval` of several statistics, all of the same bootstrap samples."""
+    """Percentile intervals of the stratified bootstrap: seeds are drawn again within each dataset.
+
+    They are too narrow for few seeds; `results/README.md` says what they really cover.
+
+    Args:
+        scores: one array `[S]` per dataset.
+        statistics: those of this module, or any that carry leading dimensions through; all of the same
+            bootstrap samples.
+        generator: where the draws come from.
+        samples: bootstrap samples.
+        level: share of the samples' statistics inside the interval.
+    """
     found = []
     for count in _blocks(samples, sum(map(len, scores))):
         drawn = [each[generator.integers(len(each), size=(count, len(each)))] for each in scores]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from made_records import all_records
 
 from cqlbench.records import provenance
 from cqlbench.records.schema import Git
@@ -107,13 +108,13 @@ def test_code_with_changes_runs_anew_and_a_clean_commits_runs_are_used(
     checkout(monkeypatch, "a")
     assert gate("suite=mine", "accept=true")[0] == 0
     assert gate("suite=mine")[0] == 0
-    assert len(RecordStore(world / "results").load_all()) == 3
+    assert len(all_records(world / "results")) == 3
     checkout(monkeypatch, "a", dirty=True)
     assert gate("suite=mine")[0] == 0
-    assert len(RecordStore(world / "results").load_all()) == 6
+    assert len(all_records(world / "results")) == 6
     checkout(monkeypatch, "b")
     assert gate("suite=mine")[0] == 0
-    assert len(RecordStore(world / "results").load_all()) == 9
+    assert len(all_records(world / "results")) == 9
 
 
 def test_files_of_others_are_refused_before_anything_runs(world: Path, gate: Run, tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_files_of_others_are_refused_before_anything_runs(world: Path, gate: Run
     assert status == 2
     assert "gate.md" in err
     assert (tmp_path / "out" / "gate.md").read_text() == "mine"
-    assert len(RecordStore(world / "results").load_all()) == 3
+    assert len(all_records(world / "results")) == 3
 
 
 def test_code_with_changes_is_not_accepted(world: Path, gate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,11 +214,11 @@ def test_runs_of_other_packages_are_made_again_or_named(world: Path, gate: Run, 
     status, out, err = gate("suite=mine", "run=false")
     assert status == 0, err
     assert any(line.startswith("Note ") and "torch is 0.1" in line for line in out.splitlines())
-    assert len(RecordStore(world / "results").load_all()) == 3
+    assert len(all_records(world / "results")) == 3
     assert gate("suite=mine")[0] == 0
-    assert len(RecordStore(world / "results").load_all()) == 6
+    assert len(all_records(world / "results")) == 6
     assert gate("suite=mine")[0] == 0
-    assert len(RecordStore(world / "results").load_all()) == 6
+    assert len(all_records(world / "results")) == 6
 
 
 def test_without_running_records_of_one_content_are_found(world: Path, gate: Run) -> None:
@@ -225,7 +226,7 @@ def test_without_running_records_of_one_content_are_found(world: Path, gate: Run
     text = card.read_text()
     card.write_text(f'{text}content_hash = "{"0" * 64}"\n')
     assert gate("suite=mine", "--accept")[0] == 0
-    (content,) = {record.dataset.content_hash for record in RecordStore(world / "results").load_all()}
+    (content,) = {record.dataset.content_hash for record in all_records(world / "results")}
     status, out, err = gate("suite=mine", "run=false")
     assert status == 0, err
     assert content[:12] in out

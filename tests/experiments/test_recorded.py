@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from made_records import all_records
 
 from cqlbench.engine.engine import Engine
 from cqlbench.records import provenance
@@ -32,7 +33,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def records(world: Path) -> dict[int, list[Record]]:
     """Seed -> its records, oldest first."""
     found: dict[int, list[Record]] = {}
-    for record in RecordStore(world / "results").load_all():
+    for record in all_records(world / "results"):
         found.setdefault(record.seed, []).append(record)
     return found
 
@@ -115,7 +116,7 @@ def test_only_missing_seeds_are_trained_and_all_are_shown(world, bench) -> None:
     }
     assert "seeds=[3]" in found[3][0].command
     assert bench(TINY, "seeds=[3]", f"results={world / 'alone'}")[0] == 0
-    (alone,) = RecordStore(world / "alone").load_all()
+    (alone,) = all_records(world / "alone")
     assert alone.evaluations[-1].returns == found[3][0].evaluations[-1].returns
 
 

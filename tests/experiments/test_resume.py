@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_records import replace
+from made_records import all_records, replace
 
 from cqlbench.core.paths import data_root
 from cqlbench.engine.checkpoint import FORMAT, CheckpointFolder, load, save
@@ -344,7 +344,7 @@ def test_other_code_of_the_same_scores_version_resumes_and_is_recorded(
         assert record.pop("earlier_commits") == ["a" * 40]
     code = {name: whole[0][name] for name in ("git", "comparable_reason")}
     assert [record | code for record in found] == whole
-    assert RecordStore(world / "results").load_all()[0].earlier_commits == ("a" * 40,)
+    assert all_records(world / "results")[0].earlier_commits == ("a" * 40,)
 
 
 def recording(path: Path) -> Path:

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
+from made_records import all_records
 from rich.console import Console
 
 from cqlbench.core.errors import ConfigError, UserError
 from cqlbench.core.paths import benchmarks_dir
 from cqlbench.data.cards import all_cards
 from cqlbench.experiments.suite import Suite, make_runs, read_suite, suite_names
-from cqlbench.records.store import RecordStore
 
 TINY = "embedded/tiny-hopper-v0"
 WORDS = ["device=cpu", "algorithm.batch_size=8", "steps=6"]
@@ -65,7 +65,7 @@ def made(world: Path, *words: str, datasets: tuple[str, ...] = (TINY,), **option
 
 
 def count(world: Path) -> int:
-    return len(RecordStore(world / "results").load_all())
+    return len(all_records(world / "results"))
 
 
 def test_what_is_recorded_is_not_made_again(world: Path) -> None:

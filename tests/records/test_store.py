@@ -38,30 +38,26 @@ def _visible(folder):
 
 def test_layout_and_round_trip(record, tmp_path):
     store = RecordStore(tmp_path / "results")
-    assert store.find() == store.load_all() == []
-    assert not store.exists(record.key)
+    assert store.find() == []
     path = store.write(record)
     expected = f"runs/d4rl/hopper-medium-v2/cql/quick-{record.config_hash}/seed-0.json"
     assert path == tmp_path / "results" / expected
     assert _visible(tmp_path / "results") == [expected]
-    assert store.exists(record.key)
-    assert store.find() == store.load_all() == [record]
+    assert store.find() == [record]
 
 
 def test_a_rerun_goes_beside_the_first_and_the_newest_finished_counts(record, tmp_path):
     store = RecordStore(tmp_path)
     first = store.write(_failed(record))
-    assert not store.exists(record.key)
-    assert store.load(record.key).status == "failed"
+    assert [found.status for found in store.find()] == ["failed"]
     before = first.read_bytes()
     runs = [replace(record, created_at=f"2026-11-22T08:00:{n:02}+00:00") for n in range(10)]
     names = [store.write(run).name for run in runs]
     names.append(store.write(_failed(record)).name)
     assert names == [f"seed-0.run-{n}.json" for n in range(2, 13)]
     assert first.read_bytes() == before
-    assert store.load(record.key) == runs[-1]
     assert store.find(seed=0) == [runs[-1]]
-    assert store.history(record.key) == store.load_all() == [_failed(record), *runs, _failed(record)]
+    assert store.history(record.key) == [_failed(record), *runs, _failed(record)]
 
 
 def test_a_run_is_held_if_the_same_one_has_filed_its_record(record, tmp_path):
@@ -145,7 +141,7 @@ def test_a_file_that_lies_in_anothers_place_is_refused(record, tmp_path):
     path.rename(path.with_name("seed-1.json"))
     with pytest.raises(RecordError, match=r"seed-1\.json.*lies in another record's place"):
         store.read(path.with_name("seed-1.json"))
-    assert store.load_all() == []
+    assert store.find() == []
 
 
 def test_a_damaged_file_is_named(record, tmp_path):
@@ -171,7 +167,7 @@ def test_a_damaged_file_hides_no_other_and_is_made_again_beside_it(record, tmp_p
     assert store.path_of(other).name == "seed-1.json"
     again = store.write(record)
     assert (again.name, store.path_of(record)) == ("seed-0.run-2.json", again)
-    assert store.load(record.key) == record
+    assert store.find(seed=0) == [record]
 
 
 @pytest.mark.parametrize("call", ["fsync", "link"])
@@ -218,9 +214,9 @@ def test_a_writer_killed_half_way_leaves_no_record_and_no_hindrance(record, tmp_
     done = subprocess.run([sys.executable, "-c", KILLED, str(results), str(golden)], check=False)
     assert done.returncode == -9
     store = RecordStore(results)
-    assert store.load_all() == []
+    assert store.find() == []
     assert store.write(record).name == "seed-0.json"
-    assert store.load_all() == [record]
+    assert store.find() == [record]
 
 
 def test_without_hard_links_nothing_is_overwritten_either(record, tmp_path, monkeypatch):

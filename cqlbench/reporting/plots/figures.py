@@ -67,12 +67,7 @@ Panels = Mapping[str, Mapping[str, Line]]
 
 @dataclass(frozen=True)
 class Reference:
-    """The datasets' own means, drawn as dashed lines.
-
-    Attributes:
-        label: whose means they are.
-        means: dataset -> mean, where it is known.
-    """
+    """The mean of each dataset that has one, drawn as a dashed line, and whose means they are."""
 
     label: str
     means: Mapping[str, float]
@@ -137,7 +132,6 @@ def wall_clock_curves(
 @styled
 def score_intervals(
     scores: Mapping[str, Mapping[str, Estimate]],
-    xlabel: str = SCORE,
     reference: Reference | None = None,
     order: Sequence[str] = (),
 ) -> Figure:
@@ -145,7 +139,6 @@ def score_intervals(
 
     Args:
         scores: dataset -> algorithm -> mean over seeds.
-        xlabel: what is drawn to the right.
         reference: means of the data.
         order: all algorithms of the report.
     """
@@ -162,7 +155,7 @@ def score_intervals(
             mean = reference.means[dataset]
             axes.vlines(mean, row - 0.42, row + 0.42, _GREY, linestyles=_REFERENCE_DASH, zorder=1)
     _rows(axes, list(scores))
-    axes.set_xlabel(xlabel)
+    axes.set_xlabel(SCORE)
     handles = [_handle(name, looks[name], "") for name in present]
     if reference:
         handles.append(_reference_handle(reference))
