@@ -712,8 +712,7 @@ def test_progress_on_a_terminal_has_rate_time_left_and_score(make_loss, make_buf
     trainer.register_op("post_steps", lambda: trainer.show(f"score {trainer.gradient_steps}.0"))
     trainer.train()
     last = terminal.getvalue().strip().split("\r")[-1]
-    assert last.startswith("training: 100%")
-    for part in ("6.00/6.00", "steps/s", "00:00<00:00", "score 6.0"):
+    for part in ("training", "100 %", "6/6 steps", "steps/s", "0 s left", "score 6.0"):
         assert part in last
 
 
