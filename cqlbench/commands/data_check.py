@@ -35,7 +35,7 @@ _ENDS = {
 
 
 def check(words: Sequence[str], console: Console) -> None:
-    """Read a dataset's file anew and print what the lint finds, one line per check.
+    """Read a dataset's file anew and print what the checks find, one line per check.
 
     Words: the dataset's name; `source=`, `clip_actions=true`.
 
