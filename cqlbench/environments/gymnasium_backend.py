@@ -11,16 +11,8 @@ from numpy.typing import NDArray
 
 from cqlbench.core.errors import UserError
 from cqlbench.environments.simulator_state import get_state, set_state
-from cqlbench.environments.spec import (
-    EnvironmentSpec,
-    FlatObservations,
-    Step,
-    action_bounds,
-    native_actions,
-    quiet_construction,
-    time_limit,
-    unmade,
-)
+from cqlbench.environments.spaces import FlatObservations, action_bounds, native_actions, unmade
+from cqlbench.environments.spec import EnvironmentSpec, Step, quiet_construction, time_limit
 
 
 class GymnasiumEnvironments:

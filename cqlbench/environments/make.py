@@ -18,13 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from cqlbench.core.errors import UserError
 from cqlbench.core.threads import usable_cores
 from cqlbench.environments.gymnasium_backend import GymnasiumEnvironments
+from cqlbench.environments.spaces import FlatObservations, action_bounds, native_actions
 from cqlbench.environments.spec import (
     EnvironmentSpec,
-    FlatObservations,
     Step,
     VectorEnvironment,
-    action_bounds,
-    native_actions,
     quiet_construction,
     time_limit,
 )
