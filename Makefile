@@ -5,8 +5,7 @@ BIN := $(VENV)/bin
 # Written last, so an interrupted setup is never taken for a whole one. The folder is part of its name because
 # an environment that was copied or moved along with its checkout still points at the old place.
 READY := $(VENV)/.ready-$(shell pwd -P | cksum | cut -d' ' -f1)
-# One thread: the tests' matrices are small. One process too, since importing torch in each costs more than it saves
-# on two cores; with many, ARGS='-n auto'.
+# One thread: the tests' matrices are small. `make test` has a process for each core.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 quote = '$(subst ','\'',$(1))'
@@ -43,7 +42,7 @@ fix: $(READY) ## Mend what a tool can mend
 	@$(BIN)/ruff format .
 
 test: $(READY) ## Run every test
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) -n auto $(ARGS)
 
 named:
 	@test -n $(call quote,$(DATASET)) || { \
