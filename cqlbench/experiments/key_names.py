@@ -36,6 +36,8 @@ def check_key(override: str, algorithm: str) -> None:
     if key in _GROUPS and value not in group_choices(key):
         raise ConfigError(f"There is no {key} '{value}'; there is {', '.join(group_choices(key))}.")
     if key not in known_keys(algorithm):
+        if key.startswith("online.algorithm.") and key.rpartition(".")[2] in settings_of(algorithm).FIXED:
+            raise ConfigError(f"{key} cannot change between a run's offline and its online steps.")
         others = [name for name in group_choices("algorithm") if key in known_keys(name)]
         if others:
             raise ConfigError(f"{key} is for algorithm={' or '.join(others)}, and this is {algorithm}.")

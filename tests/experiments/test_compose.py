@@ -210,6 +210,8 @@ def test_settings_may_change_with_the_first_frame(capfd) -> None:
     old = compose_bench(["dataset=x", "online.conservative_weight=2"], "smoke", online=True).config
     assert old == config
     assert "online.algorithm.conservative_weight" in capfd.readouterr().err
-    for bad in ("critics=3", "conservative_weight=-1", "conservative_weight=heavy", "weight=1"):
+    with pytest.raises(ConfigError, match="cannot change"):
+        compose_bench(["dataset=x", "online.algorithm.critics=3"], "smoke", online=True)
+    for bad in ("conservative_weight=-1", "conservative_weight=heavy", "weight=1"):
         with pytest.raises(ConfigError, match=r"online\.algorithm"):
             compose_bench(["dataset=x", f"online.algorithm.{bad}"], "smoke", online=True)
