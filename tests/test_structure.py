@@ -408,6 +408,18 @@ def test_no_module_knows_a_dataset_or_suite_by_name() -> None:
     assert not faults, "\n".join(faults)
 
 
+def test_no_module_but_the_algorithms_own_knows_an_algorithm_by_name() -> None:
+    names = {path.stem for path in (ROOT / "benchmarks" / "algorithm").glob("*.yaml")}
+    assert "bc" in names
+    faults = [
+        f"{module}, {fault}"
+        for module, source in SOURCES.items()
+        if not module.startswith("cqlbench.algorithms")
+        for fault in named_in_strings(source, names)
+    ]
+    assert not faults, "\n".join(faults)
+
+
 def test_a_misplaced_test_is_found() -> None:
     modules = ["cqlbench.data.validate", "cqlbench.experiments.run"]
     tests = [

@@ -86,7 +86,7 @@ class Run:
 def run(
     dataset: str,
     *,
-    algorithm: str = "cql",
+    algorithm: str | None = None,
     seeds: int | Sequence[int] | None = None,
     budget: str | None = None,
     results: str | Path = "results",
@@ -97,7 +97,7 @@ def run(
 
     Args:
         dataset: a dataset id, a short name (`hopper-medium`), or the path of an HDF5 file or Minari folder.
-        algorithm: one of `list_algorithms()`.
+        algorithm: one of `list_algorithms()`; `None` takes CQL.
         seeds: how many (3: seeds 0, 1, 2), or which; `None` takes the budget's.
         budget: `smoke`, `quick` or `paper`; `None` takes `paper` on a GPU, `quick` on a CPU.
         results: the folder for records and policies.

@@ -18,7 +18,7 @@ _WIDTH = 100
 _INDENT = " " * 8
 
 
-def keys_help(algorithm: str = "cql") -> str:
+def keys_help(algorithm: str) -> str:
     """One paragraph per key of a run of `algorithm`: `key=  [default]`, and below it the meaning."""
     written = OmegaConf.to_container(OmegaConf.load(benchmarks_dir() / "bench.yaml"), resolve=False)
     settings = dataclasses.replace(BenchConfig(), algorithm=settings_of(algorithm)())

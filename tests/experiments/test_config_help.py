@@ -33,7 +33,7 @@ def test_every_field_has_a_meaning() -> None:
 
 
 def test_help_shows_each_key_its_meaning_and_its_default() -> None:
-    text = keys_help()
+    text = keys_help("cql")
     shown = set(re.findall(r"^  ([\w.]+)=", text, re.MULTILINE))
     trainer = {f"trainer.{field.name}" for field in dataclasses.fields(CQLTrainerConfig)} - {
         "trainer._target_"
