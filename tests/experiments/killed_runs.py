@@ -109,7 +109,10 @@ def killed(plan: Plan, results: Path, seconds: float, *, saving: bool) -> bool:
 
 def half_written(results: Path) -> bool:
     """Whether there is a checkpoint that is being saved, or was when its process was killed."""
-    return any(results.rglob(".step-*.tmp"))
+    try:
+        return any(results.rglob(".step-*.tmp"))
+    except FileNotFoundError:  # a run that ended meanwhile has removed its checkpoints
+        return False
 
 
 def trial(plan: Plan, results: Path, moments: list[float], *, saving: bool) -> dict | None:
