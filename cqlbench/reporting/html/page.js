@@ -100,7 +100,7 @@
 
   // Curves of so few points show each.
   const FEW = 12;
-  const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [400, 230, 52, 10, 8, 36];
+  const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [400, 230, 52, 22, 8, 36];
 
   // lines: [{name, x, y}], one per seed; xs ascend, unless it is a `cloud` of points.
   // level: what the dashed line, the data's mean, stands at, or null.
