@@ -117,7 +117,9 @@ def test_a_collector_takes_all_its_frames(make, seeds):
     environment = make(HOPPER, seeds, 3)
     numel = environment.numel()
     collector = Collector(environment, None, frames_per_batch=10 * numel, total_frames=50 * numel)
-    batches = list(collector)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # by which an episode lasts until its limit
+        batches = list(collector)
     collector.shutdown()
     assert sum(batch.numel() for batch in batches) == 50 * numel
     data = torch.cat(batches, dim=-1)
