@@ -1,11 +1,12 @@
 """The exact state of a gymnasium environment, for the kinds whose whole state is known.
 
-Those are gymnasium's own MuJoCo and classic-control environments under the wrappers that `gymnasium.make`
-puts around them. Stepping on from a state is bit by bit what stepping on without it is, in the same versions
-of MuJoCo and gymnasium.
+Those are gymnasium's own MuJoCo and classic-control environments, and MuJoCo environments that name what else
+their state is (`STATE`), under the wrappers that `gymnasium.make` puts around them. Stepping on from a state
+is bit by bit what stepping on without it is, in the same versions of MuJoCo and gymnasium.
 """
 
 import base64
+from operator import attrgetter
 from typing import Any
 
 import gymnasium
@@ -67,12 +68,14 @@ def _layers(environment: Any) -> list[Any]:
 
 def _simulator(base: Any) -> dict[str, Any] | None:
     origin = type(base).__module__
-    if origin.startswith(_MUJOCO):
+    own: tuple[str, ...] | None = getattr(base, "STATE", None)  # see `ModelEnv`
+    if origin.startswith(_MUJOCO) or own is not None:
         spec = mujoco.mjtState.mjSTATE_INTEGRATION.value
         integration = np.empty(mujoco.mj_stateSize(base.model, spec))
         mujoco.mj_getState(base.model, base.data, integration, spec)
         derived = {name: packed(getattr(base.data, name)) for name in _DERIVED}
-        return {"integration": packed(integration), **derived}
+        named = {name: packed(attrgetter(name)(base)) for name in own or ()}
+        return {"integration": packed(integration), **derived, **named}
     if origin.startswith(_CLASSIC):
         names = [name for name in ("state", "steps_beyond_terminated") if hasattr(base, name)]
         return {name: packed(getattr(base, name)) for name in names}
@@ -87,6 +90,8 @@ def _set_mujoco(base: Any, simulator: dict[str, Any]) -> None:
     mujoco.mj_setState(base.model, base.data, integration, spec)
     for name in _DERIVED:
         getattr(base.data, name)[:] = unpacked(simulator[name])
+    for name in getattr(base, "STATE", ()):
+        attrgetter(name)(base)[...] = unpacked(simulator[name])
 
 
 def packed(value: Any) -> Any:

@@ -21,6 +21,7 @@ SPECS = [
     EnvironmentSpec("Pendulum-v1"),
     EnvironmentSpec("CartPole-v1"),
     EnvironmentSpec("Acrobot-v1", 90),
+    EnvironmentSpec("cqlbench/maze2d-umaze-v1", 110, module="cqlbench.environments.d4rl"),
 ]
 DISCRETE = {"CartPole-v1", "Acrobot-v1"}
 BEFORE, AFTER = 130, 300
