@@ -22,6 +22,8 @@ SPECS = [
     EnvironmentSpec("CartPole-v1"),
     EnvironmentSpec("Acrobot-v1", 90),
     EnvironmentSpec("cqlbench/maze2d-umaze-v1", 110, module="cqlbench.environments.d4rl"),
+    EnvironmentSpec("cqlbench/antmaze-umaze-v0", 60, module="cqlbench.environments.d4rl"),
+    EnvironmentSpec("cqlbench/antmaze-umaze-v2", 60, module="cqlbench.environments.d4rl"),
 ]
 DISCRETE = {"CartPole-v1", "Acrobot-v1"}
 BEFORE, AFTER = 130, 300
