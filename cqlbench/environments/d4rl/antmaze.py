@@ -38,6 +38,7 @@ class AntMaze(ModelEnv):
     Args:
         maze: the map; its lines follow y, its characters x.
         goal: the cell of the goal.
+        model: the file of the ant among gymnasium's models.
         one_goal: the goal is not drawn at each reset but at the first one, and at those with a seed (D4RL's
             v0 draws it when it is made, before there is a seed).
         kwargs: `MujocoEnv`'s, of rendering.
@@ -50,7 +51,13 @@ class AntMaze(ModelEnv):
     STATE = ("goal", "model.site_pos")
 
     def __init__(
-        self, maze: Sequence[str], goal: Sequence[int], *, one_goal: bool = False, **kwargs: Any
+        self,
+        maze: Sequence[str],
+        goal: Sequence[int],
+        model: str,
+        *,
+        one_goal: bool = False,
+        **kwargs: Any,
     ) -> None:
         self.maze = Maze(tuple(maze))
         self.goal = np.full(2, np.nan)
@@ -64,7 +71,7 @@ class AntMaze(ModelEnv):
             "lookat": np.array([*(far / 2 - 2.0), 0.0]),
         }
         super().__init__(
-            _model(self.maze),
+            _model(model, self.maze),
             frame_skip=5,
             observation_space=gymnasium.spaces.Box(-np.inf, np.inf, (29,), np.float64),
             **{"default_camera_config": view, **kwargs},
@@ -108,8 +115,8 @@ def _middle(line: int, character: int) -> tuple[float, float]:
     return _SCALE * (character - 1), _SCALE * (line - 1)
 
 
-def _model(maze: Maze) -> ET.Element:
-    root = ET.parse(Path(mujoco_env.__file__).parent / "assets" / "ant.xml").getroot()  # noqa: S314 gymnasium's
+def _model(file: str, maze: Maze) -> ET.Element:
+    root = ET.parse(Path(mujoco_env.__file__).parent / "assets" / file).getroot()  # noqa: S314 gymnasium's
     root.find("option").set("timestep", "0.02")  # type: ignore[union-attr]
     root.find("default/geom").set("solimp", ".8 .8 .01")  # type: ignore[union-attr]
     for motor in root.iter("motor"):

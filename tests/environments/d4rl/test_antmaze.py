@@ -80,7 +80,7 @@ def test_it_moves_as_gymnasium_robotics_ant_does_in_the_mapped_maze(maze, tmp_pa
 
     env = made(maze)
     file = tmp_path / "ant.xml"
-    file.write_bytes(ET.tostring(_model(Maze((".",)))))
+    file.write_bytes(ET.tostring(_model("ant.xml", Maze((".",)))))
     mapped = [[int(mark == "#") for mark in line] for line in reversed(env.maze.lines)]
     other = robotics.AntMazeEnv(maze_map=mapped, xml_file=str(file), include_cfrc_ext_in_observation=False)
     offset = np.array([4 * (len(mapped[0]) / 2 - 1.5), 4 * (len(mapped) / 2 - 1.5)])
