@@ -72,7 +72,7 @@ selftest: $(READY) ## Does the gate see planted bugs? Trains the smoke suite fou
 	@$(PYTEST) -q -m slow tests/commands/test_gate_selftest.py
 
 speed: $(READY) ## Time the gradient step against this machine's matrix products and torchrl
-	@$(BIN)/cqlbench speed $(call setting,DEVICE,device) $(call setting,RESULTS,results) $(ARGS)
+	@PYTHONPATH=scripts $(BIN)/python -m speed $(call setting,DEVICE,device) $(call setting,RESULTS,results) $(ARGS)
 
 policy: $(READY) ## Train the behaviour policies of an embedded dataset: make policy RECIPE=hopper-v0 (maintainers, hours)
 	@PYTHONPATH=scripts $(BIN)/python -m behaviour.train $(call quote,$(RECIPE)) $(ARGS)

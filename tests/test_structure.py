@@ -16,7 +16,7 @@ PACKAGE = ROOT / "cqlbench"
 
 ORDER = (
     "core", "environments", "data", "algorithms", "engine", "trainer", "evaluation", "records", "reporting",
-    "experiments", "speed", "commands",
+    "experiments", "commands",
 )  # fmt: skip
 """Packages; a module imports its own package's, and those of packages before it."""
 TOP = ("cqlbench", "cqlbench.__main__")

@@ -195,14 +195,6 @@ def _data(words: list[str]) -> None:
     data(words, Console(soft_wrap=True, highlight=False))
 
 
-def _speed(words: list[str]) -> None:
-    from rich.console import Console
-
-    from cqlbench.commands.speed import speed
-
-    speed(words, Console(soft_wrap=True, highlight=False))
-
-
 _VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "bench": _bench,
     "finetune": _finetune,
@@ -214,7 +206,6 @@ _VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "export": _export,
     "watch": _watch,
     "data": _data,
-    "speed": _speed,
 }
 _FLAGS = ("--print-config", "--multirun", "--help", "--accept")
 _SHORT = {"-m": "--multirun"}

@@ -210,16 +210,6 @@ PAGES: Mapping[str, Page] = {
             ),
         },
     ),
-    "speed": Page(
-        "measure the gradient step against this machine's matrix products and torchrl",
-        {
-            "device": _TRAINING["device"],
-            "results": _RESULTS["results"],
-            "rounds": "times that everything is timed, in turns [9]",
-            "memory_steps": "length of the run whose memory is watched; 0 skips it [20000]",
-            "tf32": _TRAINING["tf32"],
-        },
-    ),
 }
 _FORMS = "--key value, --key=value and key=value mean the same. "
 _EPILOG = (

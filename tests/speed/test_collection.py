@@ -7,11 +7,11 @@ from contextlib import closing
 import numpy as np
 import pytest
 import torch
+from speed import collection
 
 from cqlbench.core.errors import ConfigError
 from cqlbench.data.embedded.policy import BehaviourPolicy
 from cqlbench.environments.make import EnvironmentSpec
-from cqlbench.speed import collection
 
 CPU = torch.device("cpu")
 

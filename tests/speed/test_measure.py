@@ -2,17 +2,19 @@
 
 import itertools
 import json
+from contextlib import nullcontext
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from rich.console import Console
+from speed import baselines, measure, memory
+from speed.__main__ import speed
+from speed.remote import Remote, timed
+from speed.workload import Product, Workload, products
 
-from cqlbench.commands.speed import speed
 from cqlbench.core.errors import ConfigError
-from cqlbench.speed import baselines, measure
-from cqlbench.speed.memory import memory_growth
-from cqlbench.speed.workload import Product, Workload, products
 
 CPU = torch.device("cpu")
 TINY = Workload(seeds=2, hidden=(8, 8), batch_size=4, proposals=3)
@@ -72,7 +74,12 @@ def test_torchrls_step_differentiates_what_its_trainer_does(monkeypatch) -> None
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_every_contestant_takes_steps_and_the_ratios_are_theirs() -> None:
+def test_every_contestant_takes_steps_and_the_ratios_are_theirs(monkeypatch) -> None:
+    def here(name: str, workload: Workload, device: torch.device):
+        step = getattr(baselines, name)(workload, device)
+        return nullcontext(SimpleNamespace(steps=partial(timed, step, device=device)))
+
+    monkeypatch.setattr(measure, "Remote", here)  # a process for each takes long to start
     row = measure.measure_one(TINY, CPU, rounds=2)
     seconds = {name: timing.median for name, timing in row.seconds.items()}
     assert row.over_floor == pytest.approx(seconds["ours"] / (2 * seconds["floor"]))
@@ -84,6 +91,11 @@ def test_every_contestant_takes_steps_and_the_ratios_are_theirs() -> None:
     assert row.seed_steps_per_second == pytest.approx(2 / seconds["ours"])
 
 
+def test_a_process_of_its_own_takes_steps() -> None:
+    with Remote("floor", TINY, CPU) as remote:
+        assert remote.steps(2) > 0
+
+
 def test_the_plain_step_computes_the_projects_critic_loss() -> None:
     alone = Workload(1, (8, 8), 4, 3)
     plain = baselines._Plain(alone, CPU)
@@ -93,9 +105,10 @@ def test_the_plain_step_computes_the_projects_critic_loss() -> None:
     assert not any(moved)
 
 
-def test_memory_stays_flat() -> None:
-    growth = memory_growth(2_000, CPU)
-    assert growth.steps == 2_000
+def test_memory_stays_flat(monkeypatch) -> None:
+    monkeypatch.setattr(memory, "_WARMUP_STEPS", 100)
+    growth = memory.memory_growth(300, CPU)
+    assert growth.steps == 300
     assert growth.percent < 2
 
 

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-
-from cqlbench.speed.roofline import Peaks, bytes_moved, measure_peaks, roofline_seconds
-from cqlbench.speed.workload import Product
+from speed.roofline import Peaks, bytes_moved, measure_peaks, roofline_seconds
+from speed.workload import Product
 
 
 def test_bytes_and_seconds_by_hand() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from cqlbench.core.progress import Progress
-from cqlbench.speed.workload import Workload
 from cqlbench.trainer.trainer import CQLTrainer
+from speed.workload import Workload
 
 _WARMUP_STEPS = 1_000
 
@@ -33,7 +33,9 @@ def memory_growth(steps: int, device: torch.device) -> Growth:
     """Train small networks for `steps` steps with the real trainer, diagnostics read every thousand."""
     engine = Workload(seeds=2, hidden=(64, 64), batch_size=64, proposals=4).engine(device)
     total = _WARMUP_STEPS + steps
-    trainer = CQLTrainer(engine=engine, offline_steps=total, optim_steps_per_batch=1_000, progress_bar=False)
+    trainer = CQLTrainer(
+        engine=engine, offline_steps=total, optim_steps_per_batch=_WARMUP_STEPS, progress_bar=False
+    )
     readings = []
     with Progress(total, title="memory over a long run", unit="step") as progress:
 

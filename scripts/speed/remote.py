@@ -12,15 +12,15 @@ from typing import Self
 
 import torch
 
-from cqlbench.speed import baselines
-from cqlbench.speed.workload import Workload
+from speed import baselines
+from speed.workload import Workload
 
 
 class Remote:
     """`steps(n)` takes n steps over there and says how many seconds they took.
 
     Args:
-        name: a function of `cqlbench.speed.baselines`.
+        name: a function of `speed.baselines`.
         workload: what it trains.
         device: where. Threads and the precision of products are this process's own.
     """

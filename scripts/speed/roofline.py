@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from cqlbench.speed.remote import timed
-from cqlbench.speed.workload import Product
+from speed.remote import timed
+from speed.workload import Product
 
 _REPEATS = 20
 

@@ -21,11 +21,11 @@ from cqlbench.core.devices import device_facts
 from cqlbench.core.errors import ConfigError
 from cqlbench.engine.streams import CHUNK
 from cqlbench.records import provenance
-from cqlbench.speed import baselines
-from cqlbench.speed.memory import Growth
-from cqlbench.speed.remote import Remote, timed
-from cqlbench.speed.roofline import Peaks, bytes_moved, measure_peaks, roofline_seconds
-from cqlbench.speed.workload import Workload, products
+from speed import baselines
+from speed.memory import Growth
+from speed.remote import Remote, timed
+from speed.roofline import Peaks, bytes_moved, measure_peaks, roofline_seconds
+from speed.workload import Workload, products
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

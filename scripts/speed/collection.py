@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,14 +12,13 @@ from omegaconf import OmegaConf
 
 from cqlbench.core.devices import one_thread
 from cqlbench.core.errors import ConfigError, UserError
-from cqlbench.core.paths import benchmarks_dir
 from cqlbench.data.embedded.policy import BehaviourPolicy
 from cqlbench.engine.engine import Engine
 from cqlbench.engine.online.collected import Collected
 from cqlbench.engine.online.collector import SeedCollector, collector_of
 from cqlbench.environments.make import EnvironmentSpec, EnvpoolEnvironments, choose_backend
-from cqlbench.speed.measure import Contestant, Timing, steps_timed, time_in_turns
-from cqlbench.speed.workload import Workload
+from speed.measure import Contestant, Timing, steps_timed, time_in_turns
+from speed.workload import Workload
 
 _FRAMES = 60
 """Frames per seed that count as one step of a contestant."""
@@ -62,7 +62,7 @@ class CollectionRate:
 
 def measure_collection(device: torch.device, rounds: int) -> CollectionRate | None:
     """Time collection, envpool's own loop and the policy, in turns; `None` where there is no envpool."""
-    settings = OmegaConf.load(benchmarks_dir() / "speed" / "collection.yaml")
+    settings = OmegaConf.load(Path(__file__).with_name("collection.yaml"))
     spec, seeds = EnvironmentSpec(settings.environment), int(settings.seeds)
     try:
         choose_backend(spec, "envpool")
@@ -116,7 +116,7 @@ def played_by(policy: BehaviourPolicy, seeds: int, device: torch.device) -> Engi
     sizes = policy.observation_size, policy.action_size
     if sizes != (engine.observation_size, engine.actions.size):
         raise ConfigError(
-            f"benchmarks/speed/collection.yaml names a policy of {sizes[0]} observations and {sizes[1]}"
+            f"scripts/speed/collection.yaml names a policy of {sizes[0]} observations and {sizes[1]}"
             f" actions, but Hopper, which is timed, has {engine.observation_size} and {engine.actions.size}."
         )
     actor = engine.state.parameters["actor"]

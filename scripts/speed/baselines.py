@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cqlbench.core.seeding import Purpose, torch_generator
-from cqlbench.speed.workload import ACTION_SIZE, OBSERVATION_SIZE, Workload, products
 from cqlbench.trainer.steppers import TORCHRL_CQL_COMPONENTS
+from speed.workload import ACTION_SIZE, OBSERVATION_SIZE, Workload, products
 
 Step = Callable[[], None]
 
