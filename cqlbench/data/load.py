@@ -11,7 +11,6 @@ from cqlbench.data.embedded.collect import collect, source_key
 from cqlbench.data.fetch import fetch, fetch_folder, known_sha256
 from cqlbench.data.findings import Expected
 from cqlbench.data.readers.d4rl import read_d4rl
-from cqlbench.data.readers.layout import Layout
 from cqlbench.data.readers.minari import read_minari
 from cqlbench.data.resolve import Resolution, file_key
 from cqlbench.data.transitions import Transitions
@@ -105,7 +104,7 @@ def _from_source(resolution: Resolution, progress: bool) -> Transitions:
     path = resolution.path or (fetch_folder if card.source == "minari" else fetch)(card, progress)
     if kind(path) == "folder":
         return read_minari(path, card.observation_keys)
-    return read_d4rl(path, card.quirks, card.max_episode_steps, Layout.of(card))
+    return read_d4rl(path, card)
 
 
 def _source_key(resolution: Resolution) -> str:

@@ -14,9 +14,10 @@ from cqlbench.data import fetch
 from cqlbench.data.buffer_files import is_built
 from cqlbench.data.cards import SOURCES, Card, all_cards, damaged_cards
 from cqlbench.data.readers.d4rl import has_discrete_actions
-from cqlbench.data.readers.files import SUFFIXES
 from cqlbench.data.readers.minari import files
 from cqlbench.data.readers.minari_metadata import action_bounds, discrete_actions
+
+_SUFFIXES = (".hdf5", ".h5", ".npz")
 
 DISCRETE = "discrete"
 """The preset in `benchmarks/preset` for discrete actions."""
@@ -59,7 +60,7 @@ def resolve(name: str, source: str = "auto") -> Resolution:
         if source not in ("auto", cards[name].source):
             raise DatasetError(f"'{name}' is not of the source '{source}'; leave the source out.")
         return _located(cards[name], f"'{name}' is a full dataset id")
-    if name.endswith(SUFFIXES) or name.startswith((".", "/", "~")):
+    if name.endswith(_SUFFIXES) or name.startswith((".", "/", "~")):
         return _path(expanded(name), source)
     matches = _matching(name, cards, source)
     if not matches:
@@ -184,7 +185,7 @@ def _path(path: Path, source: str) -> Resolution:
         raise DatasetError(f"There is no file or folder {path}; check the path.")
     path = path.resolve()
     schema = "minari" if found == "folder" else "d4rl"
-    if schema == "d4rl" and path.suffix not in SUFFIXES:
+    if schema == "d4rl" and path.suffix not in _SUFFIXES:
         raise DatasetError(
             f"{path} is neither an .hdf5 file, an .npz file, nor the folder of a Minari dataset."
         )

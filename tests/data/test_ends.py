@@ -7,6 +7,7 @@ import pytest
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.data import validate
+from cqlbench.data.cards import Card
 from cqlbench.data.findings import Expected
 from cqlbench.data.load import provide
 from cqlbench.data.readers.d4rl import read_d4rl
@@ -30,7 +31,10 @@ def read(tmp_path, make_episodes, write_d4rl, d4rl_arrays):
         episodes = make_episodes(ends, lengths)
         arrays = d4rl_arrays(episodes)
         flags = {key: change(arrays) for key, change in changed.items()}
-        return read_d4rl(write_d4rl(tmp_path / "a.hdf5", episodes, without=without, **flags), quirks)
+        return read_d4rl(
+            write_d4rl(tmp_path / "a.hdf5", episodes, without=without, **flags),
+            Card("", "path", quirks=quirks),
+        )
 
     return reader
 

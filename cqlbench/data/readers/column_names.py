@@ -1,5 +1,6 @@
 """What other programs call D4RL's columns: near names in a file, and mappings that a user gives."""
 
+import collections
 import difflib
 from collections.abc import Collection, Iterable, Mapping
 
@@ -21,7 +22,7 @@ _ELSEWHERE: Mapping[str, tuple[str, ...]] = {
         "next_states", "next_state",
     ),
 }  # fmt: skip
-_KNOWN = {name for ours, others in _ELSEWHERE.items() for name in (ours, *others)}
+_OURS = {name: ours for ours, others in _ELSEWHERE.items() for name in (ours, *others)}
 
 
 def near(missing: Iterable[str], present: Collection[str], guess: bool = False) -> dict[str, str]:
@@ -33,12 +34,11 @@ def near(missing: Iterable[str], present: Collection[str], guess: bool = False) 
         guess: take similar spellings too.
     """
     by_name = {name.rpartition("/")[2].lower(): name for name in sorted(present, key=len, reverse=True)}
+    strange = [name for name in by_name if name not in _OURS] if guess else []
     found = {}
     for ours in missing:
         candidates = [name for name in (ours, *_ELSEWHERE[ours]) if name in by_name]
-        if not candidates and guess:
-            others = [name for name in by_name if name not in _KNOWN]
-            candidates = difflib.get_close_matches(ours, others, n=1, cutoff=0.8)
+        candidates = candidates or difflib.get_close_matches(ours, strange, n=1, cutoff=0.8)
         if candidates:
             found[ours] = by_name[candidates[0]]
     return found
@@ -53,31 +53,33 @@ def parsed(text: str) -> dict[str, str]:
     """`{action: acts, timeouts: null}` -> our name of a column: the file's, empty where it is not to be read.
 
     Raises:
-        ConfigError: it is no mapping of columns.
+        ConfigError: it is no mapping of columns, or names one twice.
     """
     try:
-        mapping = yaml.safe_load(text)
+        node = yaml.compose(text)
     except yaml.YAMLError:
-        mapping = None
-    if not isinstance(mapping, dict) or not mapping:
+        node = None
+    if not isinstance(node, yaml.MappingNode) or not node.value:
         raise ConfigError(
             f"columns={text} must be a mapping from our names to the file's, such as "
             f"{as_key({'observations': 'obs', 'actions': 'acts'})}."
         )
     columns: dict[str, str] = {}
-    for name, theirs in mapping.items():
-        ours = next((ours for ours, also in _ELSEWHERE.items() if name in (ours, *also)), None)
+    for name, value in ((key.value, value) for key, value in node.value):
+        ours = _OURS.get(str(name))
         if ours is None or ours in columns:
-            what = "names a column twice" if ours in columns else f"names '{name}', which is no column"
-            raise ConfigError(f"columns= {what}; the columns are {', '.join((*REQUIRED, *OPTIONAL))}.")
-        if not isinstance(theirs, str | None) or (not theirs and ours in REQUIRED[:3]):
-            raise ConfigError(f"columns= must say what the file calls '{ours}', and '{theirs}' is no name.")
-        columns[ours] = theirs or ""
-    read = {ours: columns.get(ours, ours) for ours in (*REQUIRED, *OPTIONAL)}
-    for theirs in filter(None, columns.values()):
-        if len(twice := [ours for ours, name in read.items() if name == theirs]) > 1:
+            what = "the unknown column" if ours is None else "a column's second name"
             raise ConfigError(
-                f"columns= reads the file's '{theirs}' as {' and '.join(twice)}; say null or "
-                "another name for one of them."
+                f"columns= names {what} '{name}' (choose from {', '.join(_ELSEWHERE)}, each once)."
+            )
+        empty = value.tag == "tag:yaml.org,2002:null"
+        if not (empty or value.tag == "tag:yaml.org,2002:str") or (empty and ours in REQUIRED[:3]):
+            raise ConfigError(f"columns= must say what the file calls '{ours}'.")
+        columns[ours] = "" if empty else value.value
+    read = collections.Counter(columns.get(ours, ours) for ours in _ELSEWHERE)
+    for theirs in filter(None, columns.values()):
+        if read[theirs] > 1:
+            raise ConfigError(
+                f"columns= reads the file's '{theirs}' as two columns; say null for one, or another name."
             )
     return columns

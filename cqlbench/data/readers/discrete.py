@@ -1,20 +1,16 @@
 """A file's actions: rows of numbers, or one of n to choose from, which become one-hot rows."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from cqlbench.core.errors import DatasetError
-from cqlbench.data.readers import arrays
 from cqlbench.data.readers.flatten import Part
 from cqlbench.data.transitions import Floats
 
-Kind = Literal["discrete", "continuous"]
+Kind = Literal["", "discrete", "continuous"]
 
-MOST_GUESSED = 64
+_MOST_GUESSED = 64
 """Of more, the user must say that they are discrete."""
 
 _MOST = 1024
@@ -24,8 +20,7 @@ _BLOCK = 1 << 14
 _NAMED = 8
 
 
-@dataclass(frozen=True)
-class Actions:
+class Actions(NamedTuple):
     """What was read.
 
     Attributes:
@@ -39,9 +34,7 @@ class Actions:
     note: str = ""
 
 
-def decode(
-    values: Floats, dtype: np.dtype[Any], kind: Kind | Literal[""], count: int | None, name: str, path: Path
-) -> Actions:
+def decode(values: Floats, dtype: np.dtype[Any], kind: Kind, count: int | None, where: str) -> Actions:
     """The actions that `values` stand for.
 
     Args:
@@ -49,15 +42,13 @@ def decode(
         dtype: the type that they are stored in.
         kind: what they are; empty: what they look like.
         count: how many discrete actions there are; `None`: up to the highest seen.
-        name: what the file calls them.
-        path: the file.
+        where: what messages call them.
 
     Raises:
         DatasetError: they may be either kind, or cannot be the one they are said to be.
     """
     if values.ndim > 2:
-        arrays.check_shape(values.shape, values.dtype, 2, name, path)
-    where = f"'{name}' of {path}"
+        raise DatasetError(f"{where} has the shape {list(values.shape)}, and [rows, size] was expected.")
     kind = kind or _looks(values, dtype, where)
     if kind == "continuous":
         return Actions(values if values.ndim == 2 else values[:, None])
@@ -66,12 +57,27 @@ def decode(
         if count not in (None, width):
             raise DatasetError(f"{where} are one-hot rows of {width} actions, but {count} were stated.")
         return Actions(values, True, f"The file's actions are one-hot rows of {width} discrete actions.")
-    if _numbers(values) is None:
+    numbers = _numbers(values)
+    if numbers is None:
         raise DatasetError(
             f"{where} are no discrete actions: one whole number or a one-hot row is needed in each row, and "
             f"the shape is {list(values.shape)}; several discrete actions at once are not supported."
         )
-    return _numbered(values.reshape(-1), count, where)
+    high = float(numbers.max(initial=0))
+    if count is None and high >= _MOST:
+        raise DatasetError(
+            f"{where} reach {high:g}: of {_MOST} discrete actions or more, give action_count=."
+        )
+    size = count or max(int(high) + 1, 2)
+    encoded = Part((), size, (0,), (size,)).encode(numbers, where)
+    unseen = [str(action) for action in np.flatnonzero(~encoded.any(axis=0))]
+    never = (
+        f"; never taken: {', '.join(unseen[:_NAMED])}{', …' if len(unseen) > _NAMED else ''}"
+        if unseen
+        else ""
+    )
+    note = f"The file's actions are whole numbers, read as {size} discrete actions numbered from 0{never}."
+    return Actions(encoded, True, note)
 
 
 def may_be_discrete(head: Floats) -> bool:
@@ -93,7 +99,7 @@ def _looks(values: Floats, dtype: np.dtype[Any], where: str) -> Kind:
     low, high = float(numbers.min()), float(numbers.max())
     if not integers and (low < 0 or high == 0):
         return "continuous"
-    seen = len(np.unique(numbers)) if high < MOST_GUESSED else 0
+    seen = len(np.unique(numbers)) if high < _MOST_GUESSED else 0
     # Stored as floats, {0, 1} may be a switch that is on or off as well as a number from 0 to 1.
     if low < 0 or not seen or not (integers or (high > 1 and seen == high + 1)):
         raise _ambiguous(f"{where} are whole numbers from {low:g} to {high:g}")
@@ -108,29 +114,6 @@ def _ambiguous(what: str) -> DatasetError:
     )
 
 
-def _numbered(numbers: Floats, count: int | None, where: str) -> Actions:
-    high = float(numbers.max(initial=0))
-    if count is None and high >= _MOST:
-        raise DatasetError(
-            f"{where} reach {high:g}, more than {_MOST} discrete actions; give action_count= if there "
-            "are so many."
-        )
-    size = count or max(int(high) + 1, 2)
-    try:
-        values = Part((), size, (0,), (size,)).encode(numbers)
-    except DatasetError as error:
-        raise DatasetError(f"{where} {error}.") from error
-    unseen = np.flatnonzero(~values.any(axis=0)).tolist()
-    note = f"The file's actions are whole numbers, read as {size} discrete actions numbered from 0"
-    return Actions(values, True, f"{note}{_never(unseen)}.")
-
-
-def _never(unseen: Sequence[int]) -> str:
-    if not unseen:
-        return ""
-    return f"; never taken: {', '.join(map(str, unseen[:_NAMED]))}{', …' if len(unseen) > _NAMED else ''}"
-
-
 def _numbers(values: Floats) -> Floats | None:
     """`[T]` where each row has one number."""
     return values.reshape(-1) if values.ndim == 1 or values.shape[1] == 1 else None
@@ -139,8 +122,5 @@ def _numbers(values: Floats) -> Floats | None:
 def _one_hot(values: Floats) -> bool:
     if values.ndim != 2 or values.shape[1] < 2 or not len(values):
         return False
-    for start in range(0, len(values), _BLOCK):
-        block = values[start : start + _BLOCK]
-        if not (((block == 0) | (block == 1)).all() and (block.sum(axis=1) == 1).all()):
-            return False
-    return True
+    blocks = (values[start : start + _BLOCK] for start in range(0, len(values), _BLOCK))
+    return all(((block == 0) | (block == 1)).all() and (block.sum(axis=1) == 1).all() for block in blocks)

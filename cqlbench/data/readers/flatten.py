@@ -34,20 +34,21 @@ class Part:
     categories: tuple[int, ...] = ()
 
     @property
-    def name(self) -> str:
-        """The path as text."""
-        return "/".join(map(str, self.path))
+    def width(self) -> int:
+        """Numbers it is stored as."""
+        return len(self.categories) or self.size
 
-    def encode(self, values: NDArray[Any]) -> Floats:
-        """`[rows, size]`, from `[rows, ...]` as stored.
+    def encode(self, values: NDArray[Any], where: str) -> Floats:
+        """`[rows, size]`, from `[rows, ...]` as stored; messages call them `where`.
 
         Raises:
             DatasetError: the values are not of the part's size, or no categories of it.
         """
         flat = values.reshape(len(values), -1)
-        width = len(self.categories) or self.size
-        if flat.shape[1] != width:
-            raise DatasetError(f"has {flat.shape[1]} numbers in each row, but its space says {width}")
+        if flat.shape[1] != self.width:
+            raise DatasetError(
+                f"{where} has {flat.shape[1]} numbers in each row, but its space says {self.width}."
+            )
         if not self.categories:
             return np.asarray(flat, np.float32)
         result = np.zeros((len(flat), self.size), np.float32)
@@ -57,46 +58,47 @@ class Part:
             odd = np.flatnonzero((chosen < 0) | (chosen >= count) | (chosen != np.floor(chosen)))
             if len(odd):
                 raise DatasetError(
-                    f"is {flat[odd[0], column]:g} at row {odd[0]}, but must be one of {start} to "
-                    f"{start + count - 1}"
+                    f"{where} is {flat[odd[0], column]:g} at row {odd[0]}, but must be one of {start} to "
+                    f"{start + count - 1}."
                 )
             result[np.arange(len(flat)), first + chosen.astype(np.int64)] = 1.0
             first += count
         return result
 
 
-def parts_of(space: Space[Any], keys: Sequence[str] | None = None) -> list[Part]:
+def parts_of(space: Space[Any], keys: Sequence[str] | None, where: str) -> list[Part]:
     """The parts of a space, in the order in which they are joined.
-
-    `gymnasium.spaces.flatten` takes one observation at a time, which is some hundred times slower.
 
     Args:
         space: of one observation or action.
         keys: which parts of a dictionary, and in which order; a key may be a path (`"goal/position"`). A
             discrete number that is named stays a number, as in evaluation, and an image becomes its pixels.
             `None`: all of them, in the space's own order, discrete numbers as one-hot vectors.
+        where: what messages call it.
 
     Raises:
-        DatasetError: the space has no part of that name, or cannot be flattened. The sentence has no subject.
+        DatasetError: the space has no parts, or none of that name, or cannot be flattened.
     """
-    if not keys:
-        return _parts(space, ())
-    return [part for key in keys for part in _parts(*_below(space, key), named=True)]
+    found = [_below(space, key, where) for key in keys] if keys else [(space, ())]
+    parts = [part for each, path in found for part in _parts(each, path, bool(keys), where)]
+    if not parts:
+        raise DatasetError(f"{where} has no parts.")
+    return parts
 
 
 def order(parts: Sequence[Part]) -> str:
     """The parts in their order, to be told."""
-    return ", ".join(f"{part.name} [{part.size}]" for part in parts)
+    return ", ".join(f"{'/'.join(map(str, part.path))} [{part.size}]" for part in parts)
 
 
-def _below(space: Space[Any], key: str) -> tuple[Space[Any], Where]:
+def _below(space: Space[Any], key: str, where: str) -> tuple[Space[Any], Where]:
     path: Where = ()
     for step in key.split("/"):
         inside = _inside(space)
         name = int(step) if isinstance(space, spaces.Tuple) and step.isdecimal() else step
         if name not in inside:
             there = ", ".join(map(str, inside)) or "no parts"
-            raise DatasetError(f"has no part '{key}' (there: {there})")
+            raise DatasetError(f"{where} has no part '{key}' (there: {there}).")
         space, path = inside[name], (*path, name)
     return space, path
 
@@ -107,26 +109,21 @@ def _inside(space: Space[Any]) -> Mapping[Any, Space[Any]]:
     return space.spaces if isinstance(space, spaces.Dict) else {}
 
 
-def _parts(space: Space[Any], path: Where, named: bool = False) -> list[Part]:
+def _parts(space: Space[Any], path: Where, named: bool, where: str) -> list[Part]:
     if isinstance(space, spaces.Dict | spaces.Tuple):
-        return [part for step, each in _inside(space).items() for part in _parts(each, (*path, step), named)]
+        inside = _inside(space).items()
+        return [part for step, each in inside for part in _parts(each, (*path, step), named, where)]
     if isinstance(space, spaces.Discrete) and named:
         return [Part(path, 1)]
-    if isinstance(space, spaces.Box | spaces.MultiBinary):
-        if not named and len(space.shape) == _IMAGE_AXES and space.dtype == np.uint8:
-            raise DatasetError(
-                f"holds images{_at(path)}, which are used only where observation_keys names them"
-            )
+    image = not named and len(space.shape or ()) == _IMAGE_AXES and space.dtype == np.uint8
+    if isinstance(space, spaces.Box | spaces.MultiBinary) and not image:
         return [Part(path, spaces.flatdim(space))]
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         counts = np.ravel(space.n if isinstance(space, spaces.Discrete) else space.nvec)
         starts = np.ravel(space.start)
         return [Part(path, spaces.flatdim(space), tuple(starts.tolist()), tuple(counts.tolist()))]
+    what = "images" if image else f"the space '{type(space).__name__}', which is no vector of numbers"
     raise DatasetError(
-        f"has the space '{type(space).__name__}'{_at(path)}, which is no vector of numbers; name the parts "
-        "to use in the card's observation_keys"
+        f"{where} holds {what} ({'/'.join(map(str, path)) or 'as a whole'}); name the parts to use in "
+        "observation_keys."
     )
-
-
-def _at(path: Where) -> str:
-    return f" at '{'/'.join(map(str, path))}'" if path else ""

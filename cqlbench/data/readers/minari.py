@@ -5,55 +5,39 @@ that are single numbers in Arrow, need a `metadata.json`, and take a damaged fil
 """
 
 import contextlib
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import h5py
 import numpy as np
 from gymnasium import Space, spaces
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.core.paths import kind
 from cqlbench.data.readers import flatten, hdf5
+from cqlbench.data.readers.arrays import Arrays
 from cqlbench.data.readers.flatten import Part
 from cqlbench.data.readers.minari_metadata import metadata_of, space_of
-from cqlbench.data.transitions import Flags, Floats, Transitions
+from cqlbench.data.transitions import Transitions
 
-_EPISODE = re.compile(r"episode_(\d+)")
-_FLAGS = ("terminations", "truncations")
-_KEYS = ("observations", "actions", "rewards", *_FLAGS)
-
-
-class Episode(Protocol):
-    """One stored episode: `steps` actions and `steps + 1` observations. Faults are `DatasetError`s."""
-
-    name: str
-
-    def shape(self, key: str, path: flatten.Where = ()) -> tuple[int, ...] | None:
-        """Shape of an array below `key`; `None`: a dictionary or tuple."""
-
-    def members(self, key: str, path: flatten.Where = ()) -> list[str]:
-        """Names in a dictionary or tuple below `key`."""
-
-    def numbers(self, key: str, path: flatten.Where = ()) -> Floats:
-        """An array below `key`, any shape, finite."""
-
-    def flags(self, key: str) -> Flags:
-        """`[steps]` bool."""
+_EPISODE = re.compile(r"(episode_)?\d+")
+_KEYS = ("observations", "actions", "rewards", "terminations", "truncations")
 
 
 class Storage(Protocol):
     """The episodes of one dataset."""
 
     path: Path
+    index: str
+    """What a member of a tuple is called."""
 
-    def names(self) -> list[str]:
-        """The episodes' names, in the order of their numbers."""
+    def members(self) -> list[str]:
+        """The episodes' names, and perhaps others."""
 
-    def episode(self, name: str) -> Episode:
-        """One of them."""
+    def group(self, key: str) -> Arrays:
+        """One of them: `steps` actions and `steps + 1` observations."""
 
 
 def files(folder: str | Path) -> list[Path]:
@@ -88,7 +72,9 @@ def read_minari(folder: str | Path, observation_keys: Sequence[str] | None = Non
     """
     data = _data_folder(Path(folder))
     with _opened(data) as storage:
-        names = storage.names()
+        names = sorted(
+            filter(_EPISODE.fullmatch, storage.members()), key=lambda name: int(name.rpartition("_")[2])
+        )
         if not names:
             raise DatasetError(f"{storage.path} holds no transitions: it has no episode.")
         total = metadata_of(data).get("total_episodes", len(names))
@@ -97,24 +83,26 @@ def read_minari(folder: str | Path, observation_keys: Sequence[str] | None = Non
                 f"{storage.path} holds {len(names)} episodes, but its metadata.json says {total}: the copy "
                 "is incomplete; download it again."
             )
-        first = storage.episode(names[0])
-        observed = _parts(first, "observations", observation_keys, storage.path, data)
-        acted = _parts(first, "actions", None, storage.path, data)
-        _check_actions(first, acted, storage.path)
+        first = storage.group(names[0])
+        first.require(_KEYS)
+        observed = _parts(first, "observations", observation_keys, storage, data)
+        acted = _parts(first, "actions", None, storage, data)
+        _check_actions(first, acted)
         return _read(storage, names, observed, acted)
 
 
 def _read(storage: Storage, names: list[str], observed: list[Part], acted: list[Part]) -> Transitions:
-    steps = [_steps(storage.episode(name), observed, acted, storage.path) for name in names]
-    empty = steps.count(0)
-    notes = [f"{empty} episodes without a step were left out."] if empty else []
+    steps = {name: _steps(storage, storage.group(name), observed, acted) for name in names}
+    notes = []
+    if empty := list(steps.values()).count(0):
+        notes.append(f"{empty} episodes without a step were left out.")
+        steps = {name: count for name, count in steps.items() if count}
     if observed[0].path:
         notes.append(f"Observations are joined in the order {flatten.order(observed)}.")
-    filled = [(name, count) for name, count in zip(names, steps, strict=True) if count]
-    if not filled:
+    bounds = np.cumsum([0, *steps.values()], dtype=np.int64)
+    rows = int(bounds[-1])
+    if not rows:
         raise DatasetError(f"{storage.path} holds no transitions.")
-    ends = np.cumsum([count for _, count in filled])
-    rows = int(ends[-1])
     observations = np.empty((rows, sum(part.size for part in observed)), np.float32)
     next_observations = np.empty_like(observations)
     actions = np.empty((rows, sum(part.size for part in acted)), np.float32)
@@ -122,17 +110,20 @@ def _read(storage: Storage, names: list[str], observed: list[Part], acted: list[
     terminated = np.empty(rows, np.bool_)
     truncated = np.empty(rows, np.bool_)
     mass = 0.0
-    for (name, count), end in zip(filled, ends, strict=True):
-        episode = storage.episode(name)
-        span = slice(int(end) - count, int(end))
-        states = _joined(episode, "observations", observed, storage.path)
-        observations[span] = states[:-1]
-        next_observations[span] = states[1:]
-        actions[span] = _joined(episode, "actions", acted, storage.path)
-        earned = episode.numbers("rewards").reshape(count)
-        rewards[span] = earned
-        mass += float(np.abs(earned, dtype=np.float64).sum())
-        terminated[span], truncated[span] = (episode.flags(key) for key in _FLAGS)
+    for name, (start, end) in zip(steps, itertools.pairwise(bounds), strict=True):
+        episode = storage.group(name)
+        column = 0
+        for part in observed:
+            key = _key("observations", part, storage)
+            states = part.encode(episode.floats(key), episode.where(key))
+            observations[start:end, column : column + part.size] = states[:-1]
+            next_observations[start:end, column : column + part.size] = states[1:]
+            column += part.size
+        actions[start:end] = acted[0].encode(episode.floats("actions"), episode.where("actions"))
+        rewards[start:end] = episode.floats("rewards", 1)
+        mass += float(np.abs(rewards[start:end], dtype=np.float64).sum())
+        terminated[start:end] = episode.flags("terminations")
+        truncated[start:end] = episode.flags("truncations")
     return Transitions(
         observations,
         actions,
@@ -140,97 +131,58 @@ def _read(storage: Storage, names: list[str], observed: list[Part], acted: list[
         next_observations,
         terminated,
         truncated,
-        episode_starts=np.concatenate([[0], ends[:-1]]).astype(np.int64),
+        episode_starts=bounds[:-1],
         reward_mass=mass,
         notes=tuple(notes),
         discrete_actions=bool(acted[0].categories),
     )
 
 
-def _joined(episode: Episode, key: str, parts: list[Part], path: Path) -> Floats:
-    joined = []
-    for part in parts:
-        try:
-            joined.append(part.encode(episode.numbers(key, part.path)))
-        except DatasetError as error:
-            if str(path) in str(error):
-                raise
-            raise DatasetError(f"'{_place(episode, key, part)}' of {path} {error}.") from error
-    return joined[0] if len(joined) == 1 else np.concatenate(joined, axis=1)
-
-
-def _steps(episode: Episode, observed: list[Part], acted: list[Part], path: Path) -> int:
+def _steps(storage: Storage, episode: Arrays, observed: list[Part], acted: list[Part]) -> int:
     """How many steps an episode has, once its arrays fit one another and the parts."""
-    steps = _length(episode, "actions", acted[0], path)
-    for key, parts, length in (("observations", observed, steps + 1), ("actions", acted, steps)):
-        for part in parts:
-            found = _length(episode, key, part, path)
-            if found != length:
-                wanted = (
-                    "one observation more than actions" if key == "observations" else "equally long parts"
-                )
-                raise DatasetError(
-                    f"'{_place(episode, key, part)}' of {path} has {found} rows for {steps} actions, but a "
-                    f"Minari episode has {wanted} ({length})."
-                )
-    for key in ("rewards", *_FLAGS):
+    episode.require(_KEYS)
+    steps = (episode.shape("actions") or (0,))[0]
+    wanted = {_key("observations", part, storage): (steps + 1, part.width) for part in observed}
+    wanted |= {"actions": (steps, acted[0].width)} | dict.fromkeys(_KEYS[2:], (steps, 1))
+    for key, (rows, width) in wanted.items():
         shape = episode.shape(key)
-        if shape not in ((steps,), (steps, 1)):
-            length_or_shape = f"{shape[0]} rows" if shape and len(shape) == 1 else f"the shape {shape}"
-            raise DatasetError(f"'{episode.name}/{key}' of {path} has {length_or_shape} for {steps} actions.")
+        if shape is None or (shape[0], int(np.prod(shape[1:]))) != (rows, width):
+            raise DatasetError(
+                f"{episode.where(key)} has the shape {list(shape or ())}, but {steps} actions need {rows} "
+                f"rows of {width} numbers."
+            )
     return steps
 
 
-def _length(episode: Episode, key: str, part: Part, path: Path) -> int:
-    shape = episode.shape(key, part.path)
-    if not shape:
-        raise DatasetError(f"'{_place(episode, key, part)}' of {path} is no array with one row per step.")
-    size = int(np.prod(shape[1:]))
-    if size != (len(part.categories) or part.size):
-        raise DatasetError(
-            f"'{_place(episode, key, part)}' of {path} has {size} numbers in each row, and "
-            f"{len(part.categories) or part.size} were expected."
-        )
-    return shape[0]
+def _key(name: str, part: Part, storage: Storage) -> str:
+    steps = (storage.index.format(step) if isinstance(step, int) else step for step in part.path)
+    return "/".join([name, *steps])
 
 
-def _place(episode: Episode, key: str, part: Part) -> str:
-    return "/".join(filter(None, [episode.name, key, part.name]))
-
-
-def _parts(first: Episode, key: str, keys: Sequence[str] | None, path: Path, data: Path) -> list[Part]:
+def _parts(first: Arrays, key: str, keys: Sequence[str] | None, storage: Storage, data: Path) -> list[Part]:
     """What `key` is made of: by the dataset's space, or, where an old one has none, by what is stored."""
     space = space_of(data, key.removesuffix("s"))
     if space is None:
-        space = _stored_space(first, key, ())
-    try:
-        parts = flatten.parts_of(space, keys)
-    except DatasetError as error:
-        raise DatasetError(f"'{key}' of {path} {error}.") from error
-    if not parts:
-        raise DatasetError(f"'{key}' of {path} has no parts.")
-    return parts
+        space = _stored_space(first, key)
+    return flatten.parts_of(space, keys, f"'{key}' of {storage.path}")
 
 
-def _stored_space(first: Episode, key: str, path: flatten.Where) -> Space[Any]:
-    shape = first.shape(key, path)
-    if shape is None:
-        return spaces.Dict(
-            {name: _stored_space(first, key, (*path, name)) for name in first.members(key, path)}
-        )
-    return spaces.Box(-np.inf, np.inf, shape[1:])
+def _stored_space(first: Arrays, key: str) -> Space[Any]:
+    shape = first.shape(key)
+    if shape is not None:
+        return spaces.Box(-np.inf, np.inf, shape[1:])
+    return spaces.Dict({name: _stored_space(first, f"{key}/{name}") for name in first.members(key)})
 
 
-def _check_actions(first: Episode, acted: list[Part], path: Path) -> None:
+def _check_actions(first: Arrays, acted: list[Part]) -> None:
     if len(acted) != 1 or acted[0].path or len(acted[0].categories) > 1:
         raise DatasetError(
-            f"{path} has an action space that is neither a Box nor Discrete, which is not supported."
+            f"{first.path} has an action space that is neither a Box nor Discrete, which is not supported."
         )
-    stored = first.shape("actions")
-    if stored and len(stored) == 1 and not acted[0].categories:
+    if len(first.shape("actions") or ()) == 1 and not acted[0].categories:
         raise DatasetError(
-            f"'{first.name}/actions' of {path} are single numbers, but its metadata.json does not say that "
-            "its action space is 'Discrete', nor how many there are; write it with Minari 0.5 or newer."
+            f"{first.where('actions')} are single numbers, but its metadata.json does not say how many "
+            "discrete actions there are; write it with Minari 0.5 or newer."
         )
 
 
@@ -239,47 +191,12 @@ def _opened(data: Path) -> Iterator[Storage]:
     main = data / "main_data.hdf5"
     if kind(main) == "file":
         with hdf5.opened(main) as file:
-            yield _Hdf5Storage(file, main)
+            yield file
     else:
         # Arrow is an extra: whoever has no such dataset need not install it.
         from cqlbench.data.readers.minari_arrow import ArrowStorage
 
         yield ArrowStorage(data, metadata_of(data)["data_format"])
-
-
-class _Hdf5Storage:
-    def __init__(self, file: h5py.File, path: Path) -> None:
-        self.path, self._file = path, file
-
-    def names(self) -> list[str]:
-        names = [name for name in hdf5.members(self._file, self.path) if _EPISODE.fullmatch(name)]
-        return sorted(names, key=lambda name: int(name.removeprefix("episode_")))
-
-    def episode(self, name: str) -> Episode:
-        group = hdf5.subgroup(self._file, name, self.path)
-        hdf5.require_keys(group, _KEYS, self.path)
-        return _Hdf5Episode(name, group, self.path)
-
-
-class _Hdf5Episode:
-    def __init__(self, name: str, group: h5py.Group, path: Path) -> None:
-        self.name, self._group, self._path = name, group, path
-
-    def shape(self, key: str, path: flatten.Where = ()) -> tuple[int, ...] | None:
-        return hdf5.shape(self._group, _hdf5_name(key, path), self._path)
-
-    def members(self, key: str, path: flatten.Where = ()) -> list[str]:
-        return hdf5.members(hdf5.subgroup(self._group, _hdf5_name(key, path), self._path), self._path)
-
-    def numbers(self, key: str, path: flatten.Where = ()) -> Floats:
-        return hdf5.floats(self._group, _hdf5_name(key, path), self._path, None)
-
-    def flags(self, key: str) -> Flags:
-        return hdf5.flags(self._group, key, self._path)
-
-
-def _hdf5_name(key: str, path: flatten.Where) -> str:
-    return "/".join([key, *(f"_index_{step}" if isinstance(step, int) else step for step in path)])
 
 
 def _data_folder(folder: Path) -> Path:

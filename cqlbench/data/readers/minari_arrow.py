@@ -4,6 +4,7 @@ A row holds `observations`, `actions`, `rewards`, `terminations` and `truncation
 the observation are padding. Boxes are lists of fixed size, dictionaries and tuples are structs.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cqlbench.core.errors import DatasetError
-from cqlbench.core.paths import kind
-from cqlbench.data.readers import arrays, flatten
-from cqlbench.data.transitions import Flags, Floats
+from cqlbench.data.readers.arrays import Loaded, reading
 
 try:
     import pyarrow as pa
@@ -24,95 +23,52 @@ except ImportError as error:
         "`pip install 'cqlbench[arrow]'`, or create the dataset again with data_format='hdf5'."
     ) from error
 
-# What pyarrow raises for damaged files and missing columns, its own errors among them.
-_ARROW_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, IndexError, pa.ArrowException)
 _COLUMNS = ["observations", "actions", "rewards", "terminations", "truncations"]
 
 
 class ArrowStorage:
     """The episodes of one dataset's `data` folder."""
 
+    index = "{}"
+
     def __init__(self, path: Path, storage_format: str) -> None:
         self.path, self._format = path, storage_format
 
-    def names(self) -> list[str]:
-        """Folders whose name is a number, in the order of the numbers."""
-        try:
-            folders = [folder.name for folder in self.path.iterdir() if folder.name.isdecimal()]
-        except OSError as error:
-            raise DatasetError(f"{self.path} cannot be listed ({error.strerror}).") from error
-        return sorted(folders, key=int)
+    def members(self) -> list[str]:
+        """What lies in the folder."""
+        with reading(str(self.path)):
+            return [each.name for each in self.path.iterdir()]
 
-    def episode(self, name: str) -> "ArrowEpisode":
-        """Open one episode.
+    def group(self, key: str) -> Loaded:
+        """One episode, without padding.
 
         Raises:
             DatasetError: it is damaged or lacks a column.
         """
-        folder = self.path / name
-        try:
+        folder = self.path / key
+        with reading(str(folder), pa.ArrowException):
             files = [str(file) for file in sorted(folder.iterdir()) if file.suffix == f".{self._format}"]
             stored = pyarrow.dataset.dataset(files, format=self._format)
             table = stored.to_table(columns=_COLUMNS, use_threads=False).combine_chunks()
             table.validate(full=True)
-        except _ARROW_ERRORS as error:
-            raise _damaged(folder, error) from error
-        if kind(folder) != "folder" or not table.num_rows:
-            raise DatasetError(f"{folder} holds no rows: the file is cut short; download it again.")
-        return ArrowEpisode(name, table, folder)
+            if not table.num_rows:
+                raise ValueError("it holds no rows")
+            arrays: dict[str, NDArray[Any]] = {}
+            for name in _COLUMNS:
+                column = table.column(name).chunk(0)
+                arrays |= dict(_arrays(name, column if name == "observations" else column[:-1]))
+        return Loaded(folder, arrays)
 
 
-class ArrowEpisode:
-    """One episode's columns, without their padding."""
-
-    def __init__(self, name: str, table: Any, folder: Path) -> None:
-        self.name, self._table, self._folder = name, table, folder
-
-    def shape(self, key: str, path: flatten.Where = ()) -> tuple[int, ...] | None:
-        """`[rows, size]` or `[rows]`; `None`: a struct."""
-        stored = self._column(key, path)
-        if pa.types.is_struct(stored.type):
-            return None
-        if pa.types.is_fixed_size_list(stored.type):
-            return (len(stored), stored.type.list_size)
-        return (len(stored),)
-
-    def members(self, key: str, path: flatten.Where = ()) -> list[str]:
-        """Names of a struct's fields."""
-        return [field.name for field in self._column(key, path).type]
-
-    def numbers(self, key: str, path: flatten.Where = ()) -> Floats:
-        """`[rows, size]` or `[rows]` float32, finite."""
-        return arrays.as_floats(self._values(key, path), "/".join(map(str, (key, *path))), self._folder, None)
-
-    def flags(self, key: str) -> Flags:
-        """`[steps]` bool."""
-        return arrays.as_flags(self._values(key, ()), key, self._folder)
-
-    def _values(self, key: str, path: flatten.Where) -> NDArray[Any]:
-        stored = self._column(key, path)
-        try:
-            if stored.null_count:
-                raise DatasetError(f"'{key}' of {self._folder} has rows without a value; download it again.")
-            if pa.types.is_fixed_size_list(stored.type):
-                flat = stored.flatten().to_numpy(zero_copy_only=False)
-                return np.asarray(flat).reshape(len(stored), stored.type.list_size)
-            return np.asarray(stored.to_numpy(zero_copy_only=False))
-        except _ARROW_ERRORS as error:
-            raise _damaged(self._folder, error) from error
-
-    def _column(self, key: str, path: flatten.Where) -> Any:
-        try:
-            stored = self._table.column(key)
-            stored = stored.chunk(0) if stored.num_chunks else stored.combine_chunks()
-            for step in path:
-                stored = stored.field(str(step))
-        except _ARROW_ERRORS as error:
-            raise _damaged(self._folder, error) from error
-        return stored if key == "observations" else stored[:-1]
-
-
-def _damaged(folder: Path, error: BaseException) -> DatasetError:
-    return DatasetError(
-        f"{folder} cannot be read ({arrays.first_line(error)}): the file is damaged; download it again."
-    )
+def _arrays(name: str, stored: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Each array below a column: `[rows, size]` or `[rows]`."""
+    if stored.null_count:
+        raise ValueError(f"'{name}' has rows without a value")
+    if pa.types.is_struct(stored.type):
+        for field in stored.type:
+            yield from _arrays(f"{name}/{field.name}", stored.field(field.name))
+    elif pa.types.is_fixed_size_list(stored.type):
+        flat = np.asarray(stored.flatten().to_numpy(zero_copy_only=False))
+        yield name, flat.reshape(len(stored), stored.type.list_size)
+    else:
+        yield name, np.asarray(stored.to_numpy(zero_copy_only=False))

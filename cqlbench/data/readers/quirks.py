@@ -55,29 +55,21 @@ def apply(recording: Recording, names: tuple[str, ...]) -> list[str]:
     """Mend `recording` in place, and return one note for each of `names` that is no reader's only to know.
 
     Raises:
-        DatasetError: a name is not known, or the file cannot have that quirk.
+        DatasetError: the file cannot have that quirk.
     """
-    unknown = sorted(set(names) - set(QUIRKS))
-    if unknown:
-        raise DatasetError(f"There is no quirk '{unknown[0]}'; there is {', '.join(QUIRKS)}.")
     notes = [mend(recording) for name, mend in MENDED.items() if name in names]
     return notes + [f"On record: {QUIRKS[name]}." for name in names if name not in MENDED]
 
 
-def position_jumps(observations: Floats) -> NDArray[np.int64]:
+def _position_jumps(observations: Floats) -> NDArray[np.int64]:
     """Rows after which the position jumps farther than anything walks: an episode ended there."""
-    if len(observations) < 2:
-        return np.zeros(0, np.int64)
-    moved = observations[1:, :_POSITION] - observations[:-1, :_POSITION]
-    distance = np.sqrt(np.square(moved, out=moved).sum(axis=1))
-    return np.flatnonzero(distance > _JUMP * distance.mean())
+    distance = np.linalg.norm(np.diff(observations[:, :_POSITION], axis=0), axis=1)
+    return np.flatnonzero(distance > _JUMP * distance.mean()) if len(distance) else np.zeros(0, np.int64)
 
 
 def _timeouts_out_of_step(recording: Recording) -> str:
-    if recording.following is None:
-        found = position_jumps(recording.observations)
-    else:
-        found = jumps(recording.observations, recording.following)
+    observations, following = recording.observations, recording.following
+    found = _position_jumps(observations) if following is None else jumps(observations, following)
     recording.timeouts = np.zeros_like(recording.terminals)
     recording.timeouts[found] = True
     return (

@@ -7,28 +7,27 @@ A file holds `data/demo_<i>/{obs/*, next_obs/*, actions, rewards, dones}`, a gro
 import contextlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.data.readers import hdf5
-from cqlbench.data.readers.arrays import Array
+from cqlbench.data.readers.arrays import Loaded
 from cqlbench.data.readers.column_names import OPTIONAL, REQUIRED
-from cqlbench.data.transitions import Flags, Floats
+from cqlbench.data.readers.hdf5 import Hdf5
 
 _DEMO = re.compile(r"demo_(\d+)")
 _FILES = {"observations": "obs", "next_observations": "next_obs", "terminals": "dones", "timeouts": "dones"}
 
 
-def is_robomimic(file: h5py.File, path: Path) -> bool:
-    """Whether a file has demonstrations below `data`."""
-    if "data" not in hdf5.members(file, path) or file.get("data", getclass=True) is not h5py.Group:
-        return False
-    return any(_DEMO.fullmatch(name) for name in hdf5.members(file["data"], path))
+def demonstrations(file: Hdf5) -> list[str]:
+    """The groups of demonstrations, in the order of their numbers; of another layout's file, none."""
+    names = file.members("data") if file.is_group("data") else []
+    return sorted(filter(_DEMO.fullmatch, names), key=lambda name: int(name.removeprefix("demo_")))
 
 
 def environment_name(path: Path) -> str:
@@ -37,109 +36,92 @@ def environment_name(path: Path) -> str:
         contextlib.suppress(DatasetError, OSError, KeyError, ValueError, TypeError),
         hdf5.opened(path) as file,
     ):
-        return str(json.loads(file["data"].attrs["env_args"])["env_name"])
+        return str(json.loads(file.group("data").attributes()["env_args"])["env_name"])
     return ""
 
 
-class RobomimicTable:
-    """A `files.Table` of all demonstrations, in the order of their numbers.
+def joined(file: Hdf5, names: Sequence[str], observation_keys: Sequence[str] | None) -> Loaded:
+    """All demonstrations, one after the other.
 
     Args:
         file: the open file.
-        path: its path.
+        names: the demonstrations.
         observation_keys: the observations that are joined, in this order; `None`: all, by name.
+
+    Raises:
+        DatasetError: a demonstration's actions are missing or not as many as it says.
     """
+    demos = [_Demo(file.group(f"data/{name}")) for name in names]
+    keys = observation_keys or (
+        sorted(demos[0].group.members("obs")) if demos[0].group.is_group("obs") else []
+    )
+    table = Loaded(file.path, _Columns(demos, keys))
+    table.notes = (
+        f"{len(names)} demonstrations in robomimic's layout; observations are joined in the order "
+        f"{', '.join(keys)}.",
+    )
+    table.hint = (
+        "; robomimic's dataset_states_to_obs.py writes observations, rewards and dones into such a file."
+    )
+    return table
 
-    hint = "; robomimic's dataset_states_to_obs.py writes observations, rewards and dones into such a file."
 
-    def __init__(self, file: h5py.File, path: Path, observation_keys: Sequence[str] | None) -> None:
-        self.path = path
-        data = file["data"]
-        names = sorted(filter(_DEMO.fullmatch, hdf5.members(data, path)), key=lambda name: int(name[5:]))
-        self._demos = [_Demo(hdf5.subgroup(data, name, path), path) for name in names]
-        self._observed = list(observation_keys or self._demos[0].observations())
-        self.notes: tuple[str, ...] = (
-            f"{len(names)} demonstrations in robomimic's layout; observations are joined in the order "
-            f"{', '.join(self._observed)}.",
-        )
+class _Columns(Mapping[str, NDArray[Any]]):
+    """D4RL's names of what the first demonstration has -> that of all, read when it is asked for."""
 
-    def keys(self) -> list[str]:
-        """D4RL's names of what the first demonstration has."""
-        present = hdf5.members(self._demos[0].group, self.path)
-        return [name for name in (*REQUIRED, *OPTIONAL) if _FILES.get(name, name) in present]
+    def __init__(self, demos: Sequence["_Demo"], observation_keys: Sequence[str]) -> None:
+        self._demos, self._keys = demos, observation_keys
+        present = demos[0].group.members()
+        self._names = [name for name in (*REQUIRED, *OPTIONAL) if _FILES.get(name, name) in present]
 
-    def names(self) -> list[str]:
-        """See `files.Table`."""
-        return self.keys()
+    def __len__(self) -> int:
+        return len(self._names)
 
-    def dtype(self, key: str) -> np.dtype[Any]:
-        """See `files.Table`."""
-        stored: np.dtype[Any] = hdf5.dataset(self._demos[0].group, key, self.path, None).dtype
-        return stored
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
 
-    def floats(self, key: str, dimensions: int | None, rows: int | None = None) -> Floats:
-        """See `files.Table`."""
-        if key in ("observations", "next_observations"):
-            parts = [demo.joined(_FILES[key], self._observed) for demo in self._demos]
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        key = _FILES.get(name, name)
+        if key in ("obs", "next_obs"):
+            parts = [demo.observations(key, self._keys) for demo in self._demos]
         else:
-            parts = [demo.floats(key, dimensions) for demo in self._demos]
-        if len({part.shape[1:] for part in parts}) > 1:
-            raise DatasetError(f"'{key}' of {self.path} have another size in some demonstrations.")
-        return np.concatenate(parts)[:rows]
-
-    def flags(self, key: str) -> Flags:
-        """See `files.Table`."""
-        parts = [demo.dones() for demo in self._demos]
-        if key == "timeouts":
+            parts = [demo.values(key) for demo in self._demos]
+        if name == "timeouts":
             parts = [(np.arange(len(dones)) == len(dones) - 1) & ~dones for dones in parts]
+        if len({part.shape[1:] for part in parts}) > 1:
+            raise DatasetError(
+                f"The demonstrations of {self._demos[0].group.path} have '{name}' of other sizes."
+            )
         return np.concatenate(parts)
 
 
 class _Demo:
     """One demonstration; all its arrays have as many rows as its actions."""
 
-    def __init__(self, group: h5py.Group, path: Path) -> None:
-        self.group, self._path = group, path
-        hdf5.require_keys(group, ["actions"], path)
-        self._rows = len(hdf5.dataset(group, "actions", path, None))
-        stated = group.attrs.get("num_samples", self._rows)
-        if stated != self._rows:
+    def __init__(self, group: Hdf5) -> None:
+        self.group = group
+        group.require(["actions"])
+        self._rows = (group.shape("actions") or (0,))[0]
+        if (stated := group.attributes().get("num_samples", self._rows)) != self._rows:
             raise DatasetError(
-                f"'{group.name.strip('/')}' of {path} says that it has {stated} rows, but its actions have "
-                f"{self._rows}: the file is damaged; export it again."
+                f"{group.where()} says that it has {stated} rows, but has {self._rows} actions."
             )
 
-    def observations(self) -> list[str]:
-        if "obs" not in hdf5.members(self.group, self._path):
-            return []
-        return sorted(hdf5.members(hdf5.subgroup(self.group, "obs", self._path), self._path))
-
-    def floats(self, key: str, dimensions: int | None) -> Floats:
-        return self._fitting(hdf5.floats(self.group, key, self._path, dimensions), key)
-
-    def dones(self) -> Flags:
-        return self._fitting(hdf5.flags(self.group, "dones", self._path), "dones")
-
-    def joined(self, key: str, names: Sequence[str]) -> Floats:
-        group = hdf5.subgroup(self.group, key, self._path)
-        hdf5.require_keys(group, names, self._path)
-        shapes = {name: hdf5.shape(group, name, self._path) or () for name in names}
-        flat = [name for name, shape in shapes.items() if 1 <= len(shape) <= 2]
-        if len(flat) < len(names):
-            unlike = ", ".join(name for name in names if name not in flat)
-            raise DatasetError(
-                f"'{group.name.strip('/')}' of {self._path} holds images or groups, which are not supported "
-                f"({unlike}); import the file with observation_keys={','.join(flat)}, or some of these."
-            )
-        read = {name: hdf5.floats(group, name, self._path, None) for name in names}
-        return np.concatenate(
-            [self._fitting(part, name).reshape(self._rows, -1) for name, part in read.items()], 1
-        )
-
-    def _fitting(self, values: Array, key: str) -> Array:
+    def values(self, key: str) -> NDArray[Any]:
+        values = self.group.flags(key) if key == "dones" else self.group.values(key)
         if len(values) != self._rows:
             raise DatasetError(
-                f"'{self.group.name.strip('/')}/{key}' of {self._path} has {len(values)} rows for "
-                f"{self._rows} actions; export the file again."
+                f"{self.group.where(key)} has {len(values)} rows for {self._rows} actions; export it again."
             )
         return values
+
+    def observations(self, key: str, names: Sequence[str]) -> NDArray[Any]:
+        group = self.group.group(key)
+        group.require(names)
+        flat = [name for name in names if len(group.shape(name) or ()) in (1, 2)]
+        if len(flat) < len(names):
+            raise DatasetError(
+                f"{group.where()} holds images or groups, which are not supported; import the file with "
+                f"observation_keys={','.join(flat)}, or some of these."
+            )
+        return np.concatenate([self.values(f"{key}/{name}").reshape(self._rows, -1) for name in names], 1)

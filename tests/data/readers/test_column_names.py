@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from cqlbench.core.errors import ConfigError, DatasetError
+from cqlbench.data.cards import Card
 from cqlbench.data.readers.column_names import parsed
 from cqlbench.data.readers.d4rl import has_discrete_actions, read_d4rl
-from cqlbench.data.readers.layout import Layout
 
 GYMNASIUM = {
     "observations": "obs", "actions": "acts", "rewards": "reward", "terminals": "done",
@@ -41,12 +41,12 @@ def test_a_file_of_other_names_is_refused_with_the_mapping_that_reads_it(renamed
         read_d4rl(path)
     (text,) = [part for part in str(error.value).split("'") if part.startswith("{")]
     assert parsed(text) == called
-    transitions = read_d4rl(path, layout=Layout(columns=parsed(text)))
+    transitions = read_d4rl(path, Card("", "path", columns=parsed(text)))
     arrays = d4rl_arrays(make_episodes())
     for ours, name in (("actions", "actions"), ("terminals", "terminated"), ("timeouts", "truncated")):
         np.testing.assert_array_equal(getattr(transitions, name), arrays[ours])
     assert transitions.notes == ()
-    assert not has_discrete_actions(path, Layout(columns=called))
+    assert not has_discrete_actions(path, Card("", "path", columns=called))
 
 
 def test_misspelt(renamed):
@@ -68,7 +68,7 @@ def test_optional_columns_that_are_not_read_are_noted(tmp_path, make_episodes, d
     np.savez(tmp_path / "a.npz", **arrays)
     (note,) = [note for note in read_d4rl(tmp_path / "a.npz").notes if "Not read" in note]
     assert "columns='{next_observations: next_obs}'" in note
-    said = read_d4rl(tmp_path / "a.npz", layout=Layout(columns={"next_observations": ""}))
+    said = read_d4rl(tmp_path / "a.npz", Card("", "path", columns={"next_observations": ""}))
     assert not [note for note in said.notes if "Not read" in note]
 
 
@@ -80,10 +80,10 @@ def test_the_hint_on_missing_columns_keeps_what_was_mapped(renamed, given):
     path, called = renamed({"actions": "acts", "rewards": "rew", "timeouts": "truncated"})
     given = {ours: called.get(ours, "") for ours in given}
     with pytest.raises(DatasetError, match="lacks rewards") as error:
-        read_d4rl(path, layout=Layout(columns=given))
+        read_d4rl(path, Card("", "path", columns=given))
     (text,) = [part for part in str(error.value).split("'") if part.startswith("{")]
     assert parsed(text) == given | called
-    read_d4rl(path, layout=Layout(columns=parsed(text)))
+    read_d4rl(path, Card("", "path", columns=parsed(text)))
 
 
 @GIVEN
@@ -91,14 +91,14 @@ def test_the_note_on_unread_columns_keeps_what_was_mapped(tmp_path, make_episode
     arrays = d4rl_arrays(make_episodes())
     names = {"actions": "acts", "timeouts": "truncated"}
     np.savez(tmp_path / "a.npz", **{names.get(ours, ours): array for ours, array in arrays.items()})
-    notes = read_d4rl(tmp_path / "a.npz", layout=Layout(columns=given)).notes
+    notes = read_d4rl(tmp_path / "a.npz", Card("", "path", columns=given)).notes
     (text,) = [part for note in notes for part in note.split("'") if part.startswith("{")]
     assert parsed(text) == given | names
 
 
 def test_a_column_that_is_not_to_be_read(renamed):
     path, _ = renamed({})
-    transitions = read_d4rl(path, layout=Layout(columns=parsed("{terminals: null, timeouts: terminals}")))
+    transitions = read_d4rl(path, Card("", "path", columns=parsed("{terminals: null, timeouts: terminals}")))
     assert not transitions.terminated.any()
     assert transitions.truncated.sum() == 1
 
@@ -106,7 +106,7 @@ def test_a_column_that_is_not_to_be_read(renamed):
 def test_a_mapping_to_what_is_not_there(renamed):
     path, _ = renamed({})
     with pytest.raises(DatasetError, match=r"lacks acts, which columns= names \(it has: .*actions"):
-        read_d4rl(path, layout=Layout(columns={"actions": "acts"}))
+        read_d4rl(path, Card("", "path", columns={"actions": "acts"}))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,8 @@ def test_mappings(text, columns):
 
 NO_MAPPINGS = [
     "acts", "[actions, acts]", "{", "{}", "{colour: red}", "{actions: 3}", "{actions: null}", "{1: a}",
-    "{obs: a, observation: b}", "{terminals: terminals, timeouts: terminals}", "{timeouts: terminals}",
+    "{obs: a, observation: b}", "{obs: a, obs: a}", "{timeouts: terminals}",
+    "{terminals: terminals, timeouts: terminals}",
 ]  # fmt: skip
 
 

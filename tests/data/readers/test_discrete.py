@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cqlbench.core.errors import DatasetError
+from cqlbench.data.cards import Card
 from cqlbench.data.readers.d4rl import has_discrete_actions, read_d4rl
-from cqlbench.data.readers.layout import Layout
 from cqlbench.data.resolve import resolve
 
 ROWS = 12
@@ -13,16 +13,16 @@ ROWS = 12
 
 @pytest.fixture(params=["hdf5", "npz"])
 def read(request, tmp_path, make_episodes, write_d4rl, d4rl_arrays):
-    """`read(actions, **layout)` -> the transitions of a file with those actions."""
+    """`read(actions, **said)` -> the transitions of a file with those actions."""
 
-    def reader(stored, **layout):
+    def reader(stored, **said):
         if request.param == "npz":
             path = tmp_path / "a.npz"
             np.savez(path, **(d4rl_arrays(make_episodes()) | {"actions": stored}))
         else:
             path = write_d4rl(tmp_path / "a.hdf5", make_episodes(), actions=stored)
         reader.path = path
-        return read_d4rl(path, layout=Layout(**layout))
+        return read_d4rl(path, Card("", "path", **said))
 
     return reader
 

@@ -39,9 +39,9 @@ def test_npz_and_hdf5_give_the_same_rows(tmp_path, make_episodes, write_d4rl, d4
 
 BAD = {
     "missing": ({"rewards": None}, "lacks rewards"),
-    "short": ({"rewards": np.zeros(3)}, "'rewards' of .* has 3 rows, but 'observations' has 12"),
+    "short": ({"rewards": np.zeros(3)}, r"'rewards' of .* \[3\], but 'observations' has \[12, 3\]"),
     "flat": ({"observations": np.zeros(12)}, r"'observations' .* shape \[12\]"),
-    "objects": ({"actions": np.full((12, 2), None)}, "'actions' of .* cannot be read .*Python objects"),
+    "objects": ({"actions": np.full((12, 2), None)}, "'actions' of .* cannot be read .*pickle"),
     "text": ({"actions": np.full((12, 2), "x")}, "'actions' .* type <U1"),
     "nan": ({"rewards": np.full(12, np.nan)}, "'rewards' .* first at row 0"),
     "large": ({"rewards": np.full(12, 1e300)}, "'rewards' .* too large for float32"),
@@ -64,7 +64,7 @@ def test_no_npz_at_all(tmp_path):
         read_d4rl(path)
     for content in (b"", b"PK\x03\x04", b"<html>404</html>"):
         path.write_bytes(content)
-        with pytest.raises(DatasetError, match="cannot be opened"):
+        with pytest.raises(DatasetError, match="cannot be read"):
             read_d4rl(path)
     with path.open("wb") as file:
         np.save(file, np.zeros(3))

@@ -6,9 +6,14 @@ import pytest
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.data import validate
-from cqlbench.data.cards import QUIRKS
+from cqlbench.data.cards import QUIRKS, Card
 from cqlbench.data.readers import quirks
 from cqlbench.data.readers.d4rl import read_d4rl
+
+
+def known(*quirks, limit=None):
+    """The card of a file with these quirks."""
+    return Card("", "path", quirks=quirks, max_episode_steps=limit)
 
 
 def write(path, observations, terminals, timeouts, rewards=None, **more):
@@ -44,7 +49,7 @@ def test_timeouts_out_of_step_are_found_where_the_position_jumps(tmp_path):
     path = write(tmp_path / "a.hdf5", observations, [], [52, 123, 179])
     wrong = read_d4rl(path)
     assert np.abs(wrong.next_observations - wrong.observations)[:, 0].max() > 20  # the ant flies
-    transitions = read_d4rl(path, ("timeouts_out_of_step",))
+    transitions = read_d4rl(path, known("timeouts_out_of_step"))
     assert transitions.episode_lengths.tolist() == [49, 69, 59]
     assert transitions.rewards[[0, 49, 118]].tolist() == [0, 50, 120]
     assert np.abs(transitions.next_observations - transitions.observations)[:, 0].max() < 0.2
@@ -57,7 +62,7 @@ def test_timeouts_out_of_step_with_next_observations(tmp_path):
     following = np.roll(observations, -1, axis=0).astype(np.float32)
     following[[49, 119]] = 7.0
     path = write(tmp_path / "a.hdf5", observations, [], [52, 119], next_observations=following)
-    transitions = read_d4rl(path, ("timeouts_out_of_step",))
+    transitions = read_d4rl(path, known("timeouts_out_of_step"))
     assert transitions.episode_starts.tolist() == [0, 50]
     assert np.flatnonzero(transitions.truncated).tolist() == [49]
     validate.check(transitions)
@@ -68,7 +73,7 @@ def test_timeouts_that_mark_goals_leave_no_stale_row(tmp_path):
     observations = walk(4, 5)
     observations[4] = observations[3]
     path = write(tmp_path / "a.hdf5", observations, [], [3])
-    transitions = read_d4rl(path, ("timeouts_mark_goals",))
+    transitions = read_d4rl(path, known("timeouts_mark_goals"))
     assert transitions.rewards.tolist() == [0, 1, 2, 5, 6, 7]
     assert transitions.episode_starts.tolist() == [0, 3]
     assert transitions.dropped_rows == 3
@@ -82,7 +87,7 @@ def test_timeouts_that_mark_goals_leave_no_stale_row(tmp_path):
 def test_timeouts_that_mark_goals_need_timeouts(tmp_path, make_episodes, write_d4rl):
     path = write_d4rl(tmp_path / "a.hdf5", make_episodes(), without=("timeouts",))
     with pytest.raises(DatasetError, match="needs a file with 'timeouts'"):
-        read_d4rl(path, ("timeouts_mark_goals",))
+        read_d4rl(path, known("timeouts_mark_goals"))
 
 
 def test_rewards_of_the_state_move_to_the_action_that_earned_them(tmp_path):
@@ -90,7 +95,7 @@ def test_rewards_of_the_state_move_to_the_action_that_earned_them(tmp_path):
     observations = np.arange(12.0).reshape(12, 1).repeat(2, axis=1)
     reached = (observations[:, 0] >= 4) & (observations[:, 0] < 7)
     path = write(tmp_path / "a.hdf5", observations, [], [8], rewards=reached.astype(np.float32))
-    transitions = read_d4rl(path, ("rewards_of_the_state",))
+    transitions = read_d4rl(path, known("rewards_of_the_state"))
     next_at_goal = (transitions.next_observations[:, 0] >= 4) & (transitions.next_observations[:, 0] < 7)
     np.testing.assert_array_equal(transitions.rewards, next_at_goal)
     assert transitions.rewards.sum() == 3
@@ -100,7 +105,7 @@ def test_rewards_of_the_state_move_to_the_action_that_earned_them(tmp_path):
 def test_rewards_of_the_state_and_terminals_do_not_go_together(tmp_path):
     path = write(tmp_path / "a.hdf5", walk(6), [2], [])
     with pytest.raises(DatasetError, match="'rewards_of_the_state' needs a file without terminals"):
-        read_d4rl(path, ("rewards_of_the_state",))
+        read_d4rl(path, known("rewards_of_the_state"))
 
 
 def test_terminals_at_the_goal_do_not_end_the_recording(tmp_path):
@@ -109,7 +114,7 @@ def test_terminals_at_the_goal_do_not_end_the_recording(tmp_path):
     rewards = np.zeros(19, np.float32)
     rewards[3:6] = 1
     path = write(tmp_path / "a.hdf5", observations, [3, 4, 5], [7, 13], rewards=rewards)
-    transitions = read_d4rl(path, ("terminals_mark_goals",))
+    transitions = read_d4rl(path, known("terminals_mark_goals"))
     assert transitions.episode_starts.tolist() == [0, 4, 5, 6, 7, 12]
     assert transitions.continuations.tolist() == [4, 5, 6]
     assert transitions.dropped_rows == 3
@@ -124,7 +129,7 @@ def test_single_rewards_at_the_goal_are_kept_and_told(tmp_path):
     """D4RL issue 199: antmaze-umaze-diverse."""
     path = write(tmp_path / "a.hdf5", walk(8), [3], [7], rewards=np.eye(8, dtype=np.float32)[3])
     names = ("one_reward_per_goal", "terminals_mark_goals")
-    transitions = read_d4rl(path, names)
+    transitions = read_d4rl(path, known(*names))
     assert transitions.rewards.sum() == transitions.terminated.sum() == 1
     assert f"On record: {QUIRKS['one_reward_per_goal']}." in transitions.notes
 
@@ -132,7 +137,7 @@ def test_single_rewards_at_the_goal_are_kept_and_told(tmp_path):
 @pytest.mark.parametrize("limit", [None, 5, 6])
 def test_only_episodes_of_the_stated_time_limit_reached_it(tmp_path, limit):
     path = write(tmp_path / "a.hdf5", walk(5, 6, 3, 5), [4, 10, 13, 18], [])
-    transitions = read_d4rl(path, ("time_limits_in_terminals",), limit)
+    transitions = read_d4rl(path, known("time_limits_in_terminals", limit=limit))
     ended = transitions.episode_lengths[transitions.terminated[transitions.episode_ends]].tolist()
     assert ended == ([6, 3] if limit == 5 else [5, 3, 5])
 
@@ -140,7 +145,7 @@ def test_only_episodes_of_the_stated_time_limit_reached_it(tmp_path, limit):
 def test_failures_alone_hold_no_time_limit(tmp_path):
     path = write(tmp_path / "a.hdf5", walk(5, 6, 3), [4, 10, 13], [])
     with pytest.raises(DatasetError, match="max_episode_steps="):
-        read_d4rl(path, ("time_limits_in_terminals",), 100)
+        read_d4rl(path, known("time_limits_in_terminals", limit=100))
 
 
 def test_no_row_looks_into_the_next_episode_and_none_is_lost(
@@ -156,9 +161,3 @@ def test_no_row_looks_into_the_next_episode_and_none_is_lost(
     derived = read_d4rl(write_d4rl(tmp_path / "b.hdf5", episodes, without=("next_observations",)))
     assert len(derived) == 7
     assert not (derived.next_observations[2] == arrays["observations"][3]).any()
-
-
-def test_an_unknown_quirk(tmp_path):
-    path = write(tmp_path / "a.hdf5", walk(6), [], [])
-    with pytest.raises(DatasetError, match="There is no quirk 'haunted'"):
-        read_d4rl(path, ("haunted",))

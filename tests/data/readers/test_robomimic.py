@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from cqlbench.core.errors import DatasetError
+from cqlbench.data.cards import Card
 from cqlbench.data.imported import recorded_environment
 from cqlbench.data.load import provide
 from cqlbench.data.readers.d4rl import read_d4rl
-from cqlbench.data.readers.layout import Layout
 from cqlbench.data.resolve import resolve
 from cqlbench.data.validate import check
 
@@ -71,7 +71,7 @@ def test_the_same_rows_as_in_d4rls_schema(write, tmp_path, write_d4rl, d4rl_arra
     without = () if following else ("next_observations",)
     right = read_d4rl(write_d4rl(tmp_path / "a.hdf5", episodes, without, timeouts=timeouts))
     read = read_d4rl(
-        write(None if following else drop("next_obs")), layout=Layout(observation_keys=("pose", "grip"))
+        write(None if following else drop("next_obs")), Card("", "path", observation_keys=("pose", "grip"))
     )
     for name in FIELDS:
         np.testing.assert_array_equal(getattr(read, name), getattr(right, name))
@@ -102,8 +102,8 @@ def test_images_are_refused_with_the_keys_that_are_not(write):
     with pytest.raises(DatasetError, match="observation_keys=grip,pose"):
         read_d4rl(path)
     with pytest.raises(DatasetError, match="images"):
-        read_d4rl(path, layout=Layout(observation_keys=("pose", "view")))
-    assert read_d4rl(path, layout=Layout(observation_keys=("pose",))).observation_size == 4
+        read_d4rl(path, Card("", "path", observation_keys=("pose", "view")))
+    assert read_d4rl(path, Card("", "path", observation_keys=("pose",))).observation_size == 4
 
 
 def shorten(data):
