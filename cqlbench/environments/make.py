@@ -10,22 +10,15 @@ import importlib
 import importlib.metadata
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from cqlbench.core.errors import UserError
-from cqlbench.core.threads import usable_cores
+from cqlbench.environments import d4rl
+from cqlbench.environments.envpool_backend import EnvpoolEnvironments
 from cqlbench.environments.gymnasium_backend import GymnasiumEnvironments
-from cqlbench.environments.spaces import FlatObservations, action_bounds, native_actions
-from cqlbench.environments.spec import (
-    EnvironmentSpec,
-    Step,
-    VectorEnvironment,
-    quiet_construction,
-    time_limit,
-)
+from cqlbench.environments.spec import EnvironmentSpec, Step, VectorEnvironment
 
 __all__ = [
     "EnvironmentSpec",
@@ -128,11 +121,13 @@ def environment_versions(spec: EnvironmentSpec, backend: str) -> dict[str, str]:
     arguments that differ from the registered ones are listed too.
     """
     versions = {"id": spec.id, "backend": backend, "backend_version": importlib.metadata.version(backend)}
+    modules = [d4rl.__name__] if spec.id in d4rl.TASKS else []
     if backend == "gymnasium":
-        if spec.module:
-            version = getattr(importlib.import_module(spec.module), "__version__", "of unknown version")
-            versions["backend_version"] += f", {spec.module} {version}"
+        modules += filter(None, [d4rl.TASKS.get(spec.id, {}).get("needs"), spec.module])
         versions["mujoco_version"] = importlib.metadata.version("mujoco")
+    for module in dict.fromkeys(modules):
+        version = getattr(importlib.import_module(module), "__version__", "of unknown version")
+        versions["backend_version"] += f", {module} {version}"
     if spec.max_episode_steps is not None:
         versions["max_episode_steps"] = str(spec.max_episode_steps)
     if spec.kwargs:
@@ -146,92 +141,4 @@ def _envpool_has(spec: EnvironmentSpec) -> bool:
     except ImportError:
         return False
     # envpool's constructors know their own option names, not gymnasium's.
-    return not spec.kwargs and spec.id in envpool.list_all_envs()
-
-
-class EnvpoolEnvironments:
-    """A `VectorEnvironment` by envpool, whose own interface is `pool`."""
-
-    backend = "envpool"
-
-    def __init__(self, spec: EnvironmentSpec, seeds: Sequence[int], threads: int, discrete: bool) -> None:
-        self._spec, self._threads, self._count = spec, threads or min(len(seeds), usable_cores()), len(seeds)
-        self._given_up: list[Any] = []
-        self.pool = self._make(seeds)
-        with quiet_construction():
-            self._space, observations = self.pool.action_space, self.pool.observation_space
-        try:
-            self.action_low, self.action_high = action_bounds(spec, self._space, discrete)
-            self._flat = FlatObservations(spec, observations)
-        except UserError:
-            self.pool.close()
-            raise
-        self.observation_size = self._flat.size
-
-    def _make(self, seeds: Sequence[int]) -> Any:
-        import envpool
-
-        with quiet_construction():
-            return envpool.make(
-                self._spec.id,
-                env_type="gymnasium",
-                num_envs=self._count,
-                num_threads=self._threads,
-                seed=list(seeds),
-                **time_limit(self._spec),
-            )
-
-    def reset(self) -> NDArray[np.float64]:
-        """See `VectorEnvironment`."""
-        observations, _ = self.pool.reset()
-        return self._flat(observations)
-
-    def step(self, actions: NDArray[np.float32], where: NDArray[np.bool_] | None = None) -> Step:
-        """See `VectorEnvironment`."""
-        native = native_actions(actions.astype(np.float64), self._space)
-        if where is None:
-            observations, rewards, terminated, truncated, _ = self.pool.step(native)
-            return Step(
-                self._flat(observations),
-                np.array(rewards, np.float64),
-                np.array(terminated, np.bool_),
-                np.array(truncated, np.bool_),
-            )
-        some = np.flatnonzero(where).astype(np.int32)
-        observations, rewards, terminated, truncated, info = self.pool.step(native[some], some)
-        step, rows = Step.empty(self._count, self.observation_size), info["env_id"]
-        step.observations[rows] = self._flat(observations)
-        step.rewards[rows], step.terminated[rows], step.truncated[rows] = rewards, terminated, truncated
-        return step
-
-    def reset_some(self, where: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """See `VectorEnvironment`."""
-        observations, info = self.pool.reset(np.flatnonzero(where).astype(np.int32))
-        placed = np.zeros((self._count, self.observation_size))
-        placed[info["env_id"]] = self._flat(observations)  # in whatever order they came
-        return placed
-
-    def interrupted(self) -> tuple[Step, NDArray[np.bool_], NDArray[np.bool_]]:
-        """See `VectorEnvironment`."""
-        nowhere = np.zeros(self._count, np.bool_)
-        return Step.empty(self._count, self.observation_size), nowhere, ~nowhere
-
-    def replace(self, where: NDArray[np.bool_], seeds: Sequence[int]) -> None:
-        """See `VectorEnvironment`."""
-        # A part of a pool cannot be made anew: there the reset to come, which clears the simulator, must do.
-        if where.all():
-            self._given_up.append(self.pool)  # what hangs would hang its destructor
-            self.pool = self._make(seeds)
-
-    def state(self) -> list[Any] | None:
-        """See `VectorEnvironment`."""
-        return None
-
-    def set_state(self, state: list[Any]) -> None:
-        """See `VectorEnvironment`."""
-        del state
-        raise UserError(f"envpool cannot set states of '{self._spec.id}'; use the gymnasium backend.")
-
-    def close(self) -> None:
-        """See `VectorEnvironment`."""
-        self.pool.close()
+    return not spec.kwargs and d4rl.envpool_id(spec.id) in envpool.list_all_envs()

@@ -91,7 +91,11 @@ def _set_mujoco(base: Any, simulator: dict[str, Any]) -> None:
     for name in _DERIVED:
         getattr(base.data, name)[:] = unpacked(simulator[name])
     for name in getattr(base, "STATE", ()):
-        attrgetter(name)(base)[...] = unpacked(simulator[name])
+        value = unpacked(simulator[name])
+        if isinstance(value, np.ndarray):
+            attrgetter(name)(base)[...] = value
+        else:
+            setattr(base, name, value)
 
 
 def packed(value: Any) -> Any:

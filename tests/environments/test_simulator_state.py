@@ -22,6 +22,10 @@ SPECS = [
     EnvironmentSpec("CartPole-v1"),
     EnvironmentSpec("Acrobot-v1", 90),
     EnvironmentSpec("cqlbench/maze2d-umaze-v1", 110, module="cqlbench.environments.d4rl"),
+    EnvironmentSpec("cqlbench/pen-v0", module="cqlbench.environments.d4rl"),
+    EnvironmentSpec("cqlbench/hammer-v0", 60, module="cqlbench.environments.d4rl"),
+    EnvironmentSpec("cqlbench/door-v0", 60, module="cqlbench.environments.d4rl"),
+    EnvironmentSpec("cqlbench/relocate-v0", 60, module="cqlbench.environments.d4rl"),
     EnvironmentSpec("cqlbench/antmaze-umaze-v0", 60, module="cqlbench.environments.d4rl"),
     EnvironmentSpec("cqlbench/antmaze-umaze-v2", 60, module="cqlbench.environments.d4rl"),
 ]

@@ -14,17 +14,46 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import msgspec
+
+from cqlbench.environments.d4rl.correction import Correction
 
 __version__ = "1"
 """Raised whenever an episode would be another one."""
 
+_TABLE = tomllib.loads(Path(__file__).with_name("tasks.toml").read_text(encoding="utf-8"))
+
+TASKS: dict[str, dict[str, Any]] = _TABLE["task"]
+"""Registered id -> its row of the table."""
+
+
+def envpool_id(name: str) -> str:
+    """What envpool calls the environment that `correction(name)` makes `name`; empty if it has none.
+
+    A `name` that is no task here is its own.
+    """
+    found: str = TASKS.get(name, {"envpool": name}).get("envpool", "")
+    return found
+
+
+def time_limit(name: str) -> dict[str, int]:
+    """The constructor argument that sets the registered one, if `name` is a task here."""
+    return {key: TASKS[name][key] for key in ("max_episode_steps",) if name in TASKS}
+
+
+def correction(name: str) -> Correction | None:
+    """What makes a simulator's steps those of `name`, if they are others."""
+    found = TASKS.get(name, {}).get("correction")
+    return None if found is None else msgspec.convert(found, Correction)
+
 
 def _register() -> None:
-    table = tomllib.loads(Path(__file__).with_name("tasks.toml").read_text(encoding="utf-8"))
-    for name, task in table["task"].items():
+    for name, task in TASKS.items():
         kwargs: dict[str, Any] = dict(task.get("kwargs", {}))
         if "maze" in task:
-            kwargs["maze"] = table["maze"][task["maze"]]
+            kwargs["maze"] = _TABLE["maze"][task["maze"]]
+        if "correction" in task:
+            kwargs["correction"] = task["correction"]
         gymnasium.register(
             name, f"{__name__}.{task['class']}", max_episode_steps=task["max_episode_steps"], kwargs=kwargs
         )

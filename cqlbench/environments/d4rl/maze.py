@@ -62,8 +62,8 @@ class ModelEnv(MujocoEnv):
     """A `MujocoEnv` of a model that is made on the spot, whose state can be saved.
 
     Attributes:
-        STATE: names of the arrays that following steps and episodes depend on, besides the simulator's state
-            and the generator, such as `goal` or `model.body_pos`.
+        STATE: names of the arrays and numbers that following steps and episodes depend on, besides the
+            simulator's state and the generator, such as `goal` or `model.body_pos`.
     """
 
     STATE: tuple[str, ...] = ()
