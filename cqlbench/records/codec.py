@@ -1,19 +1,14 @@
 """`Record` to strict JSON and back; reading refuses whatever is not exactly of this schema."""
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from cqlbench.records.schema import SCHEMA_VERSION, Record, RecordError
+from cqlbench.records.schema import Record, RecordError
 
 _DECODER = msgspec.json.Decoder(Record)
-
-
-class _Versioned(msgspec.Struct):
-    schema_version: int
 
 
 def to_json(record: Record) -> str:
@@ -22,15 +17,13 @@ def to_json(record: Record) -> str:
     Raises:
         ValueError: a number is not finite where `None` is not allowed.
     """
-    # The version first, so that a reader of the raw file meets it first.
+    # The version first, so that a reader of the file meets it first.
     content = {"schema_version": record.schema_version} | msgspec.to_builtins(record)
     lines = []
     for name, value in content.items():
+        text = _dumps(value)
         if name in ("evaluations", "diagnostics") and value:
-            rows = ",\n".join(f"  {_dumps(row)}" for row in value)
-            text = f"[\n{rows}\n ]"
-        else:
-            text = _dumps(value)
+            text = "[\n" + ",\n".join(f"  {_dumps(row)}" for row in value) + "\n ]"
         lines.append(f" {json.dumps(name)}: {text}")
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
@@ -41,11 +34,7 @@ def plain(record: Record) -> dict[str, Any]:
 
 
 def from_json(text: str | bytes, source: Path | str) -> Record:
-    """Read what `to_json` wrote.
-
-    Args:
-        text: the JSON.
-        source: where it came from, for messages.
+    """Read what `to_json` wrote; `source` says in messages where it came from.
 
     Raises:
         RecordError: not strict JSON, of a newer schema, or not exactly the fields and types of this one.
@@ -53,15 +42,8 @@ def from_json(text: str | bytes, source: Path | str) -> Record:
     try:
         return _DECODER.decode(text)
     except ValueError as error:
-        message = str(error)
-        with contextlib.suppress(ValueError):
-            version = msgspec.json.decode(text, type=_Versioned).schema_version
-            if version > SCHEMA_VERSION:
-                message = (
-                    f"it has schema version {version} and this cqlbench reads up to {SCHEMA_VERSION}; "
-                    "update cqlbench"
-                )
-        raise RecordError(f"Record '{source}' cannot be used: {message}.") from error
+        hint = "; update cqlbench" if "<=" in str(error) and "schema_version" in str(error) else ""
+        raise RecordError(f"Record '{source}' cannot be used: {error}{hint}.") from error
 
 
 def _dumps(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Which recorded runs a command is about: `key=value` words, and names of runs."""
+"""Which recorded runs a command is about: `key=value` words."""
 
 import fnmatch
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ def choose(lines: Sequence[Line], values: Mapping[str, str]) -> list[Line]:
     Raises:
         ConfigError: a date that is none.
     """
-    since = _moment(values["since"], "since") if "since" in values else datetime.min.replace(tzinfo=UTC)
-    until = _moment(values["until"], "until") if "until" in values else datetime.max.replace(tzinfo=UTC)
-    if "until" in values and len(values["until"]) <= len("2026-01-01"):
+    values = {"since": "0001-01-01T00:00", "until": "9999-12-31T00:00", **values}
+    since, until = _moment(values["since"], "since"), _moment(values["until"], "until")
+    if len(values["until"]) <= len("2026-01-01"):
         until += timedelta(days=1)
     return [
         line
@@ -59,8 +59,7 @@ def counting_lines(results: Path, values: Mapping[str, str]) -> list[Line]:
 def read(results: Path, lines: Sequence[Line]) -> list[Record]:
     """The whole records of these lines, but for those that cannot be used any more."""
     store = RecordStore(results)
-    found = (store.usable(store.runs / line.path) for line in lines)
-    return [record for record in found if record is not None]
+    return [record for line in lines if (record := store.usable(store.runs / line.path))]
 
 
 def _is_dataset(dataset: str, wanted: str) -> bool:

@@ -4,9 +4,9 @@
 new or changed since (told by its size and time) is read and checked; one that is gone is forgotten.
 """
 
-import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ import msgspec
 
 from cqlbench.core import atomic
 from cqlbench.records.pooling import Origin, origin_of
-from cqlbench.records.schema import Record, RecordError, RecordKey
+from cqlbench.records.schema import RecordError, RecordKey
 from cqlbench.records.seed_result import SeedResult, seed_result
-from cqlbench.records.store import FILE, RecordStore
+from cqlbench.records.store import RecordStore, numbers_of
 
 _LAYOUT = 3
 """Raise it whenever a line's fields or their meaning change: older files are then made again."""
@@ -70,66 +70,48 @@ def lines_of(store: RecordStore) -> list[Line]:
     file = store.runs / ".index.json"
     known = _read(file)
     lines = {}
-    for path, size, changed in _files(store.runs):
+    for path, rerun, size, changed in _files(store.runs):
         line = known.get(path)
-        if line is None or (line.size, line.changed) != (size, changed):
-            record = store.usable(store.runs / path)
-            if record is None:
-                continue
-            line = _line(record, path, size, changed)
-        lines[path] = line
+        if line is not None and (line.size, line.changed) == (size, changed):
+            lines[path] = line
+        elif record := store.usable(store.runs / path):
+            lines[path] = Line(
+                path=path,
+                size=size,
+                changed=changed,
+                key=record.key,
+                rerun=rerun,
+                created_at=record.created_at,
+                comparable=not record.incomparable_because,
+                origin=origin_of(record),
+                result=seed_result(record),
+                config=record.config,
+            )
     if lines != known:
-        # A results folder that may only be read is slower to list, and no mistake.
-        with contextlib.suppress(OSError):
+        with suppress(OSError):  # a results folder that may only be read is slower to list, and no mistake
             atomic.replace(file, _content(lines.values()))
     return sorted(lines.values(), key=lambda line: (line.key, line.rerun))
 
 
 def counting(lines: Sequence[Line]) -> list[Line]:
     """One line per key, as the store counts them: the newest finished record's, or the newest's."""
-    chosen: dict[RecordKey, Line] = {}
-    for line in sorted(lines, key=lambda line: (line.key, line.result.status == "finished", line.rerun)):
-        chosen[line.key] = line
-    return list(chosen.values())
+    ordered = sorted(lines, key=lambda line: (line.key, line.result.status == "finished", line.rerun))
+    return list({line.key: line for line in ordered}.values())
 
 
-def _files(runs: Path) -> Iterator[tuple[str, int, int]]:
-    """Path below `runs`, size and time of every record."""
-    folders = [""]
-    while folders:
-        folder = folders.pop()
-        try:
-            entries = list(os.scandir(runs / folder))
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise RecordError(
-                f"The records in '{runs / folder}' cannot be listed ({error.strerror or error})."
-            ) from error
-        for entry in entries:
-            path = f"{folder}/{entry.name}".lstrip("/")
-            if entry.is_dir():
-                folders.append(path)
-            elif FILE.fullmatch(entry.name):
-                facts = entry.stat()
-                yield path, facts.st_size, facts.st_mtime_ns
+def _files(runs: Path) -> Iterator[tuple[str, int, int, int]]:
+    """Path below `runs`, number of the run, size and time of every record."""
 
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise RecordError(f"The records in '{error.filename}' cannot be listed ({error.strerror}).")
 
-def _line(record: Record, path: str, size: int, changed: int) -> Line:
-    name = FILE.fullmatch(path.rpartition("/")[2])
-    assert name is not None
-    return Line(
-        path=path,
-        size=size,
-        changed=changed,
-        key=record.key,
-        rerun=int(name["run"] or 1),
-        created_at=record.created_at,
-        comparable=not record.incomparable_because,
-        origin=origin_of(record),
-        result=seed_result(record),
-        config=record.config,
-    )
+    for folder, _, names in os.walk(runs, onerror=refuse):
+        for name in names:
+            if name.endswith(".json") and (numbers := numbers_of(name)):
+                path = Path(folder) / name
+                facts = path.stat()
+                yield path.relative_to(runs).as_posix(), numbers[1], facts.st_size, facts.st_mtime_ns
 
 
 def _content(lines: Iterable[Line]) -> bytes:
@@ -142,11 +124,10 @@ def _read(file: Path) -> dict[str, Line]:
     """The lines of an index by path; none of one that is not there, damaged, or of another layout."""
     try:
         index = msgspec.json.decode(file.read_bytes(), type=_Index)
-        if index.layout != _LAYOUT:
-            return {}
+        lines = {} if index.layout != _LAYOUT else {line.path: line for line in index.lines}
+        replace = msgspec.structs.replace
         return {
-            line.path: msgspec.structs.replace(line, config=index.configs[line.key.config_hash])
-            for line in index.lines
+            path: replace(line, config=index.configs[line.key.config_hash]) for path, line in lines.items()
         }
     except (OSError, ValueError, KeyError):
         return {}

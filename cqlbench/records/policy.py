@@ -36,7 +36,7 @@ class SavedPolicy:
 
     Attributes:
         arrays: float32, named as in the module's format.
-        notes: `run`, `seed`, `step`, `dataset`, `config`, `environment` (`id`, `max_episode_steps`, `kwargs`,
+        notes: `run`, `seed`, `step`, `dataset`, `config`, `environment` (`id`, `max_episode_steps`, `kwargs`;
             or `None`), `score_min`, `score_max` and `head`.
     """
 
@@ -81,9 +81,7 @@ class SavedPolicy:
         try:
             atomic.replace(path, buffer.getvalue())
         except OSError as error:
-            raise RecordError(
-                f"The policy '{path}' cannot be written ({error.strerror or error})."
-            ) from error
+            raise RecordError(f"Policy '{path}' cannot be written ({error.strerror or error}).") from error
 
     @classmethod
     def load(cls, path: Path) -> "SavedPolicy":
@@ -98,9 +96,8 @@ class SavedPolicy:
             policy = cls(arrays, json.loads(str(arrays.pop("notes"))))
             box = [arrays[name] for name in _BOX if not policy.discrete]
             sizes = {policy.layers[0][0].shape[-2], len(arrays["observation_scale"])}
-            fits = sizes == {policy.observation_size} and {len(each) for each in box} <= {policy.action_size}
+            if sizes != {policy.observation_size} or any(len(each) != policy.action_size for each in box):
+                raise ValueError("its arrays do not fit together")  # noqa: TRY301
         except (OSError, EOFError, IndexError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise RecordError(f"'{path}' is no policy of a run: {error}.") from error
-        if not fits:
-            raise RecordError(f"'{path}' is no policy of a run: its arrays do not fit together.")
         return policy

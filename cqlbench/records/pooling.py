@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -67,17 +68,17 @@ def differing(origins: Mapping[int, Origin]) -> tuple[str, ...]:
     Clean commits of one `scores_version` give the same scores and are not told.
     """
     phrases = []
-    dirty = [seed for seed, origin in origins.items() if origin.dirty]
-    if dirty:
+    if dirty := [seed for seed, origin in origins.items() if origin.dirty]:
         whose = "all seeds" if len(dirty) == len(origins) else seeds_text(dirty)
         phrases.append(f"{whose}: {UNCOMMITTED}")
     torch = {seed: f"torch {origin.torch or 'unknown'}" for seed, origin in origins.items()}
     device = {seed: origin.device for seed, origin in origins.items()}
     for values in (torch, device):
-        kinds = sorted(set(values.values()), key=lambda kind: (-list(values.values()).count(kind), kind))
-        for kind in kinds[1:]:
+        counts = Counter(values.values())
+        usual, *others = sorted(counts, key=lambda kind: (-counts[kind], kind)) or [""]
+        for kind in others:
             seeds = [seed for seed, value in values.items() if value == kind]
-            phrases.append(f"{seeds_text(seeds)}: {kind}, not {kinds[0]}")
+            phrases.append(f"{seeds_text(seeds)}: {kind}, not {usual}")
     return tuple(phrases)
 
 

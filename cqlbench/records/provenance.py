@@ -4,10 +4,10 @@ import importlib.metadata
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,10 +44,10 @@ def collect(
     """Everything of this module.
 
     Args:
-        device: the torch device that trains; this and the next two as `core.devices.device_facts` says.
-        threads: threads that torch computes with; `None`: one for each core.
-        gpu: the name of the GPU that trains.
-        arguments: the words after `cqlbench` that make the run again; by default those of this process.
+        device: this and the next two as `core.devices.device_facts` says.
+        threads: `None`: one for each core.
+        gpu: name of the GPU.
+        arguments: those after `cqlbench` that make the run again; by default those of this process.
     """
     return Provenance(versions(), git_state(), machine(device, threads, gpu), command(arguments), now())
 
@@ -56,19 +56,15 @@ def versions() -> dict[str, str]:
     """Versions of Python, of cqlbench and of the installed packages that can change a number."""
     found = {"python": platform.python_version(), "cqlbench": cqlbench.__version__}
     for package in PACKAGES:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 
 def git_state(folder: Path | None = None) -> Git:
-    """Commit of the checkout, and whether its code differs from it.
+    """Commit of the checkout whose top is `folder`, by default this package's, and whether its code differs.
 
-    Args:
-        folder: top of the checkout; by default the one this package is run from. A package installed
-            somewhere inside another project's repository is not taken for that project.
+    A package installed somewhere inside another project's repository is not taken for that project.
     """
     folder = (folder or data_root()).resolve()
     top = _git(folder, "rev-parse", "--show-toplevel")
@@ -81,7 +77,9 @@ def git_state(folder: Path | None = None) -> Git:
 
 def machine(device: str = "cpu", threads: int | None = None, gpu: str | None = None) -> Machine:
     """The hardware; arguments as in `collect`."""
-    cores = usable_cores()
+    cores, memory = usable_cores(), None
+    with suppress(AttributeError, OSError, ValueError):  # not on every system
+        memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     return Machine(
         platform=platform.platform(),
         cpu=_cpu(),
@@ -89,7 +87,7 @@ def machine(device: str = "cpu", threads: int | None = None, gpu: str | None = N
         device=device,
         threads=threads or cores,
         gpu=gpu,
-        memory_gib=_memory_gib(),
+        memory_gib=memory,
     )
 
 
@@ -112,14 +110,11 @@ def now() -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    program = shutil.which("git")
-    if program is None or not folder.is_dir():
-        return None
     # A git hook exports GIT_DIR and the like, which would point at the hook's repository.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(  # noqa: S603 (fixed arguments)
-            [program, "--no-optional-locks", "-C", str(folder), *arguments],
+            ["git", "--no-optional-locks", "-C", str(folder), *arguments],  # noqa: S607
             capture_output=True,
             text=True,
             timeout=10,
@@ -132,16 +127,8 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, "") or platform.processor() or platform.machine()
-
-
-def _memory_gib() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, OSError, ValueError):
-        return None
+    with suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        if model := re.search(r"^model name\s*: (.+)$", text, re.MULTILINE):
+            return model[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,9 +1,9 @@
-"""What one trained seed leaves behind: `Record`. Field by field, with reasons: `results/README.md`."""
+"""What one trained seed leaves behind: `Record`. What each field means, and its unit: `results/README.md`."""
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cqlbench.core.errors import UserError
-from cqlbench.records.consistency import contradictions
 
 SCHEMA_VERSION = 1
 HASH_DIGITS = 12
@@ -33,20 +32,7 @@ Numbers = tuple[float | None, ...]
 
 
 class DatasetFacts(Part, frozen=True, kw_only=True):
-    """The data a run learned from. What is unknown because a run was skipped early is `None`.
-
-    Attributes:
-        id: full dataset id, version included; of a file, `file/<its name>-<8 digits of its content hash>`.
-        content_hash: hash of the transitions themselves.
-        rows: transitions trained on.
-        episodes: whole episodes in the dataset; all of them where none is whole.
-        dropped_rows: rows of the source left out because their next observation is unknown.
-        resolution: how the id was found, one sentence.
-        notes: what the reader changed or noticed, one sentence each.
-        behaviour_return_mean: mean undiscounted return of the behaviour policy, or else of the episodes.
-        behaviour_score: the same, normalised, 0-100 scale.
-        behaviour_source: whose mean the two are: a label, a comma, and over which episodes.
-    """
+    """The data a run learned from. What is unknown because a run was skipped early is `None`."""
 
     id: str
     content_hash: str | None
@@ -61,7 +47,7 @@ class DatasetFacts(Part, frozen=True, kw_only=True):
 
 
 class Budget(Part, frozen=True, kw_only=True):
-    """How much was computed; `cqlbench.experiments.config.BudgetConfig` says what the numbers mean."""
+    """How much was computed."""
 
     name: str
     steps: Count
@@ -80,17 +66,7 @@ class Environment(Part, frozen=True, kw_only=True):
 
 
 class EvaluationProtocol(Part, frozen=True, kw_only=True):
-    """How a score comes about. Records whose protocols differ are never pooled.
-
-    Attributes:
-        deterministic: the policy acts by its mode, not by a sample.
-        episodes: episodes per evaluation.
-        environment: the environment.
-        max_episode_steps: the time limit in steps; `None` where the environment sets none.
-        score_min: return that scores 0; `None` where no endpoints are known (scores are then `None`).
-        score_max: return that scores 100.
-        endpoints_source: where the two come from.
-    """
+    """How a score comes about. Records whose protocols differ are never pooled."""
 
     deterministic: bool
     episodes: Count
@@ -102,15 +78,7 @@ class EvaluationProtocol(Part, frozen=True, kw_only=True):
 
 
 class Evaluation(Part, frozen=True, kw_only=True):
-    """All episodes of one evaluation. A return or score that is not finite is `None`.
-
-    Attributes:
-        step: gradient steps done.
-        returns: undiscounted episode returns, one per episode.
-        lengths: episode lengths in steps.
-        scores: normalised returns, 100 · (return - score_min) / (score_max - score_min).
-        wall_seconds: seconds since the run began, when the evaluation ended.
-    """
+    """All episodes of one evaluation. A return or score that is not finite is `None`."""
 
     step: Count
     returns: Numbers
@@ -134,19 +102,7 @@ class Evaluation(Part, frozen=True, kw_only=True):
 
 
 class OnlineFacts(Part, frozen=True, kw_only=True):
-    """How a run went on after its offline steps, with frames from its own environments.
-
-    Attributes:
-        offline_steps: gradient steps before the first frame.
-        frames: environment frames of this seed.
-        evaluated_frames: frames collected by each of the record's evaluations.
-        offline_score: mean score of the last evaluation before the first frame; `None` without one.
-        online_score: mean score of the last evaluation.
-        cumulative_regret: mean over the evaluations after the first frame of 1 − score / 100.
-        dropped_episodes: episodes that broke off: an environment failed, or a killed process could not take
-            its state along.
-        incidents: one sentence for each of them.
-    """
+    """How a run went on after its offline steps, with frames from its own environments."""
 
     offline_steps: Count
     frames: Count
@@ -159,15 +115,7 @@ class OnlineFacts(Part, frozen=True, kw_only=True):
 
 
 class Throughput(Part, frozen=True, kw_only=True):
-    """Speed of the whole seed batch.
-
-    Attributes:
-        train_seconds: seconds in gradient steps, without the hooks between them (checkpoints).
-        steps_per_second: gradient steps of the batch per second of training; one step trains every seed.
-        seed_steps_per_second: the same, times the number of seeds.
-        evaluation_seconds: seconds in evaluation.
-        total_seconds: seconds from start to end, loading included.
-    """
+    """Speed of the whole seed batch."""
 
     train_seconds: float
     steps_per_second: float
@@ -184,17 +132,7 @@ class Git(Part, frozen=True, kw_only=True):
 
 
 class Machine(Part, frozen=True, kw_only=True):
-    """The computer, without anything that names its owner.
-
-    Attributes:
-        platform: operating system and architecture.
-        cpu: the processor.
-        cores: cores that the process may use.
-        device: the torch device that trained, with its number: `cpu`, `cuda:0`.
-        threads: threads that torch computes with on the CPU.
-        gpu: the GPU that trained; `None` where none did.
-        memory_gib: main memory.
-    """
+    """The computer, without anything that names its owner."""
 
     platform: str
     cpu: str
@@ -217,37 +155,6 @@ class RecordKey(msgspec.Struct, frozen=True, order=True):
 
 class Record(Part, frozen=True, kw_only=True, omit_defaults=True):
     """One seed of one run: every evaluation's episodes, and what is needed to make them again.
-
-    Attributes:
-        dataset: the data.
-        algorithm: the name in tables.
-        config: everything that identifies the run and can change its numbers; nothing else (no seeds,
-            no device, no folders). `config_hash` is computed from it.
-        config_hash: `config_hash(config)`; checked.
-        budget: how much was computed.
-        comparable: whether the score may stand beside published ones: budget, algorithm and data are those
-            of the publication.
-        comparable_reason: why it may not; empty exactly if it may.
-        seed: this record's seed.
-        seed_batch: the seeds trained together with it, itself included.
-        protocol: how it was evaluated; `None` where it was not: the run never got that far, or nobody knows
-            an environment for its dataset.
-        evaluations: in ascending order of step.
-        diagnostics: training curves: `{"step": 1000, "critic_loss": 0.3, ...}`; `None` for a value that
-            was not finite.
-        throughput: speed; `None` only where the run never got that far.
-        versions: name of a package (or `python`) to its version.
-        git: commit of the checkout; of a resumed run its last one, and dirty if any was.
-        machine: hardware.
-        status: `finished`, `failed` or `skipped`.
-        reason: one sentence, for a run that did not finish or was not evaluated.
-        created_at: UTC, ISO 8601.
-        command: arguments that make the run again.
-        resumed_at: gradient steps after which another process went on with the run, after a kill; a record
-            of a run made in one go is written without it.
-        earlier_commits: other commits whose code made a part of a resumed run; written only if there are any.
-        online: of a fine-tuned run; others are written without it.
-        schema_version: of this layout.
 
     Raises:
         ValueError: the parts contradict each other.
@@ -279,8 +186,7 @@ class Record(Part, frozen=True, kw_only=True, omit_defaults=True):
     schema_version: Annotated[int, msgspec.Meta(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)] = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        problem = next(contradictions(self, config_hash(self.config)), None)
-        if problem:
+        if problem := next(_contradictions(self), None):
             raise ValueError(problem)
 
     @property
@@ -295,6 +201,51 @@ class Record(Part, frozen=True, kw_only=True, omit_defaults=True):
     def key(self) -> RecordKey:
         """What the record is filed under."""
         return RecordKey(self.dataset.id, self.algorithm, self.budget.name, self.config_hash, self.seed)
+
+
+def _contradictions(record: Record) -> Iterator[str]:
+    """A clause for each thing in which parts of a record do not agree."""
+    facts, finished, protocol = record.dataset, record.status == "finished", record.protocol
+    steps = [evaluation.step for evaluation in record.evaluations]
+    known = (facts.content_hash, facts.rows, facts.episodes, record.throughput)
+    behaviour = (facts.behaviour_return_mean, facts.behaviour_source)
+    explained, evaluated = record.reason is not None, protocol is not None
+    wrong = {
+        "its config does not hash to its config_hash": config_hash(record.config) != record.config_hash,
+        "its seed is not in its seed_batch": record.seed not in record.seed_batch,
+        "its reason does not go with its status and protocol": explained == (finished and evaluated),
+        "comparable does not go with comparable_reason": record.comparable == bool(record.comparable_reason),
+        "its behaviour_return_mean does not go with its behaviour_source": behaviour.count(None) == 1,
+        "a row of its diagnostics lacks 'step'": any("step" not in row for row in record.diagnostics),
+        "the steps of its evaluations do not ascend": steps != sorted(set(steps)),
+        "it is finished, and its throughput or a fact of its dataset is null": finished and None in known,
+        "it is finished, and its last evaluation is not at its last step": (
+            finished and evaluated and steps[-1:] != [record.budget.steps]
+        ),
+        "it has evaluations and no protocol": bool(steps) and not evaluated,
+    }
+    yield from (clause for clause, holds in wrong.items() if holds)
+    if protocol is not None:
+        for evaluation in record.evaluations:
+            yield from _evaluation_contradictions(evaluation, protocol)
+
+
+def _evaluation_contradictions(evaluation: Evaluation, protocol: EvaluationProtocol) -> Iterator[str]:
+    where = f"the evaluation at step {evaluation.step}"
+    if {len(evaluation.returns), len(evaluation.lengths), len(evaluation.scores)} != {protocol.episodes}:
+        yield f"{where} has not {protocol.episodes} returns, lengths and scores"
+        return
+    low, high = protocol.score_min, protocol.score_max
+    for value, score in zip(evaluation.returns, evaluation.scores, strict=True):
+        expected = None
+        if value is not None and low is not None and high is not None:
+            expected = 100.0 * (value - low) / (high - low)
+        if expected is None or score is None:
+            agrees = expected is score
+        else:
+            agrees = math.isclose(score, expected, rel_tol=1e-5, abs_tol=1e-3)
+        if not agrees:
+            yield f"{where} scores {score} for return {value}, and its endpoints give {expected}"
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

@@ -42,22 +42,21 @@ class SeedResult(msgspec.Struct, frozen=True):
 
 def seed_result(record: Record) -> SeedResult:
     """The line of one record."""
-    scores = [mean_score(evaluation) for evaluation in record.evaluations]
+    if not record.evaluations:
+        return SeedResult(record.seed, record.status, record.reason)
+    last, scores = record.evaluations[-1], [mean_score(each) for each in record.evaluations]
     if record.online is not None:
-        offline = sum(frames == 0 for frames in record.online.evaluated_frames)
-        scores = scores[offline:]
-    known = [score for score in scores if score is not None]
-    last = record.evaluations[-1] if record.evaluations else None
+        scores = scores[record.online.evaluated_frames.count(0) :]
     return SeedResult(
         seed=record.seed,
         status=record.status,
         reason=record.reason,
-        step=last.step if last else None,
-        last=mean_score(last) if last else None,
+        step=last.step,
+        last=mean_score(last),
         late=mean_of(scores[-LATE_EVALUATIONS:]),
-        best=max(known, default=None),
-        last_return=mean_of(last.returns) if last else None,
-        last_length=mean_of(last.lengths) if last else None,
+        best=max((score for score in scores if score is not None), default=None),
+        last_return=mean_of(last.returns),
+        last_length=mean_of(last.lengths),
         evaluations=len(scores),
     )
 

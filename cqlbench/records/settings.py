@@ -29,17 +29,14 @@ def differing_settings(
             config.
         left_out: beginnings of keys that do not count.
     """
-    configs = [
-        {key: value for key, value in flat(config).items() if not key.startswith(tuple(left_out))}
-        for _, config in runs
-    ]
+    configs = [flat(config) for _, config in runs]
     firsts: dict[Hashable, dict[str, Any]] = {}
     keys = set()
     for (place, _), config in zip(runs, configs, strict=True):
         first = firsts.setdefault(place, config)
-        if first is not config:
-            keys |= {key for key in first.keys() | config.keys() if first.get(key) != config.get(key)}
-    texts = {key.removeprefix("algorithm."): _texts(key, configs) for key in sorted(keys)}
+        keys |= {key for key in first.keys() | config.keys() if first.get(key) != config.get(key)}
+    chosen = sorted(key for key in keys if not key.startswith(tuple(left_out)))
+    texts = {key.removeprefix("algorithm."): _texts(key, configs) for key in chosen}
     return [", ".join(f"{name}={each[place]}" for name, each in texts.items()) for place in range(len(runs))]
 
 

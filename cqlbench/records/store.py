@@ -13,7 +13,8 @@ import hashlib
 import itertools
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
@@ -24,7 +25,7 @@ from cqlbench.records.schema import Record, RecordError, RecordKey
 
 _LONGEST = 120
 """Bytes of a folder's name; file systems take 255, some 143."""
-FILE = re.compile(r"seed-(?P<seed>\d+)(?:\.run-(?P<run>\d+))?\.json")
+_FILE = re.compile(r"seed-(\d+)(?:\.run-(\d+))?\.(?:json|npz)")
 
 
 def to_stderr(error: RecordError) -> None:
@@ -38,7 +39,7 @@ class RecordStore:
     """The records under `<folder>/runs`.
 
     Args:
-        folder: the results folder; made when the first record is written. The records are under its `runs`.
+        folder: the results folder; made when the first record is written.
         left_out: called once for each record that cannot be used.
     """
 
@@ -60,58 +61,53 @@ class RecordStore:
             probe.unlink(missing_ok=True)
         except OSError as error:
             raise RecordError(
-                f"Results folder '{self.folder}' cannot be written ({_cause(error)}); "
+                f"Results folder '{self.folder}' cannot be written ({error.strerror or error}); "
                 "choose another with results=<folder>."
             ) from error
 
     def write(self, record: Record) -> Path:
-        """File a record; a record of the same key that is already there stays.
-
-        Returns:
-            The new file.
+        """File a record beside those of the same key; returns the new file.
 
         Raises:
             RecordError: the folder cannot be written; no partial file is left.
         """
         content = to_json(record).encode()
-        folder = self._folder_of(record.key)
+        folder = self.runs / run_folder(record.key)
+        numbers = itertools.chain([""], (f".run-{number}" for number in itertools.count(2)))
         try:
-            for run in itertools.count(1):
-                path = folder / _file_name(record.seed, run)
-                if not path.exists() and _created(path, content):
+            for path in (folder / f"seed-{record.seed}{number}.json" for number in numbers):
+                with suppress(FileExistsError):
+                    atomic.create(path, content)
                     return path
         except OSError as error:
             raise RecordError(
-                f"The record of seed {record.seed} cannot be written to '{folder}' ({_cause(error)})."
+                f"The record of seed {record.seed} cannot be written to {folder}: {error.strerror or error}."
             ) from error
         raise AssertionError("numbers do not run out")
 
     def path_of(self, record: Record) -> Path:
-        """Where this very run of the record's key, told by when it began, is filed.
+        """Where this very run of the record's key, identified by when it began, is filed.
 
         Raises:
             RecordError: it is not.
         """
-        folder = self._folder_of(record.key)
-        mine, found = (record.created_at, record.seed_batch), {}
-        for path in folder.glob(f"seed-{record.seed}*.json"):
-            name = FILE.fullmatch(path.name)
-            if name and int(name["seed"]) == record.seed:
-                filed = self.usable(path)
-                if filed is not None and (filed.created_at, filed.seed_batch) == mine:
-                    found[int(name["run"] or 1)] = path
-        if found:
-            return found[max(found)]  # two runs may have begun in one second
+        if found := self._files_of(record):
+            return found[-1]  # two runs may have begun in one second
+        folder = self.runs / run_folder(record.key)
         raise RecordError(f"The record of seed {record.seed} is not in '{folder}' any more.")
 
-    def history(self, key: RecordKey) -> list[Record]:
-        """Every record of `key`, oldest first."""
-        return self._read_all(*_values(key)).get(key, [])
-
     def holds(self, record: Record) -> bool:
-        """Whether this very run of the record's key, told by when it began, is filed already."""
-        mine = (record.created_at, record.seed_batch)
-        return mine in [(other.created_at, other.seed_batch) for other in self.history(record.key)]
+        """Whether this very run of the record's key is filed already."""
+        return bool(self._files_of(record))
+
+    def _files_of(self, record: Record) -> list[Path]:
+        own = (record.created_at, record.seed_batch)
+        history = self.history(record.key)
+        return [path for path, other in history.items() if (other.created_at, other.seed_batch) == own]
+
+    def history(self, key: RecordKey) -> dict[Path, Record]:
+        """Every record of `key`, oldest first."""
+        return self._filed(f"{run_folder(key)}/seed-{key.seed}.*json")
 
     def find(
         self,
@@ -123,40 +119,31 @@ class RecordStore:
         seed: int | None = None,
     ) -> list[Record]:
         """The records that count, one per key, in order of key; each argument narrows the search."""
-        groups = self._read_all(dataset, algorithm, budget, config_hash, seed)
-        counting = (_counting(history) for history in groups.values())
-        return [record for record in counting if record is not None]
-
-    def _read_all(
-        self,
-        dataset: str | None,
-        algorithm: str | None,
-        budget: str | None,
-        config_hash: str | None,
-        seed: int | None,
-    ) -> dict[RecordKey, list[Record]]:
-        wanted = (dataset, algorithm, budget, config_hash, seed)
-        folders = "/".join(
+        pattern = "/".join(
             (
                 "**" if dataset is None else safe_path(dataset),
                 "*" if algorithm is None else safe_name(algorithm),
                 f"{'*' if budget is None else safe_name(budget)}-{config_hash or '*'}",
+                f"seed-{'*' if seed is None else f'{seed}.*'}json",
             )
         )
-        numbered = []
-        for path in self.runs.glob(f"{folders}/seed-*.json"):
-            name = FILE.fullmatch(path.name)
-            record = self.usable(path) if name and seed in (None, int(name["seed"])) else None
-            if name and record is not None:
-                numbered.append((int(name["run"] or 1), record))
-        groups: dict[RecordKey, list[Record]] = {}
-        for _, record in sorted(numbered, key=lambda pair: (pair[1].key, pair[0])):
-            if all(want in (None, have) for want, have in zip(wanted, _values(record.key), strict=True)):
-                groups.setdefault(record.key, []).append(record)
-        return groups
+        counting: dict[RecordKey, Record] = {}
+        for record in self._filed(pattern).values():
+            if budget not in (None, record.budget.name):  # `smoke-*` is `smoke-finetune-...` too
+                continue
+            before = counting.get(record.key)
+            if record.status == "finished" or before is None or before.status != "finished":
+                counting[record.key] = record
+        return list(counting.values())
 
-    def _folder_of(self, key: RecordKey) -> Path:
-        return self.runs / run_folder(key)
+    def _filed(self, pattern: str) -> dict[Path, Record]:
+        """Usable records whose path below `runs` matches, in order of key and then age."""
+        numbered = [
+            (record.key, numbers[1], path, record)
+            for path in self.runs.glob(pattern)
+            if (numbers := numbers_of(path.name)) and (record := self.usable(path))
+        ]
+        return {path: record for _, _, path, record in sorted(numbered, key=lambda each: each[:2])}
 
     def usable(self, path: Path) -> Record | None:
         """One record; `None` if it cannot be used, which is said once."""
@@ -175,38 +162,22 @@ class RecordStore:
             RecordError: the file cannot be read or lies in another record's place.
         """
         try:
-            content = path.read_bytes()
+            record = from_json(path.read_bytes(), path)
         except OSError as error:
-            raise RecordError(f"Record '{path}' cannot be read ({_cause(error)}).") from error
-        record = from_json(content, path)
-        name = FILE.fullmatch(path.name)
-        if path.parent != self._folder_of(record.key) or name is None or int(name["seed"]) != record.seed:
+            raise RecordError(f"Record '{path}' cannot be read ({error.strerror or error}).") from error
+        numbers = numbers_of(path.name)
+        if path.parent != self.runs / run_folder(record.key) or not numbers or numbers[0] != record.seed:
             raise RecordError(
-                f"Record '{path}' is of {' '.join(map(str, _values(record.key)))} and lies in another "
-                "record's place; put it back or delete it."
+                f"Record '{path}' is of {run_folder(record.key)}, seed {record.seed}, and lies in another"
+                " record's place; put it back or delete it."
             )
         return record
 
 
-def _values(key: RecordKey) -> tuple[str, str, str, str, int]:
-    return key.dataset, key.algorithm, key.budget, key.config_hash, key.seed
-
-
-def _counting(history: Sequence[Record]) -> Record | None:
-    finished = [record for record in history if record.status == "finished"]
-    return next(reversed(finished or history), None)
-
-
-def _created(path: Path, content: bytes) -> bool:
-    try:
-        atomic.create(path, content)
-    except FileExistsError:
-        return False
-    return True
-
-
-def _file_name(seed: int, run: int) -> str:
-    return f"seed-{seed}.json" if run == 1 else f"seed-{seed}.run-{run}.json"
+def numbers_of(name: str) -> tuple[int, int] | None:
+    """Seed and run (1, 2, ...) of a record's or policy's file name; `None` of another file's."""
+    match = _FILE.fullmatch(name)
+    return (int(match[1]), int(match[2] or 1)) if match else None
 
 
 def run_folder(key: RecordKey) -> str:
@@ -228,7 +199,3 @@ def safe_name(name: str) -> str:
         digest = hashlib.sha256(name.encode()).hexdigest()[:32]
         return f"{encoded[: _LONGEST - len(digest) - 2]}%%{digest}"
     return f"%{encoded}" if encoded in ("", ".", "..") else encoded
-
-
-def _cause(error: Exception) -> str:
-    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -51,10 +51,10 @@ def test_the_newest_policy_of_a_seed_counts(results: Path) -> None:
 @pytest.mark.parametrize(
     ("run", "seed", "sentence"),
     [
-        ("quick-0123456789ac", None, f"the nearest: {RUN}"),
-        ("", None, "There is no run ''"),
-        ("..", None, "There is no run '..'"),
-        (RUN, 2, "no policy of seed 2; it has those of 0, 1, 10"),
+        ("quick-0123456789ac", None, RUN),
+        ("", None, "no run ''"),
+        ("..", None, "no run '..'"),
+        (RUN, 2, "seed 2 (choose from 0, 1, 10)"),
     ],
 )
 def test_what_is_not_there_is_one_sentence(results: Path, run: str, seed: int | None, sentence: str) -> None:

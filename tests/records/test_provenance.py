@@ -34,7 +34,7 @@ def test_git_state_of_a_clean_and_a_changed_checkout(tmp_path, monkeypatch):
 
 
 def test_without_git_there_is_no_commit(monkeypatch):
-    monkeypatch.setattr(provenance.shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", "")
     assert provenance.git_state() == Git(commit=None, dirty=None)
 
 

@@ -57,7 +57,7 @@ def test_a_rerun_goes_beside_the_first_and_the_newest_finished_counts(record, tm
     assert names == [f"seed-0.run-{n}.json" for n in range(2, 13)]
     assert first.read_bytes() == before
     assert store.find(seed=0) == [runs[-1]]
-    assert store.history(record.key) == [_failed(record), *runs, _failed(record)]
+    assert list(store.history(record.key).values()) == [_failed(record), *runs, _failed(record)]
 
 
 def test_a_run_is_held_if_the_same_one_has_filed_its_record(record, tmp_path):
@@ -254,7 +254,7 @@ def test_processes_that_write_the_same_key_lose_nothing(record, tmp_path):
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
-    history = RecordStore(tmp_path).history(record.key)
+    history = RecordStore(tmp_path).history(record.key).values()
     assert len({item.command for item in history}) == len(history) == 40
 
 
