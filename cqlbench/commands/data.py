@@ -8,8 +8,7 @@ from rich.console import Console
 from cqlbench.commands.arguments import choices, truth
 from cqlbench.core.errors import ConfigError, DatasetError, UserError
 from cqlbench.data.cards import SOURCES, Card, all_cards, damaged_cards
-from cqlbench.data.fetch import fetch, fetch_folder
-from cqlbench.data.present import where, without_a_card
+from cqlbench.data.local import where, without_a_card
 from cqlbench.data.resolve import check_source, find_card
 
 
@@ -136,6 +135,8 @@ def _fetched(card: Card) -> str:
         return f"imported from {card.imported_from}; there is nothing to fetch"
     if card.source == "embedded":
         return "made on this machine when it is needed; there is nothing to fetch"
+    from cqlbench.data.fetch import fetch, fetch_folder  # loads h5py
+
     return str(fetch_folder(card) if card.source == "minari" else fetch(card))
 
 

@@ -1,6 +1,5 @@
 """One file from the first address that gives it: resumed when cut off, kept when size and sha256 agree."""
 
-import hashlib
 import os
 import time
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import requests
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.core.progress import Progress
+from cqlbench.data.local import sha256_of, size_of
 
 # Not pooch 1.9: it begins again after every cut. Not huggingface_hub 2.4: a cut costs up to 10 MB, 500 and
 # 503 are final, and pieces of a file that changed meanwhile are joined (both by tests/hostile_server.py).
@@ -70,34 +70,17 @@ def download(wanted: Wanted, target: Path, progress: bool = True) -> None:
     )
 
 
-def sha256_of(path: Path) -> str:
-    """Hexadecimal sha256 of a file.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def size_of(path: Path) -> int:
-    """Bytes of the file at `path`; 0 if it is none, or is in a folder that may not be looked into."""
-    try:
-        return path.stat().st_size if path.is_file() else 0
-    except OSError:
-        return 0
-
-
 def reason(error: Exception) -> str:
     """What went wrong with a request, in a few words."""
     if isinstance(error, _CutOffError | DatasetError):
         return str(error)
-    if isinstance(error, requests.Timeout) or "timed out" in str(
-        error
-    ):  # in mid-file it is a ConnectionError
+    # in mid-file it is a ConnectionError
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return "the host does not answer"
     if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
         return "the host cannot be reached or cut the connection"
+    if isinstance(error, requests.JSONDecodeError) or not isinstance(error, requests.RequestException):
+        return "the answer is no listing"
     return str(error)
 
 
@@ -147,10 +130,8 @@ def _fill(wanted: Wanted, url: str, part: Path, progress: bool) -> None:
 def _worth_another(error: requests.RequestException) -> bool:
     if error.response is not None:
         return error.response.status_code >= 500 or error.response.status_code in (408, 429)
-    return isinstance(
-        error,
-        (_CutOffError, requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError),
-    )
+    cut = requests.exceptions.ChunkedEncodingError
+    return isinstance(error, _CutOffError | requests.ConnectionError | requests.Timeout | cut)
 
 
 def _append(wanted: Wanted, url: str, part: Path, validator: list[str], progress: bool) -> None:

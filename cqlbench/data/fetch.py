@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,17 +14,23 @@ from filelock import FileLock
 
 from cqlbench.core import atomic
 from cqlbench.core.errors import DatasetError
-from cqlbench.core.paths import cache_dir, expanded, kind
 from cqlbench.data.cards import Card
-from cqlbench.data.download import TIMEOUT, Wanted, download, reason, sha256_of, size_of
+from cqlbench.data.download import TIMEOUT, Wanted, download, reason
+from cqlbench.data.local import (
+    candidates,
+    download_path,
+    known_sha256,
+    minari_folder,
+    mirror,
+    offline,
+    record_path,
+    sha256_of,
+    size_of,
+    writing,
+)
 
 _HUB = "https://huggingface.co"
 _MINARI_FILES = ("data/metadata.json", "data/main_data.hdf5")
-
-
-def offline() -> bool:
-    """Whether `CQLBENCH_OFFLINE` forbids the network."""
-    return os.environ.get("CQLBENCH_OFFLINE", "") not in ("", "0")
 
 
 def reachable(card: Card) -> bool:
@@ -35,24 +40,6 @@ def reachable(card: Card) -> bool:
             if requests.head(url, timeout=3, allow_redirects=True).ok:
                 return True
     return False
-
-
-def candidates(card: Card) -> list[Path]:
-    """Local files that may be the published one: our download, D4RL's folder, a mirror that is a folder."""
-    d4rl = expanded(os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets")
-    places = [_download_path(card), *(d4rl / PurePosixPath(url).name for url in card.urls)]
-    if isinstance(mirror := _mirror(), Path):
-        places += [mirror / card.file, *(mirror / PurePosixPath(url).name for url in card.urls)]
-    return [path for path in places if size_of(path) and card.bytes in (None, size_of(path))]
-
-
-def known_sha256(card: Card) -> str | None:
-    """The published checksum or, where none is published, that of the first copy this machine saw."""
-    if card.sha256 is not None:
-        return card.sha256
-    with contextlib.suppress(OSError):
-        return _record_path(card).read_text(encoding="ascii").strip() or None
-    return None
 
 
 def fetch(card: Card, progress: bool = True) -> Path:
@@ -67,42 +54,23 @@ def fetch(card: Card, progress: bool = True) -> Path:
     Raises:
         DatasetError: it cannot be reached, or is not the published file, or the cache cannot be written.
     """
-    if not card.urls:
-        raise DatasetError(f"'{card.id}' cannot be downloaded: its card has no urls.")
-    target = _download_path(card)
-    with _writing(target.parent):
+    target = download_path(card)
+    with writing(target.parent):
         for path in candidates(card):
             if _trusted(card, path):
                 return path
-        _refuse_offline(card)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(target.name + ".lock")):
+        with _alone(card, target):
             if size_of(target) and _trusted(card, target):
                 return target  # another process was first
-            download(_wanted(card), target, progress)
+            known = known_sha256(card)
+            known_from = _known_from(record_path(card), card.sha256 is None and known is not None)
+            download(Wanted(card.id, _addresses(card), card.bytes, known, known_from), target, progress)
             if not _trusted(card, target):
                 target.unlink()
                 raise DatasetError(
                     f"What was downloaded for '{card.id}' is not a whole HDF5 file; try again later."
                 )
     return target
-
-
-def minari_home() -> Path:
-    """Minari's own place for datasets. Minari, asked for it, would make the folder."""
-    return expanded(os.environ.get("MINARI_DATASETS_PATH") or "~/.minari/datasets")
-
-
-def minari_folder(card: Card) -> Path | None:
-    """Where the Minari dataset lies: Minari's own place, a mirror that is a folder, or our downloads."""
-    mirror = _mirror()
-    places = [
-        minari_home() / card.name,
-        *([mirror / card.name] if isinstance(mirror, Path) else []),
-        _folder_path(card),
-    ]
-    # An interrupted download of Minari's own leaves a folder without data (Minari issue 220).
-    return next((place for place in places if kind(place / "data") == "folder"), None)
 
 
 def fetch_folder(card: Card, progress: bool = True) -> Path:
@@ -116,20 +84,31 @@ def fetch_folder(card: Card, progress: bool = True) -> Path:
     """
     if found := minari_folder(card):
         return found
+    target = download_path(card)
+    with writing(target.parent), _alone(card, target):
+        found = minari_folder(card)  # another process may have been first
+        return found or _download_folder(card, target, progress)
+
+
+@contextlib.contextmanager
+def _alone(card: Card, target: Path) -> Iterator[None]:
+    """No other process downloads `target` meanwhile.
+
+    Raises:
+        DatasetError: it must not or cannot be downloaded.
+    """
     if not card.urls:
         raise DatasetError(f"'{card.id}' cannot be downloaded: its card has no urls.")
-    _refuse_offline(card)
-    target = _folder_path(card)
-    with _writing(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(target.name + ".lock")):
-            if found := minari_folder(card):
-                return found  # another process was first
-            _download_folder(card, target, progress)
-    return target
+    if offline():
+        raise DatasetError(
+            f"'{card.id}' has no intact copy on this machine; unset CQLBENCH_OFFLINE to download it."
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(target.name + ".lock")):
+        yield
 
 
-def _download_folder(card: Card, target: Path, progress: bool) -> None:
+def _download_folder(card: Card, target: Path, progress: bool) -> Path:
     record = target.with_name(target.name + ".sha256.json")
     known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     part = target.with_name(target.name + ".part")
@@ -142,24 +121,20 @@ def _download_folder(card: Card, target: Path, progress: bool) -> None:
             download(wanted, file, progress)
         known[name] = sha256_of(file)
     atomic.replace(record, json.dumps(known, indent=1, sort_keys=True).encode())
-    part.replace(target)
+    return part.replace(target)
 
 
 def _listing(card: Card) -> list[tuple[Wanted, str]]:
     """The dataset's files, each with its place below the dataset's folder."""
-    if isinstance(mirror := _mirror(), str):
-        base = f"{mirror}/{card.name}"
+    if isinstance(address := mirror(), str):
+        base = f"{address}/{card.name}"
         return [(Wanted(f"{card.id} {name}", (f"{base}/{name}",)), name) for name in _MINARI_FILES]
     problems = []
     for url in card.urls:
         try:
             return _hub_listing(card, url.replace(_HUB, os.environ.get("HF_ENDPOINT") or _HUB))
-        except requests.JSONDecodeError:
-            problems.append(f"{url}: the answer is no listing")
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError, TypeError, KeyError) as error:
             problems.append(f"{url}: {reason(error)}")
-        except (ValueError, TypeError, KeyError):
-            problems.append(f"{url}: the answer is no listing")
     raise DatasetError(
         f"The files of '{card.id}' cannot be listed ({'; '.join(problems)}); check the network, or run "
         f"`minari download {card.name}` (of the package minari) where there is one."
@@ -189,12 +164,6 @@ def _hub_listing(card: Card, url: str) -> list[tuple[Wanted, str]]:
     return files
 
 
-def _wanted(card: Card) -> Wanted:
-    known = known_sha256(card)
-    known_from = _known_from(_record_path(card), card.sha256 is None and known is not None)
-    return Wanted(card.id, _addresses(card), card.bytes, known, known_from)
-
-
 def _known_from(record: Path, recorded: bool) -> str:
     return f"checksum of the first copy (delete {record} to take another)," if recorded else "published"
 
@@ -210,56 +179,11 @@ def _trusted(card: Card, path: Path) -> bool:
         return False
     if known is None:
         with contextlib.suppress(FileExistsError):
-            atomic.create(_record_path(card), f"{digest}\n".encode())
+            atomic.create(record_path(card), f"{digest}\n".encode())
         known = known_sha256(card)
     return digest == known
 
 
 def _addresses(card: Card) -> tuple[str, ...]:
-    mirror = _mirror()
-    return (*([f"{mirror}/{card.file}"] if isinstance(mirror, str) else []), *card.urls)
-
-
-def _mirror() -> str | Path | None:
-    """`CQLBENCH_MIRROR`: an address without its last slash, or a folder."""
-    text = os.environ.get("CQLBENCH_MIRROR", "")
-    if not text:
-        return None
-    if "://" in text:
-        return text.rstrip("/")
-    folder = expanded(text)
-    if kind(folder) != "folder":
-        raise DatasetError(
-            f"CQLBENCH_MIRROR={text} is neither a folder nor an address like https://host/path."
-        )
-    return folder
-
-
-def _refuse_offline(card: Card) -> None:
-    if offline():
-        raise DatasetError(
-            f"'{card.id}' has no intact copy on this machine; unset CQLBENCH_OFFLINE to download it."
-        )
-
-
-def _download_path(card: Card) -> Path:
-    return cache_dir() / "downloads" / f"{card.id}.hdf5"
-
-
-def _folder_path(card: Card) -> Path:
-    return cache_dir() / "downloads" / card.id
-
-
-def _record_path(card: Card) -> Path:
-    return cache_dir() / "downloads" / f"{card.id}.sha256"
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DatasetError(
-            f"The download cache {folder} cannot be written ({error.strerror or error}); "
-            "set CQLBENCH_CACHE to a folder that can."
-        ) from error
+    address = mirror()
+    return (*([f"{address}/{card.file}"] if isinstance(address, str) else []), *card.urls)

@@ -20,6 +20,7 @@ from cqlbench.data import validate
 from cqlbench.data.buffer import Dataset, buffer_for, content_hash
 from cqlbench.data.cards import Bound, Card, all_cards, id_problem, imported_cards_dir
 from cqlbench.data.load import expected, read
+from cqlbench.data.local import published_key
 from cqlbench.data.readers.minari_metadata import (
     action_bounds,
     discrete_actions,
@@ -28,7 +29,7 @@ from cqlbench.data.readers.minari_metadata import (
 )
 from cqlbench.data.readers.quirks import MENDED
 from cqlbench.data.readers.robomimic import environment_name
-from cqlbench.data.resolve import DISCRETE, Resolution, published_key
+from cqlbench.data.resolve import DISCRETE, Resolution
 from cqlbench.data.transitions import Floats
 from cqlbench.environments.make import EnvironmentSpec, VectorEnvironment, make_environments
 

@@ -8,11 +8,12 @@ from cqlbench.data import validate
 from cqlbench.data.buffer import Dataset, buffer_for, content_hash
 from cqlbench.data.cards import Card
 from cqlbench.data.embedded.collect import collect, source_key
-from cqlbench.data.fetch import fetch, fetch_folder, known_sha256
+from cqlbench.data.fetch import fetch, fetch_folder
 from cqlbench.data.findings import Expected
+from cqlbench.data.local import file_key, known_sha256
 from cqlbench.data.readers.d4rl import read_d4rl
 from cqlbench.data.readers.minari import read_minari
-from cqlbench.data.resolve import Resolution, file_key
+from cqlbench.data.resolve import Resolution
 from cqlbench.data.transitions import Transitions
 
 
@@ -109,4 +110,4 @@ def _from_source(resolution: Resolution, progress: bool) -> Transitions:
 
 def _source_key(resolution: Resolution) -> str:
     card = resolution.card
-    return source_key(card) if card.source == "embedded" else file_key(resolution)
+    return source_key(card) if card.source == "embedded" else file_key(card, resolution.path)

@@ -10,12 +10,9 @@ from msgspec.structs import replace
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.core.paths import expanded, kind
-from cqlbench.data import fetch
 from cqlbench.data.buffer_files import is_built
 from cqlbench.data.cards import SOURCES, Card, all_cards, damaged_cards
-from cqlbench.data.readers.d4rl import has_discrete_actions
-from cqlbench.data.readers.minari import files
-from cqlbench.data.readers.minari_metadata import action_bounds, discrete_actions
+from cqlbench.data.local import candidates, minari_folder, offline, published_key
 
 _SUFFIXES = (".hdf5", ".h5", ".npz")
 
@@ -53,9 +50,7 @@ def resolve(name: str, source: str = "auto") -> Resolution:
     Raises:
         DatasetError: nothing is called that, or it cannot be had here; the message says what to do.
     """
-    check_source(source)
-    _check_name(name)
-    cards = all_cards()
+    cards = _cards(name, source)
     if name in cards:
         if source not in ("auto", cards[name].source):
             raise DatasetError(f"'{name}' is not of the source '{source}'; leave the source out.")
@@ -63,14 +58,14 @@ def resolve(name: str, source: str = "auto") -> Resolution:
     if name.endswith(_SUFFIXES) or name.startswith((".", "/", "~")):
         return _path(expanded(name), source)
     matches = _matching(name, cards, source)
+    if not matches and kind(Path(name)) is not None:
+        return _path(Path(name), source)
     if not matches:
-        if kind(Path(name)) is not None:
-            return _path(Path(name), source)
         raise DatasetError(_unknown(name, cards, source))
+    newest: dict[str, Card] = {card.source: card for card in sorted(matches, key=lambda card: card.version)}
     if source != "auto":
-        newest = max(matches, key=lambda card: card.version)
-        return _located(newest, f"'{name}' from the source '{source}'")
-    return _automatic(name, matches)
+        return _located(newest[source], f"'{name}' from the source '{source}'")
+    return _automatic(name, newest)
 
 
 def find_card(name: str, source: str = "auto") -> Card:
@@ -79,9 +74,7 @@ def find_card(name: str, source: str = "auto") -> Card:
     Raises:
         DatasetError: nothing is called that; the message has the nearest names.
     """
-    check_source(source)
-    _check_name(name)
-    cards = all_cards()
+    cards = _cards(name, source)
     if name in cards:
         return cards[name]
     matches = _matching(name, cards, source)
@@ -100,57 +93,27 @@ def check_source(source: str) -> None:
         raise DatasetError(f"There is no source '{source}'; it is auto, {', '.join(SOURCES)}.")
 
 
-def published_key(card: Card) -> str:
-    """The buffer's source key of a published file: its hash, if known, and how it is read."""
-    reading = [*card.quirks, *(card.observation_keys or ()), *filter(None, [card.actions])]
-    return "+".join([f"sha256:{fetch.known_sha256(card)}", *reading])
-
-
-def file_key(resolution: Resolution) -> str:
-    """The buffer's source key of a dataset that is read from files.
-
-    Raises:
-        DatasetError: the files have vanished.
-    """
-    card = resolution.card
-    if resolution.path is None or card.source == "imported":
-        return published_key(card)
-    return "+".join([_fingerprint(resolution.path), *(card.observation_keys or ())])
-
-
-def _fingerprint(path: Path) -> str:
-    facts = []
-    for file in files(path) if kind(path) == "folder" else [path]:
-        try:
-            status = file.stat()
-        except OSError as error:
-            raise DatasetError(f"{file} cannot be read ({error.strerror}); check the path.") from error
-        facts.append(f"file:{file}:{status.st_size}:{status.st_mtime_ns}")
-    return "\n".join(facts)
-
-
-def _automatic(name: str, matches: list[Card]) -> Resolution:
-    by_source: dict[str, Card] = {}
-    for card in sorted(matches, key=lambda card: card.version):
-        by_source[card.source] = card
-    published = by_source.get("d4rl")
+def _automatic(name: str, newest: Mapping[str, Card]) -> Resolution:
+    """The first source that has the dataset here and now, of those with a card of that name."""
+    published, minari = newest.get("d4rl"), newest.get("minari")
     why = "there is no D4RL dataset of that name"
-    if published is not None:
-        if is_built(published.id, published_key(published)) or fetch.candidates(published):
-            return Resolution(published.id, published, f"'{name}' is D4RL's file, cached on this machine")
-        if fetch.reachable(published):
-            return Resolution(published.id, published, f"'{name}' is D4RL's file, to be downloaded")
-        host = "CQLBENCH_OFFLINE is set" if fetch.offline() else "its host cannot be reached"
+    if published:
+        if is_built(published.id, published_key(published)) or candidates(published):
+            return _located(published, f"'{name}' is D4RL's file, cached on this machine")
+        from cqlbench.data.fetch import reachable  # loads requests and h5py
+
+        if reachable(published):
+            return _located(published, f"'{name}' is D4RL's file, to be downloaded")
+        host = "CQLBENCH_OFFLINE is set" if offline() else "its host cannot be reached"
         why = f"{published.id} is not cached and {host}"
-    if "embedded" in by_source:
-        card = by_source["embedded"]
-        return Resolution(card.id, card, f"'{name}' is {card.id}, because {why}")
-    if "minari" in by_source and fetch.minari_folder(by_source["minari"]) is not None:
-        return _located(by_source["minari"], f"'{name}' is the local Minari dataset, because {why}")
-    if published is None and "minari" in by_source:
-        return _located(by_source["minari"], f"'{name}' is a Minari dataset")
-    if "imported" in by_source:
-        return _located(by_source["imported"], f"'{name}' is the dataset that you imported")
+    if "embedded" in newest:
+        return _located(newest["embedded"], f"'{name}' is {newest['embedded'].id}, because {why}")
+    if minari and minari_folder(minari):
+        return _located(minari, f"'{name}' is the local Minari dataset, because {why}")
+    if minari and not published:
+        return _located(minari, f"'{name}' is a Minari dataset")
+    if "imported" in newest:
+        return _located(newest["imported"], f"'{name}' is the dataset that you imported")
     put = published.urls[0] if published else "its file"
     raise DatasetError(
         f"'{name}' cannot be had here: {why}, and no embedded or local Minari dataset stands in for it; "
@@ -163,20 +126,26 @@ def _located(card: Card, reason: str) -> Resolution:
         return Resolution(card.id, card, reason, Path(card.imported_from))
     if card.source != "minari":
         return Resolution(card.id, card, reason)
-    folder = fetch.minari_folder(card)
-    if folder is None and fetch.offline():
+    folder = minari_folder(card)
+    if folder:
+        return Resolution(card.id, _with_preset(card, folder), reason, folder)
+    if offline():
         raise DatasetError(
             f"'{card.id}' is not on this machine and CQLBENCH_OFFLINE is set; unset it to download the "
             f"dataset, or copy the folder from a machine where `minari download {card.name}` has run."
         )
-    if folder is None:
-        return Resolution(card.id, card, f"{reason}, to be downloaded")
-    return Resolution(card.id, _with_preset(card, folder), reason, folder)
+    return Resolution(card.id, card, f"{reason}, to be downloaded")
 
 
-def _with_preset(card: Card, folder: Path) -> Card:
+def _with_preset(card: Card, path: Path) -> Card:
     """Discrete actions need settings of their own, unless the card names some."""
-    return replace(card, preset=DISCRETE) if not card.preset and discrete_actions(folder) else card
+    if card.preset:
+        return card
+    from cqlbench.data.readers.d4rl import has_discrete_actions  # load h5py and gymnasium
+    from cqlbench.data.readers.minari_metadata import discrete_actions
+
+    discrete = discrete_actions(path) if kind(path) == "folder" else has_discrete_actions(path)
+    return replace(card, preset=DISCRETE) if discrete else card
 
 
 def _path(path: Path, source: str) -> Resolution:
@@ -191,40 +160,44 @@ def _path(path: Path, source: str) -> Resolution:
         )
     if source not in ("auto", schema):
         raise DatasetError(f"{path} is read as {schema}, not as '{source}'; leave the source out.")
-    what = "a Minari folder" if found == "folder" else "a file with D4RL's keys"
     card = Card(id=str(path), source="path", notes=("Given by its path: no environment, so not evaluated.",))
+    what = "a file with D4RL's keys"
     if found == "folder":
+        from cqlbench.data.readers.minari_metadata import action_bounds
+
         low, high = action_bounds(path) or (card.action_low, card.action_high)
-        card = _with_preset(replace(card, action_low=low, action_high=high), path)
-    elif has_discrete_actions(path):
-        card = replace(card, preset=DISCRETE)
-    return Resolution(card.id, card, f"'{path.name}' is {what}; without a card it is not evaluated", path)
+        card, what = replace(card, action_low=low, action_high=high), "a Minari folder"
+    reason = f"'{path.name}' is {what}; without a card it is not evaluated"
+    return Resolution(card.id, _with_preset(card, path), reason, path)
 
 
-def _check_name(name: str) -> None:
-    """Refuse what no dataset can be called.
+def _cards(name: str, source: str) -> dict[str, Card]:
+    """All cards, if `name` can be a dataset's name and `source` a source.
 
     Raises:
-        DatasetError: it is empty, or holds characters that no message and no record can hold.
+        DatasetError: they cannot.
     """
+    check_source(source)
     if not name.strip():
         raise DatasetError("No dataset was named; say for instance dataset=hopper-medium.")
     # Control characters (NUL among them) and bytes that are no text: no message and no record can hold them.
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         raise DatasetError(f"The dataset name {name!a} holds characters that no name has; type it again.")
+    return all_cards()
 
 
 def _matching(name: str, cards: Mapping[str, Card], source: str) -> list[Card]:
     """The cards of `source` that a short name, with or without version, stands for."""
     found = []
     for card in cards.values():
-        versioned = name in (card.name, f"{card.short_name}-v{card.version}")
         # Versions count within a source: on `auto`, a version is of D4RL or stands in a whole name.
-        stands_in = source == "auto" and (
-            card.source == "embedded" or (card.source == "minari" and name != card.name)
-        )
-        wanted = name == card.short_name or (versioned and not stands_in)
-        if wanted and source in ("auto", card.source):
+        versioned = source != "auto" or card.source in ("d4rl", "imported")
+        names = {card.short_name}
+        if versioned or card.source == "minari":
+            names.add(card.name)
+        if versioned:
+            names.add(f"{card.short_name}-v{card.version}")
+        if name in names and source in ("auto", card.source):
             found.append(card)
     return found
 
@@ -232,7 +205,7 @@ def _matching(name: str, cards: Mapping[str, Card], source: str) -> list[Card]:
 def _unknown(name: str, cards: Mapping[str, Card], source: str) -> str:
     """That there is no such dataset, and the nearest names, in one sentence."""
     of_source = [card for card in cards.values() if source in ("auto", card.source)]
-    names = {card.short_name for card in of_source} | {card.id for card in of_source}
+    names = {name for card in of_source for name in (card.short_name, card.id)}
     names |= {
         f"{card.short_name}-v{card.version}"
         for card in of_source

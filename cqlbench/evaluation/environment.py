@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.cards import Card
-from cqlbench.data.fetch import minari_folder
+from cqlbench.data.local import minari_folder
 from cqlbench.data.readers.minari_metadata import environment_of, why_unlike_the_recording
 from cqlbench.environments.make import EnvironmentSpec, why_unplayable
 

@@ -2,12 +2,16 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hostile_server import serving
 
 from cqlbench.commands.main import main
+from cqlbench.records.codec import from_json
+from cqlbench.records.store import RecordStore
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "record_v1.json"
 CARDS = """
 [defaults]
 source = "d4rl"
@@ -154,10 +158,19 @@ def test_files_in_place_are_what_fetch_prints(data, world):
     assert data("fetch", "arm-lift")[1] == f"d4rl/arm-lift-v0: {world / 'd4rl' / 'lift.hdf5'}\n"
 
 
-def test_listing_loads_neither_torch_nor_a_simulator(world):
-    program = (
-        "import sys; from cqlbench.commands.main import main; status = main(['data', 'list']);"
-        "print(sorted({'torch', 'mujoco', 'envpool'} & set(sys.modules)), file=sys.stderr); sys.exit(status)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "[]\n")
+def test_lists_load_nothing_heavy(world, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(world / "minari"))
+    for name in ("mujoco/hopper/medium-v0", "my/own-v0"):
+        (world / "minari" / name / "data").mkdir(parents=True)
+        for file in ("metadata.json", "main_data.hdf5"):
+            (world / "minari" / name / "data" / file).write_text("{}")
+    RecordStore(world).write(from_json(GOLDEN.read_text(), GOLDEN))
+    program = f"""
+import sys
+from cqlbench.commands.main import main
+print(main(["data", "list", "source=minari"]), main(["results", "list", "results={world}"]))
+print({{"torch", "mujoco", "envpool", "gymnasium", "minari", "h5py", "requests"}} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == ["0 0", "set()"]
+    assert "my/own-v0" in done.stdout

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from cqlbench.core.errors import DatasetError
 from cqlbench.data import download as download_module
 from cqlbench.data.cards import Card
-from cqlbench.data.fetch import candidates, fetch, fetch_folder, known_sha256, minari_folder, reachable
+from cqlbench.data.fetch import fetch, fetch_folder, reachable
+from cqlbench.data.local import candidates, known_sha256, minari_folder
 
 
 def hdf5(seed):

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from cqlbench.core.errors import DatasetError, UserError
 from cqlbench.data.cards import Card, all_cards, damaged_cards, imported_cards_dir
 from cqlbench.data.imported import card_text, import_dataset, recorded_environment
-from cqlbench.data.resolve import find_card, published_key
+from cqlbench.data.local import published_key
+from cqlbench.data.resolve import find_card
 from cqlbench.environments.make import EnvironmentSpec
 from cqlbench.evaluation.environment import playable
 

@@ -14,7 +14,7 @@ from cqlbench.data import load as provide_module
 from cqlbench.data.buffer import content_hash
 from cqlbench.data.cards import Card
 from cqlbench.data.load import provide
-from cqlbench.data.present import where
+from cqlbench.data.local import where
 from cqlbench.data.readers.d4rl import read_d4rl
 from cqlbench.data.resolve import Resolution, find_card, resolve
 

@@ -10,13 +10,14 @@ from cqlbench.core.paths import benchmarks_dir
 from cqlbench.data import resolve as resolve_module
 from cqlbench.data.buffer import buffer_for
 from cqlbench.data.cards import Card
+from cqlbench.data.local import published_key
 from cqlbench.data.readers.d4rl import read_d4rl
-from cqlbench.data.resolve import find_card, published_key, resolve
+from cqlbench.data.resolve import find_card, resolve
 
 
 @pytest.fixture
 def online(monkeypatch):
-    monkeypatch.setattr(resolve_module.fetch, "reachable", lambda card: card.source == "d4rl")
+    monkeypatch.setattr("cqlbench.data.fetch.reachable", lambda card: card.source == "d4rl")
 
 
 def put_sparse(path, size):
@@ -70,7 +71,7 @@ def test_falls_back_to_embedded_and_says_so():
 
 def test_unreachable_host_is_the_reason(monkeypatch):
     monkeypatch.setenv("CQLBENCH_OFFLINE", "0")
-    monkeypatch.setattr(resolve_module.fetch, "reachable", lambda _: False)
+    monkeypatch.setattr("cqlbench.data.fetch.reachable", lambda _: False)
     assert "its host cannot be reached" in resolve("hopper-medium").reason
 
 

@@ -19,7 +19,8 @@ from cqlbench.core.paths import kind
 from cqlbench.data.readers import flatten, hdf5
 from cqlbench.data.readers.arrays import Arrays
 from cqlbench.data.readers.flatten import Part
-from cqlbench.data.readers.minari_metadata import metadata_of, space_of
+from cqlbench.data.readers.minari_folder import data_folder, metadata_of
+from cqlbench.data.readers.minari_metadata import space_of
 from cqlbench.data.transitions import Transitions
 
 _EPISODE = re.compile(r"(episode_)?\d+")
@@ -40,19 +41,6 @@ class Storage(Protocol):
         """One of them: `steps` actions and `steps + 1` observations."""
 
 
-def files(folder: str | Path) -> list[Path]:
-    """The files of a Minari dataset's folder, or of its `data` folder, that its content depends on.
-
-    Raises:
-        DatasetError: the folder is no Minari dataset.
-    """
-    data = _data_folder(Path(folder))
-    main = data / "main_data.hdf5"
-    if kind(main) == "file":
-        return [path for path in (main, data / "metadata.json") if path.is_file()]
-    return sorted(path for path in data.rglob("*") if path.is_file())
-
-
 def read_minari(folder: str | Path, observation_keys: Sequence[str] | None = None) -> Transitions:
     """Read a local Minari dataset, episodes in the order of their numbers.
 
@@ -70,7 +58,7 @@ def read_minari(folder: str | Path, observation_keys: Sequence[str] | None = Non
         DatasetError: the folder or file is missing, damaged or incomplete, or the dataset has observations or
             actions that are no vectors of numbers.
     """
-    data = _data_folder(Path(folder))
+    data = data_folder(Path(folder))
     with _opened(data) as storage:
         names = sorted(
             filter(_EPISODE.fullmatch, storage.members()), key=lambda name: int(name.rpartition("_")[2])
@@ -197,22 +185,3 @@ def _opened(data: Path) -> Iterator[Storage]:
         from cqlbench.data.readers.minari_arrow import ArrowStorage
 
         yield ArrowStorage(data, metadata_of(data)["data_format"])
-
-
-def _data_folder(folder: Path) -> Path:
-    for data in (folder / "data", folder):
-        if kind(data / "main_data.hdf5") == "file":
-            return data
-    for data in (folder / "data", folder):
-        storage = metadata_of(data).get("data_format")
-        if storage in ("arrow", "parquet"):
-            return data
-        if storage not in (None, "hdf5"):
-            raise DatasetError(
-                f"{folder} is stored as '{storage}', which is not supported; create it again with "
-                "data_format='hdf5'."
-            )
-    raise DatasetError(
-        f"{folder} is not a Minari dataset: it has no data/main_data.hdf5, nor Arrow files; give the folder "
-        "of one dataset and version, such as mujoco/hopper/medium-v0."
-    )

@@ -10,8 +10,8 @@ import gymnasium
 import numpy as np
 
 from cqlbench.core.errors import DatasetError
-from cqlbench.core.paths import kind
 from cqlbench.data.cards import Bound
+from cqlbench.data.readers.minari_folder import metadata_of
 from cqlbench.environments.spec import EnvironmentSpec
 
 # Wrappers that only watch. Those of the published mujoco datasets are among them.
@@ -19,27 +19,7 @@ _WATCHING = (
     "DataCollector", "HumanRendering", "Monitor", "OrderEnforcing", "PassiveEnvChecker",
     "RecordEpisodeStatistics", "RecordVideo", "RenderCollection",
 )  # fmt: skip
-_METADATA = "metadata.json"
 _KNOWN = ("gymnasium.", "minari.", "stable_baselines3.")
-
-
-def metadata_of(folder: Path) -> dict[str, Any]:
-    """`metadata.json` below a dataset's folder or `data` folder; empty if missing, as before Minari 0.5.
-
-    Raises:
-        DatasetError: it cannot be read.
-    """
-    path = next((each for each in (folder / "data", folder) if kind(each / _METADATA) == "file"), folder)
-    path /= _METADATA
-    if kind(path) != "file":
-        return {}
-    try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}); download the dataset again.") from error
-    if not isinstance(metadata, dict):
-        raise DatasetError(f"{path} is not a JSON object; download the dataset again.")
-    return metadata
 
 
 def space_of(folder: Path, name: str) -> gymnasium.Space[Any] | None:

@@ -9,7 +9,7 @@ from cqlbench.data.buffer_files import (
     write_manifest,
 )
 from cqlbench.data.cards import Card
-from cqlbench.data.present import where, without_a_card
+from cqlbench.data.local import where, without_a_card
 
 
 def manifest_of(dataset_id):
@@ -39,7 +39,7 @@ def test_minari_lists_local_datasets_that_no_card_describes(world, monkeypatch, 
     assert without_a_card() == []
     assert not (tmp_path / "minari").exists()
     card = Card(id="minari/known/toy-v0", source="minari")
-    monkeypatch.setattr("cqlbench.data.present.all_cards", lambda: {card.id: card})
+    monkeypatch.setattr("cqlbench.data.local.all_cards", lambda: {card.id: card})
     for name in ("known/toy-v0", "lab/arm-v1", "torn-v0"):
         (tmp_path / "minari" / name / "data").mkdir(parents=True)
         if name != "torn-v0":
