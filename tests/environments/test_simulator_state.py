@@ -26,6 +26,7 @@ SPECS = [
     EnvironmentSpec("cqlbench/hammer-v0", 60, module="cqlbench.environments.d4rl"),
     EnvironmentSpec("cqlbench/door-v0", 60, module="cqlbench.environments.d4rl"),
     EnvironmentSpec("cqlbench/relocate-v0", 60, module="cqlbench.environments.d4rl"),
+    EnvironmentSpec("cqlbench/kitchen-mixed-v0", 60, module="cqlbench.environments.d4rl"),
     EnvironmentSpec("cqlbench/antmaze-umaze-v0", 60, module="cqlbench.environments.d4rl"),
     EnvironmentSpec("cqlbench/antmaze-umaze-v2", 60, module="cqlbench.environments.d4rl"),
 ]

@@ -27,7 +27,7 @@ _TORQUE = 30.0
 
 
 class AntMaze(ModelEnv):
-    """Observed are 15 positions and 14 velocities, not the goal; the action are 8 torques in ±1, times 30.
+    """Observed are 15 positions and 14 velocities, not the goal; the action is 8 torques in ±1, times 30.
 
     The reward is 1, and the episode ends, where the distance from the goal after a step is at most `REACH`.
     Falling over ends nothing.
