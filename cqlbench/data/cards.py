@@ -53,6 +53,8 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
         short_name: what users may type instead, without source and version.
         family: the datasets it belongs to, such as `gym-mujoco`.
         environment: where its policies are evaluated; `None`: they are not.
+        unpadded_kwargs: constructor arguments with which the environment observes what its `padding` stands
+            for, for data in which that is not all 0; empty: it is known to be 0.
         max_episode_steps: the time limit, in steps; the environment's, or that of the environment it lacks.
         environment_missing_because: why there is no environment; ends a sentence.
         observation_keys: of observations that are dictionaries, the parts that are joined, in this order;
@@ -90,6 +92,7 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     short_name: str = ""
     family: str = ""
     environment: EnvironmentSpec | None = None
+    unpadded_kwargs: Mapping[str, Any] = msgspec.field(default_factory=dict)
     max_episode_steps: Count | None = None
     environment_missing_because: str = ""
     observation_keys: tuple[str, ...] | None = None

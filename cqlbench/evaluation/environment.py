@@ -14,6 +14,8 @@ from cqlbench.environments.make import EnvironmentSpec, why_unplayable
 def playable(card: Card, dataset: Dataset) -> tuple[EnvironmentSpec | None, str]:
     """The environment that evaluates policies trained on `dataset`, or `None` with the reason, one sentence.
 
+    Where the card has `unpadded_kwargs`, the data decide whether what is padded with zeros is zero.
+
     A Minari dataset brings the specification of its environment: id and constructor arguments are then its
     own. The time limit is the card's where the card has one, since its score endpoints hold for that limit.
     One that was recorded under wrappers is not evaluated without them.
@@ -26,10 +28,17 @@ def playable(card: Card, dataset: Dataset) -> tuple[EnvironmentSpec | None, str]
         if because := why_unlike_the_recording(folder):
             return None, f"Not evaluated: {because}"
         spec = recorded_environment(folder, spec)
+    if card.unpadded_kwargs and _observes_padding(dataset, spec.padding):
+        spec = replace(spec, padding=0, kwargs={**spec.kwargs, **card.unpadded_kwargs})
     sizes = dataset.observation_size, dataset.action_size
     bounds = None if dataset.discrete_actions else (card.action_low, card.action_high)
     because = why_unplayable(spec, *sizes, discrete=dataset.discrete_actions, bounds=bounds)
     return (None, f"Not evaluated: {because}") if because else (spec, "")
+
+
+def _observes_padding(dataset: Dataset, padding: int) -> bool:
+    means, deviations = dataset.observation_mean[-padding:], dataset.observation_std[-padding:]
+    return bool(means.any() or deviations.any())
 
 
 def _how_to_name_it(card: Card) -> str:

@@ -1,11 +1,13 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from cqlbench.data.cards import Card
-from cqlbench.environments.make import EnvironmentSpec
+from cqlbench.data.resolve import find_card
+from cqlbench.environments.make import EnvironmentSpec, make_environments
 from cqlbench.evaluation.environment import playable, recorded_environment
 
 DATA = SimpleNamespace(observation_size=11, action_size=3, discrete_actions=False)
@@ -45,6 +47,27 @@ def test_one_that_cannot_be_made_names_the_extra_that_brings_it():
         "Not evaluated: Environment 'Arm-v0' cannot be made here (No module named 'no_such_arms')"
     )
     assert because.endswith("install what it needs with `pip install 'cqlbench[robotics]'`.")
+
+
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_the_data_decide_whether_padding_is_zero(version):
+    card = find_card(f"d4rl/ant-medium-v{version}")
+    zeros = np.append(np.ones(27), np.zeros(84))
+    moving = np.append(np.ones(110), 1e-9)
+    data = SimpleNamespace(
+        observation_size=111, action_size=8, discrete_actions=False, observation_mean=zeros
+    )
+    data.observation_std = zeros
+    padded, because = playable(card, data)
+    assert (padded.padding, dict(padded.kwargs), because) == (84, {}, "")
+    data.observation_std = moving
+    spec, because = playable(card, data)
+    assert not because
+    assert (spec.id, spec.padding) == ("Ant-v4", 84 if version == 2 else 0)
+    assert dict(spec.kwargs) == ({} if version == 2 else {"use_contact_forces": True})
+    environments = make_environments(spec, [0])
+    assert environments.observation_size == 111
+    environments.close()
 
 
 def test_one_of_other_sizes_is_not_played():
