@@ -10,6 +10,9 @@ from cqlbench.core.errors import DatasetError
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
+COLUMNS = ("observations", "actions", "rewards", "next_observations", "terminated", "truncated")
+"""The arrays of `Transitions` with a row for each transition."""
+
 
 @dataclass(frozen=True)
 class Transitions:
@@ -64,19 +67,14 @@ class Transitions:
         rows = len(self.observations)
         if rows == 0:
             raise DatasetError("The dataset holds no transitions.")
-        expected: dict[str, tuple[tuple[int, ...], type]] = {
-            "observations": ((rows, self.observations.shape[-1]), np.float32),
-            "actions": ((rows, self.actions.shape[-1]), np.float32),
-            "rewards": ((rows,), np.float32),
-            "next_observations": (self.observations.shape, np.float32),
-            "terminated": ((rows,), np.bool_),
-            "truncated": ((rows,), np.bool_),
-        }
-        for name, (shape, dtype) in expected.items():
-            array = getattr(self, name)
-            if array.shape != shape or array.dtype != dtype:
+        sizes = {"observations": self.observations.shape[-1:], "actions": self.actions.shape[-1:]}
+        sizes["next_observations"] = sizes["observations"]
+        for name in COLUMNS:
+            array, shape = getattr(self, name), (rows, *sizes.get(name, ()))
+            dtype = np.dtype(np.bool_ if name in ("terminated", "truncated") else np.float32)
+            if (array.shape, array.dtype) != (shape, dtype):
                 raise DatasetError(
-                    f"'{name}' is {array.dtype} {array.shape}, but {np.dtype(dtype)} {shape} was expected."
+                    f"'{name}' is {array.dtype} {array.shape}, but {dtype} {shape} was expected."
                 )
 
     def __len__(self) -> int:

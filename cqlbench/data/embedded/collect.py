@@ -12,18 +12,17 @@ long or short. The streams stand one after the other::
 import hashlib
 import json
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.core.progress import Progress
 from cqlbench.core.seeding import Purpose, environment_seeds, numpy_generator
 from cqlbench.data.cards import Card
 from cqlbench.data.embedded.policy import BehaviourPolicy, policy_path
-from cqlbench.data.transitions import Transitions
+from cqlbench.data.local import sha256_of
+from cqlbench.data.transitions import COLUMNS, Transitions
 from cqlbench.environments.make import (
     EnvironmentSpec,
     VectorEnvironment,
@@ -54,30 +53,19 @@ def collect(card: Card, progress: bool = True) -> Transitions:
         DatasetError: the card lacks a fact, or a policy cannot be read or does not fit its environment.
         UserError: the environment cannot be made on this machine.
     """
-    order = _order(card)
-    policies = [BehaviourPolicy.load(name) for name in order.policies]
-    bounds = np.arange(len(policies) + 1) * order.rows // len(policies)
+    spec, rows, seed = _facts(card)
+    bounds = np.arange(len(card.policies) + 1) * rows // len(card.policies)
     parts = []
-    for number, policy in enumerate(policies):
-        share = f" {number + 1}/{len(policies)}" if len(policies) > 1 else ""
-        title = f"collecting {card.id}{share}" if progress else None
-        rows = int(bounds[number + 1] - bounds[number])
-        parts.append(collect_transitions(policy, order.spec, rows, order.seed + number, title=title))
-    return parts[0] if len(parts) == 1 else _one_after_another(parts)
-
-
-def _one_after_another(parts: Sequence[Transitions]) -> Transitions:
-    firsts = np.cumsum([0, *(len(part) for part in parts)])
-    starts = [part.episode_starts + first for part, first in zip(parts, firsts[:-1], strict=True)]
-    return Transitions(
-        observations=np.concatenate([part.observations for part in parts]),
-        actions=np.concatenate([part.actions for part in parts]),
-        rewards=np.concatenate([part.rewards for part in parts]),
-        next_observations=np.concatenate([part.next_observations for part in parts]),
-        terminated=np.concatenate([part.terminated for part in parts]),
-        truncated=np.concatenate([part.truncated for part in parts]),
-        episode_starts=np.concatenate(starts),
-    )
+    for number, (name, share) in enumerate(zip(card.policies, np.diff(bounds), strict=True)):
+        which = f" {number + 1}/{len(card.policies)}" if len(card.policies) > 1 else ""
+        title = f"collecting {card.id}{which}" if progress else None
+        policy = BehaviourPolicy.load(name)
+        parts.append(collect_transitions(policy, spec, int(share), seed + number, title=title))
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS
+    }
+    starts = [part.episode_starts + first for part, first in zip(parts, bounds, strict=False)]
+    return Transitions(**columns, episode_starts=np.concatenate(starts))
 
 
 def source_key(card: Card) -> str:
@@ -89,24 +77,30 @@ def source_key(card: Card) -> str:
     Raises:
         DatasetError: the card lacks a fact, or its policy file cannot be read.
     """
-    order = _order(card)
-    digests = []
-    for path in map(policy_path, order.policies):
-        try:
-            digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
-        except OSError as error:
-            raise DatasetError(
-                f"The behaviour policy {path} of '{card.id}' cannot be read: {error.strerror}."
-            ) from error
+    spec, rows, seed = _facts(card)
+    try:
+        digests = [sha256_of(policy_path(name)) for name in card.policies]
+    except OSError as error:
+        raise DatasetError(f"A behaviour policy of '{card.id}' cannot be read: {error}.") from error
     facts = {
         "policy_sha256": digests[0] if len(digests) == 1 else digests,
-        "seed": order.seed,
-        "rows": order.rows,
-        "environment": environment_versions(order.spec, choose_backend(order.spec)),
+        "seed": seed,
+        "rows": rows,
+        "environment": environment_versions(spec, choose_backend(spec)),
         "environments": ENVIRONMENTS,
         "collector": COLLECTOR_VERSION,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _facts(card: Card) -> tuple[EnvironmentSpec, int, int]:
+    """The card's environment, rows and seed."""
+    spec, rows, seed = card.environment, card.rows, card.collection_seed
+    if not card.policies or spec is None or rows is None or seed is None:
+        raise DatasetError(
+            f"'{card.id}' cannot be collected: it lacks policies, environment, rows or collection_seed."
+        )
+    return spec, rows, seed
 
 
 def collect_transitions(
@@ -150,129 +144,63 @@ def collect_transitions(
         _check_fit(policy, vector, spec)
         noise = [numpy_generator(seed, Purpose.NOISE, _STREAM, stream) for stream in range(streams)]
         with Progress(rows, title=title or "", unit="row", shown=title is not None) as shown:
-            tape = _record(policy, vector, _Tape.empty(rows, streams, policy), noise, shown)
+            return _recorded(policy, vector, rows, noise, shown)
     finally:
         vector.close()
-    return tape.transitions()
-
-
-@dataclass(frozen=True)
-class _Order:
-    """A card whose optional facts are all there."""
-
-    policies: tuple[str, ...]
-    spec: EnvironmentSpec
-    rows: int
-    seed: int
-
-
-def _order(card: Card) -> _Order:
-    facts = {
-        "policies": card.policies or None,
-        "environment": card.environment,
-        "rows": card.rows,
-        "collection_seed": card.collection_seed,
-    }
-    missing = [name for name, fact in facts.items() if fact is None]
-    if missing or card.environment is None or card.rows is None or card.collection_seed is None:
-        raise DatasetError(f"The card of '{card.id}' cannot be collected: it lacks {', '.join(missing)}.")
-    return _Order(card.policies, card.environment, card.rows, card.collection_seed)
 
 
 def _check_fit(policy: BehaviourPolicy, vector: VectorEnvironment, spec: EnvironmentSpec) -> None:
-    fits = (
-        policy.observation_size == vector.observation_size
-        and np.array_equal(policy.action_low, vector.action_low)
-        and np.array_equal(policy.action_high, vector.action_high)
+    own, other = (
+        f"{each.observation_size} observations, actions from {each.action_low.tolist()} to "
+        f"{each.action_high.tolist()}"
+        for each in (policy, vector)
     )
-    if not fits:
-        raise DatasetError(
-            f"The behaviour policy ({policy.observation_size} observations, actions from "
-            f"{policy.action_low.tolist()} to {policy.action_high.tolist()}) does not fit '{spec.id}' "
-            f"({vector.observation_size} observations, actions from {vector.action_low.tolist()} to "
-            f"{vector.action_high.tolist()})."
-        )
+    if own != other:
+        raise DatasetError(f"The behaviour policy ({own}) does not fit '{spec.id}' ({other}).")
 
 
-@dataclass
-class _Tape:
-    """The dataset while it is written: stream `i` fills its rows from `cursors[i]` up to `limits[i]`."""
-
-    observations: NDArray[np.float32]
-    actions: NDArray[np.float32]
-    rewards: NDArray[np.float32]
-    next_observations: NDArray[np.float32]
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
-    starts: NDArray[np.bool_]
-    cursors: NDArray[np.int64]
-    limits: NDArray[np.int64]
-
-    @classmethod
-    def empty(cls, rows: int, streams: int, policy: BehaviourPolicy) -> "_Tape":
-        bounds = np.arange(streams + 1, dtype=np.int64) * rows // streams
-        return cls(
-            observations=np.empty((rows, policy.observation_size), np.float32),
-            actions=np.empty((rows, policy.action_size), np.float32),
-            rewards=np.empty(rows, np.float32),
-            next_observations=np.empty((rows, policy.observation_size), np.float32),
-            terminated=np.empty(rows, np.bool_),
-            truncated=np.empty(rows, np.bool_),
-            starts=np.empty(rows, np.bool_),
-            cursors=bounds[:-1].copy(),
-            limits=bounds[1:],
-        )
-
-    def transitions(self) -> Transitions:
-        finite = all(np.isfinite(each).all() for each in (self.next_observations, self.rewards, self.actions))
-        if not finite:
-            raise DatasetError(
-                "The simulator gave numbers that are not finite; the policy drives it too hard."
-            )
-        return Transitions(
-            observations=self.observations,
-            actions=self.actions,
-            rewards=self.rewards,
-            next_observations=self.next_observations,
-            terminated=self.terminated,
-            truncated=self.truncated,
-            episode_starts=np.flatnonzero(self.starts).astype(np.int64),
-        )
-
-
-def _record(
+def _recorded(
     policy: BehaviourPolicy,
     vector: VectorEnvironment,
-    tape: _Tape,
+    rows: int,
     noise: list[np.random.Generator],
     shown: Progress,
-) -> _Tape:
-    first_rows = tape.cursors.copy()
-    observations = vector.reset()
-    starting = np.ones(len(noise), np.bool_)
-    ended = np.zeros(len(noise), np.bool_)
-    normals = np.empty((len(noise), 0, policy.action_size))
-    tick = 0
-    while (tape.cursors < tape.limits).any():
+) -> Transitions:
+    """Stream `i` fills its rows from `cursors[i]` up to `limits[i]`."""
+    observations = np.empty((rows, policy.observation_size), np.float32)
+    actions = np.empty((rows, policy.action_size), np.float32)
+    rewards = np.empty(rows, np.float32)
+    next_observations = np.empty_like(observations)
+    terminated, truncated, starts = np.empty((3, rows), np.bool_)
+    bounds = np.arange(len(noise) + 1, dtype=np.int64) * rows // len(noise)
+    cursors, limits = bounds[:-1].copy(), bounds[1:]
+    seen = vector.reset()
+    starting, ended = np.ones(len(noise), np.bool_), np.zeros(len(noise), np.bool_)
+    normals, tick = np.empty((len(noise), 0, policy.action_size)), 0
+    while (cursors < limits).any():
         if tick == normals.shape[1]:
             shape = (_NOISE_CHUNK, policy.action_size)
             normals, tick = np.stack([generator.standard_normal(shape) for generator in noise]), 0
-        actions = policy.sample(observations, normals[:, tick])
-        step = vector.step(actions)
+        chosen = policy.sample(seen, normals[:, tick])
+        step = vector.step(chosen)
         tick += 1
         # The step after an episode's end only resets: its action was ignored, so it is no transition.
-        writing = ~ended & (tape.cursors < tape.limits)
-        at = tape.cursors[writing]
-        tape.observations[at] = observations[writing]
-        tape.actions[at] = actions[writing]
-        tape.rewards[at] = step.rewards[writing]
-        tape.next_observations[at] = step.observations[writing]
-        tape.terminated[at] = step.terminated[writing]
-        tape.truncated[at] = step.truncated[writing]
+        writing = ~ended & (cursors < limits)
+        at = cursors[writing]
+        observations[at] = seen[writing]
+        actions[at] = chosen[writing]
+        rewards[at] = step.rewards[writing]
+        next_observations[at] = step.observations[writing]
+        terminated[at] = step.terminated[writing]
+        truncated[at] = step.truncated[writing]
         # A stream's first row starts an episode, and so does the row after a reset.
-        tape.starts[at] = starting[writing]
-        tape.cursors += writing
+        starts[at] = starting[writing]
+        cursors += writing
         starting, ended = ended, step.terminated | step.truncated
-        observations = step.observations
-        shown.update(int((tape.cursors - first_rows).sum()))
-    return tape
+        seen = step.observations
+        shown.update(int((cursors - bounds[:-1]).sum()))
+    if not all(np.isfinite(each).all() for each in (next_observations, rewards, actions)):
+        raise DatasetError("The simulator gave numbers that are not finite; the policy drives it too hard.")
+    return Transitions(
+        observations, actions, rewards, next_observations, terminated, truncated, np.flatnonzero(starts)
+    )

@@ -11,8 +11,8 @@ A policy is two files. `<name>.npz` holds float32 arrays, in the order of the la
 """
 
 import io
+import itertools
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from cqlbench.core import atomic
 from cqlbench.core.errors import DatasetError
 from cqlbench.core.paths import policies_dir
+from cqlbench.data.readers.arrays import reading
+from cqlbench.data.transitions import Floats
 
 LOG_STD_MIN = -20.0
 LOG_STD_MAX = 2.0
@@ -33,8 +35,6 @@ LOG_STD_MAX = 2.0
 # OpenBLAS multiplies 4 x 256 by 256 x 256 without its threads, which would wait for cores that the
 # simulator's threads hold: on a busy machine that made the whole product five times slower.
 _ROWS_AT_ONCE = 4
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class BehaviourPolicy:
         evaluation: what it scores.
 
     Raises:
-        DatasetError: the arrays do not fit together, or are not finite.
+        ValueError: the arrays do not fit together, or are not finite.
     """
 
     weights: tuple[Floats, ...]
@@ -64,9 +64,8 @@ class BehaviourPolicy:
     evaluation: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        problem = _problem(self.weights, self.biases, self.action_low, self.action_high)
-        if problem:
-            raise DatasetError(f"This is no behaviour policy: {problem}.")
+        if problem := _problem(self.weights, self.biases, self.action_low, self.action_high):
+            raise ValueError(f"no behaviour policy: {problem}")
 
     @property
     def observation_size(self) -> int:
@@ -86,22 +85,17 @@ class BehaviourPolicy:
             DatasetError: there is no such file, or it is no behaviour policy.
         """
         path = policy_path(name_or_path)
-        try:
-            # From memory: numpy leaves a damaged file open.
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-                parts = dict(arrays)
-            notes_path = path.with_suffix(".json")
+        if not path.is_file():
+            raise DatasetError(f"There is no behaviour policy at {path}.")
+        # From memory: numpy leaves a damaged file open.
+        with (
+            reading(f"The behaviour policy {path}"),
+            np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays,
+        ):
+            parts, notes_path = dict(arrays), path.with_suffix(".json")
             notes = json.loads(notes_path.read_text("utf-8")) if notes_path.is_file() else {}
             low, high = parts.pop("action_low"), parts.pop("action_high")
             return cls.from_arrays(parts, low, high, notes.get("recipe", {}), notes.get("evaluation", {}))
-        except FileNotFoundError as error:
-            raise DatasetError(f"There is no behaviour policy at {path}.") from error
-        except KeyError as error:
-            raise DatasetError(f"Behaviour policy {path} lacks the array {error}.") from error
-        except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
-            raise DatasetError(f"Behaviour policy {path} cannot be read: {error}.") from error
-        except DatasetError as error:
-            raise DatasetError(f"{path}: {error}") from error
 
     @classmethod
     def from_arrays(
@@ -116,7 +110,7 @@ class BehaviourPolicy:
 
         Raises:
             KeyError: a layer's weight or bias is missing.
-            DatasetError: the arrays do not fit together, or are not finite.
+            ValueError: the arrays do not fit together, or are not finite.
         """
         numbers = range(sum(name.endswith(".weight") for name in layers))
         return cls(
@@ -192,23 +186,19 @@ def policy_path(name_or_path: str | Path) -> Path:
     return path
 
 
-def _problem(weights: Sequence[Floats], biases: Sequence[Floats], low: Floats, high: Floats) -> str | None:
-    """What is wrong with the arrays, or `None`."""
-    if not weights or len(weights) != len(biases):
-        return f"it has {len(weights)} weights and {len(biases)} biases"
-    if any(array.dtype != np.float32 for array in (*weights, *biases, low, high)):
-        return "its arrays are not all float32"
-    if not all(np.isfinite(array).all() for array in (*weights, *biases, low, high)):
-        return "its numbers are not all finite"
-    for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        if weight.ndim != 2 or bias.shape != weight.shape[1:]:
-            return f"layer {layer} has weight {weight.shape} and bias {bias.shape}"
-        if layer and weight.shape[0] != weights[layer - 1].shape[1]:
-            return f"layer {layer} takes {weight.shape[0]} inputs but layer {layer - 1} gives others"
+def _problem(weights: Sequence[Floats], biases: Sequence[Floats], low: Floats, high: Floats) -> str:
+    """What is wrong with the arrays; empty if nothing is."""
+    arrays = (*weights, *biases, low, high)
+    if any(array.dtype != np.float32 or not np.isfinite(array).all() for array in arrays):
+        return "its arrays are not all float32 and finite"
     if low.ndim != 1 or low.shape != high.shape or not (low < high).all():
         return f"action_low {low.tolist()} is not below action_high {high.tolist()}"
-    if weights[-1].shape[1] != 2 * len(low):
+    sizes = [*(bias.size for bias in biases[:-1]), 2 * len(low)]  # what each layer gives
+    shapes = [weight.shape for weight in weights]
+    fitting = list(itertools.pairwise([*(shape[0] for shape in shapes[:1]), *sizes]))
+    if not shapes or shapes != fitting or [bias.shape for bias in biases] != [(size,) for size in sizes]:
         return (
-            f"its last layer has {weights[-1].shape[1]} outputs, and {len(low)} actions need {2 * len(low)}"
+            f"its weights {shapes} and biases {[bias.shape for bias in biases]} do not fit one another and "
+            f"{len(low)} actions"
         )
-    return None
+    return ""

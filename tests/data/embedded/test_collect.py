@@ -215,9 +215,9 @@ def test_progress_counts_rows(card, capsys):
 @pytest.mark.parametrize("fact", ["environment", "policies", "rows", "collection_seed"])
 def test_a_card_without_a_fact_is_refused(card, fact):
     setattr(card, fact, () if fact == "policies" else None)
-    with pytest.raises(DatasetError, match=f"'embedded/toy-v0' cannot be collected: it lacks {fact}"):
+    with pytest.raises(DatasetError, match=f"'embedded/toy-v0' cannot be collected: it lacks .*{fact}"):
         collect(card)
-    with pytest.raises(DatasetError, match=f"lacks {fact}"):
+    with pytest.raises(DatasetError, match=f"lacks .*{fact}"):
         source_key(card)
 
 
@@ -243,7 +243,7 @@ def test_source_key_covers_what_the_content_depends_on(card, tmp_path, monkeypat
     keys.append(source_key(card))
     assert len(set(keys)) == len(keys) == 7
     (tmp_path / "toy-v0.npz").unlink()
-    with pytest.raises(DatasetError, match=r"toy-v0\.npz of 'embedded/toy-v0' cannot be read"):
+    with pytest.raises(DatasetError, match=r"cannot be read.*toy-v0\.npz"):
         source_key(card)
 
 
