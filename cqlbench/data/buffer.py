@@ -1,11 +1,10 @@
 """Transitions -> a memory-mapped replay buffer on disk: made once per source, then checked and opened."""
 
-import contextlib
 import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,21 +18,24 @@ from torchrl.data import ImmutableDatasetWriter, TensorDictReplayBuffer, TensorS
 
 from cqlbench.core import atomic
 from cqlbench.core.errors import DatasetError, UserError
-from cqlbench.data.buffer_files import BUFFER_VERSION, buffer_folder, read_manifest, write_manifest
-from cqlbench.data.checksums import checksums, damage
+from cqlbench.data.buffer_files import buffer_folder, damage, read_manifest, write_manifest
+from cqlbench.data.local import writing
 from cqlbench.data.transitions import Transitions
 
 _STARTS = "episode_starts.npy"
 _WHOLE = "whole_episodes.npy"
 _BLOCK = 1 << 13
-_FIELDS = {
-    "observations": "observation",
-    "actions": "action",
-    "rewards": ("next", "reward"),
+_KEYS = {
+    "observations": ("observation",),
+    "actions": ("action",),
     "next_observations": ("next", "observation"),
+    "rewards": ("next", "reward"),
     "terminated": ("next", "terminated"),
     "truncated": ("next", "truncated"),
 }
+"""Columns of `Transitions` -> torchrl's keys."""
+
+Columns = Mapping[tuple[str, ...], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class Dataset:
 
     def transitions(self) -> Transitions:
         """The rows as they were read, without a copy; what else the source had is not known any more."""
-        columns = {name: self.storage[key].numpy() for name, key in _FIELDS.items()}
+        columns: dict[str, Any] = {name: self.storage[key].numpy() for name, key in _KEYS.items()}
         columns |= {name: columns[name][:, 0] for name in ("rewards", "terminated", "truncated")}
         return Transitions(
             **columns,
@@ -171,26 +173,23 @@ def buffer_for(dataset_id: str, source_key: str, load: Callable[[], Transitions]
             `load` cannot give its rows again; or whatever `load` raises.
     """
     folder = buffer_folder(dataset_id, source_key)
-    found = _open(folder, dataset_id)
-    if found is not None:
-        return found
-    with _writable_cache(folder.parent):
+    if dataset := _open(folder, dataset_id):
+        return dataset
+    with writing(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.with_name(folder.name + ".lock"))
         lock.acquire()
     try:
-        found = _open(folder, dataset_id)
-        if found is not None:
-            return found
+        if dataset := _open(folder, dataset_id):
+            return dataset
         transitions = _load_again(folder, dataset_id, load) if folder.exists() else load()
-        with _writable_cache(folder.parent):
+        with writing(folder.parent):
             _build(folder, dataset_id, transitions)
     finally:
         lock.release()
-    built = _open(folder, dataset_id)
-    if built is None:
-        raise DatasetError(f"The buffer {folder} vanished while it was opened; run again.")
-    return built
+    if dataset := _open(folder, dataset_id):
+        return dataset
+    raise DatasetError(f"The buffer {folder} vanished while it was opened; run again.")
 
 
 def content_hash(transitions: Transitions) -> str:
@@ -203,21 +202,17 @@ def _open(folder: Path, dataset_id: str) -> Dataset | None:
     manifest = read_manifest(folder)
     if manifest is None or damage(folder):
         return None
+    statistics = ("observation_mean", "observation_std", "action_lowest", "action_highest")
     try:
-        quantiles = manifest["returns"]["quantiles"]
+        returns = manifest["returns"]
         return Dataset(
             id=dataset_id,
             content_hash=manifest["content_hash"],
             storage=TensorDict.load_memmap(folder),
             episode_starts=np.load(folder / _STARTS, allow_pickle=False),
             whole_episodes=np.load(folder / _WHOLE, allow_pickle=False),
-            observation_mean=np.array(manifest["observation_mean"], np.float64),
-            observation_std=np.array(manifest["observation_std"], np.float64),
-            action_lowest=np.array(manifest["action_lowest"], np.float64),
-            action_highest=np.array(manifest["action_highest"], np.float64),
-            returns=ReturnSummary(
-                manifest["returns"]["episodes"], manifest["returns"]["mean"], tuple(quantiles)
-            ),
+            **{name: np.array(manifest[name], np.float64) for name in statistics},
+            returns=ReturnSummary(returns["episodes"], returns["mean"], tuple(returns["quantiles"])),
             dropped_rows=manifest["dropped_rows"],
             notes=tuple(manifest["notes"]),
             discrete_actions=manifest.get("discrete_actions", False),
@@ -265,38 +260,25 @@ def _build(folder: Path, dataset_id: str, transitions: Transitions) -> None:
                 f"The buffer of '{dataset_id}' does not hold what was written to it; check the disk under "
                 f"{folder.parent}."
             )
-        manifest = {
-            "version": BUFFER_VERSION,
-            "id": dataset_id,
-            "content_hash": source_hash,
-            "files": checksums(temporary),
-            **_statistics(transitions),
-        }
-        write_manifest(temporary, manifest)
+        facts = {"id": dataset_id, "content_hash": source_hash, **_statistics(transitions)}
+        write_manifest(temporary, facts)
 
     atomic.replace_folder(folder, fill)
 
 
-def _fill(folder: Path, columns: dict[tuple[str, ...], NDArray[Any]]) -> None:
+def _fill(folder: Path, columns: Columns) -> None:
     """Write the columns as tensordict's memory-mapped files."""
-    rows = len(columns["observation",])
-    storage = TensorDict({}, batch_size=[rows])
+    storage = TensorDict({}, batch_size=[len(columns["observation",])])
     for key, column in columns.items():
         storage.set(key, torch.from_numpy(column))
     storage.memmap(str(folder))
 
 
-def _columns(transitions: Transitions) -> dict[tuple[str, ...], NDArray[Any]]:
+def _columns(transitions: Transitions) -> Columns:
     """The arrays under torchrl's keys; rewards and flags as `[T, 1]`."""
-    return {
-        ("observation",): transitions.observations,
-        ("action",): transitions.actions,
-        ("next", "observation"): transitions.next_observations,
-        ("next", "reward"): transitions.rewards[:, None],
-        ("next", "terminated"): transitions.terminated[:, None],
-        ("next", "truncated"): transitions.truncated[:, None],
-        ("next", "done"): (transitions.terminated | transitions.truncated)[:, None],
-    }
+    columns = {key: getattr(transitions, name) for name, key in _KEYS.items()}
+    columns["next", "done"] = transitions.terminated | transitions.truncated
+    return {key: column.reshape(len(column), -1) for key, column in columns.items()}
 
 
 def _hash_on_disk(folder: Path) -> str:
@@ -306,7 +288,7 @@ def _hash_on_disk(folder: Path) -> str:
     return _hash(columns, np.load(folder / _STARTS, allow_pickle=False))
 
 
-def _hash(columns: dict[tuple[str, ...], NDArray[Any]], starts: NDArray[np.int64]) -> str:
+def _hash(columns: Columns, starts: NDArray[np.int64]) -> str:
     digest = hashlib.sha256()
     for key, column in sorted({**columns, ("episode_starts",): starts}.items()):
         digest.update(json.dumps([key, column.dtype.str, column.shape]).encode())
@@ -340,14 +322,3 @@ def _std(values: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.f
     for block in blocks:
         squares += np.einsum("to,to->o", block, block)
     return np.sqrt(squares / len(values))
-
-
-@contextlib.contextmanager
-def _writable_cache(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DatasetError(
-            f"The cache {folder} cannot be written ({error.strerror or error}); "
-            "set CQLBENCH_CACHE to a folder that can."
-        ) from error

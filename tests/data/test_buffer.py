@@ -14,8 +14,7 @@ from cqlbench.core.errors import DatasetError
 from cqlbench.data import buffer as buffer_module
 from cqlbench.data import buffer_files
 from cqlbench.data.buffer import buffer_for, content_hash
-from cqlbench.data.buffer_files import is_built
-from cqlbench.data.checksums import damage
+from cqlbench.data.buffer_files import damage, is_built
 from cqlbench.data.readers.d4rl import read_d4rl
 from cqlbench.data.transitions import Transitions
 
@@ -305,7 +304,7 @@ from cqlbench.data.readers.d4rl import read_d4rl
 def load():
     with pathlib.Path(sys.argv[2]).open("a") as calls:
         calls.write("x")
-    time.sleep(1)
+    time.sleep(0.2)
     return read_d4rl(sys.argv[1])
 
 print(buffer_for("d4rl/a-v0", "k", load).content_hash)

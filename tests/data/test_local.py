@@ -2,18 +2,9 @@
 
 import json
 
-from cqlbench.data.buffer_files import (
-    BUFFER_VERSION,
-    buffer_folder,
-    is_built_from_any_source,
-    write_manifest,
-)
+from cqlbench.data.buffer_files import buffer_folder, is_built_from_any_source, write_manifest
 from cqlbench.data.cards import Card
 from cqlbench.data.local import where, without_a_card
-
-
-def manifest_of(dataset_id):
-    return {"version": BUFFER_VERSION, "id": dataset_id, "files": {}}
 
 
 def test_an_embedded_dataset_is_ready_once_a_whole_buffer_of_it_is_here(world):
@@ -21,7 +12,7 @@ def test_an_embedded_dataset_is_ready_once_a_whole_buffer_of_it_is_here(world):
     assert where(card) == ""
     folder = buffer_folder(card.id, "collected with some simulator")
     folder.mkdir(parents=True)
-    write_manifest(folder, manifest_of(card.id))
+    write_manifest(folder, {"id": card.id})
     assert where(card) == "ready"
     (folder / "stray").touch()
     assert where(card) == ""
@@ -30,7 +21,7 @@ def test_an_embedded_dataset_is_ready_once_a_whole_buffer_of_it_is_here(world):
 def test_a_buffer_of_another_dataset_with_a_like_name_does_not_count(world):
     folder = buffer_folder("embedded/toy-v0", "k")
     folder.mkdir(parents=True)
-    write_manifest(folder, manifest_of("embedded/toy-v0"))
+    write_manifest(folder, {"id": "embedded/toy-v0"})
     assert not is_built_from_any_source("embedded/toy/v0")  # the same folder name but for the digest
 
 
