@@ -3,9 +3,7 @@
 import contextlib
 import dataclasses
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import gymnasium
 import msgspec
@@ -21,6 +19,7 @@ from cqlbench.data.buffer import Dataset, buffer_for, content_hash
 from cqlbench.data.cards import Bound, Card, all_cards, id_problem, imported_cards_dir
 from cqlbench.data.load import expected, read
 from cqlbench.data.local import published_key
+from cqlbench.data.readers.discrete import Kind
 from cqlbench.data.readers.minari_metadata import (
     action_bounds,
     discrete_actions,
@@ -71,16 +70,20 @@ def import_dataset(path: Path, card: Card, bounds: tuple[Bound, Bound] | None = 
     taken = all_cards().get(card.id)
     if taken is not None and taken.source != "imported":
         raise DatasetError(f"'{card.id}' is a published dataset's id; choose another.")
-    card = _checked(replace(card, imported_from=str(path)), path, bounds)
-    bounds = bounds or (action_bounds(path) if kind(path) == "folder" else None)
-    played = _played(card, bounds) if card.environment else None
-    card = played.card if played else replace(card, **_as_keys(bounds))
+    card = replace(card, imported_from=str(path), actions=_kind_of_actions(card, path, bounds))
+    if bounds is None and kind(path) == "folder":
+        bounds = action_bounds(path)
+    played = None
+    if card.environment:
+        card, played = _fitted(card, card.environment, bounds)
+    elif bounds:
+        card = replace(card, action_low=bounds[0], action_high=bounds[1])
     transitions = read(Resolution(card.id, card, "", path))
     sizes = transitions.observation_size, transitions.action_size
-    if card.environment and played and (played.observations, played.actions) != sizes:
+    if card.environment and played != sizes:
         raise UserError(
-            f"'{card.environment.id}' gives {played.observations} observations and takes {played.actions} "
-            f"actions, but the data have {sizes[0]} and {sizes[1]}; name the environment of the recording."
+            f"'{card.environment.id}' has {played} observations and actions, but the data have {sizes}; name "
+            "the environment of the recording."
         )
     warnings = validate.check(transitions, expected(card))
     card = replace(
@@ -93,11 +96,6 @@ def import_dataset(path: Path, card: Card, bounds: tuple[Bound, Bound] | None = 
         preset=DISCRETE if transitions.discrete_actions else "",
         mean_return=float(transitions.episode_returns[transitions.whole_episodes].mean()),
     )
-    if taken is not None and taken.sha256 != card.sha256:
-        raise DatasetError(
-            f"'{card.id}' was imported before, from other rows; give these another version, since scores "
-            "of the two must not meet."
-        )
     if taken is not None:
         _refuse_changes(taken, card)
     noted = dataclasses.replace(transitions, notes=(*transitions.notes, *warnings))
@@ -106,21 +104,21 @@ def import_dataset(path: Path, card: Card, bounds: tuple[Bound, Bound] | None = 
     return dataset
 
 
-def _checked(card: Card, path: Path, bounds: tuple[Bound, Bound] | None) -> Card:
-    """The card, with the kind of its actions where that is known before they are read."""
-    known: Literal["", "discrete", "continuous"] = "continuous" if bounds else ""
+def _kind_of_actions(card: Card, path: Path, bounds: tuple[Bound, Bound] | None) -> Kind:
+    """Discrete or continuous where that is known before they are read; empty: it is not."""
+    known: Kind = "continuous" if bounds else ""
     if kind(path) == "folder":
         known = "discrete" if discrete_actions(path) else "continuous"
+        if card.columns or set(card.quirks) & set(MENDED):
+            raise DatasetError(
+                "A Minari folder has its own columns and says how episodes end; leave out columns=, and of "
+                "ends= say ends=trusted at most."
+            )
     if bounds and "discrete" in (known, card.actions):
         raise DatasetError("Discrete actions have no bounds; leave out action_low= and action_high=.")
-    if kind(path) == "folder" and (card.columns or set(card.quirks) & set(MENDED)):
-        raise DatasetError(
-            "A Minari folder has its own columns and says how episodes end; leave out columns=, and of ends= "
-            "say ends=trusted at most."
-        )
     if known and card.actions not in ("", known):
         raise DatasetError(f"The actions of {path} are {known}, not {card.actions}; leave out actions=.")
-    return replace(card, actions=known or card.actions)
+    return known or card.actions
 
 
 def recorded_environment(
@@ -159,18 +157,10 @@ def card_text(card: Card) -> str:
     return tomli_w.dumps({"card": {card.id: facts}})
 
 
-@dataclass(frozen=True)
-class _Played:
-    """What an environment asks of its dataset: sizes, and the dataset's card with what follows from it."""
-
-    card: Card
-    observations: int
-    actions: int
-
-
-def _played(card: Card, bounds: tuple[Bound, Bound] | None) -> _Played:
-    spec = card.environment
-    assert spec is not None
+def _fitted(
+    card: Card, spec: EnvironmentSpec, bounds: tuple[Bound, Bound] | None
+) -> tuple[Card, tuple[int, int]]:
+    """The card with what follows from its environment, and that one's numbers of observations and actions."""
     environments, discrete = _made(spec, card.actions)
     environments.close()
     low, high = environments.action_low, environments.action_high
@@ -181,11 +171,13 @@ def _played(card: Card, bounds: tuple[Bound, Bound] | None) -> _Played:
     if discrete:
         card = replace(card, actions="discrete", action_count=len(low))
     else:
-        card = replace(card, actions="continuous", **_as_keys(_inside(spec, low, high, bounds)))
-    return _Played(card, environments.observation_size, len(low))
+        lowest, highest = bounds or (_plain(low), _plain(high))
+        _check_bounds(spec, low, high, lowest, highest)
+        card = replace(card, actions="continuous", action_low=lowest, action_high=highest)
+    return card, (environments.observation_size, len(low))
 
 
-def _made(spec: EnvironmentSpec, actions: str) -> tuple[VectorEnvironment, bool]:
+def _made(spec: EnvironmentSpec, actions: Kind) -> tuple[VectorEnvironment, bool]:
     """The environment, and whether its actions are discrete; `actions` may be empty: either kind will do."""
     try:
         return make_environments(spec, [0], discrete=actions == "discrete"), actions == "discrete"
@@ -196,24 +188,18 @@ def _made(spec: EnvironmentSpec, actions: str) -> tuple[VectorEnvironment, bool]
         raise
 
 
-def _inside(
-    spec: EnvironmentSpec, low: Floats, high: Floats, bounds: tuple[Bound, Bound] | None
-) -> tuple[Bound, Bound]:
-    """The bounds that were stated, which the environment's must hold, or else the environment's."""
-    if bounds is None:
-        if not (np.isfinite(low).all() and np.isfinite(high).all()):
-            raise UserError(
-                f"The actions of '{spec.id}' have no bounds; state those of the data, action_low= and "
-                "action_high=."
-            )
-        return _plain(low), _plain(high)
-    lowest, highest = (np.asarray(bound, np.float32) for bound in bounds)
-    if {lowest.size, highest.size} - {1, low.size} or (lowest < low).any() or (highest > high).any():
+def _check_bounds(spec: EnvironmentSpec, low: Floats, high: Floats, lowest: Bound, highest: Bound) -> None:
+    """Refuse bounds that the environment's do not hold, or that are infinite."""
+    lows, highs = np.asarray(lowest, np.float32), np.asarray(highest, np.float32)
+    if not (np.isfinite(lows).all() and np.isfinite(highs).all()):
+        raise UserError(
+            f"The actions of '{spec.id}' have no bounds; state those of the data: action_low=, action_high=."
+        )
+    if {lows.size, highs.size} - {1, low.size} or (lows < low).any() or (highs > high).any():
         raise UserError(
             f"'{spec.id}' takes actions from {_plain(low)} to {_plain(high)}, but action_low= and "
-            f"action_high= state {bounds[0]} to {bounds[1]}; scale the file's actions to the environment's."
+            f"action_high= state {lowest} to {highest}; scale the file's actions to the environment's."
         )
-    return bounds
 
 
 def _plain(bound: Floats) -> Bound:
@@ -221,33 +207,29 @@ def _plain(bound: Floats) -> Bound:
     return numbers[0] if len(set(numbers)) == 1 else numbers
 
 
-def _as_keys(bounds: tuple[Bound, Bound] | None) -> dict[str, Any]:
-    return {} if bounds is None else {"action_low": bounds[0], "action_high": bounds[1]}
-
-
 def _refuse_changes(taken: Card, card: Card) -> None:
+    changed = "rows" if taken.sha256 != card.sha256 else ""
     for name in _STATED:
         before, now = getattr(taken, name), getattr(card, name)
         if name in ("action_low", "action_high"):
             before, now = _plain(np.atleast_1d(before)), _plain(np.atleast_1d(now))
-        if before not in (None, "") and before != now:
-            key = "env" if name == "environment" else name
-            raise DatasetError(
-                f"'{card.id}' was imported before with another {key}=; give it another version, since scores "
-                "of the two must not meet."
-            )
+        if not changed and before not in (None, "") and before != now:
+            changed = "env=" if name == "environment" else f"{name}="
+    if changed:
+        raise DatasetError(
+            f"'{card.id}' was imported before with other {changed}; give it another version, since scores of "
+            "the two must not meet."
+        )
 
 
 def _write(card: Card) -> None:
     path = imported_cards_dir() / f"{card.id.replace('/', '--')}.toml"
     try:
-        text = card_text(card)
+        atomic.replace(path, card_text(card).encode())
     except TypeError as error:
         raise DatasetError(
             f"'{card.id}' cannot be kept: its card is no TOML ({error}); give the environment with env=."
         ) from error
-    try:
-        atomic.replace(path, text.encode())
     except (OSError, UnicodeEncodeError) as error:
         raise DatasetError(
             f"The card {path} cannot be written ({error}); set CQLBENCH_CACHE to a folder that can."
