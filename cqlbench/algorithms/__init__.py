@@ -3,17 +3,29 @@
 from typing import Any
 
 from cqlbench.algorithms.algorithm import Algorithm, AlgorithmConfig, Spaces
-from cqlbench.algorithms.bc import BC, BCConfig
+from cqlbench.algorithms.awac import AWAC, AWACConfig
+from cqlbench.algorithms.bc import BC, BC10Config, BCConfig, DiscreteBC
 from cqlbench.algorithms.cql import CQL, CalQLConfig, CQLConfig, DiscreteCQL
+from cqlbench.algorithms.iql import IQL, DiscreteIQL, IQLConfig
 from cqlbench.algorithms.networks import DiscreteActions
+from cqlbench.algorithms.rebrac import ReBRAC, ReBRACConfig
 from cqlbench.algorithms.sac import SAC, SACConfig
+from cqlbench.algorithms.sac_n import SACN, EDACConfig, SACNConfig
+from cqlbench.algorithms.td3_bc import TD3BC, TD3BCConfig
 from cqlbench.core.errors import ConfigError
 
 ALGORITHMS: dict[str, tuple[type[AlgorithmConfig], tuple[type[Algorithm[Any]], ...]]] = {
     "cql": (CQLConfig, (CQL, DiscreteCQL)),
     "calql": (CalQLConfig, (CQL,)),
     "sac": (SACConfig, (SAC,)),
-    "bc": (BCConfig, (BC,)),
+    "bc": (BCConfig, (BC, DiscreteBC)),
+    "bc10": (BC10Config, (BC, DiscreteBC)),
+    "td3_bc": (TD3BCConfig, (TD3BC,)),
+    "iql": (IQLConfig, (IQL, DiscreteIQL)),
+    "awac": (AWACConfig, (AWAC,)),
+    "rebrac": (ReBRACConfig, (ReBRAC,)),
+    "sac_n": (SACNConfig, (SACN,)),
+    "edac": (EDACConfig, (SACN,)),
 }
 """Name -> its settings, and what computes it, for one kind of actions or for both."""
 

@@ -126,7 +126,7 @@ class Batch:
         rewards: `[S, B]`, preprocessed.
         next_observations: `[S, B, O]`, preprocessed.
         terminated: `[S, B]` float: 1 where the value of the next observation is 0. Time limits are 0 here.
-        extra: the algorithm's own columns, `[S, B]` each: see `Algorithm.columns`.
+        extra: the algorithm's own columns, `[S, B]` or `[S, B, A]` each: see `Algorithm.columns`.
     """
 
     observations: Tensor
@@ -156,6 +156,15 @@ Loss = Callable[[Networks, Batch, Noise], tuple[Tensor, dict[str, Tensor]]]
 """`loss(networks, batch, noise) -> (loss, diagnostics)`, `[S]` each, diagnostics detached."""
 
 
+Schedule = Callable[[Tensor], Tensor]
+"""The learning rate, a scalar, after so many gradient steps, a scalar."""
+
+
+def cosine(rate: float, steps: int) -> Schedule:
+    """From `rate` to 0 over `steps` gradient steps, half a period of a cosine (torch's CosineAnnealingLR)."""
+    return lambda done: 0.5 * rate * (1 + torch.cos(math.pi / steps * done))
+
+
 @dataclass(frozen=True)
 class Stage:
     """One loss and what it moves. A step's stages run in order, each at the parameters the one before left.
@@ -164,13 +173,15 @@ class Stage:
         loss: may neither synchronise with the device nor draw.
         rates: group to Adam's learning rate.
         every: gradient steps between runs. A CUDA graph takes 16 steps at once: a divisor of 16, or none.
+        first: the gradient step of the first run, below `every`.
         targets: groups whose target networks follow afterwards,
         target_period: once in so many gradient steps.
     """
 
     loss: Loss
-    rates: Mapping[str, float]
+    rates: Mapping[str, float | Schedule]
     every: int = 1
+    first: int = 0
     targets: tuple[str, ...] = ()
     target_period: int = 1
 
@@ -186,9 +197,26 @@ class PolicyNetwork(NamedTuple):
     head: Literal["tanh", "clip", "argmax"]
 
 
-Column = Callable[[NDArray[np.float32], NDArray[np.bool_], float], NDArray[np.float32]]
-"""`column(rewards, lasts, lowest) -> values`, `[T]`: from preprocessed rewards, the last rows of episodes,
-and the lowest preprocessed reward of the dataset (NaN without a dataset)."""
+class Rows(NamedTuple):
+    """A dataset's rows in order, or a collected episode's.
+
+    Attributes:
+        actions: `[T, A]`.
+        rewards: `[T]`, preprocessed.
+        terminated: `[T]` bool.
+        lasts: `[T]` bool: the last rows of episodes.
+        lowest: the lowest preprocessed reward of the dataset; NaN without a dataset.
+    """
+
+    actions: NDArray[np.float32]
+    rewards: NDArray[np.float32]
+    terminated: NDArray[np.bool_]
+    lasts: NDArray[np.bool_]
+    lowest: float
+
+
+Column = Callable[[Rows], NDArray[np.float32]]
+"""`column(rows) -> values`, `[T]` or `[T, A]`."""
 
 C = TypeVar("C", bound=AlgorithmConfig)
 
@@ -198,6 +226,8 @@ class Algorithm(Generic[C]):
 
     Config: type[C]
     actions: Literal["box", "discrete"] = "box"
+    online: bool = True
+    """Whether it can learn from rows that it collects."""
 
     def __init__(self, config: C, spaces: Spaces) -> None:
         self.config, self.spaces = config, spaces
@@ -230,6 +260,11 @@ class Algorithm(Generic[C]):
     def columns(self) -> dict[str, Column]:
         """Columns that batches need beside the dataset's; a collected row's is −inf till its episode ends."""
         return {}
+
+    def rows(self, rows: Rows) -> NDArray[np.bool_] | None:
+        """Which rows of the dataset are learned from, `[T]`; `None`: all of them."""
+        del rows
+        return None
 
     def activations(self) -> int:
         """Numbers that a seed's backward pass keeps at least, to refuse what cannot fit the memory."""

@@ -25,6 +25,7 @@ from cqlbench.algorithms.algorithm import (
 )
 from cqlbench.algorithms.networks import (
     ActionBox,
+    Init,
     Params,
     TanhGaussian,
     actor_distribution,
@@ -113,8 +114,7 @@ class ActorCritic(Algorithm[C]):
             actions.size,
             config.actor_hidden,
             generators,
-            orthogonal=config.orthogonal_actor,
-            last_gain=config.last_layer_gain,
+            Init(orthogonal=config.orthogonal_actor, last_gain=config.last_layer_gain),
         )
         critics = init_critics(
             observation_size,
@@ -122,8 +122,7 @@ class ActorCritic(Algorithm[C]):
             config.critic_hidden,
             config.critics,
             generators,
-            orthogonal=config.orthogonal_critics,
-            last_gain=config.last_layer_gain,
+            Init(orthogonal=config.orthogonal_critics, last_gain=config.last_layer_gain),
         )
         temperature = torch.full((len(generators),), config.entropy_temperature).log()
         return {"actor": actor, "critics": critics, "temperature": {"log": temperature}}, ("critics",)
@@ -147,10 +146,14 @@ class ActorCritic(Algorithm[C]):
 
     def policy(self, parameters: Mapping[str, Params]) -> PolicyNetwork:
         """The actor without its half that gives standard deviations."""
-        actor = parameters["actor"]
-        last, size = depth(actor) - 1, self.spaces.actions.size
-        means = {f"{last}.{part}": actor[f"{last}.{part}"][..., :size] for part in ("weight", "bias")}
-        return PolicyNetwork({**actor, **means}, "tanh")
+        return mean_head(parameters["actor"], self.spaces.actions.size)
+
+
+def mean_head(actor: Params, size: int) -> PolicyNetwork:
+    """A tanh-Gaussian actor without its half that gives standard deviations."""
+    last = depth(actor) - 1
+    means = {f"{last}.{part}": actor[f"{last}.{part}"][..., :size] for part in ("weight", "bias")}
+    return PolicyNetwork({**actor, **means}, "tanh")
 
 
 class SAC(ActorCritic[SACConfig]):

@@ -98,7 +98,7 @@ def make_update(algorithm: Algorithm[Any]) -> Update:
         diagnostics: dict[str, Tensor] = {}
         state.steps.add_(1)
         for stage in stages:
-            if step % stage.every:
+            if step % stage.every != stage.first:
                 continue
             gradients, found = loss_gradients(stage, state, batch, noise)
             diagnostics |= found
@@ -107,6 +107,8 @@ def make_update(algorithm: Algorithm[Any]) -> Update:
                 _freeze_diverged(state, gradients, norms)
                 count = state.steps if stage.every == 1 else (state.steps / stage.every).ceil()
                 for group, rate in stage.rates.items():
+                    if callable(rate):
+                        rate = rate(state.steps - 1)
                     if config.max_gradient_norm is not None:
                         clip_by_seed(gradients[group], norms[group], config.max_gradient_norm)
                     diagnostics[f"{group}_gradient_norm"] = norms[group]
@@ -139,7 +141,7 @@ def loss_gradients(
     return gradients, diagnostics
 
 
-def _adam(state: TrainState, group: str, gradients: Params, rate: float, count: Tensor) -> None:
+def _adam(state: TrainState, group: str, gradients: Params, rate: float | Tensor, count: Tensor) -> None:
     names = list(gradients)
     # The kernel under torch.optim.Adam(fused=True): one pass over memory, bias correction from `count`.
     torch._fused_adam_(

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cqlbench.algorithms.algorithm import Batch, Column, Draw, Networks, Noise, Stage
+from cqlbench.algorithms.algorithm import Batch, Column, Draw, Networks, Noise, Rows, Stage
 from cqlbench.algorithms.cql.config import CalQLConfig, CQLConfig
 from cqlbench.algorithms.cql.discrete import DiscreteCQL
 from cqlbench.algorithms.cql.losses import losses
@@ -77,10 +77,8 @@ class CQL(ActorCritic[CQLConfig]):
         return found.total(), found.diagnostics
 
 
-def _returns(
-    config: CQLConfig, rewards: NDArray[np.float32], lasts: NDArray[np.bool_], lowest: float
-) -> NDArray[np.float32]:
-    if config.sparse_rewards and math.isnan(lowest):
+def _returns(config: CQLConfig, rows: Rows) -> NDArray[np.float32]:
+    if config.sparse_rewards and math.isnan(rows.lowest):
         raise ConfigError("Sparse rewards need a dataset, whose lowest reward is the failing one.")
-    failing = lowest if config.sparse_rewards else None
-    return returns_to_go(rewards, lasts, config.discount, failing=failing)
+    failing = rows.lowest if config.sparse_rewards else None
+    return returns_to_go(rows.rewards, rows.lasts, config.discount, failing=failing)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cqlbench.algorithms.algorithm import Algorithm, Batch, Networks, Noise, PolicyNetwork, Spaces, Stage
 from cqlbench.algorithms.cql.config import CQLConfig
-from cqlbench.algorithms.networks import Params, init_mlp, mlp
+from cqlbench.algorithms.networks import Init, Params, init_mlp, mlp
 from cqlbench.core.errors import ConfigError
 
 _CONTINUOUS_ONLY = (
@@ -64,9 +64,8 @@ class DiscreteCQL(Algorithm[CQLConfig]):
         critics = init_mlp(
             [observation_size, *config.critic_hidden, actions.size],
             generators,
+            Init(orthogonal=config.orthogonal_critics, last_gain=config.last_layer_gain),
             members=config.critics,
-            orthogonal=config.orthogonal_critics,
-            last_gain=config.last_layer_gain,
         )
         return {"critics": critics}, ("critics",)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cqlbench.algorithms.networks.ensemble import EnsembleValues
-from cqlbench.algorithms.networks.mlp import Params, depth, init_mlp
+from cqlbench.algorithms.networks.mlp import Init, Params, depth, init_mlp, mlp
 
 
 def init_critics(
@@ -15,13 +15,10 @@ def init_critics(
     hidden: Sequence[int],
     critics: int,
     generators: Sequence[torch.Generator],
-    *,
-    orthogonal: bool,
-    last_gain: float = 0.01,
+    init: Init,
 ) -> Params:
     """An ensemble of critics, `[S, K, …]`."""
-    sizes = [observation_size + action_size, *hidden, 1]
-    return init_mlp(sizes, generators, members=critics, orthogonal=orthogonal, last_gain=last_gain)
+    return init_mlp([observation_size + action_size, *hidden, 1], generators, init, members=critics)
 
 
 def critic_values(critics: Params, observations: Tensor, actions: Tensor) -> Tensor:
@@ -49,3 +46,21 @@ def critic_values(critics: Params, observations: Tensor, actions: Tensor) -> Ten
     ]
     values: Tensor = EnsembleValues.apply(shared, first.flatten(0, 1), *rest)  # type: ignore[no-untyped-call]
     return values.view(S, K, B, M)
+
+
+def action_values(critics: Params, observations: Tensor, actions: Tensor) -> Tensor:
+    """Q(s, a) of all critics for one action per state, differentiable twice, with layer norms if they have any.
+
+    Args:
+        critics: parameters `[S, K, …]`.
+        observations: `[S, B, O]`.
+        actions: `[S, B, A]`, or `[S, K, B, A]`: each critic's own.
+
+    Returns:
+        `[S, K, B]`.
+    """
+    K = critics["0.weight"].shape[1]
+    states, actions = (
+        each if each.dim() == 4 else each.unsqueeze(1).expand(-1, K, -1, -1) for each in (observations, actions)
+    )
+    return mlp(critics, torch.cat([states, actions], dim=-1)).squeeze(-1)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cqlbench.algorithms.networks.mlp import Params, depth, init_mlp, mlp
+from cqlbench.algorithms.networks.mlp import Init, Params, depth, init_mlp, mlp
 from cqlbench.algorithms.networks.spaces import ActionBox
 
 LOG_STD_MIN = -20.0
@@ -26,13 +26,11 @@ def init_actor(
     action_size: int,
     hidden: Sequence[int],
     generators: Sequence[torch.Generator],
-    *,
-    orthogonal: bool,
-    last_gain: float = 0.01,
+    init: Init,
 ) -> Params:
     """An actor `[S, …]` whose head gives mean and log standard deviation, `2A` numbers."""
     sizes = [observation_size, *hidden, 2 * action_size]
-    params = init_mlp(sizes, generators, orthogonal=orthogonal, last_gain=last_gain)
+    params = init_mlp(sizes, generators, init)
     params[f"{depth(params) - 1}.bias"][..., action_size:] = _INITIAL_LOG_STD
     return params
 
@@ -94,3 +92,10 @@ def actor_distribution(actor: Params, observations: Tensor, box: ActionBox) -> T
     """π(·|s) of every seed at its own `observations`, `[S, R, O]`."""
     mean, log_std = mlp(actor, observations).chunk(2, dim=-1)
     return TanhGaussian(mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX), box)
+
+
+def gaussian_log_density(mean: Tensor, log_std: Tensor, actions: Tensor) -> Tensor:
+    """log N(a; mean, std) of a diagonal Gaussian, `[…, A]` -> `[…]`; `log_std` is bounded."""
+    log_std = log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+    normals = (actions - mean) * (-log_std).exp()
+    return (-0.5 * normals.square() - log_std - _HALF_LOG_2PI).sum(-1)

@@ -43,6 +43,14 @@ class ActionBox:
         """The same box on `device`."""
         return ActionBox(self.centre.to(device), self.half_range.to(device), self.log_volume.to(device))
 
+    def clamp(self, actions: Tensor) -> Tensor:
+        """The nearest actions of the box."""
+        return actions.clamp(self.low, self.high)
+
+    def to_unit(self, actions: Tensor) -> Tensor:
+        """Map the box onto `[-1, 1]`."""
+        return (actions - self.centre) / self.half_range
+
     def from_unit(self, unit: Tensor) -> Tensor:
         """Map `[-1, 1]` onto the box."""
         return torch.addcmul(self.centre, unit, self.half_range)

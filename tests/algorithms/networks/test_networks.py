@@ -15,8 +15,8 @@ def generators(*seeds: int) -> list[torch.Generator]:
 
 @pytest.mark.parametrize("orthogonal", [True, False])
 def test_a_seed_starts_alike_in_any_company(orthogonal: bool) -> None:
-    together = networks.init_critics(3, 2, [8, 8], 2, generators(5, 1, 9), orthogonal=orthogonal)
-    alone = networks.init_critics(3, 2, [8, 8], 2, generators(1), orthogonal=orthogonal)
+    together = networks.init_critics(3, 2, [8, 8], 2, generators(5, 1, 9), init)
+    alone = networks.init_critics(3, 2, [8, 8], 2, generators(1), init)
     for name, tensor in alone.items():
         assert torch.equal(together[name][1], tensor[0]), name
     assert not torch.equal(together["0.weight"][0], together["0.weight"][1])
