@@ -112,10 +112,8 @@ class AWAC(BoxActions[AWACConfig]):
             action_values(networks.parameters["critics"], batch.observations, batch.actions), targets
         )
 
-    def _actor_loss(
-        self, networks: Networks, batch: Batch, noise: Noise
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """−E [exp((Q(s, a) − V(s)) / λ)·log π(a|s)], V(s) = Q(s, π's action) (eq. 13; Q: least of the critics)."""
+    def _actor_loss(self, networks: Networks, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
+        """−E [exp((Q(s, a) − V(s)) / λ)·log π(a|s)], V(s) = Q(s, a_π) (eq. 13)."""
         config, actor, critics = self.config, networks.parameters["actor"], networks.parameters["critics"]
         with torch.no_grad():
             own = self.sample(networks.parameters, batch.observations, noise["value"])

@@ -1,4 +1,4 @@
-"""Behaviour cloning: a deterministic policy regressed on the dataset's actions, or on those of its best episodes."""
+"""Behaviour cloning of a dataset's actions, or of those of its best episodes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -141,7 +141,7 @@ class DiscreteBC(DiscreteActor[BCConfig]):
     """Behaviour cloning of discrete actions: −E log π(a|s)."""
 
     Config, online = BCConfig, False
-    rows = BC.rows  # type: ignore[assignment]  # of the same config
+    rows = BC.rows
 
     def init(self, generators: Sequence[torch.Generator]) -> tuple[dict[str, Params], tuple[str, ...]]:
         """See `Algorithm.init`."""

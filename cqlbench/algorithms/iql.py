@@ -16,6 +16,7 @@ from cqlbench.algorithms.algorithm import (
     Draw,
     Networks,
     Noise,
+    Schedule,
     Stage,
     at_least,
     cosine,
@@ -98,7 +99,7 @@ class _IQL(Algorithm[IQLConfig]):
     def stages(self) -> tuple[Stage, ...]:
         """One loss."""
         config = self.config
-        rates = {
+        rates: dict[str, float | Schedule] = {
             "actor": cosine(config.actor_learning_rate, config.decay_steps),
             "value": config.value_learning_rate,
             "critics": config.critic_learning_rate,
@@ -110,7 +111,7 @@ class _IQL(Algorithm[IQLConfig]):
         raise NotImplementedError
 
     def log_density(self, actor: Params, batch: Batch, factors: Sequence[Tensor]) -> Tensor:
-        """log π(a|s), or minus the squared distance from a deterministic π(s), `[S, B]`."""
+        """Log π(a|s), or minus the squared distance from a deterministic π(s), `[S, B]`."""
         raise NotImplementedError
 
     def _loss(self, networks: Networks, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:

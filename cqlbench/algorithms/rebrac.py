@@ -3,7 +3,7 @@
 Shape letters: S seeds, B batch, K critics, O observation, A action.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -81,7 +81,7 @@ class ReBRACConfig(AlgorithmConfig):
 
 
 class ReBRAC(BoxActions[ReBRACConfig]):
-    """ReBRAC. The actor's target follows the updated actor; in CORL it lags one update of the actor behind."""
+    """ReBRAC. The actor's target follows the updated actor; in CORL it lags one update behind."""
 
     Config, online = ReBRACConfig, False
 
@@ -127,7 +127,7 @@ class ReBRAC(BoxActions[ReBRACConfig]):
     def _critic_loss(
         self, networks: Networks, batch: Batch, noise: Noise
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Targets r + γ·(1 − d)·(min_k Q̄_k(s′, ã′) − β₂·(ã′ − a′)²), ã′ the target's smoothed action (eq. 4)."""
+        """Targets r + γ·(1 − d)·(min_k Q̄_k(s′, ã′) − β₂·(ã′ − a′)²), ã′ smoothed (eq. 4)."""
         config = self.config
         with torch.no_grad():
             actions = smoothed(
@@ -145,9 +145,7 @@ class ReBRAC(BoxActions[ReBRACConfig]):
             action_values(networks.parameters["critics"], batch.observations, batch.actions), targets
         )
 
-    def _actor_loss(
-        self, networks: Networks, batch: Batch, noise: Noise
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _actor_loss(self, networks: Networks, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
         """E [β₁·(π(s) − a)² − λ·min_k Q_k(s, π(s))], λ = 1 / E|min_k Q_k| (eq. 5)."""
         del noise
         actions = self.act(networks.parameters, batch.observations)

@@ -150,9 +150,7 @@ class SACN(BoxActions[SACNConfig]):
             "entropy_temperature": log_temperature.detach().exp(),
         }
 
-    def _actor_loss(
-        self, networks: Networks, batch: Batch, noise: Noise
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _actor_loss(self, networks: Networks, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
         parameters = networks.parameters
         policy = self._distribution(parameters["actor"], batch.observations)
         actions, log_density = policy.sample(noise["actor"])
@@ -179,7 +177,7 @@ class SACN(BoxActions[SACNConfig]):
 
 
 def diversity_penalty(critics: Params, batch: Batch) -> Tensor:
-    """How alike the critics' gradients ∇ₐQ_k(s, a) are: E Σ_{i≠j} cos(∇ₐQ_i, ∇ₐQ_j) / (K − 1), `[S]` (eq. 3)."""
+    """How alike the critics' gradients are: E Σ_{i≠j} cos(∇ₐQ_i, ∇ₐQ_j) / (K − 1), `[S]` (eq. 3)."""
     K = critics["0.weight"].shape[1]
     actions = batch.actions.unsqueeze(1).repeat(1, K, 1, 1).requires_grad_()  # [S, K, B, A]
     values = action_values(critics, batch.observations, actions)
@@ -187,4 +185,5 @@ def diversity_penalty(critics: Params, batch: Batch) -> Tensor:
     units = gradients / (gradients.norm(dim=-1, keepdim=True) + 1e-10)
     # Σ_{i≠j} u_i·u_j = ‖Σ u_i‖² − Σ ‖u_i‖²: K products, not K².
     alike = units.sum(1).square().sum(-1) - units.square().sum((1, 3))  # [S, B]
-    return alike.mean(1) / (K - 1)
+    penalty: Tensor = alike.mean(1) / (K - 1)
+    return penalty

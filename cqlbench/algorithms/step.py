@@ -107,12 +107,11 @@ def make_update(algorithm: Algorithm[Any]) -> Update:
                 _freeze_diverged(state, gradients, norms)
                 count = state.steps if stage.every == 1 else (state.steps / stage.every).ceil()
                 for group, rate in stage.rates.items():
-                    if callable(rate):
-                        rate = rate(state.steps - 1)
                     if config.max_gradient_norm is not None:
                         clip_by_seed(gradients[group], norms[group], config.max_gradient_norm)
                     diagnostics[f"{group}_gradient_norm"] = norms[group]
-                    _adam(state, group, gradients[group], rate, count)
+                    now = rate(state.steps - 1) if callable(rate) else rate
+                    _adam(state, group, gradients[group], now, count)
                 for group in stage.targets:
                     _polyak(state, group, config.polyak_rate, stage.target_period)
         return state, diagnostics

@@ -61,7 +61,7 @@ class TD3BCConfig(AlgorithmConfig):
 
 
 def smoothed(actions: Tensor, normals: Tensor, std: float, bound: float, box: ActionBox) -> Tensor:
-    """Target policy smoothing: actions with clipped noise, within the box (TD3: Fujimoto et al. 2018, eq. 14).
+    """Target policy smoothing: actions with clipped noise, within the box (TD3, eq. 14).
 
     Args:
         actions: `[S, B, A]`.
@@ -126,9 +126,7 @@ class TD3BC(BoxActions[TD3BCConfig]):
             action_values(networks.parameters["critics"], batch.observations, batch.actions), targets
         )
 
-    def _actor_loss(
-        self, networks: Networks, batch: Batch, noise: Noise
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _actor_loss(self, networks: Networks, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
         """−λ·E Q₁(s, π(s)) + E (π(s) − a)², λ = α / E|Q₁| (eq. 3, 4)."""
         del noise
         actions = self.act(networks.parameters, batch.observations)

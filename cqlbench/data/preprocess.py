@@ -33,8 +33,14 @@ class ObservationNormalizer:
     @classmethod
     def from_dataset(cls, dataset: Dataset, epsilon: float = 1e-3) -> Self:
         """The dataset's mean, and its standard deviation + `epsilon` (CORL `compute_mean_std`)."""
-        std = dataset.observation_std + epsilon
-        return cls(dataset.observation_mean.astype(np.float32), std.astype(np.float32))
+        return cls.from_statistics(dataset.observation_mean, dataset.observation_std, epsilon)
+
+    @classmethod
+    def from_statistics(
+        cls, mean: NDArray[np.floating], std: NDArray[np.floating], epsilon: float = 1e-3
+    ) -> Self:
+        """This mean, and this standard deviation + `epsilon`, `[O]` each."""
+        return cls(mean.astype(np.float32), (std + epsilon).astype(np.float32))
 
     @overload
     def __call__(self, observations: torch.Tensor) -> torch.Tensor: ...

@@ -20,7 +20,7 @@ class Columns:
         rewards: `[T]` float32.
         next_observations: `[T, O]` float32.
         terminated: `[T]` bool.
-        extra: `[T]` float32 each: the algorithm's own columns (see `Algorithm.columns`).
+        extra: `[T]` or `[T, A]` float32 each: the algorithm's own columns (see `Algorithm.columns`).
     """
 
     observations: Tensor
@@ -64,6 +64,11 @@ class Columns:
         """The columns on `device`; nothing is copied where they are there already."""
         moved = tree_map(lambda column: column.to(device), {**vars(self), "extra": dict(self.extra)})
         return Columns(**moved)
+
+    def chosen(self, rows: Tensor) -> "Columns":
+        """The rows where `rows`, `[T]` bool, is true, copied."""
+        picked = tree_map(lambda column: column[rows], {**vars(self), "extra": dict(self.extra)})
+        return Columns(**picked)
 
     def fits(self, device: torch.device) -> bool:
         """Whether `device` has room for the columns, with as much left over for training."""

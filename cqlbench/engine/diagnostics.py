@@ -31,13 +31,20 @@ class Diagnostics:
         self._names: tuple[str, ...] = ()
 
     def add(self, diagnostics: Mapping[str, Tensor]) -> None:
-        """Add those of one step, `[S]` each; one that the step did not compute counts as it was last."""
-        if self._latest is not None and len(diagnostics) < len(self._names):
+        """Add those of one step, `[S]` each.
+
+        One that the step did not compute counts as it was last; one that is new, as if it had always been so.
+        """
+        if self._latest is not None and tuple(diagnostics) != self._names:
             diagnostics = {**dict(zip(self._names, self._latest, strict=True)), **diagnostics}
         values = torch.stack(list(diagnostics.values()))
         if self.sums is None or self._latest is None:
             self._names, self._latest = tuple(diagnostics), values
             self.sums = values.expand(len(Reader), *values.shape).clone()
+        elif len(diagnostics) > len(self._names):
+            past = [steps * values[len(self._names) :] for steps in self.steps]
+            self.sums = torch.cat([self.sums, torch.stack(past)], dim=1) + values
+            self._names, self._latest = tuple(diagnostics), values
         else:
             self.sums += values
             self._latest.copy_(values)

@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.text import Text
 
 from cqlbench.algorithms import algorithm_of
+from cqlbench.algorithms.algorithm import Rows
 from cqlbench.core.allocator import keep_freed_memory
 from cqlbench.core.devices import device_facts, on_threads
 from cqlbench.core.text import counted
@@ -164,13 +166,18 @@ def make_engine(plan: Plan, dataset: Dataset) -> Engine:
     algorithm = algorithm_of(config, spaces)
     check_room(algorithm, len(seeds), plan.device)
     columns = Columns.of(dataset.replay_buffer(config.batch_size))
-    if algorithm.columns():
-        seen = rewards(columns.rewards.numpy())
-        found = {
-            name: torch.from_numpy(of(seen, dataset.last_rows, float(seen.min())))
-            for name, of in algorithm.columns().items()
-        }
-        columns = replace(columns, extra=found)
+    seen = rewards(columns.rewards.numpy())
+    rows = Rows(
+        columns.actions.numpy(), seen, columns.terminated.numpy(), dataset.last_rows, float(seen.min())
+    )
+    own = {name: torch.from_numpy(of(rows)) for name, of in algorithm.columns().items()}
+    columns = replace(columns, extra=own)
+    chosen = algorithm.rows(rows)
+    if chosen is not None and not chosen.all():
+        columns = columns.chosen(torch.from_numpy(chosen))
+        if config.normalize_observations:
+            kept = columns.observations.numpy().astype(np.float64)
+            normalizer = ObservationNormalizer.from_statistics(kept.mean(0), kept.std(0))
     online = online_phase(plan, dataset)
     return Engine(config, columns, normalizer, rewards, spaces.actions, seeds, plan.device, online)
 

@@ -1,7 +1,7 @@
 """What holds for every algorithm of `ALGORITHMS`, proved for each: an author of one writes none of these."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from golden.fifty_steps import O, columns
 from torch import Tensor
 
 from cqlbench.algorithms import ALGORITHMS, algorithm_of
-from cqlbench.algorithms.algorithm import Algorithm, AlgorithmConfig, Spaces
+from cqlbench.algorithms.algorithm import Algorithm, AlgorithmConfig, Rows, Spaces
 from cqlbench.algorithms.networks import ActionBox, DiscreteActions
 from cqlbench.core.errors import ConfigError
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
@@ -39,8 +39,11 @@ def engine_of(
     settings: type[AlgorithmConfig], kind: str, seeds: Sequence[int], device: torch.device = CPU
 ) -> Engine:
     config, actions = small(settings), ACTIONS[kind]
+    data = columns(discrete=kind == "discrete", calibrated=False)
+    lasts = np.arange(len(data.rewards)) % 20 == 19
+    rows = Rows(data.actions.numpy(), data.rewards.numpy(), data.terminated.numpy(), lasts, -1.0)
     own = algorithm_of(config, Spaces(O, actions)).columns()
-    data = columns(discrete=kind == "discrete", calibrated=bool(own))
+    data = replace(data, extra={name: torch.from_numpy(of(rows)) for name, of in own.items()})
     normalizer = ObservationNormalizer(np.full(O, 3, np.float32), np.full(O, 2, np.float32))
     return Engine(config, data, normalizer, RewardTransform(), actions, seeds, device)
 

@@ -49,7 +49,7 @@ def critic_values(critics: Params, observations: Tensor, actions: Tensor) -> Ten
 
 
 def action_values(critics: Params, observations: Tensor, actions: Tensor) -> Tensor:
-    """Q(s, a) of all critics for one action per state, differentiable twice, with layer norms if they have any.
+    """Q(s, a) of all critics for one action per state, twice differentiable, layer norms included.
 
     Args:
         critics: parameters `[S, K, …]`.
@@ -61,6 +61,7 @@ def action_values(critics: Params, observations: Tensor, actions: Tensor) -> Ten
     """
     K = critics["0.weight"].shape[1]
     states, actions = (
-        each if each.dim() == 4 else each.unsqueeze(1).expand(-1, K, -1, -1) for each in (observations, actions)
+        each if each.dim() == 4 else each.unsqueeze(1).expand(-1, K, -1, -1)
+        for each in (observations, actions)
     )
     return mlp(critics, torch.cat([states, actions], dim=-1)).squeeze(-1)

@@ -85,9 +85,7 @@ def init_mlp(
         init: how.
         members: K; 0 leaves the ensemble dimension out.
     """
-    seeds = [
-        [_init_one(sizes, generator, init) for _ in range(max(members, 1))] for generator in generators
-    ]
+    seeds = [[_init_one(sizes, generator, init) for _ in range(max(members, 1))] for generator in generators]
     names = seeds[0][0].keys()
     stacked = {
         name: torch.stack([torch.stack([member[name] for member in seed]) for seed in seeds])

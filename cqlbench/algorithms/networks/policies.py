@@ -95,7 +95,7 @@ def actor_distribution(actor: Params, observations: Tensor, box: ActionBox) -> T
 
 
 def gaussian_log_density(mean: Tensor, log_std: Tensor, actions: Tensor) -> Tensor:
-    """log N(a; mean, std) of a diagonal Gaussian, `[…, A]` -> `[…]`; `log_std` is bounded."""
+    """Log N(a; mean, std) of a diagonal Gaussian, `[…, A]` -> `[…]`; `log_std` is bounded."""
     log_std = log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
     normals = (actions - mean) * (-log_std).exp()
     return (-0.5 * normals.square() - log_std - _HALF_LOG_2PI).sum(-1)

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from cqlbench.algorithms.algorithm import Column
+from cqlbench.algorithms.algorithm import Column, Rows
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.seeding import Purpose
 from cqlbench.data.preprocess import RewardTransform
@@ -194,11 +193,14 @@ class EpisodeColumns:
         return changed
 
     def _fill(self, seed: int, episode: slice) -> None:
-        rewards: NDArray[np.float32] = self._transform(self._rows.columns["rewards"][seed, episode].numpy())
+        actions, rewards, terminated = (
+            self._rows.columns[name][seed, episode].numpy() for name in ("actions", "rewards", "terminated")
+        )
         lasts = np.zeros(len(rewards), np.bool_)
         lasts[-1] = True
+        rows = Rows(actions, self._transform(rewards), terminated, lasts, self._lowest)
         for column, of in zip(self.columns, self._of, strict=True):
-            column[seed, episode] = torch.from_numpy(of(rewards, lasts, self._lowest))
+            column[seed, episode] = torch.from_numpy(of(rows))
 
 
 def as_columns(batch: Any, seeds: int, environments: int = 1) -> Mapping[str, Tensor]:

@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from cqlbench.algorithms.algorithm import Batch, Spaces
 from cqlbench.algorithms.cql import CQLConfig, DiscreteCQL
 from cqlbench.algorithms.cql.discrete import all_values, discrete_loss, greedy_actions
-from cqlbench.algorithms.networks import DiscreteActions, Params, init_mlp
+from cqlbench.algorithms.networks import DiscreteActions, Init, Params, init_mlp
 from cqlbench.algorithms.step import TrainState, initial_state, loss_gradients, make_update
 from cqlbench.core.errors import ConfigError
 
@@ -26,7 +26,7 @@ def algorithm(config: CQLConfig) -> DiscreteCQL:
 
 def critics(seed: int, hidden: int = 6) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    params = init_mlp([O, hidden, A], [generator] * S, members=K, orthogonal=False)
+    params = init_mlp([O, hidden, A], [generator] * S, Init(last_gain=0.01), members=K)
     return {
         name: torch.randn(t.shape, generator=generator, dtype=torch.float64) * 0.7
         for name, t in params.items()
@@ -127,7 +127,7 @@ def test_it_learns_to_walk_a_chain_from_random_data() -> None:
     data = Batch(
         eye[cells], one_hot(actions, A).float(), (after == 4).float(), eye[after], (after == 4).float()
     )
-    params = init_mlp([5, 32, A], [generator], members=K, orthogonal=False)
+    params = init_mlp([5, 32, A], [generator], Init(last_gain=0.01), members=K)
     target = {name: tensor.clone() for name, tensor in params.items()}
     params = {name: tensor.requires_grad_() for name, tensor in params.items()}
     optimizer = torch.optim.Adam(params.values(), lr=3e-3)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cqlbench.algorithms import networks
-from cqlbench.algorithms.networks import policies
+from cqlbench.algorithms.networks import Init, policies
 from cqlbench.core.seeding import Purpose, torch_generator
 from cqlbench.data.embedded import policy
 
@@ -13,8 +13,10 @@ def generators(*seeds: int) -> list[torch.Generator]:
     return [torch_generator(seed, Purpose.INIT) for seed in seeds]
 
 
-@pytest.mark.parametrize("orthogonal", [True, False])
-def test_a_seed_starts_alike_in_any_company(orthogonal: bool) -> None:
+@pytest.mark.parametrize(
+    "init", [Init(), Init(orthogonal=True, last_gain=0.01), Init(bias=0.1, last_bound=3e-3, norm=True)]
+)
+def test_a_seed_starts_alike_in_any_company(init: Init) -> None:
     together = networks.init_critics(3, 2, [8, 8], 2, generators(5, 1, 9), init)
     alone = networks.init_critics(3, 2, [8, 8], 2, generators(1), init)
     for name, tensor in alone.items():
@@ -24,7 +26,7 @@ def test_a_seed_starts_alike_in_any_company(orthogonal: bool) -> None:
 
 
 def test_orthogonal_init_has_the_stated_gains() -> None:
-    params = networks.init_mlp([6, 6, 6, 2], generators(0), orthogonal=True)
+    params = networks.init_mlp([6, 6, 6, 2], generators(0), Init(orthogonal=True, last_gain=0.01))
     hidden, head = params["1.weight"][0], params["2.weight"][0]
     assert torch.allclose(hidden @ hidden.T, 2 * torch.eye(6), atol=1e-5)
     assert torch.allclose(head.T @ head, 1e-4 * torch.eye(2), atol=1e-8)
@@ -32,7 +34,7 @@ def test_orthogonal_init_has_the_stated_gains() -> None:
 
 def test_critic_values_agree_with_torch_linear_layers() -> None:
     S, K, B, M, O, A = 2, 3, 4, 5, 3, 2  # noqa: E741
-    params = networks.init_critics(O, A, [7, 6], K, generators(0, 1), orthogonal=False)
+    params = networks.init_critics(O, A, [7, 6], K, generators(0, 1), Init(last_gain=0.01))
     params["2.weight"].normal_(generator=torch_generator(0, Purpose.NOISE))
     generator = torch.Generator().manual_seed(0)
     observations = torch.randn(S, B, O, generator=generator)
