@@ -30,6 +30,13 @@ ALGORITHMS: dict[str, tuple[type[AlgorithmConfig], tuple[type[Algorithm[Any]], .
 """Name -> its settings, and what computes it, for one kind of actions or for both."""
 
 
+def learns_online(config: AlgorithmConfig) -> bool:
+    """Whether an algorithm of these settings can learn from rows that it collects."""
+    return any(
+        each.online for settings, classes in ALGORITHMS.values() if settings is type(config) for each in classes
+    )
+
+
 def algorithm_of(config: AlgorithmConfig, spaces: Spaces) -> Algorithm[Any]:
     """The algorithm of these settings, on these actions.
 

@@ -15,10 +15,12 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cqlbench.algorithms import learns_online
 from cqlbench.algorithms.algorithm import AlgorithmConfig
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import benchmarks_dir
 from cqlbench.evaluation.evaluator import Clock
+from cqlbench.experiments import single_dataset  # noqa: F401  # what presets look up
 from cqlbench.experiments.config import BenchConfig, OnlineConfig
 from cqlbench.experiments.key_names import RENAMED, SHORTHANDS, check_key, group_choices
 from cqlbench.records.settings import flat
@@ -53,7 +55,7 @@ class Composed:
 
 
 def compose_bench(
-    words: Sequence[str], default_budget: str, preset: str = "", *, online: bool = False
+    words: Sequence[str], default_budget: str, preset: str = "", *, online: bool = False, name: str = ""
 ) -> Composed:
     """The config of a bench run.
 
@@ -63,6 +65,7 @@ def compose_bench(
         default_budget: the budget when `words` name none.
         preset: the dataset's own settings, a file in `benchmarks/preset`; budget and words win over it.
         online: fine-tune as the budget does, unless `words` say how.
+        name: the dataset's, without its source.
 
     Raises:
         ConfigError: a word that is no override, an unknown key (with the nearest valid one), a value of the
@@ -83,7 +86,8 @@ def compose_bench(
         sequel = _online_of(word(words, "budget", default_budget))
 
     def composed(these: Sequence[str]) -> BenchConfig:
-        return _compose(_completed(these, {"budget": default_budget, "online": sequel, "preset": preset}))
+        groups = {"budget": default_budget, "online": sequel, "preset": preset, "protocol.dataset": name}
+        return _compose(_completed(these, groups))
 
     config = composed(overrides)
     if online and not config.online.frames:
@@ -173,6 +177,8 @@ def check(config: BenchConfig) -> None:
     if config.protocol.actions not in ("any", "continuous", "discrete"):
         raise ConfigError(f"protocol.actions={config.protocol.actions} must be any, continuous or discrete.")
     check_online(config.online)
+    if config.online.frames and not learns_online(config.algorithm):
+        raise ConfigError(f"algorithm={config.algorithm.name} learns from datasets only: it is not fine-tuned.")
     for problem in _online_settings(config).problems():
         raise ConfigError(f"online.algorithm.{problem}")
 

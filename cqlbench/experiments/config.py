@@ -82,6 +82,9 @@ class ProtocolConfig:
         evaluation_episodes: episodes per seed at each evaluation.
         actions: those that the preset's settings are for: `continuous`, `discrete`, or `any`.
         fine_tuning: whether the algorithm's settings are those of published fine-tuning.
+        dataset: the name of the run's dataset, without its source.
+        settings: of single datasets, by name: what `${setting:<key>,<else>}` finds in a preset. Where there are
+            some, the settings of all others were not published.
     """
 
     steps: int = 1_000_000
@@ -89,6 +92,8 @@ class ProtocolConfig:
     evaluation_episodes: int = 10
     actions: str = "any"
     fine_tuning: bool = False
+    dataset: str = ""
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass

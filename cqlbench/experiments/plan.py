@@ -149,7 +149,8 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
     resolution = resolve(named.dataset, named.source)
     preset = word(words, "preset", resolution.card.preset)
     if resolution.card.preset:
-        composed = compose_bench(words, budget, preset, online=online)
+        name = resolution.dataset_id.partition("/")[2]
+        composed = compose_bench(words, budget, preset, online=online, name=name)
     config = composed.config
     start = SavedStart.read(Path(config.online.start)) if config.online.start else None
     if start is not None:
@@ -191,7 +192,9 @@ def _seeds_word(seeds: Sequence[int]) -> str:
 def _incomparable(composed: Composed, resolution: Resolution, preset: str) -> str:
     reasons = []
     config, source, algorithm = composed.config, resolution.card.source, composed.algorithm
+    protocol = config.protocol
     published = (benchmarks_dir() / "preset" / "by_algorithm" / f"{preset}-{algorithm}.yaml").exists()
+    published &= not protocol.settings or protocol.dataset in protocol.settings
     settings = [change for change in composed.changes if not change.startswith(("algorithm=", "online="))]
     if source != "d4rl":
         reasons.append(

@@ -27,7 +27,7 @@ def rows(name):
         return list(csv.DictReader(line for line in lines if not line.startswith("#")))
 
 
-ROWS, CALQL_ROWS = rows("corl_cql.csv"), rows("corl_calql.csv")
+ROWS, CALQL_ROWS, BASELINE_ROWS = rows("corl_cql.csv"), rows("corl_calql.csv"), rows("corl_baselines.csv")
 
 SAME = {
     "batch_size": "batch_size",
@@ -52,8 +52,8 @@ SWITCHES = {
 
 
 @functools.cache
-def composed(preset, *words):
-    return compose_bench(["dataset=any", *words], "paper", preset).config
+def composed(preset, *words, name=""):
+    return compose_bench(["dataset=any", *words], "paper", preset, name=name).config
 
 
 def assert_published(row, card, config):
@@ -84,7 +84,7 @@ def assert_published(row, card, config):
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["dataset"])
 def test_a_preset_is_the_published_config(row):
     card = find_card(f"d4rl/{row['dataset']}")
-    config = composed(card.preset)
+    config = composed(card.preset, name=row["dataset"])
     assert_published(row, card, config)
     assert (config.algorithm.name, config.algorithm.calibrated) == ("cql", False)
 
@@ -92,10 +92,94 @@ def test_a_preset_is_the_published_config(row):
 @pytest.mark.parametrize("row", CALQL_ROWS, ids=lambda row: row["dataset"])
 def test_what_a_preset_has_for_cal_ql_is_the_published_config(row):
     card = find_card(f"d4rl/{row['dataset']}")
-    config = composed(card.preset, "algorithm=calql")
+    config = composed(card.preset, "algorithm=calql", name=row["dataset"])
     assert_published(row, card, config)
     assert (config.algorithm.name, config.algorithm.calibrated) == ("calql", True)
     assert config.algorithm.sparse_rewards == (row["is_sparse_reward"] == "true")
+
+
+COMMON = {
+    "batch_size": "batch_size",
+    "discount": "discount gamma",
+    "polyak_rate": "tau",
+    "normalize_observations": "normalize normalize_states",
+    "policy_noise": "policy_noise",
+    "noise_clip": "noise_clip",
+    "policy_period": "policy_freq",
+    "learning_rate": "learning_rate",
+    "actor_learning_rate": "actor_lr actor_learning_rate",
+    "critic_learning_rate": "qf_lr critic_learning_rate",
+}
+BASELINES = {
+    "bc": {"fraction": "frac"},
+    "bc10": {"fraction": "frac"},
+    "td3_bc": {"value_weight": "alpha", "exploration_noise": "expl_noise"},
+    "iql": {
+        "expectile": "iql_tau",
+        "inverse_temperature": "beta",
+        "deterministic": "iql_deterministic",
+        "value_learning_rate": "vf_lr",
+    },
+    "awac": {"temperature": "awac_lambda"},
+    "sac_n": {"critics": "num_critics", "temperature_learning_rate": "alpha_learning_rate"},
+    "edac": {
+        "critics": "num_critics",
+        "temperature_learning_rate": "alpha_learning_rate",
+        "diversity_weight": "eta",
+    },
+    "rebrac": {
+        "actor_cloning_weight": "actor_bc_coef",
+        "critic_cloning_weight": "critic_bc_coef",
+        "layer_norm": "critic_ln",
+        "normalize_values": "normalize_q",
+    },
+}
+CLONING = ("bc", "bc10")
+
+
+def value(text):
+    return {"true": True, "false": False}.get(text.lower()) if text.isalpha() else float(text)
+
+
+@pytest.mark.parametrize("row", BASELINE_ROWS, ids=lambda row: f"{row['algorithm']}-{row['dataset']}")
+def test_a_baselines_preset_is_the_published_config(row):
+    name, corls = row["algorithm"], dict(each.split("=") for each in row["settings"].split())
+    card = find_card(f"d4rl/{row['dataset']}")
+    config = composed(card.preset, f"algorithm={name}", name=row["dataset"])
+    algorithm = config.algorithm
+    expected = {
+        ours: value(corls[theirs])
+        for ours, names in (COMMON | BASELINES[name]).items()
+        for theirs in names.split()
+        if theirs in corls and not (name in CLONING and ours == "discount")
+    }
+    assert {ours: getattr(algorithm, ours) for ours in expected} == expected
+    if "hidden_dim" in corls:
+        assert algorithm.hidden == [int(corls["hidden_dim"])] * int(corls.get("critic_n_hiddens", 3))
+    if name == "iql":
+        assert algorithm.dropout == (0 if corls["actor_dropout"] == "None" else float(corls["actor_dropout"]))
+        assert algorithm.decay_steps == config.budget.steps
+    # `modify_reward` of the torch scripts; ReBRAC's `normalize_reward` multiplies antmaze's by 100.
+    modified, antmaze = value(corls.get("normalize_reward", "false")), card.family == "antmaze"
+    assert algorithm.normalize_rewards == (modified and card.family == "gym-mujoco")
+    assert algorithm.reward_scale == (100 if modified and antmaze and name == "rebrac" else 1)
+    assert algorithm.reward_bias == (-1 if modified and antmaze and name != "rebrac" else 0)
+    epoch = int(corls.get("num_updates_on_epoch", 1))
+    steps = corls.get("max_timesteps") or corls.get("num_train_ops") or corls["num_epochs"]
+    every = corls.get("eval_freq") or corls.get("eval_frequency") or corls["eval_every"]
+    episodes = corls.get("n_episodes") or corls.get("n_test_episodes") or corls["eval_episodes"]
+    budget = config.budget
+    assert (budget.steps, budget.evaluation_interval, budget.evaluation_episodes) == (
+        float(steps) * epoch,
+        float(every) * epoch,
+        int(episodes),
+    )
+
+
+def test_a_dataset_whose_settings_nobody_published_is_told_from_its_family():
+    (found,) = {row["dataset"] for row in ROWS if row["dataset"] == "hopper-expert-v2"}
+    settings = composed("d4rl-gym", "algorithm=sac_n", name=found).protocol.settings
+    assert settings and found not in settings
 
 
 def corls_layers(algorithm, network, sizes):
