@@ -120,7 +120,7 @@ def test_hopper_medium_value_by_value():
 
 def test_presets_are_those_of_d4rl_s_gym_tasks_and_exist():
     presets = {card.id: card.preset for card in CARDS.values()}
-    assert presets["d4rl/hopper-medium-v2"] == presets["d4rl/walker2d-expert-v2"] == presets["d4rl/hopper-random-v2"] == "d4rl-gym"
+    assert presets["d4rl/walker2d-expert-v2"] == presets["d4rl/hopper-medium-v2"] == "d4rl-gym"
     assert presets["d4rl/hopper-medium-v1"] == presets["d4rl/ant-medium-v2"] == ""  # nothing was published
     assert presets["embedded/hopper-medium-v0"] == presets["minari/mujoco/hopper/medium-v0"] == ""
     for preset in set(presets.values()) - {""}:

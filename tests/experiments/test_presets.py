@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 from torch import nn
 
 from cqlbench.algorithms import algorithm_of
@@ -56,6 +59,22 @@ def composed(preset, *words, name=""):
     return compose_bench(["dataset=any", *words], "paper", preset, name=name).config
 
 
+@functools.cache
+def unresolved(preset, algorithm):
+    words = ["dataset=any", "budget=paper", f"preset={preset}", f"algorithm={algorithm}"]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(benchmarks_dir()), version_base="1.3"):
+        return compose("bench", words)
+
+
+def of_dataset(row, algorithm):
+    """What `compose_bench` gives, composed once for all datasets of a preset."""
+    card = find_card(f"d4rl/{row['dataset']}")
+    config = unresolved(card.preset, algorithm)
+    config.protocol.dataset = row["dataset"]
+    return card, OmegaConf.to_object(config)
+
+
 def assert_published(row, card, config):
     algorithm = config.algorithm
     assert {ours: float(getattr(algorithm, ours)) for ours in SAME} == {
@@ -83,16 +102,14 @@ def assert_published(row, card, config):
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["dataset"])
 def test_a_preset_is_the_published_config(row):
-    card = find_card(f"d4rl/{row['dataset']}")
-    config = composed(card.preset, name=row["dataset"])
+    card, config = of_dataset(row, "cql")
     assert_published(row, card, config)
     assert (config.algorithm.name, config.algorithm.calibrated) == ("cql", False)
 
 
 @pytest.mark.parametrize("row", CALQL_ROWS, ids=lambda row: row["dataset"])
 def test_what_a_preset_has_for_cal_ql_is_the_published_config(row):
-    card = find_card(f"d4rl/{row['dataset']}")
-    config = composed(card.preset, "algorithm=calql", name=row["dataset"])
+    card, config = of_dataset(row, "calql")
     assert_published(row, card, config)
     assert (config.algorithm.name, config.algorithm.calibrated) == ("calql", True)
     assert config.algorithm.sparse_rewards == (row["is_sparse_reward"] == "true")
@@ -144,8 +161,7 @@ def value(text):
 @pytest.mark.parametrize("row", BASELINE_ROWS, ids=lambda row: f"{row['algorithm']}-{row['dataset']}")
 def test_a_baselines_preset_is_the_published_config(row):
     name, corls = row["algorithm"], dict(each.split("=") for each in row["settings"].split())
-    card = find_card(f"d4rl/{row['dataset']}")
-    config = composed(card.preset, f"algorithm={name}", name=row["dataset"])
+    card, config = of_dataset(row, name)
     algorithm = config.algorithm
     expected = {
         ours: value(corls[theirs])
