@@ -89,7 +89,9 @@ def test_a_key_set_to_a_default_that_another_key_moves_is_a_change() -> None:
 def test_a_preset_wins_over_defaults_and_loses_against_words() -> None:
     named = compose_bench(["dataset=x"], "paper", "d4rl-gym", name="hopper-medium-v2").config.algorithm
     assert (named.normalize_rewards, named.reward_scale, named.reward_bias) == (True, 1.0, 0.0)
-    changed = compose_bench(["dataset=x", "algorithm.reward_scale=2"], "paper", "d4rl-gym", name="hopper-medium-v2").config
+    changed = compose_bench(
+        ["dataset=x", "algorithm.reward_scale=2"], "paper", "d4rl-gym", name="hopper-medium-v2"
+    ).config
     assert (changed.algorithm.normalize_rewards, changed.algorithm.reward_scale) == (True, 2.0)
     chosen = compose_bench(["dataset=x", "preset=none"], "paper", "d4rl-gym", name="hopper-medium-v2").config
     assert not chosen.algorithm.normalize_rewards
