@@ -33,7 +33,10 @@ ALGORITHMS: dict[str, tuple[type[AlgorithmConfig], tuple[type[Algorithm[Any]], .
 def learns_online(config: AlgorithmConfig) -> bool:
     """Whether an algorithm of these settings can learn from rows that it collects."""
     return any(
-        each.online for settings, classes in ALGORITHMS.values() if settings is type(config) for each in classes
+        each.online
+        for settings, classes in ALGORITHMS.values()
+        if settings is type(config)
+        for each in classes
     )
 
 

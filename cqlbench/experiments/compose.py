@@ -178,7 +178,9 @@ def check(config: BenchConfig) -> None:
         raise ConfigError(f"protocol.actions={config.protocol.actions} must be any, continuous or discrete.")
     check_online(config.online)
     if config.online.frames and not learns_online(config.algorithm):
-        raise ConfigError(f"algorithm={config.algorithm.name} learns from datasets only: it is not fine-tuned.")
+        raise ConfigError(
+            f"algorithm={config.algorithm.name} learns from datasets only: it is not fine-tuned."
+        )
     for problem in _online_settings(config).problems():
         raise ConfigError(f"online.algorithm.{problem}")
 
