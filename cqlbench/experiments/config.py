@@ -83,8 +83,8 @@ class ProtocolConfig:
         actions: those that the preset's settings are for: `continuous`, `discrete`, or `any`.
         fine_tuning: whether the algorithm's settings are those of published fine-tuning.
         dataset: the name of the run's dataset, without its source.
-        settings: of single datasets, by name: what `${setting:<key>,<else>}` finds in a preset. Where there are
-            some, the settings of all others were not published.
+        settings: of single datasets, by name: what `${setting:<key>,<else>}` finds in a preset. Where there
+            are some, the settings of all others were not published.
     """
 
     steps: int = 1_000_000
