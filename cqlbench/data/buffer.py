@@ -52,16 +52,6 @@ class ReturnSummary:
     mean: float
     quantiles: tuple[float, float, float, float, float]
 
-    @property
-    def lowest(self) -> float:
-        """The smallest return."""
-        return self.quantiles[0]
-
-    @property
-    def highest(self) -> float:
-        """The largest return."""
-        return self.quantiles[-1]
-
 
 @dataclass(frozen=True)
 class Dataset:

@@ -1,6 +1,5 @@
 """Dataset id -> the facts known before training, from the tables in `datasets/cards`."""
 
-import contextlib
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -157,16 +156,22 @@ def all_cards() -> dict[str, Card]:
     cards: dict[str, Card] = {}
     for path in sorted(cards_dir().glob("*.toml")):
         _add(cards, path)
-    for path in sorted(imported_cards_dir().glob("*.toml")):
-        with contextlib.suppress(DatasetError):
-            _add(cards, path)
+    _add_imported(cards)
     return cards
 
 
 def damaged_cards() -> list[str]:
     """What is wrong with cards of imported datasets, one sentence each."""
+    return _add_imported({})
+
+
+def imported_cards_dir() -> Path:
+    """Where the cards of imported datasets lie."""
+    return cache_dir() / "cards"
+
+
+def _add_imported(cards: dict[str, Card]) -> list[str]:
     faults = []
-    cards: dict[str, Card] = {}
     for path in sorted(imported_cards_dir().glob("*.toml")):
         try:
             _add(cards, path)
@@ -176,22 +181,14 @@ def damaged_cards() -> list[str]:
 
 
 def _add(cards: dict[str, Card], path: Path) -> None:
-    for card in _cards_in(path):
+    try:
+        found = _parsed(path, path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"The card file {path} cannot be read: {error}.") from error
+    for card in found:
         if card.id in cards:
             raise DatasetError(f"{path} has a card '{card.id}', which another card file has as well.")
         cards[card.id] = card
-
-
-def imported_cards_dir() -> Path:
-    """Where the cards of imported datasets lie."""
-    return cache_dir() / "cards"
-
-
-def _cards_in(path: Path) -> tuple[Card, ...]:
-    try:
-        return _parsed(path, path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"The card file {path} cannot be read: {error}.") from error
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,7 +1,7 @@
 """Named transforms of observations and rewards, chosen by configuration only."""
 
 from dataclasses import dataclass
-from typing import Self, overload
+from typing import Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from cqlbench.core.errors import DatasetError
 from cqlbench.data.buffer import Dataset
 
+Rewards = TypeVar("Rewards", bound=torch.Tensor | NDArray[np.float32])
+
+_EPSILON = 1e-3
 _EPISODE_LIMIT = 1000
 
 
@@ -31,31 +34,9 @@ class ObservationNormalizer:
         return cls(np.zeros(observation_size, np.float32), np.ones(observation_size, np.float32))
 
     @classmethod
-    def from_dataset(cls, dataset: Dataset, epsilon: float = 1e-3) -> Self:
-        """The dataset's mean, and its standard deviation + `epsilon` (CORL `compute_mean_std`)."""
-        return cls.from_statistics(dataset.observation_mean, dataset.observation_std, epsilon)
-
-    @classmethod
-    def from_statistics(
-        cls, mean: NDArray[np.floating], std: NDArray[np.floating], epsilon: float = 1e-3
-    ) -> Self:
-        """This mean, and this standard deviation + `epsilon`, `[O]` each."""
-        return cls(mean.astype(np.float32), (std + epsilon).astype(np.float32))
-
-    @overload
-    def __call__(self, observations: torch.Tensor) -> torch.Tensor: ...
-    @overload
-    def __call__(self, observations: NDArray[np.floating]) -> NDArray[np.float32]: ...
-    def __call__(
-        self, observations: torch.Tensor | NDArray[np.floating]
-    ) -> torch.Tensor | NDArray[np.float32]:
-        """Normalise `[…, O]`; the result is float32, on the tensor's device."""
-        if isinstance(observations, torch.Tensor):
-            mean, std = (
-                torch.as_tensor(value, device=observations.device) for value in (self.mean, self.std)
-            )
-            return (observations.to(torch.float32) - mean) / std
-        return (np.asarray(observations, np.float32) - self.mean) / self.std
+    def from_statistics(cls, mean: NDArray[np.floating], std: NDArray[np.floating]) -> Self:
+        """This mean, and this standard deviation + 0.001, `[O]` each (CORL `compute_mean_std`)."""
+        return cls(mean.astype(np.float32), (std + _EPSILON).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -81,11 +62,12 @@ class RewardTransform:
         """
         if not normalize:
             return cls()
-        spread = dataset.returns.highest - dataset.returns.lowest
+        lowest, *_, highest = dataset.returns.quantiles
+        spread = highest - lowest
         if spread <= 0:
             raise DatasetError(
                 f"The rewards of '{dataset.id}' cannot be normalised: all of its episodes return "
-                f"{dataset.returns.lowest:g}; set normalize_rewards=false."
+                f"{lowest:g}; set normalize_rewards=false."
             )
         return cls(scale=_EPISODE_LIMIT / spread)
 
@@ -93,12 +75,6 @@ class RewardTransform:
         """This transform, and after it `· scale + bias`."""
         return type(self)(self.scale * scale, self.bias * scale + bias)
 
-    @overload
-    def __call__(self, rewards: torch.Tensor) -> torch.Tensor: ...
-    @overload
-    def __call__(self, rewards: NDArray[np.floating]) -> NDArray[np.float32]: ...
-    def __call__(self, rewards: torch.Tensor | NDArray[np.floating]) -> torch.Tensor | NDArray[np.float32]:
-        """Transform rewards of any shape; the result is float32."""
-        if isinstance(rewards, torch.Tensor):
-            return rewards.to(torch.float32) * self.scale + self.bias
-        return np.asarray(rewards, np.float32) * np.float32(self.scale) + np.float32(self.bias)
+    def __call__(self, rewards: Rewards) -> Rewards:
+        """Transform float32 rewards of any shape."""
+        return cast("Rewards", rewards * self.scale + self.bias)

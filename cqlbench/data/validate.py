@@ -171,27 +171,25 @@ def _starts(transitions: Transitions) -> Finding:
 
 
 def _end_flags(transitions: Transitions) -> Finding:
-    flagged = np.flatnonzero(transitions.terminated | transitions.truncated)
-    rows = np.setdiff1d(flagged, transitions.episode_ends)
-    if not len(rows):
-        return Finding("end flags")
-    message = (
-        f"Row {rows[0]} (and {len(rows) - 1} more) is flagged as an end although its episode goes on; "
-        "split the episode there or clear the flag."
-    )
-    return found("end flags", "error", rows, message)
+    rows = np.flatnonzero(transitions.terminated | transitions.truncated)
+    fault = "an end is flagged although the episode goes on; split the episode there or clear the flag."
+    return _within_episodes("end flags", transitions, rows, fault)
 
 
 def _continuity(transitions: Transitions) -> Finding:
     rows = jumps(transitions.observations, transitions.next_observations)
+    fault = (
+        "the next observation is not the observation of the following row although the episode goes on; put "
+        "the rows in order or flag the episode's end."
+    )
+    return _within_episodes("next observations", transitions, rows, fault)
+
+
+def _within_episodes(check: str, transitions: Transitions, rows: NDArray[np.int64], fault: str) -> Finding:
     rows = np.setdiff1d(rows, transitions.episode_ends)
     if not len(rows):
-        return Finding("next observations")
-    message = (
-        f"At row {rows[0]} (and {len(rows) - 1} more) the next observation is not the observation of the "
-        "following row although the episode goes on; put the rows in order or flag the episode's end."
-    )
-    return found("next observations", "error", rows, message)
+        return Finding(check)
+    return found(check, "error", rows, f"At row {rows[0]} (and {len(rows) - 1} more) {fault}")
 
 
 def _reward_mass(transitions: Transitions) -> Finding:
@@ -247,23 +245,20 @@ def _constant(transitions: Transitions) -> Finding:
 
 def _card(transitions: Transitions, expected: Expected) -> list[Finding]:
     rows = len(transitions) + transitions.dropped_rows
-    whole = transitions.whole_episodes
     episodes = len(transitions.episode_starts) - len(transitions.continuations)
-    counts: list[tuple[str, int, int | None, Severity]] = [
-        ("transitions", rows, expected.transitions, "error"),
-        ("episodes", episodes, expected.episodes, "warning"),
+    mean_return = float(transitions.episode_returns[transitions.whole_episodes].mean())
+    facts: list[tuple[str, float, float | None, float, Severity]] = [
+        ("transitions", rows, expected.transitions, 0.0, "error"),
+        ("episodes", episodes, expected.episodes, 0.0, "warning"),
+        ("mean return", mean_return, expected.mean_return, _MEAN_RETURN, "warning"),
     ]
     findings = []
-    for what, held, wanted, severity in counts:
-        if wanted is not None:
-            differs = held != wanted
-            message = f"The source holds {held} {what}, and its card says {wanted}." if differs else ""
-            findings.append(Finding(f"card's {what}", severity if differs else "ok", message))
-    if expected.mean_return is not None:
-        mean = float(transitions.episode_returns[whole].mean())
-        differs = abs(mean - expected.mean_return) > _MEAN_RETURN * max(abs(expected.mean_return), 1e-9)
-        message = f"The mean return is {mean:.6g}, and the card says {expected.mean_return:.6g}."
-        findings.append(
-            Finding("card's mean return", "warning" if differs else "ok", message if differs else "")
-        )
+    for what, held, wanted, tolerance, severity in facts:
+        if wanted is None:
+            continue
+        if abs(held - wanted) <= tolerance * max(abs(wanted), 1e-9):
+            findings.append(Finding(f"card's {what}"))
+        else:
+            message = f"Its {what}: {held:.10g}, where its card says {wanted:.10g}."
+            findings.append(Finding(f"card's {what}", severity, message))
     return findings

@@ -156,7 +156,7 @@ def make_engine(plan: Plan, dataset: Dataset) -> Engine:
     """The dataset, the algorithm and the seeds on their device, preprocessed as the config says."""
     config, seeds = plan.config.algorithm, plan.config.seeds
     normalizer = (
-        ObservationNormalizer.from_dataset(dataset)
+        ObservationNormalizer.from_statistics(dataset.observation_mean, dataset.observation_std)
         if config.normalize_observations
         else ObservationNormalizer.identity(dataset.observation_size)
     )

@@ -159,7 +159,7 @@ def test_a_file_that_changed_after_its_import(run, file, episodes):
     assert "is not what was imported as 'my/robot-v0' any more" in err
     status, _, err = run("import", file, "id=my/robot-v0")
     assert status == 2
-    assert "give these another version" in err
+    assert "give it another version" in err
     assert run("import", file, "id=my/robot-v1")[0] == 0
 
 
@@ -301,7 +301,7 @@ MISTAKES = {
     "environment": (("import", "{file}", "id=my/x-v0", "env=Hoper-v4"), "'Hoper-v4' cannot be made here"),
     "other environment": (
         ("import", "{file}", "id=my/x-v0", "env=Walker2d-v4"),
-        "'Walker2d-v4' gives 17 observations and takes 6 actions, but the data have 11 and 3",
+        "'Walker2d-v4' has (17, 6) observations and actions, but the data have (11, 3)",
     ),
     "steps": (
         ("import", "{file}", "id=my/x-v0", "max_episode_steps=0"),

@@ -96,7 +96,7 @@ def test_facts(transitions):
     whole = transitions.episode_returns[:3]  # the last episode is cut off
     assert dataset.returns.episodes == 3
     assert dataset.returns.mean == pytest.approx(whole.mean(), rel=1e-12)
-    assert (dataset.returns.lowest, dataset.returns.highest) == (whole.min(), whole.max())
+    assert (dataset.returns.quantiles[0], dataset.returns.quantiles[-1]) == (whole.min(), whole.max())
     assert dataset.returns.quantiles[2] == np.median(whole)
     assert dataset.notes == ("n",)
     assert dataset.content_hash == content_hash(transitions)
