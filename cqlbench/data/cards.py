@@ -21,8 +21,12 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
         "action_clip": "actions outside their bounds are clipped to them",
         "contact_forces_are_zero": "the contact forces it observes are all zero (D4RL issue 143)",
         "ends_are_right": "its end flags are what they say, however odd they look",
+        "infos_hold_states": "infos/qpos and infos/qvel are the simulator's state, which is what it observes",
+        "labels_of_next_row": "rewards and terminals are for the following row's observation, also where "
+        "that is another episode's first",
         "one_reward_per_goal": "rewards and terminals are 1 once, when the goal is reached, where its "
         "siblings have them at every step near it (D4RL issue 199)",
+        "returns_without_score": "its episodes are no evaluation's, so that their returns have no score",
         "rewards_of_the_state": "rewards[t] is for being in observations[t], not for the step from there "
         "(D4RL issue 194)",
         "terminals_mark_goals": "terminals say that the goal is near, and the recording goes on up to a time "
@@ -125,6 +129,13 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
         for quirk in self.quirks:
             if quirk not in QUIRKS:
                 raise ValueError(f"unknown quirk '{quirk}' (choose from {', '.join(QUIRKS)})")
+
+    @property
+    def endpoints_of_data(self) -> tuple[float, float] | None:
+        """Returns of the data's own episodes that count as 0 and 100, where they can have scores."""
+        if self.score_min is None or self.score_max is None or "returns_without_score" in self.quirks:
+            return None
+        return self.score_min, self.score_max
 
     @property
     def version(self) -> int:

@@ -188,9 +188,8 @@ def _protocol(evaluator: Evaluator, resolution: Resolution) -> EvaluationProtoco
 def _facts(dataset: Dataset, resolution: Resolution) -> DatasetFacts:
     card = resolution.card
     mean, source = _behaviour(dataset, card)
-    score = None
-    if card.score_min is not None and card.score_max is not None:
-        score = float(normalized_score(mean, card.score_min, card.score_max))
+    ends = card.endpoints_of_data
+    score = None if ends is None else float(normalized_score(mean, *ends))
     return DatasetFacts(
         id=dataset_id(dataset, resolution),
         content_hash=dataset.content_hash,

@@ -118,6 +118,16 @@ def test_hopper_medium_value_by_value():
     )
 
 
+def test_returns_of_data_have_scores_where_an_evaluation_would_return_them():
+    ends = {card.id: card.endpoints_of_data for card in CARDS.values()}
+    assert ends["d4rl/hopper-medium-v2"] == (-20.272305, 3234.3)
+    assert ends["d4rl/antmaze-umaze-v2"] == (0.0, 1.0)
+    assert ends["minari/D4RL/kitchen/mixed-v2"] is ends["d4rl/kitchen-mixed-v0"] is None
+    assert not any(
+        ends[card.id] for card in CARDS.values() if card.source == "d4rl" and card.family == "maze2d"
+    )
+
+
 def test_presets_are_those_of_d4rl_s_gym_tasks_and_exist():
     presets = {card.id: card.preset for card in CARDS.values()}
     assert presets["d4rl/walker2d-expert-v2"] == presets["d4rl/hopper-medium-v2"] == "d4rl-gym"

@@ -30,7 +30,7 @@ _NO_CARD = Card(id="", source="path")
 
 
 def read_d4rl(path: str | Path, card: Card = _NO_CARD) -> Transitions:
-    """Read a file with D4RL's keys; everything else in it (`infos/*`, `metadata/*`) is ignored.
+    """Read a file with D4RL's keys; everything else in it (`metadata/*`, most `infos/*`) is ignored.
 
     Keys: `observations [T, O]`, `actions [T, A]`, `rewards [T]`, `terminals [T]`, and optionally
     `timeouts [T]` and `next_observations [T, O]`; any float type, chunked or compressed or not, `[T, 1]` for
@@ -56,8 +56,8 @@ def read_d4rl(path: str | Path, card: Card = _NO_CARD) -> Transitions:
         DatasetError: the file is missing, damaged, lacks keys, or holds arrays that do not fit together.
     """
     recording, notes = _recorded(Path(path), card)
-    mass = float(np.abs(recording.rewards, dtype=np.float64).sum())
     notes += quirks.apply(recording, card.quirks)
+    mass = float(np.abs(recording.rewards, dtype=np.float64).sum())
     if recording.timeouts is None:
         recording.timeouts, note = _timeouts(recording)
         notes.append(note)
@@ -165,6 +165,7 @@ def _recorded(path: Path, card: Card) -> tuple[Recording, list[str]]:
             timeouts=flags.get("timeouts"),
             following=table.floats(following, dimensions=2) if following else None,
             useless=np.zeros(len(observations), np.bool_),
+            states=_states(table, observations.shape) if "infos_hold_states" in card.quirks else None,
             episode_limit=card.max_episode_steps,
         )
         unused = set(table.members()) - set(card.columns.values())
@@ -176,6 +177,15 @@ def _recorded(path: Path, card: Card) -> tuple[Recording, list[str]]:
             f"{column_names.as_key({**card.columns, **near})}."
         )
     return recording, notes
+
+
+def _states(table: Arrays, shape: tuple[int, ...]) -> Floats | None:
+    """What the simulator held beside each row, if as many numbers as were observed."""
+    if not {"infos/qpos", "infos/qvel"} <= set(table.names()):
+        return None
+    parts = [table.floats(f"infos/{name}", dimensions=2) for name in ("qpos", "qvel")]
+    fits = (*map(len, parts), sum(part.shape[1] for part in parts)) == (shape[0], *shape)
+    return np.hstack(parts) if fits else None
 
 
 def _hint(missing: list[str], names: Mapping[str, str], table: Arrays, columns: Mapping[str, str]) -> str:
@@ -243,6 +253,7 @@ def _following(recording: Recording, notes: list[str]) -> tuple[Floats, Flags]:
     observations, terminals = recording.observations, recording.terminals
     assert recording.timeouts is not None
     last = recording.timeouts.copy() if recording.goes_on_at_terminals else recording.timeouts | terminals
+    last &= not recording.goes_on
     last[-1] = True
     following = np.empty_like(observations)
     following[:-1] = observations[1:]

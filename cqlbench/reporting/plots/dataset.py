@@ -42,14 +42,15 @@ def facts(data: Transitions, whole: Flags, card: Card) -> list[tuple[str, str]]:
         ("Ends", ", ".join(f"{count:,} {kind}" for kind, count in ends(data, whole).items())),
         ("Returns", f"mean {returns.mean():,.4g}; {_quantiles(returns)}"),
     ]
-    if card.score_min is not None and card.score_max is not None:
-        scores = normalized_score(returns, card.score_min, card.score_max)
-        lines += [
-            ("Normalised", f"mean {scores.mean():,.4g}; {_quantiles(scores)}"),
-            ("Endpoints", f"{card.score_min:g} is 0 and {card.score_max:g} is 100 ({card.endpoints_source})"),
-        ]
-    else:
+    if (known := card.endpoints_of_data) is not None:
+        scores = normalized_score(returns, *known)
+        lines.append(("Normalised", f"mean {scores.mean():,.4g}; {_quantiles(scores)}"))
+    if card.score_min is None or card.score_max is None:
         lines.append(("Normalised", "its card has no endpoints"))
+    else:
+        lines.append(
+            ("Endpoints", f"{card.score_min:g} is 0 and {card.score_max:g} is 100 ({card.endpoints_source})")
+        )
     environment = card.environment.id if card.environment else "none: policies are not evaluated"
     lines += [("Environment", environment), ("Licence", card.licence or "not stated")]
     lines += [("Note", note) for note in (*card.notes, *data.notes)]
@@ -97,10 +98,10 @@ def figure(dataset_id: str, data: Transitions, whole: Flags, card: Card) -> byte
 
 def _draw_returns(axes: Axes, returns: NDArray[np.float64], card: Card) -> None:
     _histogram(axes, returns, "Return of a whole episode", _range(returns, 0.0))
-    if card.score_min is None or card.score_max is None:
+    if card.endpoints_of_data is None:
         return
     low, high = axes.get_xlim()
-    for place, label in ((card.score_min, "0"), (card.score_max, "100")):
+    for place, label in zip(card.endpoints_of_data, ("0", "100"), strict=True):
         if low <= place <= high:
             axes.axvline(place, color="#444444", linestyle=(0, (4, 3)), linewidth=1.0)
             axes.text(place, 1.0, f" {label}", transform=axes.get_xaxis_transform(), fontsize=7, va="bottom")

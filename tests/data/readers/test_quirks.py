@@ -90,6 +90,104 @@ def test_timeouts_that_mark_goals_need_timeouts(tmp_path, make_episodes, write_d
         read_d4rl(path, known("timeouts_mark_goals"))
 
 
+def states(values):
+    """Infos that hold `values`, `[T, 4]`."""
+    values = np.asarray(values, np.float32)
+    return {"infos/qpos": values[:, :3], "infos/qvel": values[:, 3:]}
+
+
+ANTMAZE = ("infos_hold_states", "terminals_mark_goals", "labels_of_next_row")
+ANTMAZE_V0 = ("timeouts_out_of_step", *ANTMAZE)
+MAZE2D = ("infos_hold_states", "timeouts_mark_goals", "rewards_of_the_state")
+
+
+@pytest.mark.parametrize(
+    ("names", "timeouts"), [(ANTMAZE, [49, 119, 179]), (ANTMAZE_V0, [52, 123, 179])], ids=["v2", "v0"]
+)
+def test_states_after_the_step_are_the_next_observations(tmp_path, names, timeouts):
+    """antmaze: nothing else tells what a time limit's row, or the file's last, led to."""
+    observations = walk(50, 70, 60)
+    after = np.roll(observations, -1, axis=0)
+    after[[49, 119, 179]] = np.random.default_rng(1).normal(size=(3, 4))
+    path = write(tmp_path / "a.hdf5", observations, [], timeouts, **states(after))
+    transitions = read_d4rl(path, known(*names))
+    assert transitions.dropped_rows == 0
+    assert transitions.episode_starts.tolist() == [0, 50, 120]
+    assert np.flatnonzero(transitions.truncated)[:2].tolist() == [49, 119]
+    np.testing.assert_array_equal(transitions.observations, observations.astype(np.float32))
+    np.testing.assert_array_equal(transitions.next_observations, after.astype(np.float32))
+    validate.check(transitions)
+
+
+@pytest.mark.parametrize("with_states", [True, False])
+def test_labels_of_another_episodes_first_row_are_dropped(tmp_path, with_states):
+    """antmaze: the labels of rows 79, 139 and 189 are those of the next episode's first row, or made up.
+
+    Row 79 is said to lead to the goal, at which the second episode starts; row 139 is not, although the ant
+    was there a row before.
+    """
+    observations = walk(80, 60, 50)
+    after = np.roll(observations, -1, axis=0)
+    after[[79, 139, 189]] = 100.0
+    rewards = np.isin(np.arange(190), [79, 138, 160]).astype(np.float32)
+    infos = states(after) if with_states else {}
+    path = write(tmp_path / "a.hdf5", observations, [79, 138, 160], [79, 139], rewards, **infos)
+    transitions = read_d4rl(path, known(*ANTMAZE))
+    assert np.flatnonzero(transitions.terminated).tolist() == [137, 158]  # 138 and 160, two rows before
+    assert "2 last rows" in " ".join(transitions.notes)
+    assert transitions.dropped_rows == (2 if with_states else 3)
+    assert not transitions.truncated.any()
+    assert transitions.rewards.sum() == 2
+    validate.check(transitions)
+
+
+def recorded_in_maze2d(goals=(29, 60)):
+    """States of one ball, and what D4RL's script takes down: after a goal, what it saw before."""
+    trajectory = walk(100)
+    observations = trajectory.copy()
+    observations[np.add(goals, 1)] = observations[list(goals)]
+    return trajectory, observations, list(goals)
+
+
+@pytest.mark.parametrize("version", ["v0", "v1"])
+def test_states_before_the_step_replace_stale_observations(tmp_path, version):
+    trajectory, observations, goals = recorded_in_maze2d()
+    rewards = np.exp(-np.abs(observations[:, 0] - 5)).astype(np.float32)
+    names = MAZE2D if version == "v1" else MAZE2D[:2]
+    path = write(tmp_path / "a.hdf5", observations, [], goals, rewards, **states(trajectory))
+    transitions = read_d4rl(path, known(*names))
+    trajectory = trajectory.astype(np.float32)
+    assert transitions.dropped_rows == 1
+    np.testing.assert_array_equal(transitions.observations, trajectory[:-1])
+    np.testing.assert_array_equal(transitions.next_observations, trajectory[1:])
+    np.testing.assert_array_equal(transitions.rewards, rewards[1:] if version == "v1" else rewards[:-1])
+    assert transitions.episode_starts.tolist() == [0, 30, 61]
+    assert np.flatnonzero(transitions.truncated).tolist() == goals
+    assert "2 observations that repeated" in transitions.notes[0]
+    validate.check(transitions)
+
+
+@pytest.mark.parametrize("fault", ["shuffled", "elsewhere", "narrow", "short", "half"])
+def test_infos_that_are_not_the_states_are_not_read(tmp_path, fault):
+    trajectory, observations, goals = recorded_in_maze2d()
+    infos = states(trajectory)
+    if fault == "shuffled":
+        infos = states(np.random.default_rng(0).permutation(trajectory))
+    elif fault == "elsewhere":
+        infos["infos/qpos"][50] += 1  # no goal was reached before it
+    elif fault == "half":
+        del infos["infos/qvel"]
+    else:
+        for name, values in infos.items():
+            infos[name] = values[:-1] if fault == "short" else values[:, :1]
+    path = write(tmp_path / "a.hdf5", observations, [], goals, **infos)
+    transitions = read_d4rl(path, known(*MAZE2D))
+    assert transitions.dropped_rows == 5
+    assert "infos" in transitions.notes[0]
+    plain = read_d4rl(path, known(*MAZE2D[1:]))
+    np.testing.assert_array_equal(transitions.next_observations, plain.next_observations)
+
+
 def test_rewards_of_the_state_move_to_the_action_that_earned_them(tmp_path):
     """D4RL issue 194: maze2d. rewards[t] = [observations[t] is at the goal]."""
     observations = np.arange(12.0).reshape(12, 1).repeat(2, axis=1)
