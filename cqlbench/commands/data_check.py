@@ -91,12 +91,7 @@ def show(words: Sequence[str], console: Console) -> None:
     file = Path(dataset.path).name.rpartition("-")[0] + ".png"
     place = expanded(settings.get("results", "results")) / "datasets" / file
     picture = {file: figure(dataset.id, rows, whole, resolution.card)}
-    try:
-        outputs.write_folder(place.parent, picture, "show", "results", complete=False)
-    except OSError as error:
-        raise ConfigError(
-            f"{place} cannot be written ({error.strerror}); say results= with a folder that can."
-        ) from error
+    outputs.write_folder(place.parent, picture, "show", "results", complete=False)
     console.out(f"{'Figure':<12} {place}")
 
 

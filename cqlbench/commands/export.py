@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cqlbench.commands.arguments import truth, values_of
 from cqlbench.core import outputs
-from cqlbench.core.errors import ConfigError, UserError
+from cqlbench.core.errors import ConfigError
 from cqlbench.experiments.policy_module import FORMATS, exported
 from cqlbench.records.find import find_policy
 from cqlbench.records.policy import SavedPolicy
@@ -37,12 +37,7 @@ def from_words(words: list[str]) -> Path:
     overwrite = truth(values, "overwrite")
     outputs.check_file(path, overwrite)
     content = exported(saved, kind)
-    try:
-        outputs.write_file(path, content, overwrite)
-    except OSError as error:
-        raise UserError(
-            f"'{path}' cannot be written ({error.strerror or error}); choose another output=."
-        ) from error
+    outputs.write_file(path, content, overwrite)
     print(f"Policy   {path} ({kind}: {saved.observation_size} observations -> {saved.action_size} actions)")  # noqa: T201
     return path
 

@@ -78,7 +78,7 @@ def gate(words: Sequence[str], console: Console) -> int:
     contents = (render.markdown(content).encode(), tables.junit(found))
     files = dict(zip(_FILES, contents, strict=True))
     try:
-        _write(output, files)
+        outputs.write_folder(output, files, "gate", "output")
     finally:
         console.print()
         render.show(content, console, widest=160)
@@ -125,13 +125,3 @@ def _limits(values: Mapping[str, str]) -> Limits:
         if not (low <= found[key] < high):
             raise ConfigError(f"{key}={values[key]} must be a number of at least {low:g} and below {high:g}.")
     return Limits(**found)
-
-
-def _write(output: Path, files: Mapping[str, bytes]) -> None:
-    try:
-        outputs.write_folder(output, files, "gate", "output")
-    except OSError as error:
-        raise RecordError(
-            f"The gate's report cannot be written to '{output}' ({error.strerror or error}); "
-            "choose another folder with output=."
-        ) from error

@@ -6,12 +6,13 @@ from pathlib import Path
 from rich.console import Console
 
 from cqlbench.commands.arguments import truth
-from cqlbench.commands.report import publish, selection
+from cqlbench.commands.report import selection
 from cqlbench.core.errors import ConfigError
 from cqlbench.experiments.compose import word
 from cqlbench.experiments.run import status_of
 from cqlbench.experiments.suite import IncompleteSuiteError, Suite, make_runs, read_suite, suite_names
 from cqlbench.records.store import safe_name
+from cqlbench.reporting.publish import publish
 
 
 def paper(words: Sequence[str], console: Console) -> int:

@@ -4,7 +4,6 @@ import itertools
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -12,21 +11,18 @@ from rich.text import Text
 from cqlbench.commands.arguments import truth, values_of
 from cqlbench.core import outputs
 from cqlbench.core.errors import ConfigError
-from cqlbench.records.codec import plain
 from cqlbench.records.filters import FILTERS, counting_lines, read
 from cqlbench.records.find import find_run
 from cqlbench.records.index import Line, lines_of
 from cqlbench.records.pooling import MARK, differing, groups, seeds_text
-from cqlbench.records.schema import Record, RecordError
-from cqlbench.records.settings import differing_settings, flat
-from cqlbench.records.store import RecordStore, run_folder
-from cqlbench.reporting.aggregate import Spread, Summary, spread, summarise
+from cqlbench.records.schema import RecordError
+from cqlbench.records.settings import differing_settings
+from cqlbench.records.store import RecordStore
+from cqlbench.reporting.aggregate import Summary, spread, summarise
 from cqlbench.reporting.tables import render
 from cqlbench.reporting.tables import run as tables
-from cqlbench.reporting.tables.format import ABSENT, spread_text
-from cqlbench.reporting.tables.render import Document, Grid
-
-_NOT_COMPARED = ("evaluations", "diagnostics", "online", "seed", "command", "reason", "status", "throughput")
+from cqlbench.reporting.tables.diff import compared
+from cqlbench.reporting.tables.format import spread_text
 
 
 def results(words: Sequence[str], console: Console) -> None:
@@ -126,45 +122,8 @@ def _export(words: Sequence[str], console: Console) -> None:
     outputs.check_file(output, overwrite)
     folder = _folder(values)
     rows = evaluations_frame(read(folder, counting_lines(folder, values)))
-    try:
-        outputs.write_file(output, writers[output.suffix](rows), overwrite)
-    except OSError as error:
-        raise RecordError(f"'{output}' cannot be written ({error.strerror or error}).") from error
+    outputs.write_file(output, writers[output.suffix](rows), overwrite)
     console.print(Text(f"Export   {output}, {len(rows):,} rows"), soft_wrap=True)
-
-
-def compared(first: Summary, second: Summary) -> Document:
-    """Two runs' scores, and whatever differs in how they were made."""
-    leads = first.lead, second.lead
-    settings = [flat(_made_how(lead)) for lead in leads]
-    differing = [
-        (name, *(ABSENT if each.get(name) is None else str(each[name]) for each in settings))
-        for name in dict.fromkeys((*settings[0], *settings[1]))
-        if settings[0].get(name) != settings[1].get(name)
-    ]
-    scores = [
-        _scores_row(name, getattr(first, field), getattr(second, field))
-        for name, field in (("last", "last"), ("last 10 mean", "late"), ("best (oracle)", "best"))
-    ]
-    columns = ("First", "Second")
-    grids = (
-        Grid(
-            "Scores", ("Score", *columns, "Second - first"), tuple(scores), "Mean ± std over finished seeds."
-        ),
-        Grid("Settings", ("Setting", *columns), tuple(differing), "Only what differs."),
-    )
-    return Document(" against ".join(run_folder(lead.key) for lead in leads), (), grids, ())
-
-
-def _made_how(record: Record) -> dict[str, Any]:
-    everything = plain(record)
-    return {name: value for name, value in everything.items() if name not in _NOT_COMPARED}
-
-
-def _scores_row(name: str, first: Spread, second: Spread) -> tuple[str, ...]:
-    known = first.mean is not None and second.mean is not None
-    change = f"{second.mean - first.mean:+z.1f}" if known else ABSENT  # type: ignore[operator]
-    return name, spread_text(first), spread_text(second), change
 
 
 def _summary(folder: Path, run: str) -> Summary:

@@ -1,12 +1,8 @@
 """`cqlbench train`: a run as `bench` makes it, logged; its config printed; sweeps."""
 
-import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.text import Text
@@ -15,6 +11,7 @@ from cqlbench.core.errors import ConfigError, UserError
 from cqlbench.experiments.compose import TEXT
 from cqlbench.experiments.plan import make_plan
 from cqlbench.experiments.run import bench, status_of
+from cqlbench.experiments.sweep import job_words, multirun
 
 _LOGGED = "logger=csv"
 
@@ -64,33 +61,3 @@ def _job(words: Sequence[str], print_only: bool, console: Console) -> int:
         console.print(Text(OmegaConf.to_yaml(OmegaConf.structured(plan.config))), end="", soft_wrap=True)
         return 0
     return status_of(bench(plan, console))
-
-
-def multirun(words: Sequence[str]) -> Iterator[list[str]]:
-    """The words of each job: every combination of the values that `words` give, the last varying fastest."""
-    yield from map(list, itertools.product(*map(job_words, words)))
-
-
-def job_words(word: str) -> list[str]:
-    """The words that a sweep `key=a,b` stands for; `[word]` where it is no sweep.
-
-    `seeds=0,1` is a job for seed 0 and one for seed 1.
-
-    Raises:
-        ConfigError: a sweep that is not supported.
-    """
-    key = word.partition("=")[0]
-    try:
-        override: Override = OverridesParser.create().parse_override(word)
-        if not override.is_sweep_override():
-            return [word]
-        if isinstance(override.value(), Glob):
-            raise ConfigError(f"{word} cannot be swept over; list the values: {key}=a,b.")
-        values = list(override.sweep_string_iterator())
-    except HydraException:
-        return [word]  # composition says what is wrong with it; and a path may hold anything
-    if key == "seeds":
-        values = [f"[{value}]" if value.isdecimal() else value for value in values]
-    if key in TEXT:
-        values = [value.strip("'\"") for value in values]
-    return [f"{key}={value}" for value in values]

@@ -32,10 +32,19 @@ def write_folder(
         complete: delete what the command wrote before and does not write now, unless it was changed since.
 
     Raises:
-        ConfigError: a file is in the way that the command did not write; nothing is written then.
-        OSError: the folder cannot be written.
+        ConfigError: a file is in the way that the command did not write; nothing is written then. Or the
+            folder cannot be written.
     """
     check_folder(folder, files, command, key)
+    try:
+        _write(folder, files, command, key, complete)
+    except OSError as error:
+        raise ConfigError(
+            f"'{folder}' cannot be written ({error.strerror or error}); choose another folder with {key}=."
+        ) from error
+
+
+def _write(folder: Path, files: Mapping[str, bytes], command: str, key: str, complete: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     manifest = _manifest(folder, command)
     with FileLock(manifest.with_suffix(".lock")):
@@ -78,17 +87,13 @@ def write_file(path: Path, content: bytes, overwrite: bool) -> None:
     """Write one file.
 
     Raises:
-        ConfigError: it exists already, and `overwrite` is false.
-        OSError: it cannot be written.
+        ConfigError: it exists already, and `overwrite` is false; or it cannot be written.
     """
-    if overwrite:
-        atomic.replace(path, content)
-        return
     try:
-        atomic.create(path, content)
-    except FileExistsError:
+        (atomic.replace if overwrite else atomic.create)(path, content)
+    except OSError as error:
         check_file(path, overwrite)
-        raise
+        raise ConfigError(f"'{path}' cannot be written ({error.strerror or error}).") from error
 
 
 def check_file(path: Path, overwrite: bool) -> None:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cqlbench.core import outputs
-from cqlbench.records.schema import Record, RecordError
+from cqlbench.records.schema import Record
 from cqlbench.records.store import run_folder
 from cqlbench.reporting.aggregate import summarise
 from cqlbench.reporting.plots.run import has_curve, learning_curve
@@ -33,8 +33,7 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
 
     Raises:
         PoolingError: the records are not of one run.
-        RecordError: the folder cannot be written.
-        ConfigError: it holds files of others under the report's names.
+        ConfigError: the folder cannot be written, or holds files of others under the report's names.
     """
     summary = summarise(records)
     target = Path(folder) / "report" / run_folder(summary.lead.key)
@@ -43,10 +42,6 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
         files |= {name: learning_curve(summary, kind) for name, kind in _CURVES.items()}
     try:
         outputs.write_folder(target, files, "run", "results")
-    except OSError as error:
-        raise RecordError(
-            f"The report cannot be written to '{target}' ({error.strerror or error})."
-        ) from error
     finally:
         if console is not None:
             show(summary, console)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from cqlbench.core.errors import ConfigError
 from cqlbench.records.codec import to_json
-from cqlbench.records.schema import Evaluation, RecordError
+from cqlbench.records.schema import Evaluation
 from cqlbench.reporting.aggregate import PoolingError, summarise
 from cqlbench.reporting.plots import figures
 from cqlbench.reporting.plots import run as plots
@@ -81,7 +81,7 @@ def test_reports_of_two_datasets_never_share_a_folder(records, tmp_path):
 def test_the_table_is_printed_even_if_its_files_cannot_be_written(records, tmp_path):
     (tmp_path / "report").write_text("")
     console = Console(file=io.StringIO(), width=80)
-    with pytest.raises(RecordError, match="report cannot be written"):
+    with pytest.raises(ConfigError, match="cannot be written"):
         report_run(records, tmp_path, console)
     assert "cql, last" in console.file.getvalue()
 
@@ -115,7 +115,7 @@ def test_report_refuses_a_mixture_and_an_unwritable_folder(records, tmp_path):
         report_run([records[0], replace(records[1], algorithm="bc")], tmp_path)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordError, match="report cannot be written"):
+    with pytest.raises(ConfigError, match="cannot be written"):
         report_run(records, tmp_path / "file")
 
 

@@ -1,0 +1,100 @@
+"""An episode of a policy as a video."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from msgspec.structs import replace
+from torch import Tensor
+
+from cqlbench.core import outputs
+from cqlbench.core.errors import UserError
+from cqlbench.environments.make import EnvironmentSpec, GymnasiumEnvironments
+
+SUFFIXES = (".mp4", ".gif")
+FRAMES_PER_SECOND = 30
+
+Act = Callable[[Tensor], Tensor]
+"""Raw observations `[B, O]` float32 -> actions `[B, A]`."""
+
+
+def record_episode(
+    act: Act, spec: EnvironmentSpec, seed: int, path: Path, *, discrete: bool = False, overwrite: bool = False
+) -> tuple[int, float]:
+    """Play one episode and write it to `path`, whole or not at all.
+
+    Args:
+        act: who plays.
+        spec: where.
+        seed: the environment's.
+        path: an `.mp4` or `.gif`.
+        discrete: whether actions are one-hot.
+        overwrite: whether to replace a file that exists already.
+
+    Returns:
+        Its steps and its undiscounted return.
+
+    Raises:
+        UserError: the file exists already, or the environment cannot be made, rendered or encoded here.
+    """
+    environment = _rendered(spec, seed, discrete)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder) / path.name
+            with _writer(whole, environment.frames_per_second) as writer:
+                outcome = _play(environment, act, writer)
+            outputs.write_file(path, whole.read_bytes(), overwrite)
+    except OSError as error:
+        raise UserError(f"The video '{path}' cannot be written ({error.strerror or error}).") from error
+    finally:
+        environment.close()
+    return outcome
+
+
+def _rendered(spec: EnvironmentSpec, seed: int, discrete: bool) -> GymnasiumEnvironments:
+    if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
+        os.environ.setdefault("MUJOCO_GL", "egl")  # gymnasium would open a window
+    spec = replace(spec, kwargs={**spec.kwargs, "render_mode": "rgb_array"})
+    environment = GymnasiumEnvironments(spec, [seed], discrete)
+    try:
+        environment.reset()
+        environment.frame()
+    except Exception as error:  # every graphics library fails in a way of its own
+        environment.close()
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UserError(
+            f"'{spec.id}' cannot be rendered here ({reason}); MuJoCo needs a display, MUJOCO_GL=egl "
+            "with a graphics driver, or MUJOCO_GL=osmesa with libosmesa6."
+        ) from error
+    return environment
+
+
+def _writer(path: Path, frames_per_second: int | None) -> Any:
+    import imageio.v2 as imageio
+
+    rate = frames_per_second or FRAMES_PER_SECOND
+    try:
+        if path.suffix == ".gif":
+            return imageio.get_writer(path, duration=1000 / rate)
+        return imageio.get_writer(path, format="FFMPEG", fps=rate, macro_block_size=2)
+    except ImportError as error:
+        raise UserError(
+            "An mp4 needs imageio-ffmpeg: pip install 'cqlbench[video]'; a .gif needs nothing."
+        ) from error
+
+
+def _play(environment: GymnasiumEnvironments, act: Act, writer: Any) -> tuple[int, float]:
+    observation, steps, total, ended = environment.reset(), 0, 0.0, False
+    writer.append_data(environment.frame())
+    while not ended:
+        with torch.no_grad():
+            actions = act(torch.from_numpy(observation).float()).numpy()
+        step = environment.step(actions)
+        observation, steps, total = step.observations, steps + 1, total + float(step.rewards[0])
+        ended = bool(step.terminated[0] or step.truncated[0])
+        writer.append_data(environment.frame())
+    return steps, total

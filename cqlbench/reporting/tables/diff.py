@@ -1,0 +1,36 @@
+"""Two runs side by side: their scores, and whatever differs in how they were made."""
+
+from cqlbench.records.codec import plain
+from cqlbench.records.settings import flat
+from cqlbench.records.store import run_folder
+from cqlbench.reporting.aggregate import Summary
+from cqlbench.reporting.tables.format import ABSENT, spread_text
+from cqlbench.reporting.tables.render import Document, Grid
+
+_NOT_COMPARED = ("evaluations", "diagnostics", "online", "seed", "command", "reason", "status", "throughput")
+
+
+def compared(first: Summary, second: Summary) -> Document:
+    """Both runs' scores, and the settings and versions that differ."""
+    leads = first.lead, second.lead
+    made = [
+        flat({name: value for name, value in plain(lead).items() if name not in _NOT_COMPARED})
+        for lead in leads
+    ]
+    settings = []
+    for name in dict.fromkeys((*made[0], *made[1])):
+        values = [each.get(name) for each in made]
+        if values[0] != values[1]:
+            settings.append((name, *(ABSENT if value is None else str(value) for value in values)))
+    scores = []
+    for name, field in (("last", "last"), ("last 10 mean", "late"), ("best (oracle)", "best")):
+        own, other = getattr(first, field), getattr(second, field)
+        known = own.mean is not None and other.mean is not None
+        change = f"{other.mean - own.mean:+z.1f}" if known else ABSENT
+        scores.append((name, spread_text(own), spread_text(other), change))
+    columns = ("First", "Second")
+    grids = (
+        Grid("Scores", ("Score", *columns, "Second - first"), tuple(scores), "Mean ± std of finished seeds."),
+        Grid("Settings", ("Setting", *columns), tuple(settings), "Only what differs."),
+    )
+    return Document(" against ".join(run_folder(lead.key) for lead in leads), (), grids, ())
