@@ -17,7 +17,7 @@ from minari.storage import get_dataset_path
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.data.transitions import Transitions
-from cqlbench.environments.spec import EnvironmentSpec
+from cqlbench.environments.spec import EnvironmentSpec, remove_leftovers
 
 
 def write_d4rl(transitions: Transitions, path: Path) -> None:
@@ -94,6 +94,7 @@ def write_minari(transitions: Transitions, dataset_id: str, spec: EnvironmentSpe
             warnings.simplefilter("ignore")  # minari would like an author, a permalink and more
             environment = gymnasium.make(spec.id, max_episode_steps=spec.max_episode_steps, **spec.kwargs)
             stack.enter_context(contextlib.closing(environment))
+            remove_leftovers(environment)
             minari.create_dataset_from_buffers(
                 dataset_id,
                 list(episodes()),

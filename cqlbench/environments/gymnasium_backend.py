@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cqlbench.core.errors import UserError
 from cqlbench.environments.simulator_state import get_state, set_state
 from cqlbench.environments.spaces import FlatObservations, action_bounds, native_actions, unmade
-from cqlbench.environments.spec import EnvironmentSpec, Step, quiet_construction, time_limit
+from cqlbench.environments.spec import EnvironmentSpec, Step, quiet_construction, remove_leftovers, time_limit
 
 
 class GymnasiumEnvironments:
@@ -45,9 +45,11 @@ class GymnasiumEnvironments:
             with quiet_construction():
                 if spec.module:
                     importlib.import_module(spec.module)
-                return gymnasium.make(spec.id, disable_env_checker=True, **time_limit(spec), **spec.kwargs)
+                made = gymnasium.make(spec.id, disable_env_checker=True, **time_limit(spec), **spec.kwargs)
         except Exception as error:
             raise UserError(unmade(spec, error)) from error
+        remove_leftovers(made)
+        return made
 
     @property
     def frames_per_second(self) -> int | None:

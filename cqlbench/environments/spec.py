@@ -4,6 +4,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -152,3 +153,9 @@ def quiet_construction() -> Iterator[None]:
             yield
     finally:
         mujoco.set_mju_user_warning(before)
+
+
+def remove_leftovers(environment: Any) -> None:
+    """Remove the file that gymnasium-robotics' mazes leave in the temporary folder; they have read it."""
+    if path := getattr(environment.unwrapped, "tmp_xml_file_path", ""):
+        Path(path).unlink(missing_ok=True)

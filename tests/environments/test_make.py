@@ -417,12 +417,15 @@ def test_versions_name_the_module_that_brings_the_environment(toy):
         ("d4rl/relocate-human-v1", 39),
     ],
 )
-def test_environments_of_the_extra_observe_what_the_data_do(card_id, size):
+def test_environments_of_the_extra_observe_what_the_data_do(card_id, size, tmp_path, monkeypatch):
     pytest.importorskip("gymnasium_robotics", reason="the extra robotics is not installed")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     spec = find_card(card_id).environment
     environments = make_environments(spec, [0], "gymnasium")
     assert environments.observation_size == environments.reset().shape[1] == size
+    environments.step(np.zeros((1, len(environments.action_low)), np.float32))
     environments.close()
+    assert not list(tmp_path.iterdir())  # gymnasium-robotics' mazes leave their models there
 
 
 def test_envpools_dictionaries_are_joined_alike():

