@@ -176,7 +176,7 @@ def _protocol(evaluator: Evaluator, resolution: Resolution) -> EvaluationProtoco
             backend=versions["backend"],
             backend_version=versions["backend_version"],
             mujoco_version=versions.get("mujoco_version"),
-            kwargs=dict(spec.kwargs),
+            kwargs={**spec.kwargs, **({"wrappers": list(spec.wrappers)} if spec.wrappers else {})},
         ),
         max_episode_steps=spec.max_episode_steps,
         score_min=evaluator.score_min,

@@ -19,6 +19,7 @@ from cqlbench.core.text import counted
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.load import other_content, provide
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
+from cqlbench.data.resolve import as_stored
 from cqlbench.engine.dataset_tensors import Columns
 from cqlbench.engine.engine import Engine
 from cqlbench.engine.online.mixture import offline_share
@@ -69,7 +70,8 @@ def _records(plan: Plan, console: Console, stands: Stands, began: float) -> list
     store.check_writable()
     dataset = provide(plan.resolution, clip_actions=plan.config.clip_actions)
     plan.check_actions(discrete=dataset.discrete_actions)
-    plan = replace(plan, other_content=other_content(plan.resolution.card, dataset.content_hash))
+    other = other_content(plan.resolution.card, dataset.content_hash)
+    plan = replace(plan, resolution=as_stored(plan.resolution), other_content=other)
     if plan.other_content:
         console.print(Text(f"Note     {dataset.notes[-1]}"), soft_wrap=True)
     known = standing(plan, dataset, origin, store, stands)
