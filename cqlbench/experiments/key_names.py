@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-from typing import Any
 
 import yaml
 
@@ -11,6 +10,7 @@ from cqlbench.algorithms.algorithm import AlgorithmConfig
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import benchmarks_dir, yaml_names
 from cqlbench.experiments.config import BenchConfig
+from cqlbench.records.settings import flat
 from cqlbench.trainer.config import TRAINER_DECIDED
 
 SHORTHANDS = {"steps": "budget.steps", "logger": "trainer.logger"}
@@ -33,8 +33,8 @@ def check_key(override: str, algorithm: str) -> None:
     group, _, name = key.partition(".")
     if group == "trainer" and name in TRAINER_DECIDED:
         raise ConfigError(f"{key} cannot be set in a run from the command line: {TRAINER_DECIDED[name]}.")
-    if key in _GROUPS and value not in group_choices(key):
-        raise ConfigError(f"There is no {key} '{value}'; there is {', '.join(group_choices(key))}.")
+    if key in _GROUPS:
+        check_choice(key, value)
     if key not in known_keys(algorithm):
         if key.startswith("online.algorithm.") and key.rpartition(".")[2] in settings_of(algorithm).FIXED:
             raise ConfigError(f"{key} cannot change between a run's offline and its online steps.")
@@ -50,13 +50,14 @@ def known_keys(algorithm: str) -> list[str]:
     own = [field.name for field in dataclasses.fields(settings)]
     later = [name for name in own if name not in settings.FIXED]
     names = [
-        *_flatten("", dataclasses.asdict(BenchConfig())),
+        *flat(dataclasses.asdict(BenchConfig())),
         *(f"algorithm.{name}" for name in own),
         *(f"online.algorithm.{name}" for name in later),
         *_GROUPS,
         *SHORTHANDS,
     ]
-    return [name for name in names if name not in {f"trainer.{each}" for each in TRAINER_DECIDED}]
+    decided = {f"trainer.{each}" for each in ("_target_", *TRAINER_DECIDED)}
+    return [name for name in names if name not in decided]
 
 
 def settings_of(algorithm: str) -> type[AlgorithmConfig]:
@@ -65,9 +66,7 @@ def settings_of(algorithm: str) -> type[AlgorithmConfig]:
     Raises:
         ConfigError: there is no such file.
     """
-    if algorithm not in group_choices("algorithm"):
-        choices = ", ".join(group_choices("algorithm"))
-        raise ConfigError(f"There is no algorithm '{algorithm}'; there is {choices}.")
+    check_choice("algorithm", algorithm)
     path = benchmarks_dir() / "algorithm" / f"{algorithm}.yaml"
     first = yaml.safe_load(path.read_text(encoding="utf-8"))["defaults"][0]
     return ALGORITHMS[first.removeprefix("schema/").removesuffix("@_here_")][0]
@@ -76,6 +75,16 @@ def settings_of(algorithm: str) -> type[AlgorithmConfig]:
 def group_choices(group: str) -> list[str]:
     """The files of a group of `benchmarks/`."""
     return yaml_names(benchmarks_dir() / group)
+
+
+def check_choice(group: str, name: str) -> None:
+    """Refuse a name that is no file of a group.
+
+    Raises:
+        ConfigError: naming those that there are.
+    """
+    if name not in group_choices(group):
+        raise ConfigError(f"Unknown {group} '{name}' (choose from {', '.join(group_choices(group))}).")
 
 
 def aliases() -> dict[str, str]:
@@ -94,10 +103,3 @@ def _hint(key: str, value: str, algorithm: str) -> str:
     nearest = [leaf] if leaf in by_leaf else difflib.get_close_matches(key, ordered, n=1, cutoff=0.5)
     nearest = nearest or difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.5)
     return f"; the nearest is '{by_leaf.get(nearest[0], nearest[0])}'" if nearest else ""
-
-
-def _flatten(prefix: str, tree: dict[str, Any]) -> list[str]:
-    names = []
-    for key, value in tree.items():
-        names += _flatten(f"{prefix}{key}.", value) if isinstance(value, dict) else [prefix + key]
-    return [name for name in names if not name.endswith("_target_")]
