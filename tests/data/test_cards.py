@@ -84,6 +84,15 @@ def test_every_published_checksum_is_on_a_card():
     assert counts == {("gym-mujoco", 2): 24, ("gym-mujoco", 0): 15, ("antmaze", 2): 5, ("adroit", 1): 9}
 
 
+def test_every_minari_dataset_has_a_card():
+    """Ten mujoco tasks, five of them with a simple policy too; 85 BabyAI tasks, seen two ways."""
+    counts = collections.Counter(card.family for card in CARDS.values() if card.source == "minari")
+    assert counts == {
+        "adroit": 12, "antmaze": 6, "babyai": 170, "gym-mujoco": 25, "kitchen": 3, "minigrid": 2,
+        "pointmaze": 8,
+    }  # fmt: skip
+
+
 def test_extras_are_those_of_the_package():
     extras = {card.environment.extra for card in CARDS.values() if card.environment} - {""}
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
@@ -193,7 +202,7 @@ def test_every_environment_can_be_made_or_it_is_known_why_not(name):
         with pytest.raises(UserError, match=name):
             make_environments(card.environment, [0])
         return
-    environments = make_environments(card.environment, [0], discrete=card.family == "minigrid")
+    environments = make_environments(card.environment, [0], discrete=card.preset == "discrete")
     assert environments.reset().shape == (1, environments.observation_size)
     environments.close()
 

@@ -1,6 +1,7 @@
 import json
 from types import SimpleNamespace
 
+import gymnasium
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -146,6 +147,24 @@ def test_recorded_wrappers_are_applied(folder):
     halved.set_state(state)
     np.testing.assert_array_equal(halved.step(actions[0]).observations, after.observations)
     assert "RescaleAction" in environment_versions(spec, "gymnasium")["wrappers"]
+
+
+@pytest.mark.parametrize("seen", ["optimal", "optimal-fullobs"])
+def test_babyai_is_seen_as_recorded(folder, tmp_path, seen):
+    card = find_card(f"minari/minigrid/BabyAI-GoToObjS4/{seen}-v0")
+    minigrid = pytest.importorskip("minigrid.wrappers")
+    environment = gymnasium.make("BabyAI-GoToObjS4-v0")
+    size = 7
+    if "fullobs" in seen:
+        environment, size = minigrid.FullyObsWrapper(environment), 4
+    (tmp_path / card.name / "data").mkdir(parents=True)
+    # As the published ones: minigrid's wrappers do not record that they take no arguments.
+    text = environment.spec.to_json().replace('"kwargs": null', '"kwargs": {}')
+    write(tmp_path / card.name, env_spec=json.loads(text))
+    data = SimpleNamespace(observation_size=1 + size * size * 3, action_size=7, discrete_actions=True)
+    spec, because = playable(card, data)
+    assert not because
+    assert replace(spec, kwargs={}) == card.environment
 
 
 def test_a_minari_dataset_whose_wrappers_cannot_be_applied_is_not_played(folder):

@@ -104,7 +104,7 @@ def environment_of(folder: Path) -> tuple[EnvironmentSpec | None, str]:
         environment_id = str(played["id"])
         package = str(played.get("entry_point") or "").partition(":")[0].partition(".")[0]
         wrappers = _wrappers(played)
-        lost = [wrapper["name"] for wrapper in wrappers if not _can_be_made(wrapper)]
+        lost = [wrapper["name"] for wrapper in wrappers if not _can_be_made(wrapper, package)]
         for each in recorded:
             lost += [wrapper["name"] for wrapper in _wrappers(each) if wrapper not in wrappers]
     except (DatasetError, ValueError, TypeError, AttributeError, LookupError):
@@ -133,12 +133,15 @@ def _wrappers(recorded: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     )
 
 
-def _can_be_made(wrapper: Mapping[str, Any]) -> bool:
-    """Whether its class is here, its arguments are recorded, and they are all that it depends on."""
+def _can_be_made(wrapper: Mapping[str, Any], package: str) -> bool:
+    """Whether its class is here, its arguments are recorded, and they are all that it depends on.
+
+    If it comes with the environment's `package`, whoever makes the environment says that this is missing.
+    """
     try:
         made = load_env_creator(wrapper["entry_point"])
-    except (ImportError, AttributeError, ValueError):
-        return False
+    except (ImportError, AttributeError, ValueError) as error:
+        return isinstance(error, ImportError) and wrapper["entry_point"].partition(".")[0] == package
     known = isinstance(made, type) and issubclass(made, gymnasium.Wrapper)
     return known and wrapper["kwargs"] is not None and wrapper["name"] not in _WITH_STATISTICS
 
