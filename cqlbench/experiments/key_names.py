@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+from collections.abc import Iterable
 
 import yaml
 
@@ -38,8 +39,7 @@ def check_key(override: str, algorithm: str) -> None:
     if key not in known_keys(algorithm):
         if key.startswith("online.algorithm.") and key.rpartition(".")[2] in settings_of(algorithm).FIXED:
             raise ConfigError(f"{key} cannot change between a run's offline and its online steps.")
-        others = [name for name in group_choices("algorithm") if key in known_keys(name)]
-        if others:
+        if others := _takers([key]):
             raise ConfigError(f"{key} is for algorithm={' or '.join(others)}, and this is {algorithm}.")
         raise ConfigError(f"Unknown key '{key}'{_hint(key, value, algorithm)}.")
 
@@ -96,10 +96,24 @@ def aliases() -> dict[str, str]:
 def _hint(key: str, value: str, algorithm: str) -> str:
     leaf = key.rpartition(".")[2]
     if leaf in aliases():
-        return f"; it is {aliases()[leaf].format(value=value)} here"
+        return f"; it is {_meant(leaf, value, algorithm)} here"
     # Of equal leaves the last counts: fine-tuning's are meant least often.
     ordered = sorted(known_keys(algorithm), key=lambda name: not name.startswith("online."))
     by_leaf = {name.rpartition(".")[2]: name for name in ordered}
     nearest = [leaf] if leaf in by_leaf else difflib.get_close_matches(key, ordered, n=1, cutoff=0.5)
     nearest = nearest or difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.5)
     return f"; the nearest is '{by_leaf.get(nearest[0], nearest[0])}'" if nearest else ""
+
+
+def _meant(alias: str, value: str, algorithm: str) -> str:
+    """Our keys for another implementation's: those of `algorithm`, or of the algorithms that have them."""
+    text, bracket, difference = aliases()[alias].format(value=value).partition(" (")
+    keys = {each.partition("=")[0]: each for each in text.split(" or ")}
+    own = [each for key, each in keys.items() if key in known_keys(algorithm)]
+    whose = "" if own else f" of algorithm={' or '.join(_takers(keys))}"
+    return f"{' or '.join(own or keys.values())}{whose}{bracket}{difference}"
+
+
+def _takers(keys: Iterable[str]) -> list[str]:
+    """The algorithms that take any of `keys`."""
+    return [name for name in group_choices("algorithm") if not set(known_keys(name)).isdisjoint(keys)]
