@@ -84,7 +84,7 @@ def _listed(run: str, seeds: Sequence[Line]) -> tuple[tuple[str, ...], tuple[str
     finished = [line for line in seeds if line.result.status == "finished"]
     phrases = differing({line.key.seed: line.origin for line in finished})
     score, value = (
-        spread_text(spread([x for x in numbers if x is not None])) + (f" {MARK}" if phrases else "")
+        spread_text(spread(numbers)) + (f" {MARK}" if phrases else "")
         for numbers in (
             [line.result.last for line in finished],
             [line.result.last_return for line in finished],

@@ -5,14 +5,16 @@ of few seeds is too narrow: simulated with normal scores, its 95 % interval cove
 with three seeds and in 83 % with five. Student's covers it in 95 %.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from math import nan
 from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from cqlbench.core.errors import UserError
@@ -32,21 +34,34 @@ class PoolingError(UserError):
 
 @dataclass(frozen=True)
 class Spread:
-    """A number over seeds.
+    """A number over seeds; what is unknown is NaN.
 
     Attributes:
         count: n, the seeds that have it.
-        mean: over seeds; `None` for no seed.
-        std: sample standard deviation (ddof = 1); `None` for fewer than two seeds.
-        low: lower end of the interval of the mean; `None` for fewer than three seeds.
+        mean: over seeds.
+        std: sample standard deviation (ddof = 1); NaN for fewer than two seeds.
+        low: lower end of the interval of the mean; NaN for fewer than three seeds.
         high: upper end.
     """
 
     count: int
-    mean: float | None
-    std: float | None
-    low: float | None
-    high: float | None
+    mean: float = nan
+    std: float = nan
+    low: float = nan
+    high: float = nan
+
+
+def spread(values: Iterable[float | None]) -> Spread:
+    """Mean, sample standard deviation and Student's t interval of values, one per seed that has one."""
+    numbers = np.array([value for value in values if value is not None], np.float64)
+    count = len(numbers)
+    if count == 0:
+        return Spread(0)
+    mean, std = float(numbers.mean()), float(numbers.std(ddof=1)) if count > 1 else nan
+    if count < FEWEST_SEEDS:
+        return Spread(count, mean, std)
+    half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2)) * std / float(np.sqrt(count))
+    return Spread(count, mean, std, mean - half, mean + half)
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,7 @@ class Curve:
         mean: `[P]` over seeds.
         low: `[P]` lower end of the interval; NaN for fewer than three seeds.
         high: `[P]` upper end.
-        normalised: scores on the 0-100 scale; otherwise raw returns, where no endpoints are known.
+        normalised: scores on the 0-100 scale; otherwise raw returns, where no reference scores are known.
     """
 
     seeds: tuple[int, ...]
@@ -72,6 +87,25 @@ class Curve:
     normalised: bool
 
 
+def curve_of(
+    seeds: Sequence[int], per_seed: Sequence[Mapping[int, float | None]], normalised: bool
+) -> Curve | None:
+    """The curve of values at the steps that all seeds have; `None` where there are none.
+
+    Args:
+        seeds: `[S]`.
+        per_seed: of each seed, step -> value.
+        normalised: whether the values are scores.
+    """
+    steps = sorted(set.intersection(*map(set, per_seed))) if per_seed else []
+    if not steps:
+        return None
+    values = np.array([[points[step] for step in steps] for points in per_seed], np.float64)
+    ends = np.array([(each.mean, each.low, each.high) for each in map(spread, values.T)])
+    mean, low, high = ends.T
+    return Curve(tuple(seeds), np.array(steps, np.int64), values, mean, low, high, normalised)
+
+
 @dataclass(frozen=True)
 class Summary:
     """One cell of a benchmark: all seeds of one run.
@@ -79,22 +113,31 @@ class Summary:
     Attributes:
         records: what it was made from, in order of seed, failed and skipped ones included.
         seeds: a line per seed, including seeds that are not pooled, and those of the batch without a record.
-        last: last evaluation, over the finished seeds.
-        late: mean of the last ten evaluations.
-        best: best evaluation of each seed.
-        last_return: return of the last evaluation.
-        curve: learning curves; `None` where no seed was evaluated to its end.
         variant: the column of its report; empty outside one.
     """
 
     records: tuple[Record, ...]
     seeds: tuple[SeedResult, ...]
-    last: Spread
-    late: Spread
-    best: Spread
-    last_return: Spread
-    curve: Curve | None
     variant: str = ""
+
+    def values(self, field: str) -> list[float]:
+        """A field of `SeedResult`, of each finished seed that has it."""
+        values = (getattr(line, field) for line in self.seeds if line.status == "finished")
+        return [value for value in values if value is not None]
+
+    def over(self, field: str) -> Spread:
+        """The same over seeds."""
+        return spread(self.values(field))
+
+    @cached_property
+    def curve(self) -> Curve | None:
+        """Learning curves; `None` where no seed was evaluated to its end."""
+        evaluated = self.evaluated
+        protocol = evaluated[0].protocol if evaluated else None
+        normalised = protocol is not None and protocol.score_min is not None
+        value_of = mean_score if normalised else lambda each: mean_of(each.returns)
+        per_seed = [{each.step: value_of(each) for each in record.evaluations} for record in evaluated]
+        return curve_of([record.seed for record in evaluated], per_seed, normalised)
 
     @property
     def label(self) -> str:
@@ -114,21 +157,21 @@ class Summary:
     @property
     def lead(self) -> Record:
         """A record that speaks for all about data, configuration, budget and protocol."""
-        return next(iter((*self.evaluated, *self.finished)), self.records[0])
+        return (*self.evaluated, *self.finished, *self.records)[0]
 
     @property
     def incomparable_because(self) -> str:
         """Why the scores may not stand beside published ones: one seed that may not is enough."""
         return next(filter(None, (record.incomparable_because for record in self.records)), "")
 
-    @property
+    @cached_property
     def differing(self) -> tuple[str, ...]:
         """How the pooled seeds were made, where a reader must know it: a phrase for each difference."""
         return differing({record.seed: origin_of(record) for record in self.finished})
 
     @property
     def first_frame(self) -> int | None:
-        """Gradient steps before the first frame; `None` where one of the two phases is not there."""
+        """Gradient steps before the first frame; `None` without fine-tuning, or without steps before it."""
         online = self.lead.online
         return online.offline_steps or None if online is not None else None
 
@@ -138,7 +181,7 @@ class Summary:
         return (self.lead.dataset.behaviour_source or "dataset episodes").partition(",")[0]
 
 
-def reference_name(summaries: Sequence[Summary]) -> str:
+def reference_name(summaries: Iterable[Summary]) -> str:
     """What the datasets' means are: all of behaviour policies, or some of a dataset's own episodes."""
     policies = all("behaviour polic" in summary.behaviour_label for summary in summaries)
     return "Behaviour policy" if policies else "Dataset mean"
@@ -153,25 +196,10 @@ def summarise(records: Sequence[Record]) -> Summary:
     """
     check_poolable(records)
     ordered = tuple(sorted(records, key=lambda record: record.seed))
-    seeds = [seed_result(record) for record in ordered]
-    batch = {seed for record in ordered for seed in record.seed_batch}
-    for seed in batch - {record.seed for record in ordered}:
-        seeds.append(SeedResult(seed, "missing", "its batch names it, but it left no record"))  # noqa: PERF401
-    seeds.sort(key=lambda result: result.seed)
-
-    def over(name: str) -> Spread:
-        values = [getattr(result, name) for result in seeds if result.status == "finished"]
-        return spread([value for value in values if value is not None])
-
-    return Summary(
-        records=ordered,
-        seeds=tuple(seeds),
-        last=over("last"),
-        late=over("late"),
-        best=over("best"),
-        last_return=over("last_return"),
-        curve=_curve([each for each in ordered if each.status == "finished" and each.evaluations]),
-    )
+    lines = {record.seed: seed_result(record) for record in ordered}
+    for seed in itertools.chain(*(record.seed_batch for record in ordered)):
+        lines.setdefault(seed, SeedResult(seed, "missing", "its batch names it, but it left no record"))
+    return Summary(ordered, tuple(lines[seed] for seed in sorted(lines)))
 
 
 def summarise_largest(records: Sequence[Record]) -> Summary:
@@ -185,21 +213,32 @@ def summarise_largest(records: Sequence[Record]) -> Summary:
     Raises:
         PoolingError: as `summarise`, but for contents and protocols.
     """
-    ranked = sorted(
-        _groups(records),
-        key=lambda group: (
-            sum(record.status == "finished" for record in group),
-            max(record.created_at for record in group),
-        ),
-        reverse=True,
-    )
+
+    def rank(group: list[Record]) -> tuple[int, str]:
+        finished = sum(record.status == "finished" for record in group)
+        return finished, max(record.created_at for record in group)
+
+    ranked = sorted(_groups(records), key=rank, reverse=True)
     # Grouped again, since a seed that knows neither may join any.
-    pooled, *apart = _groups([record for group in ranked for record in group])
+    pooled, *apart = _groups([*itertools.chain(*ranked)])
     summary = summarise(pooled)
-    lines = {result.seed: result for result in summary.seeds}
-    for record in (record for group in apart for record in group):
+    lines = {line.seed: line for line in summary.seeds}
+    for record in itertools.chain(*apart):
         lines[record.seed] = SeedResult(record.seed, "not pooled", _apart_because(pooled, record))
     return replace(summary, seeds=tuple(lines[seed] for seed in sorted(lines)))
+
+
+_Readers = Mapping[str, Callable[[Record], Any]]
+_OF_A_RUN: _Readers = {
+    "dataset": lambda record: record.dataset.id,
+    "algorithm": lambda record: record.algorithm,
+    "budget": lambda record: msgspec.to_builtins(record.budget),
+    "config": lambda record: record.config,
+}
+_OF_A_GROUP: _Readers = {
+    "dataset content hash": lambda record: record.dataset.content_hash,
+    "protocol": lambda record: record.protocol and msgspec.to_builtins(record.protocol),
+}
 
 
 def check_poolable(records: Sequence[Record]) -> None:
@@ -210,15 +249,9 @@ def check_poolable(records: Sequence[Record]) -> None:
     """
     if not records:
         raise PoolingError("There are no records to report.")
-    checks: dict[str, Callable[[Record], Any]] = {
-        "dataset": lambda record: record.dataset.id,
-        "algorithm": lambda record: record.algorithm,
-        "budget": lambda record: msgspec.to_builtins(record.budget),
-        "config": lambda record: record.config,
-    }
-    for name, read in checks.items():
-        for record in records[1:]:
-            _check_same(name, records[0], record, read)
+    because = next(_unlike(_OF_A_RUN, records[:1], records[1:]), "")
+    if because:
+        raise PoolingError(f"{because}.")
     pooled, *apart = _groups(records)
     if apart:
         raise PoolingError(_apart_because(pooled, apart[0][0]))
@@ -235,95 +268,25 @@ def _groups(records: Sequence[Record]) -> list[list[Record]]:
 
 def _apart_because(pooled: Sequence[Record], other: Record) -> str:
     """Why `other` may not share a mean with these records, which may with one another, and what to do."""
-    checks: dict[str, Callable[[Record], Any]] = {
-        "dataset content hash": lambda record: record.dataset.content_hash,
-        "protocol": lambda record: record.protocol and msgspec.to_builtins(record.protocol),
-    }
-    said = (_unlike(name, record, other, read) for name, read in checks.items() for record in pooled)
-    because = next(filter(None, said))
+    because = next(_unlike(_OF_A_GROUP, pooled, [other]))
     return f"{because}; train them again with rerun=true, or report some of them with since= or until=."
 
 
-def _check_same(name: str, first: Record, other: Record, read: Callable[[Record], Any]) -> None:
-    because = _unlike(name, first, other, read)
-    if because:
-        raise PoolingError(f"{because}.")
-
-
-def _unlike(name: str, first: Record, other: Record, read: Callable[[Record], Any]) -> str:
-    """Why two records cannot share a cell; empty where they agree, or one does not know."""
-    expected, value = read(first), read(other)
-    if None in (expected, value) or value == expected:
-        return ""
-    seeds = f"Seeds {first.seed} and {other.seed} of {first.dataset.id}"
-    return f"{seeds} cannot share a cell: {difference(name, expected, value)}"
-
-
-def spread(values: ArrayLike) -> Spread:
-    """Mean, sample standard deviation and Student's t interval of the mean.
-
-    Args:
-        values: `[S]`, one per seed.
-    """
-    numbers = np.asarray(values, np.float64)
-    count = len(numbers)
-    if count == 0:
-        return Spread(0, None, None, None, None)
-    mean = float(numbers.mean())
-    if count == 1:
-        return Spread(1, mean, None, None, None)
-    std = float(numbers.std(ddof=1))
-    if count < FEWEST_SEEDS:
-        return Spread(count, mean, std, None, None)
-    half = half_width(std, count)
-    return Spread(count, mean, std, mean - half, mean + half)
-
-
-def half_width(std: float, count: int) -> float:
-    """Half of the 95 % Student's t interval of a mean of `count` values with sample deviation `std`."""
-    return float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2)) * std / float(np.sqrt(count))
-
-
-def _curve(records: Sequence[Record]) -> Curve | None:
-    if not records:
-        return None
-    normalised = records[0].protocol is not None and records[0].protocol.score_min is not None
-    per_seed = [
-        {e.step: _known(mean_score(e) if normalised else mean_of(e.returns)) for e in record.evaluations}
-        for record in records
-    ]
-    return curve_of([record.seed for record in records], per_seed, normalised)
-
-
-def curve_of(seeds: Sequence[int], per_seed: Sequence[Mapping[int, float]], normalised: bool) -> Curve | None:
-    """The curve of values at the steps that all seeds have; `None` where there are none.
-
-    Args:
-        seeds: `[S]`.
-        per_seed: of each seed, step -> value; NaN where there is none.
-        normalised: whether the values are scores.
-    """
-    steps = sorted(set.intersection(*(set(values) for values in per_seed)))
-    if not steps:
-        return None
-    values = np.array([[points[step] for step in steps] for points in per_seed], np.float64)
-    spreads = [spread(column) for column in values.T]
-    ends = np.array([(s.mean, s.low, s.high) for s in spreads], np.float64)
-    return Curve(
-        tuple(seeds), np.array(steps, np.int64), values, ends[:, 0], ends[:, 1], ends[:, 2], normalised
-    )
-
-
-def _known(value: float | None) -> float:
-    return math.nan if value is None else value
+def _unlike(read: _Readers, firsts: Sequence[Record], others: Sequence[Record]) -> Iterator[str]:
+    """Why one of the first and one of the others cannot share a cell; one that does not know always can."""
+    for (name, of), first, other in itertools.product(read.items(), firsts, others):
+        expected, value = of(first), of(other)
+        if None not in (expected, value) and value != expected:
+            seeds = f"Seeds {first.seed} and {other.seed} of {first.dataset.id}"
+            yield f"{seeds} cannot share a cell: {difference(name, expected, value)}"
 
 
 def difference(name: str, first: Any, second: Any) -> str:
-    """What differs between two values, of which the first differing part is told if they are mappings."""
+    """What differs between two values, of which the first differing part is named if they are mappings."""
     inside = ""
     while isinstance(first, Mapping) and isinstance(second, Mapping):
         pairs = {part: (first.get(part, "none"), second.get(part, "none")) for part in (*first, *second)}
-        part = next(part for part, (ours, theirs) in pairs.items() if ours != theirs)
+        part = next(part for part, (own, other) in pairs.items() if own != other)
         first, second = pairs[part]
         inside = f"{inside}.{part}" if inside else part
     where = f"{name} ({inside})" if inside else name

@@ -1,18 +1,14 @@
 """Published scores, each with its protocol, and how far ours are from them."""
 
-import csv
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 from scipy.special import stdtrit
 
 from cqlbench.core.paths import data_root
 from cqlbench.records.schema import RecordError
-from cqlbench.reporting.aggregate import CONFIDENCE, FEWEST_SEEDS, Spread
+from cqlbench.reporting.aggregate import CONFIDENCE, FEWEST_SEEDS
 
 METRICS = {
     "last": "normalized_score_last",
@@ -23,56 +19,16 @@ METRICS = {
     "regret": "online_cumulative_regret",
 }
 """What a publication's number must be to stand beside ours of the same selection."""
+_RENAMED = {"n_seeds": "seeds", "protocol_note": "protocol", "source_path": "place"}
+COLUMNS = ("source", "algorithm", "dataset", "metric", "mean", "std", *_RENAMED.values())
+"""Of the table of published scores:
 
-
-@dataclass(frozen=True)
-class Published:
-    """One published score.
-
-    Attributes:
-        source: who published it.
-        algorithm: as the source writes it.
-        dataset: D4RL's name, version included.
-        metric: of which evaluations it is: `normalized_score_last`, `_best`, `_last10mean`, ...
-        mean: over seeds, 0-100 scale.
-        std: population standard deviation over seeds (ddof = 0), as most sources print it; `None`: not told.
-        seeds: how many; `None`: not told.
-        protocol: budget, evaluation and whatever else a reader must know.
-        place: where it was read.
-    """
-
-    source: str
-    algorithm: str
-    dataset: str
-    metric: str
-    mean: float
-    std: float | None
-    seeds: int | None
-    protocol: str
-    place: str
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A published score beside ours.
-
-    Attributes:
-        published: theirs.
-        difference: our mean less theirs; `None` where we have none.
-        uncertainty: half of the 95 % interval of the difference of two means (Welch's t);
-            `None` where either's spread is unknown or ours is of fewer than three seeds.
-    """
-
-    published: Published
-    difference: float | None
-    uncertainty: float | None
-
-    @property
-    def inside(self) -> bool | None:
-        """Whether the difference lies within the combined uncertainty; `None`: cannot be said."""
-        if self.difference is None or self.uncertainty is None:
-            return None
-        return abs(self.difference) <= self.uncertainty
+- `source`: who published it; `algorithm`: as the source writes it; `dataset`: D4RL's name with its version.
+- `metric`: of which evaluations it is, one of `METRICS`' values.
+- `mean`: over seeds, 0-100 scale; `std`: population standard deviation over seeds (ddof = 0), as most sources
+  print it; `seeds`: how many. The latter two may be missing.
+- `protocol`: budget, evaluation and whatever else a reader must know; `place`: where it was read.
+"""
 
 
 def published_path() -> Path:
@@ -80,72 +36,60 @@ def published_path() -> Path:
     return data_root() / "results" / "reference" / "published.csv"
 
 
-@cache
-def read_published(path: Path) -> tuple[Published, ...]:
-    """Every published score of the table.
+def read_published(path: Path) -> pd.DataFrame:
+    """Every published score: see `COLUMNS`.
 
     Raises:
-        RecordError: it cannot be read, or a line of it makes no sense.
+        RecordError: the table cannot be read, or a line of it makes no sense.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return tuple(
-                Published(
-                    source=row["source"],
-                    algorithm=row["algorithm"],
-                    dataset=row["dataset"],
-                    metric=row["metric"],
-                    mean=float(row["mean"]),
-                    std=float(row["std"]) if row["std"] else None,
-                    seeds=int(row["n_seeds"]) if row["n_seeds"] else None,
-                    protocol=row["protocol_note"],
-                    place=row["source_path"],
-                )
-                for row in csv.DictReader(file)
-            )
+        table = pd.read_csv(
+            path,
+            keep_default_na=False,
+            na_values={"std": [""], "n_seeds": [""]},
+            dtype={"mean": "float64", "std": "float64", "n_seeds": "Int64"},
+        )
+        return table.rename(columns=_RENAMED)[[*COLUMNS]]
     except (OSError, KeyError, ValueError) as error:
         raise RecordError(f"The published scores in '{path}' cannot be read ({error}).") from error
 
 
-def compare(
-    dataset: str, algorithm: str, selection: str, ours: Spread, scores: Sequence[Published]
-) -> tuple[Comparison, ...]:
-    """Published scores of the same D4RL dataset, to the version, the same algorithm and the same selection.
+def compare(scores: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """Published scores of the same D4RL dataset, to the version, the same algorithm and the same metric.
 
     Args:
-        dataset: full dataset id; only D4RL's own have published scores.
-        algorithm: our name of it; case and signs do not matter (`td3_bc` is TD3+BC).
-        selection: `last`, `best` or `mean10`; of a fine-tuned run's last evaluation before its first frame
-            `offline`, after its last one `online`; `regret`: of the phase between.
-        ours: our score.
-        scores: the published ones.
+        scores: ours; of its columns are read `dataset` (full id; only D4RL's own have published scores),
+            `name` (our name of the algorithm; case and signs do not matter: `td3_bc` is TD3+BC), `compared`
+            (a key of `METRICS`, or empty), `count`, `mean` and `std`.
+        published: the table of published scores.
+
+    Returns:
+        A row for each of `scores` and each published score beside it: the columns of both, `published` for
+        their mean and `published_std`; `difference`, our mean less theirs; `uncertainty`, half of the 95 %
+        interval of the difference of two means (Welch's t), NaN where either's spread is unknown or ours is
+        of fewer than three seeds; `inside`, whether the difference lies within it, missing if unknown.
     """
-    source, _, name = dataset.partition("/")
-    if source != "d4rl":
-        return ()
-    return tuple(
-        _compared(ours, each)
-        for each in scores
-        if (each.dataset, each.metric) == (name, METRICS[selection])
-        and _plain(each.algorithm) == _plain(algorithm)
+    ours = scores[scores["dataset"].str.startswith("d4rl/") & (scores["compared"] != "")]
+    ours = ours.assign(
+        key=ours["dataset"].str.removeprefix("d4rl/"),
+        plain=[_plain(name) for name in ours["name"]],
+        metric=ours["compared"].map(METRICS),
     )
-
-
-def _compared(ours: Spread, published: Published) -> Comparison:
-    if ours.mean is None:
-        return Comparison(published, None, None)
-    difference = ours.mean - published.mean
-    theirs, count = published.std, published.seeds or 0
-    if ours.std is None or ours.count < FEWEST_SEEDS or theirs is None or count < 2:
-        return Comparison(published, difference, None)
+    theirs = published.rename(columns={"mean": "published", "std": "published_std", "dataset": "key"})
+    theirs = theirs.assign(plain=[_plain(name) for name in theirs["algorithm"]]).drop(columns="algorithm")
+    numbers = dict.fromkeys(("count", "mean", "std", "seeds", "published", "published_std"), "float64")
+    both = ours.merge(theirs, on=["key", "plain", "metric"]).astype(numbers)
+    own, other = both["count"], both["seeds"].astype("float64")
+    known = (own >= FEWEST_SEEDS) & (other >= 2)
     # Squared standard errors of the two means; theirs from a population deviation.
-    squares = np.array([ours.std**2 / ours.count, theirs**2 / (count - 1)])
-    total = float(squares.sum())
-    if total == 0:
-        return Comparison(published, difference, 0.0)
-    freedom = total**2 / float((squares**2 / np.array([ours.count - 1, count - 1])).sum())
-    half = float(stdtrit(freedom, 0.5 + CONFIDENCE / 2)) * total**0.5
-    return Comparison(published, difference, half)
+    own_square = (both["std"] ** 2 / own).where(known)
+    other_square = (both["published_std"] ** 2 / (other - 1)).where(known)
+    total = own_square + other_square
+    freedom = total**2 / (own_square**2 / (own - 1) + other_square**2 / (other - 1))
+    half = (total**0.5 * stdtrit(freedom, 0.5 + CONFIDENCE / 2)).mask(total == 0, 0.0)
+    difference = both["mean"] - both["published"]
+    inside = (difference.abs() <= half).astype("boolean").mask(half.isna() | difference.isna())
+    return both.assign(difference=difference, uncertainty=half, inside=inside)
 
 
 def _plain(name: str) -> str:

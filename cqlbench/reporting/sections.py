@@ -1,7 +1,7 @@
 """Which runs meet in a table: records as sections, a table each; its columns; and what must agree in it."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,6 @@ from cqlbench.reporting.aggregate import PoolingError, Summary, difference
 
 CHOOSE = "choose with dataset=, algorithm=, budget=, config=, since= or until=."
 """How a sentence on what must not meet ends."""
-
-_Split = Callable[[Sequence[Record]], Mapping[str, list[Record]]]
 
 
 @dataclass(frozen=True)
@@ -37,22 +35,61 @@ class Section:
 def sections(records: Sequence[Record]) -> list[Section]:
     """The sections, in order of source, budget's steps and version."""
     found: list[tuple[tuple[str, ...], list[Record]]] = [((), sorted(records, key=lambda each: each.key))]
-    for split in (_by_source, _by_budget, _by_scores, _by_version):
-        found = [((*parts, part), rest) for parts, each in found for part, rest in split(each).items()]
-    several = [len({parts[place] for parts, _ in found}) > 1 for place in range(4)]
-    names = [
-        "-".join(part for part, differs in zip(parts, several, strict=True) if differs and part)
-        for parts, _ in found
-    ]
+    for names_of in (_sources, _budgets, _scores_versions, _dataset_versions):
+        found = [
+            ((*parts, name), group)
+            for parts, each in found
+            for name, group in _grouped(each, names_of(each), by_steps=names_of is _budgets)
+        ]
+    several = [len(set(names)) > 1 for names in zip(*(parts for parts, _ in found), strict=True)]
+
+    def joined(parts: Sequence[str], places: Sequence[int], between: str) -> str:
+        return between.join(parts[place] for place in places if several[place] and parts[place])
+
     return [
         Section(
             records=tuple(each),
             budget=parts[1],
-            name=re.sub(r"[^\w.,=+-]+", "-", name).strip("-"),
-            note=", ".join(parts[place] for place in (0, 2, 3) if several[place] and parts[place]),
+            name=re.sub(r"[^\w.,=+-]+", "-", joined(parts, range(4), "-")).strip("-"),
+            note=joined(parts, (0, 2, 3), ", "),
         )
-        for (parts, each), name in zip(found, names, strict=True)
+        for parts, each in found
     ]
+
+
+def _grouped(
+    records: Sequence[Record], names: Sequence[str], by_steps: bool
+) -> list[tuple[str, list[Record]]]:
+    found: dict[str, list[Record]] = {}
+    for name, record in zip(names, records, strict=True):
+        found.setdefault(name, []).append(record)
+    fewest = {name: min(each.budget.steps for each in group) * by_steps for name, group in found.items()}
+    return sorted(found.items(), key=lambda group: (fewest[group[0]], natural(group[0])))
+
+
+def _sources(records: Sequence[Record]) -> list[str]:
+    return [record.dataset.id.partition("/")[0] for record in records]
+
+
+def _budgets(records: Sequence[Record]) -> list[str]:
+    """A budget's name, and its numbers where runs of one dataset differ in them."""
+    numbers = [
+        ((record.budget.name, record.dataset.id), {**msgspec.to_builtins(record.budget), "name": ""})
+        for record in records
+    ]
+    texts = zip(records, differing_settings(numbers), strict=True)
+    return [f"{record.budget.name} ({text})" if text else record.budget.name for record, text in texts]
+
+
+def _scores_versions(records: Sequence[Record]) -> list[str]:
+    return [f"scores-v{record.config.get('scores_version', 0)}" for record in records]
+
+
+def _dataset_versions(records: Sequence[Record]) -> list[str]:
+    """The version, if there is a dataset of several."""
+    parts = [(*re.split(r"-(?=v\d+$)", record.dataset.id), "")[:2] for record in records]
+    several = len({name for name, _ in parts}) < len(set(parts))
+    return [version if several else "" for _, version in parts]
 
 
 def columns(records: Sequence[Record]) -> dict[tuple[str, str], str]:
@@ -77,52 +114,7 @@ def columns(records: Sequence[Record]) -> dict[tuple[str, str], str]:
     return named
 
 
-def unversioned(dataset: str) -> tuple[str, str]:
-    """A dataset's id without its version, and the version."""
-    found = re.fullmatch(r"(.+)-(v\d+)", dataset)
-    return (found[1], found[2]) if found else (dataset, "")
-
-
 _BUDGET = tuple(f"budget.{name}" for name in Budget.__struct_fields__)
-
-
-def _grouped(records: Sequence[Record], names: Sequence[str]) -> dict[str, list[Record]]:
-    found: dict[str, list[Record]] = {}
-    for name, record in zip(names, records, strict=True):
-        found.setdefault(name, []).append(record)
-    return found
-
-
-def _by_source(records: Sequence[Record]) -> dict[str, list[Record]]:
-    return _grouped(records, [record.dataset.id.partition("/")[0] for record in records])
-
-
-def _by_budget(records: Sequence[Record]) -> dict[str, list[Record]]:
-    numbers = [
-        ((record.budget.name, record.dataset.id), {**msgspec.to_builtins(record.budget), "name": ""})
-        for record in records
-    ]
-    texts = differing_settings(numbers)
-    names = [
-        f"{record.budget.name} ({text})" if text else record.budget.name
-        for record, text in zip(records, texts, strict=True)
-    ]
-    found = _grouped(records, names)
-    fewest = {name: min(record.budget.steps for record in each) for name, each in found.items()}
-    return {name: found[name] for name in sorted(found, key=lambda name: (fewest[name], natural(name)))}
-
-
-def _by_scores(records: Sequence[Record]) -> dict[str, list[Record]]:
-    found = _grouped(records, [f"scores-v{record.config.get('scores_version', 0)}" for record in records])
-    return dict(sorted(found.items(), key=lambda pair: natural(pair[0])))
-
-
-def _by_version(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """By version, if there is a dataset of several."""
-    known = {unversioned(record.dataset.id) for record in records}
-    if len({name for name, _ in known}) == len(known):
-        return {"": list(records)}
-    return _grouped(records, [unversioned(record.dataset.id)[1] for record in records])
 
 
 def check_table(summaries: Sequence[Summary]) -> None:
@@ -146,35 +138,25 @@ def check_table(summaries: Sequence[Summary]) -> None:
                 )
 
 
-def _protocol(record: Record, part: str = "") -> Any:
-    if record.protocol is None:
-        return None
-    return getattr(record.protocol, part) if part else msgspec.to_builtins(record.protocol)
-
-
-def _place(record: Record) -> str | None:
-    return record.protocol.environment.id if record.protocol else None
+def _protocol(record: Record) -> Any:
+    return record.protocol and msgspec.to_builtins(record.protocol)
 
 
 def _simulator(record: Record) -> Any:
     # Not the arguments: mazes of one environment differ in them.
-    place = _protocol(record, "environment")
+    place = record.protocol and record.protocol.environment
     return place and {part: getattr(place, part) for part in ("backend", "backend_version", "mujoco_version")}
 
 
-def _table(_record: Record) -> None:
-    return None
-
-
-def _dataset(record: Record) -> str:
-    return record.dataset.id
-
-
 _RULES: tuple[tuple[str, Callable[[Record], Any], Callable[[Record], Any]], ...] = (
-    ("dataset content hash", _dataset, lambda record: record.dataset.content_hash),
-    ("protocol", _dataset, _protocol),
-    ("protocol (deterministic)", _table, lambda record: _protocol(record, "deterministic")),
-    ("environment", _place, _simulator),
+    ("dataset content hash", lambda each: each.dataset.id, lambda each: each.dataset.content_hash),
+    ("protocol", lambda each: each.dataset.id, _protocol),
+    (
+        "protocol (deterministic)",
+        lambda _: None,
+        lambda each: each.protocol and each.protocol.deterministic,
+    ),
+    ("environment", lambda each: each.protocol and each.protocol.environment.id, _simulator),
 )
 """What must agree, among which records, and where it is read. Coarse ones first: their sentence says most."""
 

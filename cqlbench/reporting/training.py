@@ -1,11 +1,9 @@
 """Runs whose policies were not evaluated: what training itself says, as a table and as curves."""
 
-import math
-
 import numpy as np
 
 from cqlbench.reporting.aggregate import Curve, Summary, curve_of, spread
-from cqlbench.reporting.tables.format import ABSENT, differing_notes, marked
+from cqlbench.reporting.tables.format import ABSENT, differing_notes, marked, number_text, spread_text
 from cqlbench.reporting.tables.render import Grid
 
 SHOWN = {"critic_loss": "Critic loss", "conservative_gap": "CQL penalty", "data_value": "Q of the data"}
@@ -14,6 +12,7 @@ _CAPTION = (
     "At the end of training: means over the gradient steps since the value before. A Q that keeps growing is "
     "a sign of divergence."
 )
+_FORM = ",.4g"
 
 
 def unevaluated(summary: Summary) -> bool:
@@ -23,14 +22,13 @@ def unevaluated(summary: Summary) -> bool:
 
 def curves(summary: Summary) -> dict[str, Curve]:
     """The diagnostics of `SHOWN` that the run has, over the gradient steps, by what they are called."""
-    seeds = [record.seed for record in summary.finished]
     found = {}
     for name, title in SHOWN.items():
         per_seed = [
-            {int(row["step"] or 0): _number(row[name]) for row in record.diagnostics if name in row}
+            {int(row["step"] or 0): row[name] for row in record.diagnostics if name in row}
             for record in summary.finished
         ]
-        curve = curve_of(seeds, per_seed, normalised=False)
+        curve = curve_of([record.seed for record in summary.finished], per_seed, normalised=False)
         if curve is not None and np.isfinite(curve.values).any():
             found[title] = curve
     return found
@@ -42,11 +40,13 @@ def run_grid(summary: Summary) -> Grid:
     places = {record.seed: place for place, record in enumerate(summary.finished)}
     rows = []
     for result in summary.seeds:
-        place = places.get(result.seed)
-        ends = (ABSENT if place is None else _text(curve.values[place, -1]) for curve in drawn.values())
-        steps = [f"{curve.steps[-1]:,}" for curve in drawn.values()] if place is not None else []
-        status = result.status if place is None else marked(result.status, summary)
-        rows.append((str(result.seed), status, steps[0] if steps else ABSENT, *ends))
+        row = [ABSENT] * (1 + len(drawn))
+        if result.seed in places and drawn:
+            steps = [f"{curve.steps[-1]:,}" for curve in drawn.values()]
+            ends = (curve.values[places[result.seed], -1] for curve in drawn.values())
+            row = [steps[0], *(number_text(end, _FORM) for end in ends)]
+        status = marked(result.status, summary) if result.seed in places else result.status
+        rows.append((str(result.seed), status, *row))
     head, notes = ("Seed", "Status", "Step", *drawn), differing_notes([summary])
     return Grid("Training", head, tuple(rows), _CAPTION, labels=2, notes=notes)
 
@@ -55,31 +55,12 @@ def suite_grid(summaries: list[Summary]) -> Grid:
     """What each of several runs came to in the end, over its seeds."""
     known = [curves(summary) for summary in summaries]
     columns = [title for title in SHOWN.values() if any(title in drawn for drawn in known)]
-    rows = tuple(
-        (
-            summary.lead.dataset.id,
-            summary.label,
-            f"{len(summary.finished)}/{len(summary.seeds)}",
-            *(_over_seeds(summary, drawn.get(title)) for title in columns),
-        )
-        for summary, drawn in zip(summaries, known, strict=True)
-    )
+    rows = []
+    for summary, drawn in zip(summaries, known, strict=True):
+        ends = {title: spread_text(spread(curve.values[:, -1]), _FORM) for title, curve in drawn.items()}
+        texts = (marked(ends[title], summary) if title in ends else ABSENT for title in columns)
+        seeds = f"{len(summary.finished)}/{len(summary.seeds)}"
+        rows.append((summary.lead.dataset.id, summary.label, seeds, *texts))
     head = ("Dataset", "Algorithm", "Seeds", *columns)
     caption, notes = f"Mean ± std over seeds. {_CAPTION}", differing_notes(summaries)
-    return Grid("Training without evaluation", head, rows, caption, labels=2, notes=notes)
-
-
-def _over_seeds(summary: Summary, curve: Curve | None) -> str:
-    if curve is None:
-        return ABSENT
-    ends = spread(curve.values[:, -1])
-    deviation = "" if ends.std is None else f" ± {_text(ends.std)}"
-    return marked(f"{_text(math.nan if ends.mean is None else ends.mean)}{deviation}", summary)
-
-
-def _text(value: float) -> str:
-    return format(value, ",.4g") if math.isfinite(value) else ABSENT
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+    return Grid("Training without evaluation", head, tuple(rows), caption, labels=2, notes=notes)

@@ -3,14 +3,30 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from made_records import replace
 
 from cqlbench.records.codec import from_json
 from cqlbench.records.schema import Evaluation, Record, Throughput, config_hash
+from cqlbench.reporting.report import Report, build_reports
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "record_v1.json"
+
+
+def build_report(records: Sequence[Record], *args: Any, **kwargs: Any) -> Report:
+    """The only report of these records."""
+    (report,) = build_reports(records, *args, **kwargs)
+    return report
+
+
+def cell(report: Report, dataset: str, algorithm: str) -> Any:
+    """A row of `Report.cells` as a named tuple."""
+    (found,) = report.cells.query("dataset == @dataset and algorithm == @algorithm").itertuples()
+    return found
+
+
 _QUALITY = {"cql": 0.9, "td3_bc": 0.75, "bc": 0.55, "behaviour": 0.5}
 
 

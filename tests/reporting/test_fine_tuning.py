@@ -9,9 +9,10 @@ from made_records import replace
 from cqlbench.records.codec import from_json, to_json
 from cqlbench.records.schema import OnlineFacts, Record
 from cqlbench.reporting.aggregate import summarise
-from cqlbench.reporting.fine_tuning import fine_tuning, run_grid, suite_grid
+from cqlbench.reporting.fine_tuning import fine_tuning, run_grid
 from cqlbench.reporting.plots.run import learning_curve
 from cqlbench.reporting.published import published_path, read_published
+from cqlbench.reporting.tables.report import fine_tuning_grid
 from cqlbench.reporting.tables.run import markdown
 
 ENDS = {0: (10.0, 30.0, 0.8), 1: (20.0, 60.0, 0.6), 2: (30.0, 60.0, 0.7)}
@@ -43,7 +44,6 @@ def test_ends_gain_and_regret_by_hand(tuned: list[Record]) -> None:
     assert (found.before.mean, found.after.mean, found.gain.mean) == (20.0, 50.0, 30.0)
     assert found.gain.std == pytest.approx(np.std([20, 40, 30], ddof=1))
     assert found.regret.mean == pytest.approx(0.7)
-    assert found.dropped_episodes == 1
     rows = run_grid(found).rows
     assert rows[2][:3] == ("gain, seed by seed", "3", "30.0 ± 10.0")
     assert rows[3][2] == "0.700 ± 0.100"
@@ -52,7 +52,6 @@ def test_ends_gain_and_regret_by_hand(tuned: list[Record]) -> None:
 def test_runs_that_only_trained_offline_have_no_such_table(make_record: Callable[..., Record]) -> None:
     summary = summarise([make_record(seed, [1.0, 2.0]) for seed in range(3)])
     assert fine_tuning(summary) is None
-    assert suite_grid([summary], ()) is None
 
 
 def test_the_runs_document_has_the_table_and_the_incidents(tuned: list[Record]) -> None:
@@ -68,14 +67,12 @@ def test_published_fine_tuning_stands_beside_the_same_dataset_only(tuned: list[R
     comparable = [
         replace(r, dataset=data, algorithm="calql", comparable=True, comparable_reason="") for r in tuned
     ]
-    grid = suite_grid([summarise(comparable)], published)
-    assert grid is not None
+    grid = fine_tuning_grid([summarise(comparable)], published)
     assert grid.columns[-1] == "CORL-finetune"
     assert grid.rows[0][:4] == ("d4rl/antmaze-umaze-v2", "calql", "500", "20.0 ± 10.0 → 50.0 ± 17.3")
     assert grid.rows[0][-1] == "76.8 ± 7.5 → 99.8 ± 0.4, regret 0.01"
     own = [replace(r, comparable=False, comparable_reason="embedded data") for r in comparable]
-    alone = suite_grid([summarise(own)], published)
-    assert alone is not None
+    alone = fine_tuning_grid([summarise(own)], published)
     assert "CORL-finetune" not in alone.columns
 
 

@@ -1,8 +1,11 @@
+from math import isnan, nan
+
+import pandas as pd
 import pytest
 
 from cqlbench.records.schema import RecordError
 from cqlbench.reporting.aggregate import Spread
-from cqlbench.reporting.published import Published, compare, published_path, read_published
+from cqlbench.reporting.published import compare, published_path, read_published
 
 OURS = Spread(5, 60.0, 4.0, 55.0, 65.0)
 
@@ -15,11 +18,13 @@ def score(mean=58.0, std=3.0, seeds=4, **changes):
         "protocol": "p",
         "place": "x",
     }
-    return Published(**facts | {"metric": "normalized_score_last"} | changes, mean=mean, std=std, seeds=seeds)
+    numbers = {"metric": "normalized_score_last", "mean": mean, "std": std, "seeds": seeds}
+    return pd.DataFrame([facts | numbers | changes]).astype({"seeds": "Int64"})
 
 
-def beside(*scores, dataset="d4rl/hopper-medium-v2", algorithm="td3_bc", selection="last", ours=OURS):
-    return compare(dataset, algorithm, selection, ours, scores)
+def beside(published, dataset="d4rl/hopper-medium-v2", algorithm="td3_bc", selection="last", ours=OURS):
+    cell = {"dataset": dataset, "name": algorithm, "compared": selection} | vars(ours)
+    return [*compare(pd.DataFrame([cell]), published).itertuples()]
 
 
 def test_the_combined_uncertainty_by_hand():
@@ -28,32 +33,35 @@ def test_the_combined_uncertainty_by_hand():
     (found,) = beside(score())
     assert found.difference == pytest.approx(2)
     assert found.uncertainty == pytest.approx(2.371 * 6.2**0.5, rel=1e-3)
-    assert found.inside is True
-    assert beside(score(mean=50.0))[0].inside is False
+    assert found.inside
+    assert not beside(score(mean=50.0))[0].inside
 
 
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [
-        (score(std=None), OURS),
+        (score(std=nan), OURS),
         (score(seeds=None), OURS),
         (score(seeds=1), OURS),
-        (score(), Spread(2, 60.0, 4.0, None, None)),
+        (score(), Spread(2, 60.0, 4.0)),
     ],
 )
 def test_without_a_spread_nothing_is_said(theirs, ours):
     (found,) = beside(theirs, ours=ours)
-    assert (found.difference, found.uncertainty, found.inside) == (2, None, None)
+    assert found.difference == 2
+    assert isnan(found.uncertainty)
+    assert found.inside is pd.NA
 
 
 def test_without_our_score_there_is_no_difference():
-    (found,) = beside(score(), ours=Spread(0, None, None, None, None))
-    assert (found.difference, found.inside) == (None, None)
+    (found,) = beside(score(), ours=Spread(0))
+    assert isnan(found.difference)
+    assert found.inside is pd.NA
 
 
 def test_equal_scores_without_spread_are_inside():
     (found,) = beside(score(mean=60.0, std=0.0), ours=Spread(5, 60.0, 0.0, 60.0, 60.0))
-    assert found.inside is True
+    assert found.inside
 
 
 @pytest.mark.parametrize(
@@ -68,22 +76,16 @@ def test_equal_scores_without_spread_are_inside():
     ],
 )
 def test_other_data_algorithms_and_selections_have_no_rival(other):
-    assert beside(score(), **other) == ()
+    assert beside(score(), **other) == []
 
 
 def test_the_table_is_whole():
     scores = read_published(published_path())
-    assert {"CORL", "d3rlpy-benchmarks", "JAX-CORL", "CQL-paper (via issue)"} <= {
-        each.source for each in scores
-    }
-    assert all(each.protocol and each.place for each in scores)
-    (corl,) = [
-        each
-        for each in scores
-        if (each.source, each.algorithm, each.dataset, each.metric)
-        == ("CORL", "CQL", "hopper-medium-v2", "normalized_score_last")
-    ]
-    assert (corl.mean, corl.std, corl.seeds) == (59.08, 3.77, 4)
+    assert {"CORL", "d3rlpy-benchmarks", "JAX-CORL", "CQL-paper (via issue)"} <= set(scores["source"])
+    assert (scores[["protocol", "place"]] != "").all(axis=None)
+    place = {"source": "CORL", "algorithm": "CQL", "dataset": "hopper-medium-v2"}
+    chosen = scores.loc[(scores[[*place]] == pd.Series(place)).all(axis=1)].set_index("metric")
+    assert [*chosen.loc["normalized_score_last", ["mean", "std", "seeds"]]] == [59.08, 3.77, 4]
 
 
 def test_a_damaged_table_is_one_sentence(tmp_path):

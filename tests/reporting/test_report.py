@@ -1,11 +1,13 @@
 import numpy as np
+import pandas as pd
 import pytest
 from made_records import replace
+from reporting.samples import build_report, cell
 
 from cqlbench.records.schema import config_hash
 from cqlbench.reporting.aggregate import PoolingError, Spread
-from cqlbench.reporting.published import Published
-from cqlbench.reporting.report import best_of, build_report, build_reports
+from cqlbench.reporting.published import COLUMNS
+from cqlbench.reporting.report import best, build_reports
 
 SAMPLES = 400
 
@@ -43,48 +45,56 @@ def test_cells_by_hand(records):
     report = build_report(records, samples=SAMPLES)
     assert report.datasets == ("d4rl/hopper-medium-v2", "d4rl/walker2d-medium-v2")
     assert report.algorithms == ("bc", "cql", "td3")
-    cell = report.cell("d4rl/hopper-medium-v2", "cql")
+    found = cell(report, "d4rl/hopper-medium-v2", "cql")
     # Student's t with two degrees of freedom: 4.303 · 2 / √3.
-    assert (cell.score.mean, cell.score.std) == pytest.approx((52, 2))
-    assert cell.score.high == pytest.approx(52 + 4.303 * 2 / 3**0.5, abs=1e-2)
-    failed = report.cell("d4rl/hopper-medium-v2", "bc")
-    assert [line.reason for line in failed.unfinished] == ["Diverged."]
-    np.testing.assert_allclose(failed.seeds, [30, 31])
-    assert (failed.asked, failed.score.low) == (3, None)
-    assert report.cell("d4rl/walker2d-medium-v2", "td3").summary is None
+    assert (found.mean, found.std) == pytest.approx((52, 2))
+    assert found.high == pytest.approx(52 + 4.303 * 2 / 3**0.5, abs=1e-2)
+    failed = cell(report, "d4rl/hopper-medium-v2", "bc")
+    np.testing.assert_allclose(report.scores["bc"][0], [30, 31])
+    assert (failed.status, failed.count, failed.asked) == ("partial", 2, 3)
+    assert np.isnan(failed.low)
+    assert cell(report, "d4rl/walker2d-medium-v2", "td3").status == "missing"
 
 
 @pytest.mark.parametrize(("selection", "expected"), [("last", 52), ("best", 52), ("mean10", 47)])
 def test_selection(records, selection, expected):
     report = build_report(records, selection, samples=SAMPLES)
-    assert report.cell("d4rl/hopper-medium-v2", "cql").score.mean == pytest.approx(expected)
+    assert cell(report, "d4rl/hopper-medium-v2", "cql").mean == pytest.approx(expected)
 
 
 def test_suites_by_hand(records):
-    suites = {suite.algorithm: suite for suite in build_report(records, samples=SAMPLES).suites}
-    assert suites["cql"].estimates["mean"].value == pytest.approx(66)
+    suite = build_report(records, samples=SAMPLES).suite.set_index(["algorithm", "aggregate"])
+    assert suite.loc[("cql", "mean"), "value"] == pytest.approx(66)
     # Six runs, one cut at each end: (52 + 54 + 70 + 80) / 4.
-    assert suites["cql"].estimates["IQM"].value == pytest.approx(64)
-    low, high = suites["cql"].estimates["mean"].low, suites["cql"].estimates["mean"].high
+    assert suite.loc[("cql", "IQM"), "value"] == pytest.approx(64)
+    low, high = suite.loc[("cql", "mean"), ["low", "high"]]
     assert 60 <= low < 66 < high <= 72
     # Two seeds are too few for an interval, a dataset that is missing for anything.
-    assert (suites["bc"].estimates["mean"].value, suites["bc"].estimates["mean"].low) == (53.25, None)
-    assert (suites["td3"].datasets, suites["td3"].estimates["mean"].value) == (1, None)
+    assert suite.loc[("bc", "mean"), "value"] == 53.25
+    assert np.isnan(suite.loc[("bc", "mean"), "low"])
+    assert suite.loc[("td3", "mean"), "datasets"] == 1
+    assert np.isnan(suite.loc[("td3", "mean"), "value"])
 
 
 def test_improvement_by_hand(records):
-    (pair,) = build_report(records, samples=SAMPLES).improvements
+    (pair,) = build_report(records, samples=SAMPLES).improvement.itertuples()
     # bc never beats cql's 50 to 54, and 75 to 77 beat 70 of 70, 80, 90.
-    assert (pair.first, pair.second, pair.probability.value) == ("bc", "cql", pytest.approx((0 + 1 / 3) / 2))
+    assert (pair.first, pair.second, pair.probability) == ("bc", "cql", pytest.approx((0 + 1 / 3) / 2))
 
 
 def test_the_order_of_records_and_other_algorithms_change_nothing(records):
     report = build_report(records, samples=SAMPLES)
     again = build_report(records[::-1], samples=SAMPLES)
-    assert again.suites == report.suites
-    assert again.improvements == report.improvements
+    pd.testing.assert_frame_equal(again.suite, report.suite)
+    pd.testing.assert_frame_equal(again.improvement, report.improvement)
     alone = build_report([record for record in records if record.algorithm == "cql"], samples=SAMPLES)
-    assert alone.suites[0] == report.suites[1]
+    ours = report.suite[report.suite["algorithm"] == "cql"]
+    pd.testing.assert_frame_equal(alone.suite, ours.reset_index(drop=True))
+
+
+def best_of(*spreads):
+    cells = pd.DataFrame([vars(each) for each in spreads]).assign(dataset="d")
+    return [*best(cells)]
 
 
 def test_best_are_the_means_inside_the_interval_of_the_highest():
@@ -92,24 +102,20 @@ def test_best_are_the_means_inside_the_interval_of_the_highest():
         Spread(5, 50.0, 2.0, 48.0, 52.0),
         Spread(5, 48.0, 0.1, 47.9, 48.1),
         Spread(5, 40.0, 2.0, 38.0, 42.0),
-        Spread(2, 49.0, 2.0, None, None),
+        Spread(2, 49.0, 2.0),
     )
-    assert best_of([below, ours, few, inside]) == [False, True, False, True]
+    assert best_of(below, ours, few, inside) == [False, True, False, True]
     # Scatter of its own makes no score better.
-    assert best_of([Spread(3, 47.0, 30.0, -20.0, 114.0), ours]) == [False, True]
-    assert best_of([ours]) == [False]
-    assert best_of([ours, Spread(0, None, None, None, None)]) == [False, False]
+    assert best_of(Spread(3, 47.0, 30.0, -20.0, 114.0), ours) == [False, True]
+    assert best_of(ours) == [False]
+    assert best_of(ours, Spread(0)) == [False, False]
     # The highest mean is of two seeds: nobody can say which is best.
-    assert best_of([replace(few, mean=60.0), ours]) == [False, False]
+    assert best_of(replace(few, mean=60.0), ours) == [False, False]
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda r: of(r, "embedded/ant-medium-v0"), "2 sections: d4rl, embedded"),
-        (lambda r: of(r, "d4rl/hopper-medium-v0"), "2 sections: v0, v2"),
-        (lambda r: replace(r, budget=replace(r.budget, name="x")), "2 sections: quick, x"),
-        (lambda r: of(r, algorithm="x", budget=replace(r.budget, evaluation_interval=7)), "interval=7"),
         (
             lambda r: replace(
                 of(r, algorithm="x"), dataset=replace(r.dataset, content_hash="0")
@@ -140,7 +146,7 @@ def test_best_are_the_means_inside_the_interval_of_the_highest():
 def test_what_must_not_meet_in_a_table_is_refused(make_record, change, words):
     ours = make_record(0, [50.0])
     with pytest.raises(PoolingError, match=words):
-        build_report([ours, change(make_record(1, [50.0]))])
+        build_reports([ours, change(make_record(1, [50.0]))])
 
 
 def configured(record, **settings):
@@ -183,10 +189,11 @@ def test_configurations_of_an_algorithm_are_columns_by_what_differs(make_record)
     report = build_report([*sweep, *walker, of(make_record(0, [9.0]), algorithm="bc")], samples=SAMPLES)
     names = tuple(f"cql (conservative_weight={weight})" for weight in (1, 2, 10))
     assert report.algorithms == ("bc", *names)  # the other dataset's own settings are no difference
-    assert report.cell("d4rl/hopper-medium-v2", names[0]).score.mean == pytest.approx(2)
-    assert report.cell("d4rl/ant-v2", names[2]).score.mean == pytest.approx(60)
-    assert [suite.datasets for suite in report.suites] == [1, 1, 1, 2]
-    assert report.suites[-1].estimates["mean"].value == pytest.approx((11 + 60) / 2)
+    assert cell(report, "d4rl/hopper-medium-v2", names[0]).mean == pytest.approx(2)
+    assert cell(report, "d4rl/ant-v2", names[2]).mean == pytest.approx(60)
+    means = report.suite[report.suite["aggregate"] == "mean"]
+    assert [*means["datasets"]] == [1, 1, 1, 2]
+    assert means["value"].iloc[-1] == pytest.approx((11 + 60) / 2)
 
 
 def test_of_many_columns_each_is_compared_with_the_highest_only(make_record):
@@ -196,25 +203,24 @@ def test_of_many_columns_each_is_compared_with_the_highest_only(make_record):
         for seed in range(3)
     ]
     report = build_report(records, samples=SAMPLES)
-    assert len(report.improvements) == 8
-    assert {each.first for each in report.improvements} == {"cql (conservative_weight=9)"}
+    assert len(report.improvement) == 8
+    assert set(report.improvement["first"]) == {"cql (conservative_weight=9)"}
     assert report.whose == "9 variants of cql"
 
 
 def test_no_records_are_refused():
     with pytest.raises(PoolingError):
-        build_report([])
+        build_reports([])
 
 
 def test_published_scores_stand_only_beside_comparable_ones(records):
-    rival = Published("S", "CQL", "hopper-medium-v2", "normalized_score_last", 50, 1, 4, "protocol", "place")
-    report = build_report(records, published=[rival], samples=SAMPLES)
-    assert not any(cell.published for cell in report.cells)
+    row = ("S", "CQL", "hopper-medium-v2", "normalized_score_last", 50.0, 1.0, 4, "protocol", "place")
+    rival = pd.DataFrame([row], columns=[*COLUMNS])
+    report = build_report(records, published=rival, samples=SAMPLES)
+    assert report.rivals.empty
     good = [replace(record, comparable=True, comparable_reason="") for record in records]
-    report = build_report(good, published=[rival], samples=SAMPLES)
-    (comparison,) = report.cell("d4rl/hopper-medium-v2", "cql").published
+    (comparison,) = build_report(good, published=rival, samples=SAMPLES).rivals.itertuples()
+    assert (comparison.dataset, comparison.algorithm) == ("d4rl/hopper-medium-v2", "cql")
     assert comparison.difference == pytest.approx(2)
-    assert sum(len(cell.published) for cell in report.cells) == 1
     # One seed that may not is enough.
-    report = build_report([records[0], *good[1:]], published=[rival], samples=SAMPLES)
-    assert not report.cell("d4rl/hopper-medium-v2", "cql").published
+    assert build_report([records[0], *good[1:]], published=rival, samples=SAMPLES).rivals.empty

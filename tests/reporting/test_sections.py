@@ -1,19 +1,6 @@
-import pytest
 from made_records import replace
 
-from cqlbench.reporting.sections import sections, unversioned
-
-
-@pytest.mark.parametrize(
-    ("dataset", "expected"),
-    [
-        ("d4rl/hopper-medium-v2", ("d4rl/hopper-medium", "v2")),
-        ("minari/D4RL/pen/human-v12", ("minari/D4RL/pen/human", "v12")),
-        ("file/my-video.hdf5-1a2b3c4d", ("file/my-video.hdf5-1a2b3c4d", "")),
-    ],
-)
-def test_a_version_is_the_end_of_an_id(dataset, expected):
-    assert unversioned(dataset) == expected
+from cqlbench.reporting.sections import sections
 
 
 def test_runs_of_one_dataset_with_other_numbers_of_one_budget_are_sections(make_record):
@@ -29,3 +16,10 @@ def test_runs_of_one_dataset_with_other_numbers_of_one_budget_are_sections(make_
         "quick-evaluation_interval=1000",
     ]
     assert [len(each.records) for each in found] == [2, 1]
+
+
+def test_a_version_is_the_end_of_an_id(make_record):
+    first = make_record(0, [1.0])
+    names = ("minari/pen/human-v2", "minari/pen/human-v12", "minari/my-video.hdf5-1a2b3c4d")
+    found = sections([replace(first, dataset=replace(first.dataset, id=name)) for name in names])
+    assert [each.name for each in found] == ["", "v2", "v12"]

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 from made_records import replace
-from reporting.samples import sample_records
+from reporting.samples import build_report, sample_records
 
 from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import summarise
 from cqlbench.reporting.html.page import page
 from cqlbench.reporting.plots.report import plots_of
-from cqlbench.reporting.plots.run import _training_figure, learning_curve
-from cqlbench.reporting.report import build_report
+from cqlbench.reporting.plots.run import curve_figure, learning_curve
 from cqlbench.reporting.run import report_run
 from cqlbench.reporting.tables import run as tables
 from cqlbench.reporting.tables.report import document, grids
@@ -54,7 +53,7 @@ def test_seeds_of_uncommitted_code_are_marked_in_tables_and_plots(records):
     for said in (grid, grids(report)["training"]):
         assert any("†" in text for text in said.rows[0])
         assert any("uncommitted" in note and "seed 2" in note for note in said.notes)
-    assert "†" in _training_figure(summary).get_suptitle()
+    assert "†" in _legend(curve_figure(summary))
     plots = {plot.name: plot for plot in plots_of(report)}
     assert "†" in _legend(plots["training-critic-loss"].draw())
     assert "†" not in _legend(plots["throughput"].draw())
@@ -65,8 +64,8 @@ def _legend(figure):
 
 
 def test_the_picture_shows_them_over_the_steps(records):
-    figure = _training_figure(summarise(records))
-    assert [axes.get_title(loc="left") for axes in figure.axes] == list(training.SHOWN.values())
+    figure = curve_figure(summarise(records))
+    assert [axes.get_ylabel() for axes in figure.axes] == list(training.SHOWN.values())
     mean = figure.axes[2].lines[-1]
     expected = np.mean([[row["data_value"] for row in record.diagnostics] for record in records], axis=0)
     assert mean.get_ydata() == pytest.approx(expected)

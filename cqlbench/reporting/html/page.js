@@ -220,7 +220,7 @@
     const [low, high] = shared(run.ends);
     const seeds = run.seeds.map((seed, index) => ({
       name: `seed ${seed.seed}`, look: index, x: shared(seed.steps), returns: seed.return, at: shared(seed.at),
-      curves: Object.fromEntries(shared(seed.names).map((name, i) => [name, seed.curves[i]])),
+      curves: seed.curves,
     }));
     const scored = low !== null && high !== null;
     const score = (value) => (value === null ? null : (100 * (value - low)) / (high - low));
@@ -281,13 +281,13 @@
   function commandOf(run) {
     const several = run.commands.length > 1;
     return [make("h3", {}, several ? "The commands that reproduce the numbers" : "The command that reproduces the number"),
-      ...run.commands.flatMap((number) => {
+      ...run.commands.flatMap((command) => {
         const button = make("button", { type: "button" }, "Copy");
         button.addEventListener("click", async () => {
-          await navigator.clipboard.writeText(shared(number));
+          await navigator.clipboard.writeText(command);
           said.textContent = "Copied.";
         });
-        return [make("pre", { tabindex: "0" }, make("code", {}, shared(number))), navigator.clipboard ? button : null];
+        return [make("pre", { tabindex: "0" }, make("code", {}, command)), navigator.clipboard ? button : null];
       })];
   }
 
@@ -314,7 +314,7 @@
       turn(index),
       make("h2", { id: "run-heading", tabindex: "-1" }, run.title),
       run.warnings.length
-        ? make("ul", { class: "warnings" }, ...run.warnings.map((number) => make("li", {}, shared(number)))) : "",
+        ? make("ul", { class: "warnings" }, ...run.warnings.map((text) => make("li", {}, text))) : "",
       ...commandOf(run).filter((part) => part !== null),
       ...run.grids.map((grid) => tableOf(grid.title, shared(grid.columns), grid.rows, shared(grid.caption))),
       ...charts("Curves", learning),

@@ -1,32 +1,33 @@
 """The plots of a report: which there are, what they are drawn from, and what they show in words."""
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import nan
+from typing import TypeVar
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from cqlbench.core.seeding import Purpose, numpy_generator
 from cqlbench.core.text import counted
 from cqlbench.records.pooling import MARK
 from cqlbench.reporting import training
-from cqlbench.reporting.aggregate import CONFIDENCE, Curve, Floats, Summary, reference_name
+from cqlbench.reporting.aggregate import FEWEST_SEEDS, Curve, Floats, Summary, reference_name
 from cqlbench.reporting.plots import figures
 from cqlbench.reporting.plots.figures import Line, Reference
-from cqlbench.reporting.report import SELECTIONS, Estimate, Improvement, Report
+from cqlbench.reporting.report import SELECTIONS, Report, rows_of
 from cqlbench.reporting.statistics import performance_profile, performance_profile_interval
-from cqlbench.reporting.tables.format import marked
+from cqlbench.reporting.tables.format import marked, some
 
+_T = TypeVar("_T")
 PANELS = 18
 """Datasets on one figure of curves; more of them make more figures."""
 _THRESHOLDS = 101
 _PROFILE_SAMPLES = 5_000
-_TOLD = 12
-"""A plot's words name so many numbers; for more of them there are the tables."""
-_INTERVAL = f"{CONFIDENCE:.0%}".replace("%", " %")
-_BAND = f"The band is the {_INTERVAL} interval of the mean (Student's t), none for fewer than three seeds."
+_BAND = "The band is the 95 % interval of the mean (Student's t), none for fewer than three seeds."
 _TITLES = {"IQM": "IQM", "optimality gap": "Optimality gap (less is better)"}
 
 
@@ -73,308 +74,247 @@ def plot_files(report: Report) -> Iterator[tuple[str, bytes]]:
             yield f"{plot.name}.{kind}", figures.render(figure, kind)
 
 
-def improvements_of(report: Report) -> list[Improvement]:
-    """The report's pairs, each with the probably better algorithm first."""
-    return [_better_first(each) for each in report.improvements]
-
-
-def _better_first(pair: Improvement) -> Improvement:
-    value, low, high = pair.probability.value, pair.probability.low, pair.probability.high
-    if value is None or value >= 0.5:
-        return pair
-    # Ties count half for either, so the two probabilities add up to 1.
-    ends = (None, None) if low is None or high is None else (1 - high, 1 - low)
-    return Improvement(pair.second, pair.first, Estimate(1 - value, *ends))
-
-
 def _marked(report: Report) -> Report:
     """The same, with a mark on the names of columns that pool seeds made differently."""
-    names = {name: name for name in report.algorithms}
-    names |= {each.label: marked(each.label, each) for each in report.summaries if each.differing}
-    cells = [
-        replace(
-            cell,
-            algorithm=names[cell.algorithm],
-            summary=cell.summary and replace(cell.summary, variant=names[cell.algorithm]),
-        )
-        for cell in report.cells
-    ]
+    names = {each.label: marked(each.label, each) for each in report.summaries.values() if each.differing}
     return replace(
         report,
-        algorithms=tuple(names[name] for name in report.algorithms),
-        cells=tuple(cells),
-        suites=tuple(replace(suite, algorithm=names[suite.algorithm]) for suite in report.suites),
-        improvements=tuple(
-            replace(each, first=names[each.first], second=names[each.second]) for each in report.improvements
-        ),
+        algorithms=tuple(names.get(name, name) for name in report.algorithms),
+        summaries={
+            (dataset, names.get(name, name)): replace(summary, variant=names.get(name, name))
+            for (dataset, name), summary in report.summaries.items()
+        },
+        scores={names.get(name, name): scores for name, scores in report.scores.items()},
+        cells=report.cells.replace({"algorithm": names}),
+        suite=report.suite.replace({"algorithm": names}),
+        improvement=report.improvement.replace({"first": names, "second": names}),
     )
 
 
 def _scores(report: Report) -> Iterator[Plot]:
-    cells = {
-        dataset: {
-            cell.algorithm: figures.Estimate(cell.score.mean, cell.score.low, cell.score.high)
-            for cell in report.row(dataset)
-            if cell.score.mean is not None
-        }
-        for dataset in report.datasets
-    }
-    shown = {dataset: row for dataset, row in cells.items() if row}
-    if not shown:
+    known = report.cells.dropna(subset="mean").rename(
+        columns={"dataset": "row", "algorithm": "series", "mean": "value"}
+    )
+    if known.empty:
         return
-    reference = _reference(report.summaries, normalised=True)
-    best = [
-        f"{max(row, key=lambda name, row=row: row[name].value)} on {dataset} "  # type: ignore[misc]
-        f"({max(each.value for each in row.values()):.1f})"
-        for dataset, row in shown.items()
-    ]
+    reference = _reference(report.summaries.values(), normalised=True)
+    tops = known.loc[known.groupby("row")["value"].idxmax()]
+    highest = [f"{each.series} on {each.row} ({each.value:.1f})" for each in rows_of(tops)]
     yield Plot(
         "scores",
         "Scores",
-        f"Mean over seeds of the {SELECTIONS[report.selection]}; the bar is the {_INTERVAL} interval of the "
+        f"Mean over seeds of the {SELECTIONS[report.selection]}; the bar is the 95 % interval of the "
         f"mean (Student's t), none for fewer than three seeds.{_dashed(reference)}",
-        f"Scores of {report.whose} on {counted(len(shown), 'dataset')}. Highest means: {_list(best)}.",
-        lambda: figures.score_intervals(shown, reference=reference, order=report.algorithms),
+        f"Scores of {report.whose} on {counted(len(highest), 'dataset')}. "
+        f"Highest means: {some(highest, between=', ')}.",
+        lambda: figures.intervals(known, order=report.algorithms, reference=reference),
     )
 
 
 def _aggregates(report: Report) -> Iterator[Plot]:
-    names = dict.fromkeys(name for suite in report.suites for name in suite.estimates)
-    statistics = {
-        _TITLES.get(name, name.capitalize()): {
-            suite.algorithm: found
-            for suite in report.suites
-            if (found := _estimate(suite.estimates[name])) is not None
-        }
-        for name in names
-    }
-    known = {name: row for name, row in statistics.items() if row}
-    if known and len(report.datasets) > 1:
-        told = [
-            f"{name}: "
-            + ", ".join(f"{algorithm} {estimate.value:.1f}" for algorithm, estimate in row.items())
-            for name, row in known.items()
-        ]
-        yield Plot(
-            "aggregates",
-            "Aggregates over the datasets",
-            f"Over all datasets; the bar is the {_INTERVAL} stratified bootstrap interval.",
-            f"{'; '.join(told)}.",
-            lambda: figures.aggregate_intervals(known, order=report.algorithms),
-        )
+    known = report.suite.dropna(subset="value").rename(columns={"algorithm": "series"})
+    if known.empty or len(report.datasets) < 2:
+        return
+    known = known.assign(row=[_TITLES.get(name, name.capitalize()) for name in known["aggregate"]])
+    texts = [
+        f"{name}: " + ", ".join(f"{mark.series} {mark.value:.1f}" for mark in rows_of(marks))
+        for name, marks in known.groupby("row", sort=False)
+    ]
+    yield Plot(
+        "aggregates",
+        "Aggregates over the datasets",
+        "Over all datasets; the bar is the 95 % stratified bootstrap interval.",
+        f"{'; '.join(texts)}.",
+        lambda: figures.aggregate_intervals(known, order=report.algorithms),
+    )
 
 
 def _profiles(report: Report) -> Iterator[Plot]:
-    whole = [name for name in report.algorithms if all(len(each) for each in report.scores(name))]
+    whole = {name: scores for name, scores in report.scores.items() if all(map(len, scores))}
     if not whole:
         return
-    every = np.concatenate([each for name in whole for each in report.scores(name)])
+    every = np.concatenate([each for scores in whole.values() for each in scores])
     low, high = 5 * np.floor(min(0.0, every.min()) / 5), 5 * np.ceil(max(5.0, every.max()) / 5)
     thresholds = np.linspace(low, high, _THRESHOLDS)
 
     def draw() -> Figure:
-        lines = {name: _profile(report.scores(name), thresholds, name) for name in whole}
-        return figures.performance_profiles(thresholds, lines, order=report.algorithms)
+        lines = {name: _profile(scores, thresholds, name) for name, scores in whole.items()}
+        return figures.performance_profiles(lines, order=report.algorithms)
 
-    half = [
-        f"{name} {float(performance_profile(report.scores(name), [50.0])[0]):.0%}".replace("%", " %")
-        for name in whole
-    ]
+    half = [f"{name} {100 * performance_profile(scores, [50.0])[0]:.0f} %" for name, scores in whole.items()]
     yield Plot(
         "performance-profiles",
         "Performance profiles",
-        f"Share of runs that score more than τ, datasets counting alike, with pointwise {_INTERVAL} "
+        "Share of runs that score more than τ, datasets counting alike, with pointwise 95 % "
         "stratified bootstrap intervals. Higher is better.",
-        f"Share of runs that score more than 50: {_list(half)}.",
+        f"Share of runs that score more than 50: {some(half, between=', ')}.",
         draw,
     )
 
 
 def _profile(scores: Sequence[Floats], thresholds: Floats, name: str) -> Line:
     mean = performance_profile(scores, thresholds)
-    low = high = np.full(len(mean), np.nan)
-    if all(len(each) >= 3 for each in scores):
+    low = high = np.full(len(mean), nan)
+    if min(map(len, scores)) >= FEWEST_SEEDS:
         generator = numpy_generator(0, Purpose.BOOTSTRAP, zlib.crc32(name.encode()), 1)
         low, high = performance_profile_interval(scores, thresholds, generator, _PROFILE_SAMPLES)
     return Line(thresholds, mean, low, high)
 
 
 def _improvements(report: Report) -> Iterator[Plot]:
-    pairs = {
-        (each.first, each.second): found
-        for each in improvements_of(report)
-        if (found := _estimate(each.probability)) is not None
-    }
-    if pairs:
-        told = [f"{x} over {y} {estimate.value:.2f}" for (x, y), estimate in pairs.items()]
-        yield Plot(
-            "probability-of-improvement",
-            "Probability of improvement",
-            "How probably a run of X scores more than one of Y on the same dataset, averaged over datasets; "
-            f"the bar is the {_INTERVAL} stratified bootstrap interval. 0.5 is a tie.",
-            f"Probability of improvement of {_list(told)}.",
-            lambda: figures.improvement_intervals(pairs),
-        )
+    if report.improvement.empty:
+        return
+    pairs = better_first(report.improvement)
+    texts = [f"{each.first} over {each.second} {each.probability:.2f}" for each in rows_of(pairs)]
+    marks = pairs.assign(row=pairs["first"] + " > " + pairs["second"], series="", value=pairs["probability"])
+    yield Plot(
+        "probability-of-improvement",
+        "Probability of improvement",
+        "How probably a run of X scores more than one of Y on the same dataset, averaged over datasets; "
+        "the bar is the 95 % stratified bootstrap interval. 0.5 is a tie.",
+        f"Probability of improvement of {some(texts, between=', ')}.",
+        lambda: figures.improvement_intervals(marks),
+    )
+
+
+def better_first(pairs: pd.DataFrame) -> pd.DataFrame:
+    """`Report.improvement`, each pair with the probably better algorithm first."""
+    # Ties count half for either, so the two probabilities add up to 1.
+    turned = pairs.assign(
+        first=pairs["second"], second=pairs["first"], probability=1 - pairs["probability"],
+        low=1 - pairs["high"], high=1 - pairs["low"],
+    )  # fmt: skip
+    return pairs.where(pairs["probability"] >= 0.5, turned)
 
 
 def _curves(report: Report) -> Iterator[Plot]:
     for normalised, unit in ((True, figures.SCORE), (False, "Return per episode")):
-        runs: dict[str, list[Summary]] = {}
-        for summary in report.summaries:
-            if summary.curve is not None and summary.curve.normalised is normalised:
-                runs.setdefault(summary.lead.dataset.id, []).append(summary)
-        names = list(runs)
-        for part, start in enumerate(range(0, len(names), PANELS)):
-            chosen = {name: runs[name] for name in names[start : start + PANELS]}
-            ending = ("" if normalised else "-returns") + (f"-{part + 1}" if len(names) > PANELS else "")
-            yield from _curve_plots(report, chosen, unit, ending)
+        runs = {
+            place: summary
+            for place, summary in report.summaries.items()
+            if summary.curve is not None and summary.curve.normalised is normalised
+        }
+        for part, ending in _parts(runs):
+            yield from _curve_plots(report, part, unit, ("" if normalised else "-returns") + ending)
 
 
-def _curve_plots(report: Report, runs: dict[str, list[Summary]], unit: str, ending: str) -> Iterator[Plot]:
+def _parts(runs: Mapping[tuple[str, str], _T]) -> Iterator[tuple[dict[tuple[str, str], _T], str]]:
+    """The runs of `PANELS` datasets each, and the ending of their files' names."""
+    datasets = list(dict.fromkeys(dataset for dataset, _ in runs))
+    for start in range(0, len(datasets), PANELS):
+        names = datasets[start : start + PANELS]
+        ending = f"-{start // PANELS + 1}" if len(datasets) > PANELS else ""
+        yield {place: run for place, run in runs.items() if place[0] in names}, ending
+
+
+def _curve_plots(
+    report: Report, runs: dict[tuple[str, str], Summary], unit: str, ending: str
+) -> Iterator[Plot]:
     what = "score" if unit == figures.SCORE else "return"
-    where = counted(len(runs), "dataset")
-    normalised = unit == figures.SCORE
-    reference = _reference([summary for each in runs.values() for summary in each], normalised)
+    where = counted(len({dataset for dataset, _ in runs}), "dataset")
+    reference = _reference(runs.values(), normalised=unit == figures.SCORE)
+    tuned = any(summary.first_frame is not None for summary in runs.values())
+    dotted = " Dotted: where offline training ended and fine-tuning began." if tuned else ""
+    lines = {place: _line(run.curve, run.first_frame) for place, run in runs.items() if run.curve}
+    ends = _ends(lines, ".1f")
     yield Plot(
         f"learning-curves{ending}",
         "Learning curves",
-        f"Mean {what} over the finished seeds at each evaluation. "
-        f"{_BAND}{_dashed(reference)}{_first_frames(runs)}",
-        f"Mean {what} over gradient steps on {where}. {_ends(runs)}",
-        lambda: figures.learning_curves(_panels(runs, _over_steps), unit, report.algorithms, reference),
+        f"Mean {what} over the finished seeds at each evaluation. {_BAND}{_dashed(reference)}{dotted}",
+        f"Mean {what} over gradient steps on {where}. {ends}",
+        partial(figures.learning_curves, lines, unit, report.algorithms, reference),
     )
-    machines = dict.fromkeys(_machine(summary) for each in runs.values() for summary in each)
+    machines = list(dict.fromkeys(map(_machine, runs.values())))
+    seconds = {place: line._replace(x=_seconds(runs[place], line)) for place, line in lines.items()}
     yield Plot(
         f"wall-clock{ending}",
         f"{what.capitalize()} against wall-clock time",
         f"The same against the time since the run began, loading and evaluation included, all its "
-        f"seeds together. Measured on {_list(list(machines))}.",
-        f"Mean {what} over wall-clock time on {where}. {_ends(runs)}",
-        lambda: figures.wall_clock_curves(_panels(runs, _over_seconds), unit, report.algorithms, reference),
+        f"seeds together. Measured on {some(machines, between=', ')}.",
+        f"Mean {what} over wall-clock time on {where}. {ends}",
+        partial(figures.wall_clock_curves, seconds, unit, report.algorithms, reference),
     )
-
-
-def _dashed(reference: Reference | None) -> str:
-    return f" Dashed: {reference.label.lower()}." if reference else ""
-
-
-def _reference(summaries: Sequence[Summary], normalised: bool) -> Reference | None:
-    """The datasets' means, where any is known."""
-    datasets = [summary.lead.dataset for summary in summaries]
-    means = {data.id: data.behaviour_score if normalised else data.behaviour_return_mean for data in datasets}
-    known = {dataset: mean for dataset, mean in means.items() if mean is not None}
-    return Reference(reference_name(summaries), known) if known else None
-
-
-def _training(report: Report) -> Iterator[Plot]:
-    """Losses and Q values of the runs that were not evaluated."""
-    drawn = [
-        (summary, training.curves(summary)) for summary in report.summaries if training.unevaluated(summary)
-    ]
-    for name, title in training.SHOWN.items():
-        panels: dict[str, dict[str, Line]] = {}
-        for summary, curves in drawn:
-            if title in curves:
-                line = _line(curves[title], None)
-                panels.setdefault(summary.lead.dataset.id, {})[summary.label] = line
-        names = list(panels)
-        for part, start in enumerate(range(0, len(names), PANELS)):
-            chosen = {dataset: panels[dataset] for dataset in names[start : start + PANELS]}
-            ends = [
-                f"{dataset} {algorithm} {line.mean[-1]:.4g}"
-                for dataset, lines in chosen.items()
-                for algorithm, line in lines.items()
-            ]
-            yield Plot(
-                f"training-{name.replace('_', '-')}" + (f"-{part + 1}" if len(names) > PANELS else ""),
-                f"{title} of runs that were not evaluated",
-                f"Mean over the finished seeds. {_BAND}",
-                f"{title} over gradient steps. At the end, {_list(ends)}.",
-                partial(figures.learning_curves, chosen, title, report.algorithms),
-            )
-
-
-def _first_frames(runs: dict[str, list[Summary]]) -> str:
-    tuned = any(summary.first_frame is not None for each in runs.values() for summary in each)
-    return " Dotted: where offline training ended and fine-tuning began." if tuned else ""
-
-
-def _panels(runs: dict[str, list[Summary]], line_of: Callable[[Summary], Line]) -> dict[str, dict[str, Line]]:
-    return {dataset: {summary.label: line_of(summary) for summary in each} for dataset, each in runs.items()}
-
-
-def _over_steps(summary: Summary) -> Line:
-    assert summary.curve is not None
-    curve = summary.curve
-    return _line(curve, summary.first_frame)
 
 
 def _line(curve: Curve, first_frame: int | None) -> Line:
     return Line(curve.steps.astype(np.float64), curve.mean, curve.low, curve.high, first_frame)
 
 
-def _over_seconds(summary: Summary) -> Line:
-    line = _over_steps(summary)
-    per_seed = [
-        {evaluation.step: evaluation.wall_seconds for evaluation in record.evaluations}
-        for record in summary.evaluated
-    ]
-    seconds = [np.mean([seen[int(step)] for seen in per_seed]) for step in line.x]
-    return Line(np.array(seconds), line.mean, line.low, line.high)
+def _seconds(summary: Summary, line: Line) -> Floats:
+    """Since the run began, of each point of the line, mean over seeds."""
+    per_seed = [{each.step: each.wall_seconds for each in record.evaluations} for record in summary.evaluated]
+    return np.array([np.mean([seen[int(step)] for seen in per_seed]) for step in line.x])
 
 
-def _ends(runs: dict[str, list[Summary]]) -> str:
-    told = [
-        f"{dataset}: " + ", ".join(
-            f"{summary.label} {summary.curve.mean[-1]:.1f}" for summary in each if summary.curve
-        )
-        for dataset, each in runs.items()
-    ]  # fmt: skip
-    return f"At the end, {_list(told, '; ')}."
+def _ends(lines: Mapping[tuple[str, str], Line], form: str) -> str:
+    texts: dict[str, list[str]] = {}
+    for (dataset, algorithm), line in lines.items():
+        texts.setdefault(dataset, []).append(f"{algorithm} {line.mean[-1]:{form}}")
+    ends = [f"{dataset}: {', '.join(each)}" for dataset, each in texts.items()]
+    return f"At the end, {some(ends)}."
+
+
+def _dashed(reference: Reference | None) -> str:
+    return f" Dashed: {reference.label.lower()}." if reference else ""
+
+
+def _reference(summaries: Iterable[Summary], normalised: bool) -> Reference | None:
+    """The datasets' means, where any is known."""
+    field = "behaviour_score" if normalised else "behaviour_return_mean"
+    means = {each.lead.dataset.id: getattr(each.lead.dataset, field) for each in summaries}
+    known = {dataset: mean for dataset, mean in means.items() if mean is not None}
+    return Reference(reference_name(summaries), known) if known else None
+
+
+def _training(report: Report) -> Iterator[Plot]:
+    """Losses and Q values of the runs that were not evaluated."""
+    drawn = {
+        place: training.curves(summary)
+        for place, summary in report.summaries.items()
+        if training.unevaluated(summary)
+    }
+    for name, title in training.SHOWN.items():
+        lines = {place: _line(curves[title], None) for place, curves in drawn.items() if title in curves}
+        for part, ending in _parts(lines):
+            yield Plot(
+                f"training-{name.replace('_', '-')}{ending}",
+                f"{title} of runs that were not evaluated",
+                f"Mean over the finished seeds. {_BAND}",
+                f"{title} over gradient steps. {_ends(part, '.4g')}",
+                partial(figures.learning_curves, part, title, report.algorithms),
+            )
 
 
 def _throughput(report: Report) -> Iterator[Plot]:
-    rates: dict[str, dict[str, dict[tuple[object, ...], float]]] = {}
-    for summary in report.summaries:
-        for record in summary.records:
-            speed = record.throughput
-            if speed is not None and speed.seed_steps_per_second > 0:
-                row = f"{_machine(summary)}, {counted(len(record.seed_batch), 'seed')}"
-                runs = rates.setdefault(row, {}).setdefault(summary.label, {})
-                # The seeds of a batch share one measurement.
-                runs[record.dataset.id, record.seed_batch, speed.steps_per_second] = (
-                    speed.seed_steps_per_second
-                )
-    if rates:
-        shown = {
-            row: {name: list(runs.values()) for name, runs in cells.items()} for row, cells in rates.items()
-        }
-        told = [
-            f"{name} {min(runs):,.0f} to {max(runs):,.0f} on {row}"
-            for row, cells in shown.items()
-            for name, runs in cells.items()
-        ]
-        yield Plot(
-            "throughput",
-            "Throughput",
-            "Seed steps per second while training: gradient steps times the seeds trained together. "
-            "A mark per run.",
-            f"Seed steps per second: {_list(told)}.",
-            lambda: figures.throughput(shown, report.algorithms),
+    # The seeds of a batch share one measurement.
+    rows = dict.fromkeys(
+        (
+            f"{_machine(summary)}, {counted(len(record.seed_batch), 'seed')}",
+            summary.label,
+            record.throughput.seed_steps_per_second,
+            (record.dataset.id, record.seed_batch, record.throughput.steps_per_second),
         )
+        for summary in report.summaries.values()
+        for record in summary.records
+        if record.throughput is not None and record.throughput.seed_steps_per_second > 0
+    )
+    if not rows:
+        return
+    marks = pd.DataFrame([*rows], columns=["row", "series", "value", "run"]).assign(low=nan, high=nan)
+    texts = [
+        f"{name} {rates.min():,.0f} to {rates.max():,.0f} on {row}"
+        for (row, name), rates in marks.groupby(["row", "series"], sort=False)["value"]
+    ]
+    yield Plot(
+        "throughput",
+        "Throughput",
+        "Seed steps per second while training: gradient steps times the seeds trained together. "
+        "A mark per run.",
+        f"Seed steps per second: {some(texts, between=', ')}.",
+        partial(figures.throughput, marks, report.algorithms),
+    )
 
 
 def _machine(summary: Summary) -> str:
     machine = summary.lead.machine
     return machine.gpu or f"{machine.cpu}, {counted(machine.cores, 'core')}"
-
-
-def _estimate(estimate: Estimate) -> figures.Estimate | None:
-    if estimate.value is None:
-        return None
-    return figures.Estimate(estimate.value, estimate.low, estimate.high)
-
-
-def _list(words: Sequence[str], between: str = ", ") -> str:
-    more = len(words) - _TOLD
-    return between.join(words[:_TOLD]) + (f"{between}and {more} more" if more > 0 else "")

@@ -4,7 +4,7 @@ from cqlbench.records.codec import plain
 from cqlbench.records.settings import flat
 from cqlbench.records.store import run_folder
 from cqlbench.reporting.aggregate import Summary
-from cqlbench.reporting.tables.format import ABSENT, spread_text
+from cqlbench.reporting.tables.format import ABSENT, number_text, spread_text
 from cqlbench.reporting.tables.render import Document, Grid
 
 _NOT_COMPARED = ("evaluations", "diagnostics", "online", "seed", "command", "reason", "status", "throughput")
@@ -24,9 +24,8 @@ def compared(first: Summary, second: Summary) -> Document:
             settings.append((name, *(ABSENT if value is None else str(value) for value in values)))
     scores = []
     for name, field in (("last", "last"), ("last 10 mean", "late"), ("best (oracle)", "best")):
-        own, other = getattr(first, field), getattr(second, field)
-        known = own.mean is not None and other.mean is not None
-        change = f"{other.mean - own.mean:+z.1f}" if known else ABSENT
+        own, other = first.over(field), second.over(field)
+        change = number_text(other.mean - own.mean, "+z.1f")
         scores.append((name, spread_text(own), spread_text(other), change))
     columns = ("First", "Second")
     grids = (

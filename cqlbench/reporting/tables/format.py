@@ -1,25 +1,40 @@
-"""Numbers as tables say them."""
+"""Numbers as tables say them; NaN and `None` are a dash."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 from cqlbench.records.pooling import MARK
 from cqlbench.reporting.aggregate import Spread, Summary
-from cqlbench.reporting.published import Published
 
 ABSENT = "–"
-_TOLD = 12
+_LISTED = 12
 """A note names so many runs; the CSV files have all of them."""
 
 
-def spread_text(spread: Spread, digits: int = 1) -> str:
+def number_text(value: float | None, form: str = "z,.1f") -> str:
+    """A number in this format."""
+    return ABSENT if value is None or math.isnan(value) else format(value, form)
+
+
+def deviation_text(mean: float, deviation: float, form: str = "z,.1f") -> str:
+    """A mean, ± its deviation where it has one."""
+    text = number_text(mean, form)
+    return text if math.isnan(deviation) else f"{text} ± {number_text(deviation, form)}"
+
+
+def spread_text(spread: Spread, form: str = "z,.1f") -> str:
     """Mean ± sample standard deviation."""
-    return _with_deviation(spread.mean, spread.std, digits)
+    return deviation_text(spread.mean, spread.std, form)
 
 
-def pooled_text(spread: Spread, summary: Summary | None, digits: int = 1) -> str:
+def pooled_text(spread: Spread, summary: Summary) -> str:
     """The same of a run's seeds, marked where they were made differently."""
-    text = spread_text(spread, digits)
-    return text if summary is None or spread.mean is None else marked(text, summary)
+    return marked(spread_text(spread), summary) if spread.count else ABSENT
+
+
+def interval_text(low: float, high: float, form: str = "z,.1f") -> str:
+    """An interval in brackets."""
+    return ABSENT if math.isnan(low) else f"[{low:{form}}, {high:{form}}]"
 
 
 def marked(text: str, summary: Summary) -> str:
@@ -33,32 +48,11 @@ def differing_notes(summaries: Iterable[Summary]) -> tuple[str, ...]:
     for summary in summaries:
         for phrase in summary.differing:
             seeds, _, what = phrase.partition(": ")
-            whose = f"{seeds} of {summary.label} on {summary.lead.dataset.id}"
-            runs.setdefault(what, []).append(whose)
+            runs.setdefault(what, []).append(f"{seeds} of {summary.label} on {summary.lead.dataset.id}")
     return tuple(f"{MARK} {what[:1].upper()}{what[1:]}: {some(whose)}." for what, whose in runs.items())
 
 
-def some(names: Sequence[str], most: int = _TOLD) -> str:
+def some(names: Sequence[str], most: int = _LISTED, between: str = "; ") -> str:
     """The names, or the first of many."""
-    more = f"; and {len(names) - most:,} more" if len(names) > most else ""
-    return "; ".join(names[:most]) + more
-
-
-def published_text(score: Published) -> str:
-    """A published score, ± its deviation where it has one."""
-    return _with_deviation(score.mean, score.std, 1)
-
-
-def interval_text(low: float | None, high: float | None, digits: int = 1) -> str:
-    """An interval in brackets; a dash for none."""
-    return ABSENT if low is None else f"[{number_text(low, digits)}, {number_text(high, digits)}]"
-
-
-def number_text(value: float | None, digits: int = 1) -> str:
-    """A number with `digits` decimals; a dash for none."""
-    return ABSENT if value is None else format(value, f"z,.{digits}f")
-
-
-def _with_deviation(mean: float | None, deviation: float | None, digits: int) -> str:
-    text = number_text(mean, digits)
-    return text if deviation is None else f"{text} ± {number_text(deviation, digits)}"
+    more = [f"and {len(names) - most:,} more"] if len(names) > most else []
+    return between.join([*names[:most], *more])

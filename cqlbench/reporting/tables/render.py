@@ -1,20 +1,20 @@
 """A document of tables as Markdown, LaTeX and on the terminal. The same document gives the same bytes."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-_LATEX = {
+_LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_",
     "%": r"\%", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"$<$", ">": r"$>$", "|": r"$|$",
     "±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$", "·": r"$\cdot$", "…": r"\ldots{}", '"': "''",
     "†": r"$\dagger$",
-}  # fmt: skip
+})  # fmt: skip
 _PAGE_ROWS = 40
 """Rows of a table that fit on one page of the LaTeX document."""
 _PREAMBLE = r"""\documentclass{article}
@@ -24,6 +24,7 @@ _PREAMBLE = r"""\documentclass{article}
 \sloppy
 \begin{document}
 """
+_NOTES = "How the numbers came about"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Grid:
         foot: how many of the last rows a line sets apart.
         labels: how many of the first columns are text; the others are right-aligned.
         notes: what marks in the cells mean, a sentence each.
+        runs: row and column of a cell -> name of the run that it is about.
     """
 
     title: str
@@ -49,6 +51,11 @@ class Grid:
     foot: int = 0
     labels: int = 1
     notes: tuple[str, ...] = ()
+    runs: Mapping[tuple[int, int], str] = field(default_factory=dict)
+
+    def ends_body(self, row: int) -> bool:
+        """Whether a row is the last one above the foot."""
+        return bool(self.foot) and row == len(self.rows) - self.foot - 1
 
 
 @dataclass(frozen=True)
@@ -77,12 +84,11 @@ def show(content: Document, console: Console, widest: int = 100) -> None:
     for grid in content.grids:
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for index, column in enumerate(grid.columns):
-            table.add_column(
-                Text(column), justify="left" if index < grid.labels else "right", overflow="fold"
-            )
+            justify = "left" if index < grid.labels else "right"
+            table.add_column(Text(column), justify=justify, overflow="fold")  # type: ignore[arg-type]
         for number, row in enumerate(grid.rows):
             styles = ("bold" if (number, index) in grid.bold else "" for index in range(len(row)))
-            table.add_row(*map(Text, row, styles), end_section=number == _last_above_foot(grid))
+            table.add_row(*map(Text, row, styles), end_section=grid.ends_body(number))
         console.print()
         console.print(Text(grid.title, style="bold"))
         console.print(table, width=width)
@@ -91,8 +97,7 @@ def show(content: Document, console: Console, widest: int = 100) -> None:
                 console.print(line)
     console.print()
     for note in content.notes:
-        lines = Text(note, style="dim").wrap(console, width - 2)
-        for index, line in enumerate(lines):
+        for index, line in enumerate(Text(note, style="dim").wrap(console, width - 2)):
             console.print(Text("  " if index else "· ", style="dim") + line)
 
 
@@ -102,7 +107,7 @@ def markdown(content: Document) -> str:
     parts += [f"**{warning}**" for warning in content.warnings]
     for grid in content.grids:
         parts += [f"## {grid.title}", markdown_table(grid), grid.caption, *grid.notes]
-    parts += ["## How the numbers came about", "\n".join(f"- {note}" for note in content.notes)]
+    parts += [f"## {_NOTES}", "\n".join(f"- {note}" for note in content.notes)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -112,34 +117,31 @@ def markdown_table(grid: Grid) -> str:
     for row, column in grid.bold:
         cells[row + 1][column] = f"**{cells[row + 1][column]}**"
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+    texts = [index < grid.labels for index in range(len(widths))]
 
     def line(row: Sequence[str]) -> str:
-        padded = (
-            cell.ljust(width) if index < grid.labels else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        return f"| {' | '.join(padded)} |"
+        sides = zip(row, widths, texts, strict=True)
+        return f"| {' | '.join(c.ljust(width) if text else c.rjust(width) for c, width, text in sides)} |"
 
-    rule = ["-" * (width - (i >= grid.labels)) + ":" * (i >= grid.labels) for i, width in enumerate(widths)]
+    rule = [
+        "-" * width if text else "-" * (width - 1) + ":" for width, text in zip(widths, texts, strict=True)
+    ]
     return "\n".join((line(cells[0]), line(rule), *map(line, cells[1:])))
 
 
 def latex_table(grid: Grid) -> str:
     """A grid as a `tabular` of the booktabs package, to be taken into a paper as it is."""
-    lines = [
-        f"\\begin{{tabular}}{{{'l' * grid.labels}{'r' * (len(grid.columns) - grid.labels)}}}",
-        r"\toprule",
-    ]
+    alignment = "l" * grid.labels + "r" * (len(grid.columns) - grid.labels)
+    lines = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule"]
     lines += [" & ".join(map(latex_text, grid.columns)) + r" \\", r"\midrule"]
     for number, row in enumerate(grid.rows):
         cells = [
-            f"\\textbf{{{latex_text(cell)}}}" if (number, index) in grid.bold else latex_text(cell)
+            rf"\textbf{{{latex_text(cell)}}}" if (number, index) in grid.bold else latex_text(cell)
             for index, cell in enumerate(row)
         ]
         # After a row's end, LaTeX takes an opening bracket for a distance.
         lines.append(("{}" if cells[0].startswith(("[", "*")) else "") + " & ".join(cells) + r" \\")
-        if number == _last_above_foot(grid):
-            lines.append(r"\midrule")
+        lines += [r"\midrule"] * grid.ends_body(number)
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
@@ -159,37 +161,25 @@ def _latex_section(content: Document) -> str:
     parts += [f"\\noindent\\textbf{{{latex_text(warning)}}}\\par\n" for warning in content.warnings]
     for grid in content.grids:
         parts.append(f"\\subsection*{{{latex_text(grid.title)}}}\n")
-        for part in _pages(grid):
+        for start in range(0, max(1, len(grid.rows)), _PAGE_ROWS):
             fitted = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
-            parts.append(f"\\noindent{fitted}\n{latex_table(part)}}}\\par\n")
+            parts.append(f"\\noindent{fitted}\n{latex_table(_page(grid, start))}}}\\par\n")
         for text in (grid.caption, *grid.notes):
             parts.append(f"\\smallskip\\noindent{{\\small {latex_text(text)}\\par}}\n")
     if content.notes:
         items = "".join(f"\\item {latex_text(note)}\n" for note in content.notes)
-        heading = "\\subsection*{How the numbers came about}\n"
-        parts.append(f"{heading}\\begin{{itemize}}\n{items}\\end{{itemize}}\n")
+        parts.append(f"\\subsection*{{{_NOTES}}}\n\\begin{{itemize}}\n{items}\\end{{itemize}}\n")
     return "".join(parts)
+
+
+def _page(grid: Grid, start: int) -> Grid:
+    """The grid's rows from `start` on that fit a page."""
+    rows = grid.rows[start : start + _PAGE_ROWS]
+    bold = frozenset((row - start, column) for row, column in grid.bold)
+    return replace(grid, rows=rows, bold=bold, foot=grid.foot if start + len(rows) == len(grid.rows) else 0)
 
 
 def latex_text(text: str) -> str:
     """Text as LaTeX prints it; a character that fonts may lack is named by its code point."""
-    text = re.sub(r"(?<![\w.-])-(?=\d)", "−", text)
-    return "".join(_LATEX.get(c, c if c.isascii() else f"{{\\ttfamily U+{ord(c):04X}}}") for c in text)
-
-
-def _pages(grid: Grid) -> list[Grid]:
-    """The grid in parts of at most `_PAGE_ROWS` rows, its foot with the last of them."""
-    starts = range(0, max(1, len(grid.rows)), _PAGE_ROWS)
-    return [
-        replace(
-            grid,
-            rows=grid.rows[start : start + _PAGE_ROWS],
-            bold=frozenset((row - start, column) for row, column in grid.bold),
-            foot=grid.foot if start == starts[-1] else 0,
-        )
-        for start in starts
-    ]
-
-
-def _last_above_foot(grid: Grid) -> int:
-    return len(grid.rows) - grid.foot - 1 if grid.foot else -1
+    text = re.sub(r"(?<![\w.-])-(?=\d)", "−", text).translate(_LATEX)
+    return re.sub(r"[^\x00-\x7f]", lambda found: f"{{\\ttfamily U+{ord(found[0]):04X}}}", text)

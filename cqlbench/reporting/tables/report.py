@@ -1,147 +1,100 @@
 """A `Report` as tables: datasets × algorithms, the suite, published scores, and every run."""
 
-import csv
-import io
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from math import isnan, nan
 from typing import Any
 
+import pandas as pd
+
 from cqlbench.core.text import counted
-from cqlbench.records.schema import EvaluationProtocol
+from cqlbench.records.pooling import MARK
+from cqlbench.records.store import run_folder
 from cqlbench.reporting import training
-from cqlbench.reporting.aggregate import FEWEST_SEEDS, Spread, reference_name
-from cqlbench.reporting.fine_tuning import suite_grid
-from cqlbench.reporting.published import Comparison, Published
-from cqlbench.reporting.report import AGGREGATES, SELECTIONS, Cell, Estimate, Report
+from cqlbench.reporting.aggregate import FEWEST_SEEDS, Summary, reference_name
+from cqlbench.reporting.fine_tuning import fine_tuning
+from cqlbench.reporting.published import compare
+from cqlbench.reporting.report import SELECTIONS, Report, rows_of
 from cqlbench.reporting.tables.format import (
     ABSENT,
+    deviation_text,
     differing_notes,
     interval_text,
     number_text,
     pooled_text,
-    published_text,
     some,
     spread_text,
 )
 from cqlbench.reporting.tables.render import Document, Grid
+from cqlbench.reporting.tables.run import environment_text
 
 _WIDEST = 110
 """Characters of the scores' columns, beside the dataset's, that a terminal and a page have room for."""
-_FOOT = ("mean", "IQM")
+_FOOT = {"mean": "Mean", "IQM": "IQM"}
 """The suite's numbers below the scores; the others have a table of their own."""
+_CSV = {
+    "scores": "dataset algorithm selection budget status finished asked "
+    "mean std low high best comparable run differing",
+    "suite": "algorithm aggregate datasets runs value low high",
+    "improvement": "first second probability low high",
+    "published": "dataset algorithm ours source published std seeds "
+    "difference uncertainty inside protocol place",
+}
+_SOURCE = ["source", "protocol"]
 
 
 def document(report: Report) -> Document:
     """The whole report in words and tables."""
-    finished = sum(cell.score.count for cell in report.cells)
     note = f" ({report.note})" if report.note else ""
     title = (
-        f"{report.whose} on {counted(len(report.datasets), 'dataset')}, "
-        f"budget {report.budget}{note}: {SELECTIONS[report.selection]} of {counted(finished, 'seed')}"
+        f"{report.whose} on {counted(len(report.datasets), 'dataset')}, budget {report.budget}{note}: "
+        f"{SELECTIONS[report.selection]} of {counted(int(report.cells['count'].sum()), 'seed')}"
     )
     return Document(title, tuple(_warnings(report)), tuple(grids(report).values()), tuple(_notes(report)))
 
 
 def grids(report: Report) -> dict[str, Grid]:
     """The report's tables by a name fit for a file; those that would say nothing are left out."""
-    unevaluated = [summary for summary in report.summaries if training.unevaluated(summary)]
+    summaries = [*report.summaries.values()]
+    unevaluated = [summary for summary in summaries if training.unevaluated(summary)]
     found = {}
-    if len(unevaluated) < len(report.summaries):
+    if len(unevaluated) < len(summaries):
         found["scores"] = _scores(report)
         if len(report.datasets) > 1:
             found["suite"] = _suite(report)
     if unevaluated:
         found["training"] = training.suite_grid(unevaluated)
-    if report.improvements:
+    if len(report.improvement):
         found["improvement"] = _improvement(report)
-    tuned = suite_grid(report.summaries, report.published)
-    if tuned is not None:
-        found["fine-tuning"] = tuned
-    sources = _sources(report)
+    if any(map(fine_tuning, summaries)):
+        found["fine-tuning"] = fine_tuning_grid(summaries, report.published)
+    rivals = report.rivals.assign(number=report.rivals.groupby(_SOURCE).ngroup() + 1)
     for algorithm in report.algorithms:
-        cells = [cell for cell in report.cells if cell.algorithm == algorithm and cell.published]
-        if cells:
-            found[f"published-{algorithm}"] = _published(algorithm, cells, sources)
+        beside = rivals[rivals["algorithm"] == algorithm]
+        if len(beside):
+            notes = differing_notes(
+                report.summaries[dataset, algorithm] for dataset in beside["dataset"].unique()
+            )
+            found[f"published-{algorithm}"] = _published(algorithm, beside, notes)
     found["runs"] = _runs(report)
     return found
 
 
 def csv_files(report: Report) -> dict[str, str]:
     """The report's numbers as tidy tables by file name, one value per column, empty where there is none."""
-    return {
-        "scores.csv": _csv(
-            "dataset algorithm selection budget status finished asked mean std low high best comparable run "
-            "differing",
-            (_cell_line(report, cell) for cell in report.cells),
-        ),
-        "suite.csv": _csv(
-            "algorithm aggregate datasets runs value low high",
-            (
-                (suite.algorithm, name, suite.datasets, suite.runs, each.value, each.low, each.high)
-                for suite in report.suites
-                for name, each in suite.estimates.items()
-            ),
-        ),
-        "improvement.csv": _csv(
-            "first second probability low high",
-            (
-                (each.first, each.second, each.probability.value, each.probability.low, each.probability.high)
-                for each in report.improvements
-            ),
-        ),
-        "published.csv": _csv(
-            "dataset algorithm ours source published std seeds difference uncertainty inside protocol place",
-            (
-                _comparison_line(cell, comparison)
-                for cell in report.cells
-                for comparison in cell.published
-            ),
-        ),
-    }  # fmt: skip
-
-
-def _scores(report: Report) -> Grid:
-    """A row per dataset and a column per algorithm; where the columns are too many, a row per cell."""
-    reference = reference_name(report.summaries)
-    caption = (
-        f"Mean ± std over seeds of the {SELECTIONS[report.selection]}, 0-100 scale; in brackets, "
-        "scored of asked seeds where some are missing. Bold: the highest mean, and means inside its 95 % "
-        "interval."
-    )
-    notes = differing_notes(report.summaries)
-    places = score_places(report)
-    bold = frozenset(place for place, cell in places.items() if cell.best)
-    if is_long(report):
-        lines = [(cell.dataset, _behaviour(report, cell.dataset), cell.algorithm) for cell in places.values()]
-        rows = [(*line, cell_text(cell)) for line, cell in zip(lines, places.values(), strict=True)]
-        head: tuple[str, ...] = ("Dataset", reference, "Algorithm", "Score ± std")
-        return Grid("Scores", head, tuple(rows), caption, bold, labels=3, notes=notes)
-    table = [
-        (dataset, _behaviour(report, dataset), *map(cell_text, report.row(dataset)))
-        for dataset in report.datasets
-    ]
-    foot = _FOOT if len(report.datasets) > 1 else ()
-    for name in foot:
-        values = (suite.estimates[name].value for suite in report.suites)
-        table.append((name.capitalize() if name.islower() else name, "", *map(number_text, values)))
-    head = ("Dataset", reference, *report.algorithms)
-    return Grid("Scores", head, tuple(table), caption, bold, len(foot), notes=notes)
-
-
-def score_places(report: Report) -> dict[tuple[int, int], Cell]:
-    """Row and column of the scores table -> the cell that stands there."""
-    if is_long(report):
-        known = [cell for cell in report.cells if cell.summary is not None]
-        return {(row, 3): cell for row, cell in enumerate(known)}
-    return {
-        (row, column): cell
-        for row, dataset in enumerate(report.datasets)
-        for column, cell in enumerate(report.row(dataset), start=2)
+    rivals = report.rivals.drop(columns="std").rename(columns={"mean": "ours", "published_std": "std"})
+    tables = {
+        "scores": report.cells.rename(columns={"count": "finished"}),
+        "suite": report.suite,
+        "improvement": report.improvement,
+        "published": rivals,
     }
-
-
-def run_cells(report: Report) -> list[Cell]:
-    """The rows of the table of runs."""
-    return [cell for cell in report.cells if cell.summary is not None or not is_long(report)]
+    return {
+        f"{name}.csv": tables[name][names.split()].to_csv(
+            index=False, lineterminator="\n", float_format="%.6g"
+        )
+        for name, names in _CSV.items()
+    }
 
 
 def is_long(report: Report) -> bool:
@@ -149,42 +102,83 @@ def is_long(report: Report) -> bool:
     return sum(max(len(name), 12) + 2 for name in report.algorithms) > _WIDEST
 
 
-def _behaviour(report: Report, dataset: str) -> str:
-    data = next(cell.summary.lead.dataset for cell in report.row(dataset) if cell.summary)
-    return number_text(data.behaviour_score)
+def _scores(report: Report) -> Grid:
+    """A row per dataset and a column per algorithm; where the columns are too many, a row per cell."""
+    summaries, cells = report.summaries, _known(report)
+    reference = reference_name(summaries.values())
+    behaviour = {dataset: summaries[dataset, name].lead.dataset for dataset, name in reversed([*summaries])}
+    score = {dataset: number_text(data.behaviour_score) for dataset, data in behaviour.items()}
+    rows: list[tuple[str, ...]]
+    foot: list[tuple[str, ...]] = []
+    if is_long(report):
+        head: tuple[str, ...] = ("Dataset", reference, "Algorithm", "Score ± std")
+        rows = [
+            (each.dataset, score[each.dataset], each.algorithm, cell_text(each)) for each in rows_of(cells)
+        ]
+        places = [(row, 3) for row in range(len(cells))]
+    else:
+        head, width = ("Dataset", reference, *report.algorithms), len(report.algorithms)
+        texts = [cell_text(cell) for cell in rows_of(cells)]
+        rows = [
+            (dataset, score[dataset], *texts[row * width : (row + 1) * width])
+            for row, dataset in enumerate(report.datasets)
+        ]
+        places = [(place // width, 2 + place % width) for place in range(len(cells))]
+        suite = report.suite.set_index("aggregate")["value"]
+        for name, title in _FOOT.items() if len(report.datasets) > 1 else ():
+            foot.append((title, "", *map(number_text, suite.loc[[name]])))
+    caption = (
+        f"Mean ± std over seeds of the {SELECTIONS[report.selection]}, 0-100 scale; in brackets, "
+        "scored of asked seeds where some are missing. Bold: the highest mean, and means inside its 95 % "
+        "interval."
+    )
+    return Grid(
+        "Scores", head, (*rows, *foot), caption,
+        bold=frozenset(itertools.compress(places, cells["best"])),
+        foot=len(foot),
+        labels=3 if is_long(report) else 1,
+        notes=differing_notes(summaries.values()),
+        runs=_run_names(report, cells, places),
+    )  # fmt: skip
 
 
-def cell_text(cell: Cell) -> str:
-    """A cell of the scores: the score, or why there is none."""
-    if cell.summary is None:
-        return "missing"
-    if cell_status(cell) == "no score":
-        return "no score"
-    share = f" ({cell.score.count}/{cell.asked})" if cell.score.count < cell.asked else ""
-    if cell.score.mean is None:
-        return f"{cell_status(cell)}{share}"
-    return f"{pooled_text(cell.score, cell.summary)}{share}"
+def _known(report: Report) -> pd.DataFrame:
+    """The cells; without those that are missing where each has a row of its own."""
+    return report.cells[report.cells["status"] != "missing"] if is_long(report) else report.cells
 
 
-def cell_status(cell: Cell) -> str:
-    """`finished`, `partial`, `no score`, or what became of most of the seeds that did not finish."""
-    if cell.summary is None:
-        return "missing"
-    if cell.score.count:
-        return "finished" if cell.score.count == cell.asked else "partial"
-    kinds = [line.status for line in cell.unfinished]
-    return max(sorted(set(kinds)), key=kinds.count) if kinds else "no score"
+def _run_names(
+    report: Report, cells: pd.DataFrame, places: Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], str]:
+    keys = zip(cells["dataset"], cells["algorithm"], strict=True)
+    summaries = (report.summaries.get(key) for key in keys)
+    pairs = zip(places, summaries, strict=True)
+    return {place: run_folder(summary.lead.key) for place, summary in pairs if summary}
+
+
+def cell_text(cell: Any) -> str:
+    """A cell of the scores, a row of `Report.cells`: the score, or why there is none."""
+    if cell.status in ("missing", "no score"):
+        return str(cell.status)
+    share = f" ({cell.count}/{cell.asked})" if cell.count < cell.asked else ""
+    return f"{_score_text(cell) if cell.count else cell.status}{share}"
+
+
+def _score_text(cell: Any) -> str:
+    mark = f" {MARK}" if cell.count and cell.differing else ""
+    return f"{deviation_text(cell.mean, cell.std)}{mark}"
 
 
 def _suite(report: Report) -> Grid:
+    texts = report.suite.assign(text=[_estimate(each) for each in rows_of(report.suite)])
     rows = tuple(
         (
-            suite.algorithm,
-            f"{suite.datasets}/{len(report.datasets)}",
-            str(suite.runs),
-            *(_estimate(suite.estimates[name]) for name in AGGREGATES),
+            str(algorithm),
+            f"{each['datasets'].iloc[0]}/{len(report.datasets)}",
+            str(each["runs"].iloc[0]),
+            *each["text"],
         )
-        for suite in report.suites
+        for algorithm, each in texts.groupby("algorithm", sort=False)
     )
     caption = (
         "In brackets the 95 % interval of the stratified bootstrap. Nothing is "
@@ -197,109 +191,138 @@ def _suite(report: Report) -> Grid:
 
 def _improvement(report: Report) -> Grid:
     rows = tuple(
-        (each.first, each.second, _estimate(each.probability, ".2f")) for each in report.improvements
+        (pair.first, pair.second, _estimate(pair, ".2f"))
+        for pair in rows_of(report.improvement.rename(columns={"probability": "value"}))
     )
     caption = "Probability that a run of the first beats one of the second, averaged over datasets."
-    return Grid(
-        "Probability of improvement", ("First", "Second", "P(first > second)"), rows, caption, labels=2
-    )
+    columns = ("First", "Second", "P(first > second)")
+    return Grid("Probability of improvement", columns, rows, caption, labels=2)
 
 
-def _published(algorithm: str, cells: Sequence[Cell], labels: dict[tuple[str, str], int]) -> Grid:
-    sources = sorted({each.published.source for cell in cells for each in cell.published})
+def _published(algorithm: str, rivals: pd.DataFrame, notes: tuple[str, ...]) -> Grid:
+    sources = sorted(rivals["source"].unique())
     rows = []
-    for cell in cells:
-        by_source = {each.published.source: each for each in cell.published}
-        texts = (_comparison(by_source.get(source), labels) for source in sources)
-        ours = pooled_text(cell.score, cell.summary)
-        rows.append((cell.dataset, ours, *(text for pair in texts for text in pair)))
+    for dataset, each in rivals.groupby("dataset", sort=False):
+        texts = {rival.source: _rival_texts(rival) for rival in rows_of(each)}
+        pairs = (texts.get(source, (ABSENT, ABSENT)) for source in sources)
+        rows.append((str(dataset), _score_text(next(rows_of(each))), *itertools.chain(*pairs)))
     columns = [column for source in sources for column in (source, "Difference")]
     caption = (
         "Ours less theirs ± the combined uncertainty (95 %, Welch's t), and whether it is inside. "
         "Their ± is as published, taken for a population deviation. Protocols by number: see below."
     )
-    notes = differing_notes(cell.summary for cell in cells if cell.summary)
     head = ("Dataset", "Ours", *columns)
     return Grid(f"{algorithm} beside published scores", head, tuple(rows), caption, notes=notes)
 
 
-def _comparison(comparison: Comparison | None, labels: dict[tuple[str, str], int]) -> tuple[str, str]:
-    if comparison is None:
-        return ABSENT, ABSENT
-    theirs = comparison.published
-    score = f"{published_text(theirs)} [{labels[_label(theirs)]}]"
-    if comparison.difference is None:
+def _rival_texts(rival: Any) -> tuple[str, str]:
+    score = f"{deviation_text(rival.published, rival.published_std)} [{rival.number}]"
+    if isnan(rival.difference):
         return score, ABSENT
-    verdict = {True: "inside", False: "outside", None: "cannot say"}[comparison.inside]
-    half = "" if comparison.uncertainty is None else f" ± {number_text(comparison.uncertainty)}"
-    return score, f"{comparison.difference:+z.1f}{half}, {verdict}"
+    inside = "cannot say" if pd.isna(rival.inside) else "inside" if rival.inside else "outside"
+    half = "" if isnan(rival.uncertainty) else f" ± {number_text(rival.uncertainty)}"
+    return score, f"{rival.difference:+z.1f}{half}, {inside}"
 
 
-def _label(published: Published) -> tuple[str, str]:
-    return published.source, published.protocol
+def fine_tuning_grid(summaries: Iterable[Summary], published: pd.DataFrame) -> Grid:
+    """Every fine-tuned run, `before → after`, beside what others published of the same dataset."""
+    tuned = [(summary, found) for summary in summaries if (found := fine_tuning(summary)) is not None]
+    theirs = _published_fine_tuning([summary for summary, _ in tuned], published)
+    sources = sorted({source for _, source in theirs})
+    rows = tuple(
+        (
+            summary.lead.dataset.id,
+            summary.label,
+            f"{each.facts.frames:,}",
+            f"{spread_text(each.before)} → {pooled_text(each.after, summary)}",
+            spread_text(each.gain),
+            interval_text(each.gain.low, each.gain.high),
+            spread_text(each.regret, "z,.3f"),
+            *(theirs.get((row, source), ABSENT) for source in sources),
+        )
+        for row, (summary, each) in enumerate(tuned)
+    )
+    head = ("Dataset", "Algorithm", "Frames", "Before → after", "Gain", "95 % interval", "Regret", *sources)
+    caption = (
+        "Score ± std over seeds before the first frame and after the last one; gain: seed by seed, with its "
+        "95 % interval. Regret: mean over the evaluations between of 1 − score / 100."
+    )
+    if sources:
+        caption += " CORL's Cal-QL bounds the penalty offline only, ours in both phases."
+    notes = differing_notes(summary for summary, _ in tuned)
+    return Grid("Fine-tuning", head, rows, caption, labels=2, notes=notes)
 
 
-def _sources(report: Report) -> dict[tuple[str, str], int]:
-    """(source, protocol) -> its number."""
-    found = {_label(each.published) for cell in report.cells for each in cell.published}
-    return {label: number for number, label in enumerate(sorted(found), start=1)}
+def _published_fine_tuning(
+    summaries: Sequence[Summary], published: pd.DataFrame
+) -> dict[tuple[int, str], str]:
+    """Position of a run and source -> published scores before and after, and the regret between."""
+    ours = pd.DataFrame(
+        [
+            (row, summary.lead.dataset.id, summary.lead.algorithm, kind, 0, nan, nan)
+            for row, summary in enumerate(summaries)
+            for kind in ("offline", "online", "regret")
+            if not summary.incomparable_because
+        ],
+        columns=["row", "dataset", "name", "compared", "count", "mean", "std"],
+    )
+    kinds: dict[tuple[int, str], dict[str, Any]] = {}
+    for score in rows_of(compare(ours, published)):
+        kinds.setdefault((score.row, score.source), {})[score.compared] = score
+    texts = {}
+    for place, scores in kinds.items():
+        if {"offline", "online"} <= scores.keys():
+            ends = [scores[kind] for kind in ("offline", "online")]
+            text = " → ".join(deviation_text(each.published, each.published_std) for each in ends)
+            regret = f", regret {scores['regret'].published:.2f}" if "regret" in scores else ""
+            texts[place] = text + regret
+    return texts
 
 
 def _runs(report: Report) -> Grid:
-    rows = tuple(
-        (
-            cell.dataset,
-            cell.algorithm,
-            cell_status(cell),
-            f"{cell.score.count}/{cell.asked}",
-            pooled_text(cell.score, cell.summary),
-            interval_text(cell.score.low, cell.score.high),
-            spread_text(cell.summary.last_return) if cell.summary else ABSENT,
-            f"{cell.summary.lead.budget.name}-{cell.summary.lead.config_hash}" if cell.summary else ABSENT,
+    cells = _known(report)
+    rows = []
+    for cell in rows_of(cells):
+        summary = report.summaries.get((cell.dataset, cell.algorithm))
+        scores = (_score_text(cell), interval_text(cell.low, cell.high))
+        beside = (spread_text(summary.over("last_return")), cell.run) if summary else (ABSENT, ABSENT)
+        rows.append(
+            (cell.dataset, cell.algorithm, cell.status, f"{cell.count}/{cell.asked}", *scores, *beside)
         )
-        for cell in run_cells(report)
-    )
     caption = (
         f"95 % Student's t interval of the mean over seeds; none for fewer than {FEWEST_SEEDS} seeds. "
         "Return: of the last evaluation."
     )
     columns = (
-        "Dataset",
-        "Algorithm",
-        "Status",
-        "Seeds",
-        "Score ± std",
-        "95 % interval",
-        "Return ± std",
-        "Run",
-    )
-    return Grid("Runs", columns, rows, caption, labels=3, notes=differing_notes(report.summaries))
+        "Dataset", "Algorithm", "Status", "Seeds", "Score ± std", "95 % interval", "Return ± std", "Run",
+    )  # fmt: skip
+    names = _run_names(report, cells, ((row, 0) for row in range(len(cells))))
+    notes = differing_notes(report.summaries.values())
+    return Grid("Runs", columns, tuple(rows), caption, labels=3, notes=notes, runs=names)
 
 
 def _warnings(report: Report) -> Iterator[str]:
     if report.selection == "best":
         yield "Best evaluations: oracle selection, which nobody can do without the environment."
     reasons: dict[str, list[str]] = {}
-    for summary in report.summaries:
+    for (dataset, algorithm), summary in report.summaries.items():
         if summary.incomparable_because:
-            run = f"{summary.label} on {summary.lead.dataset.id}"
-            reasons.setdefault(summary.incomparable_because, []).append(run)
+            reasons.setdefault(summary.incomparable_because, []).append(f"{algorithm} on {dataset}")
     for reason, runs in reasons.items():
         whose = "" if len(runs) == len(report.summaries) else f" ({'; '.join(runs)})"
         yield f"Not comparable with published scores{whose}: {reason.rstrip('.')}."
-    for dataset in report.datasets:
-        missing = [cell.algorithm for cell in report.row(dataset) if cell.summary is None]
-        if missing:
-            yield f"{some(missing, 3)} on {dataset}: no record."
-    for cell in report.cells:
-        for line in cell.unfinished:
-            yield f"{cell.algorithm} on {cell.dataset}, seed {line.seed} {line.status}: {line.reason}"
-        if cell.summary is not None and training.unevaluated(cell.summary):
-            yield f"{cell.algorithm} on {cell.dataset}: {cell.summary.lead.reason}"
-        elif cell.summary is not None:
-            for record in cell.summary.finished:
-                if record.reason is not None:
-                    yield f"{cell.algorithm} on {cell.dataset}, seed {record.seed}: {record.reason}"
+    missing = report.cells[report.cells["status"] == "missing"]
+    for name, cells in missing.groupby("dataset"):
+        yield f"{some([*cells['algorithm']], 3)} on {name}: no record."
+    for (dataset, algorithm), summary in report.summaries.items():
+        run = f"{algorithm} on {dataset}"
+        for line in summary.seeds:
+            if line.status != "finished":
+                yield f"{run}, seed {line.seed} {line.status}: {line.reason}"
+        if training.unevaluated(summary):
+            yield f"{run}: {summary.lead.reason}"
+        else:
+            yield from (f"{run}, seed {each.seed}: {each.reason}" for each in summary.finished if each.reason)
 
 
 def _notes(report: Report) -> Iterator[str]:
@@ -308,57 +331,13 @@ def _notes(report: Report) -> Iterator[str]:
         "Student's t; those over datasets are percentiles of the stratified bootstrap, which draws seeds "
         f"again within each dataset. Fewer than {FEWEST_SEEDS} seeds have no interval."
     )
-    protocols = {_environment(summary.lead.protocol) for summary in report.summaries if summary.lead.protocol}
-    yield from sorted(protocols)
-    places = {
-        _label(each.published): each.published.place for cell in report.cells for each in cell.published
-    }
-    for (source, protocol), number in _sources(report).items():
-        yield f"[{number}] {source}: {protocol} ({places[source, protocol]})"
+    protocols = (summary.lead.protocol for summary in report.summaries.values())
+    yield from sorted({f"{environment_text(each, ':', kwargs=False)}." for each in protocols if each})
+    sources = report.rivals.groupby(_SOURCE)[["place"]].last().reset_index()
+    for number, each in enumerate(rows_of(sources), start=1):
+        yield f"[{number}] {each.source}: {each.protocol} ({each.place})"
 
 
-def _environment(protocol: EvaluationProtocol) -> str:
-    place = protocol.environment
-    simulator = f", MuJoCo {place.mujoco_version}" if place.mujoco_version else ""
-    return (
-        f"{place.id} on {place.backend} {place.backend_version}{simulator}: "
-        f"{counted(protocol.episodes, 'episode')} per seed and evaluation, "
-        f"{'deterministic' if protocol.deterministic else 'sampled'} actions."
-    )
-
-
-def _cell_line(report: Report, cell: Cell) -> tuple[Any, ...]:
-    score: Spread = cell.score
-    lead = cell.summary.lead if cell.summary else None
-    return (
-        cell.dataset, cell.algorithm, report.selection, report.budget, cell_status(cell),
-        score.count, cell.asked, score.mean, score.std, score.low, score.high, cell.best,
-        None if cell.summary is None else not cell.summary.incomparable_because,
-        lead and f"{lead.budget.name}-{lead.config_hash}",
-        "; ".join(cell.summary.differing) if cell.summary else None,
-    )  # fmt: skip
-
-
-def _comparison_line(cell: Cell, comparison: Comparison) -> tuple[Any, ...]:
-    theirs = comparison.published
-    return (
-        cell.dataset, cell.algorithm, cell.score.mean, theirs.source, theirs.mean, theirs.std, theirs.seeds,
-        comparison.difference, comparison.uncertainty, comparison.inside, theirs.protocol, theirs.place,
-    )  # fmt: skip
-
-
-def _csv(columns: str, lines: Iterable[Sequence[Any]]) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns.split())
-    for line in lines:
-        writer.writerow([format(value, ".6g") if isinstance(value, float) else value for value in line])
-    return file.getvalue()
-
-
-def _estimate(estimate: Estimate, form: str = "z,.1f") -> str:
-    if estimate.value is None:
-        return ABSENT
-    if estimate.low is None or estimate.high is None:
-        return format(estimate.value, form)
-    return f"{estimate.value:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
+def _estimate(row: Any, form: str = "z,.1f") -> str:
+    text = number_text(row.value, form)
+    return text if isnan(row.low) else f"{text} {interval_text(row.low, row.high, form)}"

@@ -23,12 +23,12 @@ def report(summary: Summary) -> Document:
         f"{summary.label} on {record.dataset.id}, budget {record.budget.name}: "
         f"{record.budget.steps:,} steps, {finished}"
     )
-    tuned = fine_tuning(summary)
-    online = () if tuned is None else (run_grid(tuned),)
-    grids = (*online, _scores(summary), _seeds(summary))
+    grids = [_scores(summary), _seeds(summary)]
     if training.unevaluated(summary):
-        grids = (training.run_grid(summary),)
-    return Document(title, tuple(_warnings(summary)), grids, tuple(_notes(summary)))
+        grids = [training.run_grid(summary)]
+    elif tuned := fine_tuning(summary):
+        grids.insert(0, run_grid(tuned))
+    return Document(title, tuple(_warnings(summary)), tuple(grids), tuple(_notes(summary)))
 
 
 def show(summary: Summary, console: Console) -> None:
@@ -42,45 +42,37 @@ def markdown(summary: Summary) -> str:
 
 
 def _scores(summary: Summary) -> Grid:
-    record = summary.lead
-    data = record.dataset
-    behaviour = summary.behaviour_label
-    returns = pooled_text(summary.last_return, summary)
+    algorithm, data, behaviour = summary.lead.algorithm, summary.lead.dataset, summary.behaviour_label
+    returns = summary.over("last_return")
     notes = differing_notes([summary])
     if summary.curve is not None and not summary.curve.normalised:
-        ends = summary.last_return
-        last = (f"{record.algorithm}, last", str(ends.count), returns, interval_text(ends.low, ends.high))
-        rows: tuple[tuple[str, ...], ...] = (
-            last,
-            (behaviour, ABSENT, number_text(data.behaviour_return_mean), ABSENT),
-        )
+        last = (str(returns.count), pooled_text(returns, summary), interval_text(returns.low, returns.high))
+        rows = [(f"{algorithm}, last", *last)]
+        rows.append((behaviour, ABSENT, number_text(data.behaviour_return_mean), ABSENT))
         columns: tuple[str, ...] = ("Policy", "Seeds", "Return ± std", "95 % interval")
         caption = "Returns as the environment gives them; no score is known."
-        return Grid("Returns", columns, rows, caption, notes=notes)
+        return Grid("Returns", columns, tuple(rows), caption, notes=notes)
     longest = _longest(summary)
-    named = [("last", summary.last)]
+    named = {"last": "last"}
     if longest > 1:
-        named.append((f"last {min(longest, LATE_EVALUATIONS)} mean", summary.late))
-        named.append(("best (oracle)", summary.best))
-    lines = [
-        (
-            f"{record.algorithm}, {name}",
-            str(s.count),
-            pooled_text(s, summary),
-            interval_text(s.low, s.high),
-            "" if lower else returns,
-        )
-        for lower, (name, s) in enumerate(named)
-    ]
-    score, value = number_text(data.behaviour_score), number_text(data.behaviour_return_mean)
-    lines.append((behaviour, ABSENT, score, ABSENT, value))
+        named |= {f"last {min(longest, LATE_EVALUATIONS)} mean": "late", "best (oracle)": "best"}
+    lines = []
+    for name, field in named.items():
+        score = summary.over(field)
+        texts = (pooled_text(score, summary), interval_text(score.low, score.high))
+        beside = pooled_text(returns, summary) if field == "last" else ""
+        lines.append((f"{algorithm}, {name}", str(score.count), *texts, beside))
+    score_text, return_text = number_text(data.behaviour_score), number_text(data.behaviour_return_mean)
+    lines.append((behaviour, ABSENT, score_text, ABSENT, return_text))
     columns = ("Policy", "Seeds", "Score ± std", "95 % interval", "Return ± std")
-    return Grid("Scores", columns, tuple(lines), _normalisation(record.protocol), notes=notes)
+    return Grid("Scores", columns, tuple(lines), _normalisation(summary.lead.protocol), notes=notes)
 
 
 def _normalisation(protocol: EvaluationProtocol | None) -> str:
-    if protocol is None or protocol.score_min is None or protocol.score_max is None:
-        return "No policy was evaluated." if protocol is None else "No score endpoints are known."
+    if protocol is None:
+        return "No policy was evaluated."
+    if protocol.score_min is None:
+        return "No score endpoints are known."
     low, high = number_text(protocol.score_min), number_text(protocol.score_max)
     return f"Scores are normalised to 0-100: 0 is a return of {low}, 100 one of {high}."
 
@@ -92,13 +84,15 @@ def _seeds(summary: Summary) -> Grid:
         f"Scores: last evaluation, mean of the last {late}, and best one, which only an oracle can pick. "
         "Return and length (steps) are means of the last evaluation."
     )
-    return Grid("Seeds", columns, tuple(_seed_row(result) for result in summary.seeds), caption)
-
-
-def _seed_row(result: SeedResult) -> tuple[str, ...]:
-    numbers = (result.last, result.late, result.best, result.last_return, result.last_length)
-    step = ABSENT if result.step is None else f"{result.step:,}"
-    return (str(result.seed), result.status, step, *map(number_text, numbers))
+    rows = tuple(
+        (
+            str(line.seed), line.status, number_text(line.step, ","), number_text(line.last),
+            number_text(line.late), number_text(line.best), number_text(line.last_return),
+            number_text(line.last_length),
+        )
+        for line in summary.seeds
+    )  # fmt: skip
+    return Grid("Seeds", columns, rows, caption)
 
 
 def _longest(summary: Summary) -> int:
@@ -135,8 +129,20 @@ def _notes(summary: Summary) -> Iterator[str]:
             "evaluation, which cannot be picked without the environment."
         )
     yield from _dataset_notes(record)
-    yield from _speed_notes(summary.records)
+    yield from dict.fromkeys(_speed_note(each) for each in summary.records if each.throughput)
     yield from _origin_notes(summary.records)
+
+
+def environment_text(protocol: EvaluationProtocol, after: str, kwargs: bool = True) -> str:
+    """Where and how the episodes were played; `after` stands before the number of episodes."""
+    place = protocol.environment
+    simulator = f", MuJoCo {place.mujoco_version}" if place.mujoco_version else ""
+    arguments = "".join(f", {name}={value}" for name, value in place.kwargs.items() if kwargs)
+    return (
+        f"{place.id}{arguments} on {place.backend} {place.backend_version}{simulator}{after} "
+        f"{counted(protocol.episodes, 'episode')} per seed and evaluation, "
+        f"{'deterministic' if protocol.deterministic else 'sampled'} actions"
+    )
 
 
 def _protocol_notes(protocol: EvaluationProtocol) -> Iterator[str]:
@@ -148,27 +154,20 @@ def _protocol_notes(protocol: EvaluationProtocol) -> Iterator[str]:
             f"Score: 0 at return {protocol.score_min:.10g}, 100 at return {protocol.score_max:.10g}. "
             f"Source: {protocol.endpoints_source}"
         )
-    place = protocol.environment
-    simulator = f", MuJoCo {place.mujoco_version}" if place.mujoco_version else ""
-    kwargs = "".join(f", {name}={value}" for name, value in place.kwargs.items())
     limit = protocol.max_episode_steps
-    yield (
-        f"Evaluation: {place.id}{kwargs} on {place.backend} {place.backend_version}{simulator}; "
-        f"{counted(protocol.episodes, 'episode')} per seed and evaluation, "
-        f"{'deterministic' if protocol.deterministic else 'sampled'} actions, "
-        f"{'no time limit' if limit is None else f'at most {limit:,} steps'}."
-    )
+    most = "no time limit" if limit is None else f"at most {limit:,} steps"
+    yield f"Evaluation: {environment_text(protocol, ';')}, {most}."
 
 
 def _dataset_notes(record: Record) -> Iterator[str]:
     data = record.dataset
+    facts = ""
     if data.rows is not None:
-        yield (
-            f"Dataset: {data.rows:,} transitions in {data.episodes or 0:,} episodes, {data.dropped_rows:,} "
-            f"rows dropped, content {(data.content_hash or ABSENT)[:12]}. {data.resolution}"
+        facts = (
+            f"{data.rows:,} transitions in {data.episodes or 0:,} episodes, {data.dropped_rows:,} "
+            f"rows dropped, content {(data.content_hash or ABSENT)[:12]}. "
         )
-    else:
-        yield f"Dataset: {data.resolution}"
+    yield f"Dataset: {facts}{data.resolution}"
     yield from data.notes
     if data.behaviour_source is not None:
         score = "" if data.behaviour_score is None else f", score {number_text(data.behaviour_score)}"
@@ -177,21 +176,15 @@ def _dataset_notes(record: Record) -> Iterator[str]:
         yield _sentence(f"{compared} {data.behaviour_source}: return {value}{score}")
 
 
-def _speed_notes(records: Sequence[Record]) -> Iterator[str]:
-    shown = set()
-    for record in records:
-        speed = record.throughput
-        if speed is None or (record.seed_batch, speed) in shown:
-            continue
-        shown.add((record.seed_batch, speed))
-        machine = record.machine
-        seeds = len(record.seed_batch)
-        together = f" for {seeds} seeds together ({_rate(speed.seed_steps_per_second)} seed steps/s)"
-        yield (
-            f"Speed: {_rate(speed.steps_per_second)} gradient steps/s{together if seeds > 1 else ''} on "
-            f"{machine.gpu or f'{machine.cpu}, ' + counted(machine.cores, 'core')}; "
-            f"{_duration(speed.total_seconds)} in all, {_duration(speed.evaluation_seconds)} in evaluation."
-        )
+def _speed_note(record: Record) -> str:
+    speed, machine, seeds = record.throughput, record.machine, len(record.seed_batch)
+    assert speed is not None
+    together = f" for {seeds} seeds together ({_rate(speed.seed_steps_per_second)} seed steps/s)"
+    return (
+        f"Speed: {_rate(speed.steps_per_second)} gradient steps/s{together if seeds > 1 else ''} on "
+        f"{machine.gpu or f'{machine.cpu}, ' + counted(machine.cores, 'core')}; "
+        f"{_duration(speed.total_seconds)} in all, {_duration(speed.evaluation_seconds)} in evaluation."
+    )
 
 
 def _origin_notes(records: Sequence[Record]) -> Iterator[str]:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from made_records import replace
-from reporting.samples import sample_records
+from reporting.samples import build_report, cell, sample_records
 
 from cqlbench.records.codec import to_json
+from cqlbench.records.store import run_folder
 from cqlbench.reporting.html import page as module
 from cqlbench.reporting.html.page import page
-from cqlbench.reporting.report import build_report
 
 DATASETS = ["d4rl/hopper-medium-v2", "d4rl/walker2d-medium-v2", "d4rl/halfcheetah-medium-v2"]
 VOID = {"meta", "img", "input", "br", "wbr", "link", "hr"}
@@ -94,16 +94,19 @@ def test_the_page_can_be_read_without_seeing_it(text):
         assert each.get("for", ids[0]) in ids
 
 
+def _address(report, *place):
+    return module.run_id(run_folder(report.summaries[place].lead.key))
+
+
 def test_tables_hold_the_reports_numbers_and_lead_to_the_runs(report, text):
     tree = Tree(text)
-    cell = report.cell(DATASETS[1], "cql")
-    shown = f"{cell.score.mean:.1f} ± {cell.score.std:.1f}"
+    found = cell(report, DATASETS[1], "cql")
+    shown = f"{found.mean:.1f} ± {found.std:.1f}"
     links = {each["text"]: each["href"][1:] for each in tree.all("a")}
-    assert links[shown] == module.run_id(cell.summary)
+    assert links[shown] == _address(report, DATASETS[1], "cql")
     assert f'"id":"{links[shown]}"' in text
     bold = {each["text"] for each in tree.all("strong")}
-    best = [cell for cell in report.cells if cell.best]
-    assert len(bold) == len(best) > 0
+    assert len(bold) == report.cells["best"].sum() > 0
     assert "seed 0 failed: Diverged at <step> 7." in " ".join(each["text"] for each in tree.all("li"))
 
 
@@ -112,9 +115,9 @@ import sys
 from pathlib import Path
 from cqlbench.records.codec import from_json
 from cqlbench.reporting.html.page import page
-from cqlbench.reporting.report import build_report
+from cqlbench.reporting.report import build_reports
 records = [from_json(Path(p).read_text(encoding="utf-8"), p) for p in sys.argv[2:]]
-Path(sys.argv[1]).write_bytes(page(build_report(records, samples=200)).encode())
+Path(sys.argv[1]).write_bytes(page(*build_reports(records, samples=200)).encode())
 """
 
 
@@ -200,7 +203,7 @@ def test_a_table_is_sorted_by_keyboard_and_says_so(opened, report):
         lines = opened.find_element("css selector", "#tables tbody").find_elements("css selector", "tr")
         return [line.find_element("css selector", "th").text for line in lines]
 
-    ascending = sorted(DATASETS, key=lambda dataset: report.cell(dataset, "cql").score.mean)
+    ascending = sorted(DATASETS, key=lambda dataset: cell(report, dataset, "cql").mean)
     assert rows() == ascending
     assert headings[column].get_attribute("aria-sort") == "ascending"
     assert _find(opened, "#said")[0].get_attribute("textContent") == "Sorted by cql, ascending."
@@ -228,7 +231,7 @@ def test_a_score_leads_to_its_run_and_back(opened, report):
         assert title in titles
     assert "cqlbench bench dataset=" in _find(opened, "#run pre")[0].text
     assert "algorithm.conservative_weight" in _find(opened, "#run")[0].text
-    assert report.summaries[0].lead.git.commit in _find(opened, "#run")[0].text
+    assert next(iter(report.summaries.values())).lead.git.commit in _find(opened, "#run")[0].text
     count = "return arguments[0].map((chart) => chart.querySelectorAll('.reference').length)"
     lines = opened.execute_script(count, _find(opened, "#run .chart"))
     assert lines == [1, 1] + [0] * (len(titles) - 2)
@@ -241,7 +244,7 @@ def test_a_score_leads_to_its_run_and_back(opened, report):
 
 
 def test_the_arrow_keys_read_a_curve(opened, records, report):
-    run = module.run_id(report.cell(DATASETS[1], "cql").summary)
+    run = _address(report, DATASETS[1], "cql")
     opened.execute_script(f"location.hash = '{run}'")
     chart = _find(opened, "#run .chart")[0]
     curve = chart.find_element("css selector", "svg")
@@ -263,7 +266,7 @@ def test_the_arrow_keys_read_a_curve(opened, records, report):
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_sticks_out_of_the_window(opened, report, width):
     _width(opened, width)
-    for address in ("#summary", "#" + module.run_id(report.summaries[0])):
+    for address in ("#summary", "#" + _address(report, *next(iter(report.summaries)))):
         opened.execute_script(f"location.hash = '{address}'")
         wide, visible = opened.execute_script(
             "const root = document.documentElement; return [root.scrollWidth, root.clientWidth]"

@@ -2,11 +2,12 @@ import io
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from cqlbench.reporting.plots import figures
-from cqlbench.reporting.plots.figures import Estimate, Line, Reference
+from cqlbench.reporting.plots.figures import Line, Reference
 
 NAMES = [f"algorithm {number}" for number in range(7)]
 
@@ -17,23 +18,29 @@ def _line(top, points=9, band=3.0):
     return Line(x, mean, mean - band, mean + band)
 
 
+def _marks(*rows):
+    """`(row, series, value)`, or the ends of its interval besides."""
+    filled = [(*row, np.nan, np.nan)[:5] for row in rows]
+    return pd.DataFrame(filled, columns=["row", "series", "value", "low", "high"])
+
+
+SCORES = _marks(("d/x-v0", "a", 50, 40, 60), ("d/x-v0", "b", 20), ("d/y-v0", "a", -3, -5, 1))
 DRAWINGS = {
     "learning curves": lambda: figures.learning_curves(
-        {f"d/{n}-v0": {name: _line(20 + 10 * i) for i, name in enumerate(NAMES)} for n in range(5)}
+        {(f"d/{n}-v0", name): _line(20 + 10 * i) for i, name in enumerate(NAMES) for n in range(5)}
     ),
-    "wall clock": lambda: figures.wall_clock_curves({"d/x-v0": {"a": _line(50), "b": _line(30)}}),
-    "scores": lambda: figures.score_intervals(
-        {"d/x-v0": {"a": Estimate(50, 40, 60), "b": Estimate(20)}, "d/y-v0": {"a": Estimate(-3, -5, 1)}},
-        reference=Reference("Dataset mean", {"d/x-v0": 44.0}),
-    ),
+    "wall clock": lambda: figures.wall_clock_curves({("d/x-v0", "a"): _line(50), ("d/x-v0", "b"): _line(30)}),
+    "scores": lambda: figures.intervals(SCORES, reference=Reference("Dataset mean", {"d/x-v0": 44.0})),
     "aggregates": lambda: figures.aggregate_intervals(
-        {name: {"a": Estimate(50, 40, 60), "b": Estimate(20)} for name in ("Mean", "IQM")}
+        _marks(*((name, *mark) for name in ("Mean", "IQM") for mark in (("a", 50, 40, 60), ("b", 20))))
     ),
     "profiles": lambda: figures.performance_profiles(
-        np.linspace(0, 100, 11), {"a": Line(np.linspace(0, 100, 11), *[np.linspace(1, 0, 11)] * 3)}
+        {"a": Line(np.linspace(0, 100, 11), *[np.linspace(1, 0, 11)] * 3)}
     ),
-    "improvement": lambda: figures.improvement_intervals({("a", "b"): Estimate(0.7, 0.5, 0.9)}),
-    "throughput": lambda: figures.throughput({"cpu, 3 seeds": {"a": [200.0, 310.0], "b": [2000.0]}}),
+    "improvement": lambda: figures.improvement_intervals(_marks(("a > b", "", 0.7, 0.5, 0.9))),
+    "throughput": lambda: figures.throughput(
+        _marks(*(("cpu, 3 seeds", *mark) for mark in (("a", 200), ("a", 310), ("b", 2000))))
+    ),
 }
 
 
@@ -83,18 +90,19 @@ def test_algorithms_differ_in_colour_dashes_and_marker_alike():
 
 
 def test_an_algorithm_looks_the_same_whatever_others_a_figure_shows():
-    alone = figures.wall_clock_curves({"d": {"b": _line(1)}}, order=["a", "b"]).axes[0].lines[0]
-    beside = figures.learning_curves({"d": {"a": _line(1), "b": _line(2)}}).axes[0].lines[1]
+    alone = figures.wall_clock_curves({("d", "b"): _line(1)}, order=["a", "b"]).axes[0].lines[0]
+    beside = figures.learning_curves({("d", "a"): _line(1), ("d", "b"): _line(2)}).axes[0].lines[1]
     assert (alone.get_color(), alone.get_marker()) == (beside.get_color(), beside.get_marker())
 
 
 def test_numbers_are_drawn_where_they_are():
     axes = DRAWINGS["scores"]().axes[0]
     points = [line for line in axes.lines if line.get_marker() not in ("None", "")]
+    assert [list(line.get_xdata()) for line in axes.lines if line not in points] == [[44, 44]]
     assert [list(line.get_xdata()) for line in points] == [[50, -3], [20]]
     ends = [segment[:, 0].tolist() for lines in axes.collections for segment in lines.get_segments()]
-    assert sorted(ends) == [[-5.0, 1.0], [40.0, 60.0], [44.0, 44.0]]
-    curve = figures.learning_curves({"d": {"a": _line(50)}}).axes[0].lines[0]
+    assert sorted(ends) == [[-5.0, 1.0], [40.0, 60.0]]
+    curve = figures.learning_curves({("d", "a"): _line(50)}).axes[0].lines[0]
     assert curve.get_xdata() == pytest.approx(_line(50).x / 1000)
     assert curve.get_ydata() == pytest.approx(_line(50).mean)
 
@@ -104,25 +112,25 @@ def test_numbers_are_drawn_where_they_are():
 )  # fmt: skip
 def test_wall_clock_time_is_in_a_unit_that_fits(last, unit):
     line = Line(np.array([last / 2, last]), *[np.array([1.0, 2.0])] * 3)
-    assert unit in figures.wall_clock_curves({"d": {"a": line}})._supxlabel.get_text()
+    assert unit in figures.wall_clock_curves({("d", "a"): line})._supxlabel.get_text()
 
 
 def test_bands_stay_in_the_frame_and_none_is_drawn_of_nan():
-    low, high = figures.learning_curves({"d": {"a": _line(50, band=100)}}).axes[0].get_ylim()
+    low, high = figures.learning_curves({("d", "a"): _line(50, band=100)}).axes[0].get_ylim()
     assert low < -88
     assert high > 150
     nan = _line(50, band=np.nan)
-    assert figures.render(figures.learning_curves({"d": {"a": nan}}), "png", dpi=30)
+    assert figures.render(figures.learning_curves({("d", "a"): nan}), "png", dpi=30)
 
 
 def test_odd_names_are_drawn_as_they_are():
     odd = "x/$a_{b$" + "long-" * 30
-    figures.render(figures.score_intervals({odd: {"_a": Estimate(1), "$": Estimate(2)}}), "png", dpi=30)
-    figures.render(figures.learning_curves({odd: {"_a": _line(1), "$x$": _line(2)}}), "png", dpi=30)
+    figures.render(figures.intervals(_marks((odd, "_a", 1), (odd, "$", 2))), "png", dpi=30)
+    figures.render(figures.learning_curves({(odd, "_a"): _line(1), (odd, "$x$"): _line(2)}), "png", dpi=30)
 
 
 def test_what_made_the_data_is_a_line_in_its_panel():
-    panels = {name: {"a": _line(50)} for name in ("d", "e")}
+    panels = {(name, "a"): _line(50) for name in ("d", "e")}
     for draw in (figures.learning_curves, figures.wall_clock_curves):
         figure = draw(panels, reference=Reference("Dataset mean", {"e": 80.0}))
         without, beside = figure.axes

@@ -1,11 +1,12 @@
 import csv
 import io
 
+import pandas as pd
 import pytest
 from made_records import replace
+from reporting.samples import build_report
 
-from cqlbench.reporting.published import Published
-from cqlbench.reporting.report import build_report
+from cqlbench.reporting.published import COLUMNS
 from cqlbench.reporting.tables.report import csv_files, document, grids
 
 
@@ -26,8 +27,8 @@ def report(make_record):
         *(of(seed, 40.0, "bc") for seed in (0, 1)),
         *(of(seed, 70.0, dataset="d4rl/walker2d-medium-v2") for seed in range(4)),
     ]
-    rival = Published("R", "CQL", "hopper-medium-v2", "normalized_score_last", 40.0, 1.0, 4, "how", "where")
-    return build_report(records, published=[rival], samples=200)
+    rival = ("R", "CQL", "hopper-medium-v2", "normalized_score_last", 40.0, 1.0, 4, "how", "where")
+    return build_report(records, published=pd.DataFrame([rival], columns=[*COLUMNS]), samples=200)
 
 
 def test_scores(report):
