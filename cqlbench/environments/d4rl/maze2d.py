@@ -81,7 +81,7 @@ class Maze2d(ModelEnv):
         self._dense, self._ends = dense, ends
         self._starts = np.array(self.maze.free, np.float64)
         middle = [len(self.maze.lines) / 2 + 0.5, len(self.maze.lines[0]) / 2 + 0.5, 0.0]
-        view = {"distance": 1.5 * max(middle), "elevation": -90.0, "azimuth": 0.0, "lookat": np.array(middle)}
+        view = {"distance": 2.5 * max(middle), "elevation": -90.0, "azimuth": 0.0, "lookat": np.array(middle)}
         super().__init__(
             _model(self.maze, (int(goal[0]), int(goal[1]))),
             frame_skip=1,
@@ -121,5 +121,5 @@ def _model(maze: Maze, goal: Cell) -> ET.Element:
             world, "geom", type="box", rgba=".7 .5 .3 1", pos=[line + 1.0, character + 1.0, 0.0],
             size=[0.5, 0.5, 0.2],
         )  # fmt: skip
-    add(world, "site", name="goal", rgba=".6 .3 .3 1", size=0.2, pos=[goal[0] + _BODY, goal[1] + _BODY, 0.0])
+    add(world, "site", name="goal", rgba=".8 .2 .2 .4", size=0.2, pos=[goal[0] + _BODY, goal[1] + _BODY, 0.0])
     return root
