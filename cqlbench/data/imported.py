@@ -24,7 +24,7 @@ from cqlbench.data.readers.minari_metadata import (
     action_bounds,
     discrete_actions,
     environment_of,
-    why_unlike_the_recording,
+    scored,
 )
 from cqlbench.data.readers.quirks import MENDED
 from cqlbench.data.readers.robomimic import environment_name
@@ -71,8 +71,10 @@ def import_dataset(path: Path, card: Card, bounds: tuple[Bound, Bound] | None = 
     if taken is not None and taken.source != "imported":
         raise DatasetError(f"'{card.id}' is a published dataset's id; choose another.")
     card = replace(card, imported_from=str(path), actions=_kind_of_actions(card, path, bounds))
-    if bounds is None and kind(path) == "folder":
-        bounds = action_bounds(path)
+    if kind(path) == "folder":
+        bounds = bounds or action_bounds(path)
+        if card.score_min is None:
+            card = scored(card, path)
     played = None
     if card.environment:
         card, played = _fitted(card, card.environment, bounds)
@@ -131,12 +133,12 @@ def recorded_environment(
         observation_keys: parts of the environment's dictionary observations that are joined.
     """
     try:
-        found = environment_of(folder)
+        found, because = environment_of(folder)
         if found is None and (name := environment_name(folder)):
             return None, f"It was recorded in '{name}' of robomimic, which is not played here."
         if found is None:
             return None, UNNAMED
-        if because := why_unlike_the_recording(folder):
+        if because:
             return None, because
         found = replace(found, observation_keys=observation_keys)
         make_environments(found, [0], discrete=discrete_actions(folder)).close()

@@ -13,7 +13,7 @@ from cqlbench.data.findings import Expected
 from cqlbench.data.local import file_key, known_sha256
 from cqlbench.data.readers.d4rl import read_d4rl
 from cqlbench.data.readers.minari import read_minari
-from cqlbench.data.resolve import Resolution
+from cqlbench.data.resolve import Resolution, as_stored
 from cqlbench.data.transitions import Transitions
 
 
@@ -29,7 +29,7 @@ def provide(resolution: Resolution, progress: bool = True, clip_actions: bool = 
         DatasetError: it cannot be fetched, read, trusted or stored.
     """
     if resolution.card.source == "minari" and resolution.path is None:
-        resolution = replace(resolution, path=fetch_folder(resolution.card, progress))
+        resolution = as_stored(replace(resolution, path=fetch_folder(resolution.card, progress)))
     elif resolution.card.source == "d4rl" and known_sha256(resolution.card) is None:
         fetch(resolution.card, progress)  # the first copy's checksum is the buffer's key
 

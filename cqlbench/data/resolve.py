@@ -1,5 +1,6 @@
 """What a user typed -> one dataset id with its card, and the reason in one line."""
 
+import dataclasses
 import difflib
 import unicodedata
 from collections.abc import Mapping
@@ -93,6 +94,33 @@ def check_source(source: str) -> None:
         raise DatasetError(f"There is no source '{source}'; it is auto, {', '.join(SOURCES)}.")
 
 
+def as_stored(resolution: Resolution) -> Resolution:
+    """`resolution` with what the data on this machine say that its card leaves open.
+
+    Discrete actions get their preset, unless the card names one. A Minari folder also says the bounds of its
+    actions, and perhaps its reference scores.
+
+    Raises:
+        DatasetError: its metadata cannot be read.
+    """
+    from cqlbench.data.readers import d4rl, minari_metadata  # load h5py and gymnasium
+
+    card, path = resolution.card, resolution.path
+    if path is None and card.source == "minari":
+        path = minari_folder(card)
+    if path is None or card.source == "imported":
+        return resolution
+    if kind(path) == "folder":
+        discrete = minari_metadata.discrete_actions(path)
+        low, high = minari_metadata.action_bounds(path) or (card.action_low, card.action_high)
+        card = minari_metadata.scored(replace(card, action_low=low, action_high=high), path)
+    else:
+        discrete = not card.preset and d4rl.has_discrete_actions(path)
+    if discrete and not card.preset:
+        card = replace(card, preset=DISCRETE)
+    return dataclasses.replace(resolution, card=card, path=path)
+
+
 def _automatic(name: str, newest: Mapping[str, Card]) -> Resolution:
     """The first source that has the dataset here and now, of those with a card of that name."""
     published, minari = newest.get("d4rl"), newest.get("minari")
@@ -128,24 +156,13 @@ def _located(card: Card, reason: str) -> Resolution:
         return Resolution(card.id, card, reason)
     folder = minari_folder(card)
     if folder:
-        return Resolution(card.id, _with_preset(card, folder), reason, folder)
+        return as_stored(Resolution(card.id, card, reason, folder))
     if offline():
         raise DatasetError(
             f"'{card.id}' is not on this machine and CQLBENCH_OFFLINE is set; unset it to download the "
             f"dataset, or copy the folder from a machine where `minari download {card.name}` has run."
         )
     return Resolution(card.id, card, f"{reason}, to be downloaded")
-
-
-def _with_preset(card: Card, path: Path) -> Card:
-    """Discrete actions need settings of their own, unless the card names some."""
-    if card.preset:
-        return card
-    from cqlbench.data.readers.d4rl import has_discrete_actions  # load h5py and gymnasium
-    from cqlbench.data.readers.minari_metadata import discrete_actions
-
-    discrete = discrete_actions(path) if kind(path) == "folder" else has_discrete_actions(path)
-    return replace(card, preset=DISCRETE) if discrete else card
 
 
 def _path(path: Path, source: str) -> Resolution:
@@ -161,14 +178,9 @@ def _path(path: Path, source: str) -> Resolution:
     if source not in ("auto", schema):
         raise DatasetError(f"{path} is read as {schema}, not as '{source}'; leave the source out.")
     card = Card(id=str(path), source="path", notes=("Given by its path: no environment, so not evaluated.",))
-    what = "a file with D4RL's keys"
-    if found == "folder":
-        from cqlbench.data.readers.minari_metadata import action_bounds
-
-        low, high = action_bounds(path) or (card.action_low, card.action_high)
-        card, what = replace(card, action_low=low, action_high=high), "a Minari folder"
+    what = "a Minari folder" if found == "folder" else "a file with D4RL's keys"
     reason = f"'{path.name}' is {what}; without a card it is not evaluated"
-    return Resolution(card.id, _with_preset(card, path), reason, path)
+    return as_stored(Resolution(card.id, card, reason, path))
 
 
 def _cards(name: str, source: str) -> dict[str, Card]:

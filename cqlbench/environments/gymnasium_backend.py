@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
 
 from cqlbench.core.errors import UserError
@@ -46,6 +47,9 @@ class GymnasiumEnvironments:
                 if spec.module:
                     importlib.import_module(spec.module)
                 made = gymnasium.make(spec.id, disable_env_checker=True, **time_limit(spec), **spec.kwargs)
+                for wrapper in spec.wrappers:
+                    wrap: Any = load_env_creator(wrapper["entry_point"])
+                    made = wrap(made, **wrapper["kwargs"])
         except Exception as error:
             raise UserError(unmade(spec, error)) from error
         remove_leftovers(made)

@@ -132,6 +132,8 @@ def environment_versions(spec: EnvironmentSpec, backend: str) -> dict[str, str]:
         versions["max_episode_steps"] = str(spec.max_episode_steps)
     if spec.kwargs:
         versions["kwargs"] = json.dumps(dict(spec.kwargs), sort_keys=True, default=str)
+    if spec.wrappers:
+        versions["wrappers"] = json.dumps(spec.wrappers, sort_keys=True)
     return versions
 
 
@@ -141,4 +143,4 @@ def _envpool_has(spec: EnvironmentSpec) -> bool:
     except ImportError:
         return False
     # envpool's constructors know their own option names, not gymnasium's.
-    return not spec.kwargs and d4rl.envpool_id(spec.id) in envpool.list_all_envs()
+    return not spec.kwargs and not spec.wrappers and d4rl.envpool_id(spec.id) in envpool.list_all_envs()

@@ -1,8 +1,9 @@
 """The exact state of a gymnasium environment, for the kinds whose whole state is known.
 
 Those are gymnasium's own MuJoCo and classic-control environments, and MuJoCo environments that name what else
-their state is (`STATE`), under the wrappers that `gymnasium.make` puts around them. Stepping on from a state
-is bit by bit what stepping on without it is, in the same versions of MuJoCo and gymnasium.
+their state is (`STATE`), under the wrappers that `gymnasium.make` puts around them and some without a state.
+Stepping on from a state is bit by bit what stepping on without it is, in the same versions of MuJoCo and
+gymnasium.
 """
 
 import base64
@@ -20,7 +21,14 @@ way into a step, so it lags behind the positions, and no function of the state p
 
 _MUJOCO = "gymnasium.envs.mujoco."
 _CLASSIC = "gymnasium.envs.classic_control."
-_WRAPPERS = (gymnasium.wrappers.OrderEnforcing, gymnasium.wrappers.TimeLimit)
+_WRAPPERS = (
+    gymnasium.wrappers.ClipAction,
+    gymnasium.wrappers.ClipReward,
+    gymnasium.wrappers.OrderEnforcing,
+    gymnasium.wrappers.RescaleAction,
+    gymnasium.wrappers.RescaleObservation,
+    gymnasium.wrappers.TimeLimit,
+)
 
 
 def get_state(environment: gymnasium.Env[Any, Any]) -> dict[str, Any] | None:

@@ -24,6 +24,8 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, omit_defaults=True, forbid_un
         module: the Python module that registers the environment with gymnasium; empty: gymnasium itself.
         extra: the extra of cqlbench that brings that module.
         observation_keys: of observations that are dictionaries, the parts that are joined, in this order.
+        wrappers: what is put around it, innermost first, besides what `gymnasium.make` applies by itself: the
+            `name`, `entry_point` (`module:class`) and `kwargs` of each `gymnasium.Wrapper`.
         padding: how many zeros are appended to each observation, for sensors that read 0 in the data.
 
     Raises:
@@ -36,6 +38,7 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, omit_defaults=True, forbid_un
     module: str = ""
     extra: str = ""
     observation_keys: tuple[str, ...] | None = None
+    wrappers: tuple[Mapping[str, Any], ...] = ()
     padding: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def __post_init__(self) -> None:

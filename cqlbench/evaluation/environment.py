@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.cards import Card
 from cqlbench.data.local import minari_folder
-from cqlbench.data.readers.minari_metadata import environment_of, why_unlike_the_recording
+from cqlbench.data.readers.minari_metadata import environment_of
 from cqlbench.environments.make import EnvironmentSpec, why_unplayable
 
 
@@ -16,18 +16,18 @@ def playable(card: Card, dataset: Dataset) -> tuple[EnvironmentSpec | None, str]
 
     Where the card has `unpadded_kwargs`, the data decide whether what is padded with zeros is zero.
 
-    A Minari dataset brings the specification of its environment: id and constructor arguments are then its
-    own. The time limit is the card's where the card has one, since its score endpoints hold for that limit.
-    One that was recorded under wrappers is not evaluated without them.
+    A Minari dataset brings the specification of its environment: id, constructor arguments and wrappers are
+    then its own. The time limit is the card's where the card has one, since its score endpoints hold for that
+    limit.
     """
     spec = card.environment
     if spec is None:
         because = card.environment_missing_because or _how_to_name_it(card)
         return None, f"Not evaluated: {because}."
     if card.source == "minari" and (folder := minari_folder(card)) is not None:
-        if because := why_unlike_the_recording(folder):
+        spec, because = recorded_environment(folder, spec)
+        if because:
             return None, f"Not evaluated: {because}"
-        spec = recorded_environment(folder, spec)
     if card.unpadded_kwargs and _observes_padding(dataset, spec.padding):
         spec = replace(spec, padding=0, kwargs={**spec.kwargs, **card.unpadded_kwargs})
     sizes = dataset.observation_size, dataset.action_size
@@ -51,13 +51,16 @@ def _how_to_name_it(card: Card) -> str:
     )
 
 
-def recorded_environment(folder: Path, known: EnvironmentSpec) -> EnvironmentSpec:
-    """`known` with what the Minari dataset in `folder` says of its evaluation environment.
+def recorded_environment(folder: Path, known: EnvironmentSpec) -> tuple[EnvironmentSpec, str]:
+    """`known` with what the Minari dataset in `folder` says of its evaluation environment, and what it lacks.
 
     A dataset that says nothing, or nothing readable, changes nothing.
     """
-    found = environment_of(folder)
+    found, because = environment_of(folder)
     if found is None:
-        return known
+        return known, because
     steps = known.max_episode_steps or found.max_episode_steps
-    return replace(known, id=found.id, max_episode_steps=steps, kwargs=found.kwargs)
+    changed = replace(
+        known, id=found.id, max_episode_steps=steps, kwargs=found.kwargs, wrappers=found.wrappers
+    )
+    return changed, because

@@ -5,8 +5,8 @@ import math
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast, get_args
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import cast, get_args
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -21,7 +21,7 @@ from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import benchmarks_dir
 from cqlbench.evaluation.evaluator import Clock
 from cqlbench.experiments import single_dataset  # noqa: F401  # what presets look up
-from cqlbench.experiments.config import BenchConfig, OnlineConfig
+from cqlbench.experiments.config import BenchConfig
 from cqlbench.experiments.key_names import RENAMED, SHORTHANDS, check_key, group_choices
 from cqlbench.records.settings import flat
 from cqlbench.trainer.config import LOGGERS
@@ -93,7 +93,6 @@ def compose_bench(
     if online and not config.online.frames:
         raise ConfigError("Fine-tuning requires frames: online.frames is 0 (bench trains offline only).")
     check(config)
-    check_trainer(config)
     changes = _changes(overrides, config, composed)
     return Composed(config, changes, algorithm, word(overrides, "online", sequel))
 
@@ -112,12 +111,12 @@ def _changes(
     overrides: Sequence[str], config: BenchConfig, composed: Callable[[Sequence[str]], BenchConfig]
 ) -> tuple[str, ...]:
     """The overrides without which the config would be another one."""
-    final = flat(as_dict(config))
+    final = flat(dataclasses.asdict(config))
     settings = {each for each in overrides if each.startswith(_CHANGING) and "." in each.partition("=")[0]}
     kept = [each for each in overrides if each not in settings]
     # Most settings are found by what is different without any of them, others by what they keep in place.
     while len(kept) < len(overrides):
-        found = flat(as_dict(composed(kept)))
+        found = flat(dataclasses.asdict(composed(kept)))
         wrong = {key for key, value in final.items() if found.get(key) != value}
         if "online.final_offline_fraction" in wrong:  # naming the first fraction moves it
             wrong.add("online.offline_fraction")
@@ -135,9 +134,7 @@ def _named(overrides: Sequence[str], key: str) -> bool:
 def _online_of(budget: str) -> str:
     choices = group_choices("online")
     if budget not in choices:
-        raise ConfigError(
-            f"Budget '{budget}' has no fine-tuning of its own: say online={' or '.join(choices[1:])}."
-        )
+        raise ConfigError(f"Budget '{budget}' has no fine-tuning; say online={' or '.join(choices[1:])}.")
     return budget
 
 
@@ -147,9 +144,29 @@ def word(words: Sequence[str], key: str, default: str) -> str:
     return values[-1] if values else default
 
 
-def as_dict(config: Any) -> dict[str, Any]:
-    """A config dataclass as plain dictionaries, lists and numbers."""
-    return dataclasses.asdict(config)
+_AT_LEAST = {
+    0: (
+        "checkpoint_interval", "online.frames", "online.random_frames", "online.anneal_frames",
+        "online.timeout",
+    ),
+    1: (
+        "budget.evaluation_interval", "budget.evaluation_episodes", "online.environments",
+        "online.frames_per_batch", "online.steps_per_batch", "online.evaluation_interval",
+        "trainer.optim_steps_per_batch", "trainer.log_interval", "trainer.save_trainer_interval",
+    ),
+}  # fmt: skip
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "protocol.actions": ("any", "continuous", "discrete"),
+    "online.backend": ("auto", "envpool", "gymnasium"),
+    "online.evaluation_clock": get_args(Clock),
+    "trainer.logger": (*LOGGERS, None),
+}
+_MULTIPLES = (
+    ("online.frames_per_batch", "online.environments"),
+    ("online.frames", "online.frames_per_batch"),
+    ("online.random_frames", "online.frames_per_batch"),
+    ("budget.evaluation_interval", "trainer.optim_steps_per_batch"),  # between batches of steps
+)
 
 
 def check(config: BenchConfig) -> None:
@@ -158,31 +175,44 @@ def check(config: BenchConfig) -> None:
     Raises:
         ConfigError: naming the key, its value and what is allowed.
     """
+    problem = next(_problems(config), None)
+    if problem:
+        raise ConfigError(problem)
+
+
+def _problems(config: BenchConfig) -> Iterator[str]:
     if not config.seeds:
-        raise ConfigError("The seed list is empty; say for instance seeds=3 or seeds=[0,1,2].")
-    repeated = sorted(seed for seed, times in Counter(config.seeds).items() if times > 1)
-    if repeated:
-        raise ConfigError(f"Seed {repeated[0]} stands more than once in seeds={config.seeds}.")
-    for seed in config.seeds:
+        yield "The seed list is empty; say for instance seeds=3 or seeds=[0,1,2]."
+    for seed, times in Counter(config.seeds).items():
+        if times > 1:
+            yield f"Seed {seed} stands more than once in seeds={config.seeds}."
         if not 0 <= seed <= _HIGHEST_SEED:
-            raise ConfigError(f"Seed {seed} is not between 0 and {_HIGHEST_SEED}.")
+            yield f"Seed {seed} is not between 0 and {_HIGHEST_SEED}."
     if not config.resume.strip():
-        raise ConfigError("resume is empty; say auto, never, or where a checkpoint lies.")
-    _at_least("checkpoint_interval", config.checkpoint_interval, 0)
-    for problem in config.algorithm.problems():
-        raise ConfigError(f"algorithm.{problem}")
-    for key in ("steps", "evaluation_interval", "evaluation_episodes"):
-        least = 0 if key == "steps" and config.online.frames else 1
-        _at_least(f"budget.{key}", getattr(config.budget, key), least)
-    if config.protocol.actions not in ("any", "continuous", "discrete"):
-        raise ConfigError(f"protocol.actions={config.protocol.actions} must be any, continuous or discrete.")
-    check_online(config.online)
-    if config.online.frames and not learns_online(config.algorithm):
-        raise ConfigError(
-            f"algorithm={config.algorithm.name} learns from datasets only: it is not fine-tuned."
+        yield "resume is empty; say auto, never, or the path of a checkpoint."
+    yield from (f"algorithm.{problem}" for problem in config.algorithm.problems())
+    values = flat(dataclasses.asdict(config))
+    least_of = {key: least for least, keys in _AT_LEAST.items() for key in keys}
+    for key, least in {"budget.steps": 0 if config.online.frames else 1, **least_of}.items():
+        if values[key] is None or not (math.isfinite(values[key]) and values[key] >= least):
+            yield f"{key}={values[key]} must be a number of at least {least}."
+    for key in ("online.offline_fraction", "online.final_offline_fraction"):
+        if values[key] is not None and not 0 <= values[key] <= 1:
+            yield f"{key}={values[key]} must be between 0 and 1."
+    for key, choices in _CHOICES.items():
+        if values[key] not in choices:
+            yield f"Unknown {key} '{values[key]}' (choose from {', '.join(filter(None, choices))})."
+    for key, unit in _MULTIPLES:
+        if values[key] % values[unit]:
+            yield f"{key}={values[key]} must be a multiple of {unit}={values[unit]}."
+    if 0 < config.online.frames <= config.online.random_frames:
+        yield (
+            f"online.random_frames={config.online.random_frames} leaves nothing of"
+            f" online.frames={config.online.frames}."
         )
-    for problem in _online_settings(config).problems():
-        raise ConfigError(f"online.algorithm.{problem}")
+    if config.online.frames and not learns_online(config.algorithm):
+        yield f"algorithm={config.algorithm.name} learns from datasets only: it is not fine-tuned."
+    yield from (f"online.algorithm.{problem}" for problem in _online_settings(config).problems())
 
 
 def _online_settings(config: BenchConfig) -> AlgorithmConfig:
@@ -195,65 +225,6 @@ def _online_settings(config: BenchConfig) -> AlgorithmConfig:
     changed = cast("AlgorithmConfig", merged)
     config.online.algorithm = {key: getattr(changed, key) for key in config.online.algorithm}
     return changed
-
-
-def check_online(online: OnlineConfig) -> None:
-    """Refuse settings of fine-tuning that make no sense.
-
-    Raises:
-        ConfigError: naming the key, its value and what is allowed.
-    """
-    for key in ("environments", "frames_per_batch", "steps_per_batch", "evaluation_interval"):
-        _at_least(f"online.{key}", getattr(online, key), 1)
-    for key in ("frames", "random_frames", "anneal_frames", "timeout"):
-        _at_least(f"online.{key}", getattr(online, key), 0)
-    for key in ("offline_fraction", "final_offline_fraction"):
-        value = getattr(online, key)
-        if value is not None and not 0 <= value <= 1:
-            raise ConfigError(f"online.{key}={value} must be between 0 and 1.")
-    if online.backend not in ("auto", "envpool", "gymnasium"):
-        raise ConfigError(f"online.backend={online.backend} must be auto, envpool or gymnasium.")
-    if online.evaluation_clock not in get_args(Clock):
-        raise ConfigError(
-            f"online.evaluation_clock={online.evaluation_clock} must be {' or '.join(get_args(Clock))}."
-        )
-    for key, value, unit in (
-        ("frames_per_batch", online.frames_per_batch, "environments"),
-        ("frames", online.frames, "frames_per_batch"),
-        ("random_frames", online.random_frames, "frames_per_batch"),
-    ):
-        if value % getattr(online, unit):
-            raise ConfigError(
-                f"online.{key}={value} must be a multiple of online.{unit}={getattr(online, unit)}."
-            )
-    if online.frames and online.random_frames >= online.frames:
-        raise ConfigError(
-            f"online.random_frames={online.random_frames} leaves nothing of online.frames={online.frames}."
-        )
-
-
-def check_trainer(config: BenchConfig) -> None:
-    """Refuse trainer settings that make no sense.
-
-    Raises:
-        ConfigError: naming the key, its value and what is allowed.
-    """
-    trainer, interval = config.trainer, config.budget.evaluation_interval
-    for key in ("optim_steps_per_batch", "log_interval", "save_trainer_interval"):
-        _at_least(f"trainer.{key}", getattr(trainer, key), 1)
-    if trainer.logger not in (None, *LOGGERS):
-        raise ConfigError(f"There is no logger '{trainer.logger}'; there is {', '.join(LOGGERS)}.")
-    assert trainer.optim_steps_per_batch is not None
-    if interval % trainer.optim_steps_per_batch:
-        raise ConfigError(
-            f"trainer.optim_steps_per_batch={trainer.optim_steps_per_batch} must divide "
-            f"budget.evaluation_interval={interval}: evaluation happens between batches of steps."
-        )
-
-
-def _at_least(key: str, value: float | None, least: float) -> None:
-    if value is None or not (math.isfinite(value) and value >= least):
-        raise ConfigError(f"{key}={value} must be a number of at least {least}.")
 
 
 def _expand(word: str) -> str:
@@ -282,11 +253,8 @@ def _expand(word: str) -> str:
 
 def default_algorithm() -> str:
     """The algorithm where none is named."""
-    bench = cast(
-        "dict[str, Any]",
-        OmegaConf.to_container(OmegaConf.load(benchmarks_dir() / "bench.yaml"), resolve=False),
-    )
-    return str(next(each["algorithm"] for each in bench["defaults"] if "algorithm" in each))
+    defaults = OmegaConf.load(benchmarks_dir() / "bench.yaml").defaults
+    return str(next(each["algorithm"] for each in defaults if "algorithm" in each))
 
 
 def _compose(overrides: list[str]) -> BenchConfig:
@@ -308,7 +276,7 @@ def _one_sentence(error: Exception, overrides: list[str]) -> str:
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    text = " ".join(line.strip() for line in str(cause).splitlines()[:1])
+    text = str(cause).partition("\n")[0].strip()
     key = getattr(cause, "full_key", None)
     at_fault = next((o for o in overrides if key and o.startswith(f"{key}=")), None)
     return f"{at_fault}: {text}." if at_fault else f"The configuration is not valid: {text}."

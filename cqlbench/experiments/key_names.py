@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from typing import Any
+from collections.abc import Iterable
 
 import yaml
 
@@ -11,6 +11,7 @@ from cqlbench.algorithms.algorithm import AlgorithmConfig
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import benchmarks_dir, yaml_names
 from cqlbench.experiments.config import BenchConfig
+from cqlbench.records.settings import flat
 from cqlbench.trainer.config import TRAINER_DECIDED
 
 SHORTHANDS = {"steps": "budget.steps", "logger": "trainer.logger"}
@@ -33,13 +34,12 @@ def check_key(override: str, algorithm: str) -> None:
     group, _, name = key.partition(".")
     if group == "trainer" and name in TRAINER_DECIDED:
         raise ConfigError(f"{key} cannot be set in a run from the command line: {TRAINER_DECIDED[name]}.")
-    if key in _GROUPS and value not in group_choices(key):
-        raise ConfigError(f"There is no {key} '{value}'; there is {', '.join(group_choices(key))}.")
+    if key in _GROUPS:
+        check_choice(key, value)
     if key not in known_keys(algorithm):
         if key.startswith("online.algorithm.") and key.rpartition(".")[2] in settings_of(algorithm).FIXED:
             raise ConfigError(f"{key} cannot change between a run's offline and its online steps.")
-        others = [name for name in group_choices("algorithm") if key in known_keys(name)]
-        if others:
+        if others := _takers([key]):
             raise ConfigError(f"{key} is for algorithm={' or '.join(others)}, and this is {algorithm}.")
         raise ConfigError(f"Unknown key '{key}'{_hint(key, value, algorithm)}.")
 
@@ -50,13 +50,14 @@ def known_keys(algorithm: str) -> list[str]:
     own = [field.name for field in dataclasses.fields(settings)]
     later = [name for name in own if name not in settings.FIXED]
     names = [
-        *_flatten("", dataclasses.asdict(BenchConfig())),
+        *flat(dataclasses.asdict(BenchConfig())),
         *(f"algorithm.{name}" for name in own),
         *(f"online.algorithm.{name}" for name in later),
         *_GROUPS,
         *SHORTHANDS,
     ]
-    return [name for name in names if name not in {f"trainer.{each}" for each in TRAINER_DECIDED}]
+    decided = {f"trainer.{each}" for each in ("_target_", *TRAINER_DECIDED)}
+    return [name for name in names if name not in decided]
 
 
 def settings_of(algorithm: str) -> type[AlgorithmConfig]:
@@ -65,9 +66,7 @@ def settings_of(algorithm: str) -> type[AlgorithmConfig]:
     Raises:
         ConfigError: there is no such file.
     """
-    if algorithm not in group_choices("algorithm"):
-        choices = ", ".join(group_choices("algorithm"))
-        raise ConfigError(f"There is no algorithm '{algorithm}'; there is {choices}.")
+    check_choice("algorithm", algorithm)
     path = benchmarks_dir() / "algorithm" / f"{algorithm}.yaml"
     first = yaml.safe_load(path.read_text(encoding="utf-8"))["defaults"][0]
     return ALGORITHMS[first.removeprefix("schema/").removesuffix("@_here_")][0]
@@ -76,6 +75,16 @@ def settings_of(algorithm: str) -> type[AlgorithmConfig]:
 def group_choices(group: str) -> list[str]:
     """The files of a group of `benchmarks/`."""
     return yaml_names(benchmarks_dir() / group)
+
+
+def check_choice(group: str, name: str) -> None:
+    """Refuse a name that is no file of a group.
+
+    Raises:
+        ConfigError: naming those that there are.
+    """
+    if name not in group_choices(group):
+        raise ConfigError(f"Unknown {group} '{name}' (choose from {', '.join(group_choices(group))}).")
 
 
 def aliases() -> dict[str, str]:
@@ -87,7 +96,7 @@ def aliases() -> dict[str, str]:
 def _hint(key: str, value: str, algorithm: str) -> str:
     leaf = key.rpartition(".")[2]
     if leaf in aliases():
-        return f"; it is {aliases()[leaf].format(value=value)} here"
+        return f"; it is {_meant(leaf, value, algorithm)} here"
     # Of equal leaves the last counts: fine-tuning's are meant least often.
     ordered = sorted(known_keys(algorithm), key=lambda name: not name.startswith("online."))
     by_leaf = {name.rpartition(".")[2]: name for name in ordered}
@@ -96,8 +105,15 @@ def _hint(key: str, value: str, algorithm: str) -> str:
     return f"; the nearest is '{by_leaf.get(nearest[0], nearest[0])}'" if nearest else ""
 
 
-def _flatten(prefix: str, tree: dict[str, Any]) -> list[str]:
-    names = []
-    for key, value in tree.items():
-        names += _flatten(f"{prefix}{key}.", value) if isinstance(value, dict) else [prefix + key]
-    return [name for name in names if not name.endswith("_target_")]
+def _meant(alias: str, value: str, algorithm: str) -> str:
+    """Our keys for another implementation's: those of `algorithm`, or of the algorithms that have them."""
+    text, bracket, difference = aliases()[alias].format(value=value).partition(" (")
+    keys = {each.partition("=")[0]: each for each in text.split(" or ")}
+    own = [each for key, each in keys.items() if key in known_keys(algorithm)]
+    whose = "" if own else f" of algorithm={' or '.join(_takers(keys))}"
+    return f"{' or '.join(own or keys.values())}{whose}{bracket}{difference}"
+
+
+def _takers(keys: Iterable[str]) -> list[str]:
+    """The algorithms that take any of `keys`."""
+    return [name for name in group_choices("algorithm") if not set(known_keys(name)).isdisjoint(keys)]

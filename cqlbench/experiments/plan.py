@@ -1,7 +1,7 @@
 """Words on the command line -> everything that is decided before the data are touched."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from cqlbench.core.threads import threads_of
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.resolve import Resolution, resolve
 from cqlbench.engine.online.mixture import evaluations_due, training_batches
-from cqlbench.experiments.compose import Composed, as_dict, compose_bench, word
+from cqlbench.experiments.compose import Composed, compose_bench, word
 from cqlbench.experiments.config import BenchConfig, BudgetConfig
+from cqlbench.records.schema import RecordKey, config_hash
+from cqlbench.records.store import run_folder, safe_name
 from cqlbench.trainer.initial_checkpoint import SavedStart
 
 
@@ -75,6 +77,16 @@ class Plan:
             untrained = max(untrained - 1, 0)
         return evaluations_due(online.frames, batch, interval) - untrained
 
+    def folder(self, dataset: Dataset) -> str:
+        """The relative path of the run, as its records have it under `<results>/runs/`."""
+        name, algorithm = dataset_id(dataset, self.resolution), self.config.algorithm.name
+        return run_folder(RecordKey(name, algorithm, self.budget.name, config_hash(self.identity), seed=0))
+
+    def place(self, dataset: Dataset, kind: str) -> Path:
+        """A folder for something of the run (`checkpoints`, `collected`), beside its records."""
+        seeds = safe_name(f"{kind}-{','.join(map(str, self.config.seeds))}")
+        return Path(self.config.results) / "runs" / self.folder(dataset) / seeds
+
     def with_seeds(self, seeds: Sequence[int]) -> "Plan":
         """The same run of other seeds."""
         others = [_seeds_word(seeds) if each.startswith("seeds=") else each for each in self.arguments]
@@ -86,9 +98,8 @@ class Plan:
         if dataset.discrete_actions:
             return Spaces(dataset.observation_size, DiscreteActions(size))
         bounds = (torch.tensor(bound, dtype=torch.float32) for bound in (card.action_low, card.action_high))
-        return Spaces(
-            dataset.observation_size, ActionBox.from_bounds(*(each.expand(size) for each in bounds))
-        )
+        low, high = (bound.expand(size) for bound in bounds)
+        return Spaces(dataset.observation_size, ActionBox.from_bounds(low, high))
 
     def check_actions(self, *, discrete: bool) -> None:
         """Refuse a preset that is for other actions than the dataset's.
@@ -107,9 +118,7 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What a config hash is made of: all that can change a score and that a rerun would share."""
         budget, online = identity_of(self.budget), identity_of(self.config.online)
-        for settings, nothing_of_a_score in ((budget, ("comparable",)), (online, ("timeout", "start"))):
-            for key in nothing_of_a_score:
-                del settings[key]
+        del budget["comparable"], online["timeout"], online["start"]  # nothing of a score
         # As it was when the penalty's weight was the only setting that could change.
         online = {"conservative_weight": None} | online.pop("algorithm") | online
         if self.start is not None:
@@ -125,9 +134,16 @@ class Plan:
         }
 
 
+def dataset_id(dataset: Dataset, resolution: Resolution) -> str:
+    """The id in records: a file's says which file it was, and not where on somebody's disk it lay."""
+    if resolution.card.source != "path" or resolution.path is None:
+        return dataset.id
+    return f"file/{resolution.path.name}-{dataset.content_hash[:8]}"
+
+
 def identity_of(settings: Any) -> dict[str, Any]:
     """A config dataclass as a dictionary, without those `added` fields that are left at their defaults."""
-    everything = as_dict(settings)
+    everything = asdict(settings)
     for each in fields(settings):
         if each.metadata.get("added") and everything[each.name] == each.default:
             del everything[each.name]
@@ -190,32 +206,23 @@ def _seeds_word(seeds: Sequence[int]) -> str:
 
 
 def _incomparable(composed: Composed, resolution: Resolution, preset: str) -> str:
-    reasons = []
-    config, source, algorithm = composed.config, resolution.card.source, composed.algorithm
-    protocol = config.protocol
+    config, card, algorithm = composed.config, resolution.card, composed.algorithm
+    d4rl, online, protocol = card.source == "d4rl", config.online.frames, config.protocol
     published = (benchmarks_dir() / "preset" / "by_algorithm" / f"{preset}-{algorithm}.yaml").exists()
     published &= not protocol.settings or protocol.dataset in protocol.settings
     settings = [change for change in composed.changes if not change.startswith(("algorithm=", "online="))]
-    if source != "d4rl":
-        reasons.append(
-            "a dataset of your own"
-            if source in ("path", "imported")
-            else f"{source} data, which are not D4RL's"
-        )
-    if config.online.frames and not config.online.frames >= 1_000_000:
-        reasons.append("fewer than a million frames of fine-tuning")
-    if not config.budget.comparable:
-        reasons.append(f"budget {config.budget.name}")
-    if config.clip_actions and "action_clip" not in resolution.card.quirks:
-        reasons.append("clipped actions")
-    if config.online.frames and not config.protocol.fine_tuning:
-        reasons.append(f"fine-tuned by the settings of offline {config.algorithm.name}, which are not CORL's")
-    if settings:
-        reasons.append(f"changed settings ({', '.join(settings)})")
-    if source == "d4rl" and preset != resolution.card.preset:
-        reasons.append(f"preset {preset}")
-    elif source == "d4rl" and not published:
-        reasons.append(f"no settings of {algorithm} were published for it")
-    if resolution.card.incomparable_because:
-        reasons.append(resolution.card.incomparable_because)
-    return "; ".join(reasons)
+    own = card.source in ("path", "imported")
+    reasons = {
+        "a dataset of your own" if own else f"{card.source} data, which are not D4RL's": not d4rl,
+        "fewer than a million frames of fine-tuning": 0 < online < 1_000_000,
+        f"budget {config.budget.name}": not config.budget.comparable,
+        "clipped actions": config.clip_actions and "action_clip" not in card.quirks,
+        f"fine-tuned by the settings of offline {config.algorithm.name}, which are not CORL's": (
+            online and not protocol.fine_tuning
+        ),
+        f"changed settings ({', '.join(settings)})": settings,
+        f"preset {preset}": d4rl and preset != card.preset,
+        f"no settings of {algorithm} were published for it": d4rl and preset == card.preset and not published,
+        card.incomparable_because: card.incomparable_because,
+    }
+    return "; ".join(reason for reason, holds in reasons.items() if holds)

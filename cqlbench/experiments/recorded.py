@@ -1,9 +1,9 @@
 """A run that is asked for again: which of its seeds are recorded, and what is left to train."""
 
-import contextlib
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,9 +16,7 @@ from cqlbench.core.errors import UserError
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.load import other_content
 from cqlbench.engine.checkpoint import CheckpointError, CheckpointFolder, differences
-from cqlbench.experiments.online import run_place
-from cqlbench.experiments.plan import Plan
-from cqlbench.experiments.records import dataset_id
+from cqlbench.experiments.plan import Plan, dataset_id
 from cqlbench.experiments.resume import computing, facts_of
 from cqlbench.records.policy import SavedPolicy
 from cqlbench.records.provenance import Provenance
@@ -51,17 +49,16 @@ class Standing:
 
     def tell(self, console: Console) -> None:
         """Say what is recorded, and what that means for this run."""
+        lines = [f"Note     {note}" for note in self.notes]
         if self.records:
             dates = sorted({record.created_at[:10] for record in self.records.values()})
-            made = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-            then = (
-                f"training seeds {_listed(self.left.config.seeds)}"
-                if self.left
-                else "nothing is trained; rerun=true trains them again"
-            )
-            _line(console, f"Recorded already: seeds {_listed(self.records)} ({made}); {then}")
-        for note in self.notes:
-            _line(console, f"Note     {note}")
+            made = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+            then = "nothing is trained; rerun=true trains them again"
+            if self.left is not None:
+                then = f"training seeds {_listed(self.left.config.seeds)}"
+            lines.insert(0, f"Recorded already: seeds {_listed(self.records)} ({made}); {then}")
+        for line in lines:
+            console.print(Text(line), soft_wrap=True)
 
 
 def standing(
@@ -82,7 +79,7 @@ def standing(
     Raises:
         RecordError: a record cannot be read.
     """
-    config = plan.config
+    config, saved = plan.config, plan.config.trainer.save_trainer_file
     if config.rerun or config.resume not in ("auto", "never"):
         return Standing(plan)
     found = {
@@ -90,63 +87,57 @@ def standing(
         for record in _counting(plan, store, dataset_id(dataset, plan.resolution))
         if record.dataset.content_hash == dataset.content_hash and stands(record)
     }
-    saved = config.trainer.save_trainer_file
     if len(found) == len(config.seeds):
-        if saved:
-            refuse_strangers(Path(saved))
-            if not _trainer_of(list(found.values()), Path(saved), store, plan, dataset):
-                return Standing(plan, notes=(f"trained again for '{saved}', which no record can give",))
-        unfinished = _cut_off(plan, dataset, origin, found.values())
-        kept = found if unfinished is None else _without(found, unfinished.config.seeds)
-        notes = differing(found.values(), origin)
-        logger = config.trainer.logger
-        if unfinished is None and logger not in (None, "none"):
-            notes = (*notes, f"nothing is logged, as nothing is trained; logger={logger} needs rerun=true")
-        return Standing(unfinished, kept, notes)
+        if saved and not _trainer_of(list(found.values()), Path(saved), store, plan, dataset):
+            return Standing(plan, notes=(f"trained again for '{saved}', which no record can give",))
+        return _complete(plan, dataset, origin, found)
     if saved or plan.start is not None:  # a saved trainer holds the whole batch
         return Standing(plan, notes=_again(found, plan, "a trainer of the whole batch is asked for"))
     alike = {seed: record for seed, record in found.items() if not differing([record], origin, code=False)}
     notes = differing(found.values(), origin)
-    if len(alike) < len(found):
-        apart = _listed(_without(found, alike))
-        notes = (*notes, f"seeds {apart} are trained again, to be made by the same packages as the others")
+    if apart := _without(found, alike):
+        notes += (f"seeds {_listed(apart)} are trained again, to be made by the same packages as the others",)
     missing = [seed for seed in config.seeds if seed not in alike]
-    left = next(
-        (each for each in _begun(plan, dataset) if set(missing) <= set(each.config.seeds)),
-        plan.with_seeds(missing),
-    )
-    notes = (*notes, *_again(alike, left, "the interrupted run that holds them is resumed"))
+    left = plan.with_seeds(missing)
+    for each in _parts(plan, dataset) if config.resume != "never" else ():
+        if _checkpoints(each, dataset).paths() and set(missing) <= set(each.config.seeds):
+            left = each
+            break
+    notes += _again(alike, left, "the interrupted run that holds them is resumed")
     return Standing(left, _without(alike, left.config.seeds), notes)
 
 
+def _complete(plan: Plan, dataset: Dataset, origin: Provenance, found: Mapping[int, Record]) -> Standing:
+    """Of a run whose seeds are all recorded."""
+    notes, logger = differing(found.values(), origin), plan.config.trainer.logger
+    unfinished = _cut_off(plan, dataset, origin, found.values())
+    if unfinished is not None:
+        return Standing(unfinished, _without(found, unfinished.config.seeds), notes)
+    if logger not in (None, "none"):
+        notes += (f"nothing is logged, as nothing is trained; logger={logger} needs rerun=true",)
+    return Standing(None, found, notes)
+
+
 def without_dataset(plan: Plan, origin: Provenance, store: RecordStore, stands: Stands) -> Standing:
-    """What is recorded of a run that is not made, whose dataset need not be here.
+    """What is recorded of a run that is not made, whose dataset has a card and need not be here.
 
-    All records are of the same rows: those of the newest record, where there are several.
-
-    Args:
-        plan: the run; its dataset has a card.
-        origin: this process.
-        store: where the records are.
-        stands: which records stand for their seeds.
-
-    Raises:
-        RecordError: a record cannot be read.
+    All records are of the same rows: those of the newest record, where there are several. Arguments and
+    errors as of `standing`.
     """
     card, name = plan.resolution.card, plan.resolution.dataset_id
     found = [
-        (record.created_at, content, record)
+        record
         for content in {record.dataset.content_hash or "" for record in store.find(dataset=name)}
         for record in _counting(replace(plan, other_content=other_content(card, content)), store, name)
         if record.dataset.content_hash == content and stands(record)
     ]
     if not found:
         return Standing(None)
-    _, newest, _ = max(found, key=lambda each: each[:2])
-    records = {record.seed: record for _, content, record in found if content == newest}
+    newest = max((record.created_at, record.dataset.content_hash or "") for record in found)[1]
+    records = {record.seed: record for record in found if record.dataset.content_hash == newest}
     notes = differing(records.values(), origin)
     if other_content(card, newest) or len(records) < len(found):
-        notes = (*notes, f"the records are of the dataset with content {newest[:12]}")
+        notes += (f"the records are of the dataset with content {newest[:12]}",)
     return Standing(None, records, notes)
 
 
@@ -172,33 +163,26 @@ def _trainer_of(
     records: Sequence[Record], saved: Path, store: RecordStore, plan: Plan, dataset: Dataset
 ) -> bool:
     """Whether the trainer saved at `saved` has made `records`: its policies are theirs."""
+    refuse_strangers(saved)
     seeds = plan.config.seeds
     try:
         engine = read_state(saved)["engine"]
         algorithm = algorithm_of(plan.config.algorithm, plan.spaces(dataset))
-        network = algorithm.policy(engine["train_state"]["parameters"])
-        for record in records:
-            kept = SavedPolicy.load(store.path_of(record).with_suffix(".npz"))
-            position = seeds.index(record.seed)
-            for name, tensor in network.layers.items():
-                if not np.array_equal(tensor[position].numpy().ravel(), kept.arrays[name].ravel()):
-                    return False
-        return bool(engine["of"]["seeds"] == list(seeds))
+        layers = algorithm.policy(engine["train_state"]["parameters"]).layers
+        kept = {r.seed: SavedPolicy.load(store.path_of(r).with_suffix(".npz")).arrays for r in records}
+        return bool(engine["of"]["seeds"] == list(seeds)) and all(
+            np.array_equal(tensor[seeds.index(seed)].numpy().ravel(), arrays[name].ravel())
+            for seed, arrays in kept.items()
+            for name, tensor in layers.items()
+        )
     except (UserError, LookupError, ValueError):  # another kind of trainer, or a seed that kept no policy
         return False
-
-
-def _begun(plan: Plan, dataset: Dataset) -> list[Plan]:
-    """Runs of some of the plan's seeds, or all of them, that have checkpoints to resume from."""
-    if plan.config.resume == "never":
-        return []
-    return [each for each in _parts(plan, dataset) if _checkpoints(each, dataset).paths()]
 
 
 def _parts(plan: Plan, dataset: Dataset) -> list[Plan]:
     """Runs of the plan's seeds, or of some of them, that have left a folder; the plan itself first."""
     left = re.compile(r"(?:checkpoints|collected)-(\d+(?:,\d+)*)")
-    names = [left.fullmatch(path.name) for path in run_place(plan, dataset, "").parent.glob("c*-*")]
+    names = [left.fullmatch(path.name) for path in plan.place(dataset, "").parent.glob("c*-*")]
     batches = {tuple(map(int, name[1].split(","))) for name in names if name}
     wanted = plan.config.seeds
     return [plan, *(plan.with_seeds(each) for each in sorted(batches) if set(each) < set(wanted))]
@@ -211,29 +195,21 @@ def _cut_off(plan: Plan, dataset: Dataset, origin: Provenance, records: Iterable
     """
     known = {(record.created_at, record.seed_batch) for record in records}
     for part in _parts(plan, dataset):
-        folder, collected = _checkpoints(part, dataset), run_place(part, dataset, "collected")
-        if folder.paths():
-            with contextlib.suppress(CheckpointError):  # a rerun by other packages, for instance
-                state = folder.newest(facts_of(part, dataset, origin)).state
-                if (state.get("created_at"), tuple(part.config.seeds)) not in known:
-                    if not state.get("rerun"):
-                        _remove(folder, collected)
-                elif part.config.resume != "never":
+        folder, collected = _checkpoints(part, dataset), part.place(dataset, "collected")
+        with suppress(CheckpointError):  # a rerun by other packages, or another process's, for instance
+            state = folder.newest(facts_of(part, dataset, origin)).state if folder.paths() else {}
+            if state and (state.get("created_at"), tuple(part.config.seeds)) in known:
+                if part.config.resume != "never":
                     return part
-        elif folder.folder.exists() or collected.exists():
-            with contextlib.suppress(CheckpointError):
-                _remove(folder, collected)
+            elif not state.get("rerun") and (folder.folder.exists() or collected.exists()):
+                with folder.alone():
+                    folder.clear()
+                    shutil.rmtree(collected, ignore_errors=True)
     return None
 
 
-def _remove(folder: CheckpointFolder, collected: Path) -> None:
-    with folder.alone():
-        folder.clear()
-        shutil.rmtree(collected, ignore_errors=True)
-
-
 def _checkpoints(plan: Plan, dataset: Dataset) -> CheckpointFolder:
-    return CheckpointFolder(run_place(plan, dataset, "checkpoints"))
+    return CheckpointFolder(plan.place(dataset, "checkpoints"))
 
 
 def differing(records: Iterable[Record], origin: Provenance, *, code: bool = True) -> tuple[str, ...]:
@@ -257,13 +233,8 @@ def differing(records: Iterable[Record], origin: Provenance, *, code: bool = Tru
 
 
 def _without(records: Mapping[int, Record], seeds: Iterable[int]) -> dict[int, Record]:
-    left_out = set(seeds)
-    return {seed: record for seed, record in records.items() if seed not in left_out}
+    return {seed: records[seed] for seed in records if seed not in set(seeds)}
 
 
 def _listed(seeds: Iterable[int]) -> str:
     return ", ".join(map(str, seeds))
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(Text(text), soft_wrap=True)

@@ -1,9 +1,10 @@
 """A trained and evaluated seed batch -> one record per seed."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.data.buffer import Dataset
@@ -12,8 +13,7 @@ from cqlbench.data.embedded.policy import BehaviourPolicy
 from cqlbench.data.resolve import Resolution
 from cqlbench.evaluation.evaluator import EvaluationPoint, Evaluator
 from cqlbench.evaluation.scores import normalized_score
-from cqlbench.experiments.config import BudgetConfig
-from cqlbench.experiments.online_facts import online_facts
+from cqlbench.experiments.plan import Plan, dataset_id
 from cqlbench.records.provenance import Provenance, with_tilde
 from cqlbench.records.schema import (
     UNCOMMITTED,
@@ -22,97 +22,77 @@ from cqlbench.records.schema import (
     Environment,
     Evaluation,
     EvaluationProtocol,
+    OnlineFacts,
     Record,
     Throughput,
     config_hash,
     diagnostics_row,
 )
+from cqlbench.records.seed_result import mean_of
 
 
 def records_of(
-    evaluator: Evaluator,
-    dataset: Dataset,
-    resolution: Resolution,
-    config: Mapping[str, Any],
-    budget: BudgetConfig,
-    provenance: Provenance,
-    total_seconds: float,
-    *,
-    incomparable_because: str = "",
+    evaluator: Evaluator, dataset: Dataset, plan: Plan, provenance: Provenance, total_seconds: float
 ) -> list[Record]:
     """One record per seed, in the order of the seed batch.
 
     Args:
         evaluator: the run's evaluations and diagnostics.
         dataset: what was trained on.
-        resolution: how its name was understood.
-        config: everything that identifies the run and can change its numbers.
-        budget: how much was computed.
+        plan: the run.
         provenance: code and computer.
         total_seconds: from start to end.
-        incomparable_because: why the scores may not stand beside published ones; empty if they may.
     """
-    incomparable_because = _incomparable(incomparable_because, budget, provenance)
-    engine, trainer = evaluator.trainer.engine, evaluator.trainer
+    engine, trainer, budget = evaluator.trainer.engine, evaluator.trainer, plan.budget
+    because = plan.incomparable_because or ("" if budget.comparable else f"the budget is {budget.name}")
+    because = "; ".join(filter(None, (because, UNCOMMITTED if provenance.git.dirty else "")))
     per_second = (trainer.gradient_steps - trainer.started_after) / trainer.train_seconds
-    throughput = Throughput(
-        train_seconds=trainer.train_seconds,
-        steps_per_second=per_second,
-        seed_steps_per_second=per_second * len(engine.seeds),
-        evaluation_seconds=evaluator.seconds,
-        total_seconds=total_seconds,
-    )
-    protocol = _protocol(evaluator, resolution)
-    facts = _facts(dataset, resolution)
-    command = tuple(_public_word(word, resolution) for word in provenance.command)
-    origin = vars(replace(provenance, command=command))
+    protocol = _protocol(evaluator, plan.resolution)
+    shared = vars(provenance) | {
+        "dataset": _facts(dataset, plan.resolution),
+        "algorithm": engine.config.name,
+        "config": plan.identity,
+        "config_hash": config_hash(plan.identity),
+        "budget": Budget(**{name: getattr(budget, name) for name in Budget.__struct_fields__}),
+        "comparable": not because,
+        "comparable_reason": because,
+        "seed_batch": engine.seeds,
+        "protocol": protocol,
+        "command": tuple(_public_word(word, plan.resolution) for word in provenance.command),
+        "throughput": Throughput(
+            train_seconds=trainer.train_seconds,
+            steps_per_second=per_second,
+            seed_steps_per_second=per_second * len(engine.seeds),
+            evaluation_seconds=evaluator.seconds,
+            total_seconds=total_seconds,
+        ),
+    }
     records = []
     for position, seed in enumerate(engine.seeds):
         reason = failure(evaluator.history, position)
         records.append(
             Record(
-                dataset=facts,
-                algorithm=engine.config.name,
-                config=config,
-                config_hash=config_hash(config),
-                budget=Budget(
-                    name=budget.name,
-                    steps=budget.steps,
-                    evaluation_interval=budget.evaluation_interval,
-                    evaluation_episodes=budget.evaluation_episodes,
-                ),
-                comparable=not incomparable_because,
-                comparable_reason=incomparable_because,
                 seed=seed,
-                seed_batch=engine.seeds,
-                protocol=protocol,
                 evaluations=tuple(_evaluations(evaluator.history, position)),
                 diagnostics=tuple(
                     diagnostics_row(point.step, {k: v[position] for k, v in point.diagnostics.items()})
                     for point in evaluator.history
                 ),
-                throughput=throughput,
                 status="failed" if reason else "finished",
                 reason=reason or (None if protocol else evaluator.unplayed_because),
                 online=online_facts(evaluator, position),
-                **origin,
+                **shared,
             )
         )
     return records
-
-
-def _incomparable(because: str, budget: BudgetConfig, provenance: Provenance) -> str:
-    if not budget.comparable:
-        because = because or f"the budget is {budget.name}"
-    return "; ".join(filter(None, (because, UNCOMMITTED if provenance.git.dirty else "")))
 
 
 def failure(history: Sequence[EvaluationPoint], position: int) -> str | None:
     """Why the seed at `position` failed, in one sentence; `None` if it did not."""
     for point in history:
         if not point.finite[position]:
-            known = {k: v[position] for k, v in point.diagnostics.items()}
-            broken = [name for name, value in known.items() if value != value or abs(value) == float("inf")]
+            values = {name: each[position] for name, each in point.diagnostics.items()}
+            broken = [name for name, value in values.items() if not math.isfinite(value)]
             hint = f" Not finite before it: {', '.join(broken)}." if broken else ""
             return f"Diverged, and was frozen, by gradient step {point.step}.{hint}"
         if point.rollout is not None and point.rollout.failed[position]:
@@ -123,11 +103,34 @@ def failure(history: Sequence[EvaluationPoint], position: int) -> str | None:
     return None
 
 
-def dataset_id(dataset: Dataset, resolution: Resolution) -> str:
-    """The id in records: a file's says which file it was, and not where on somebody's disk it lay."""
-    if resolution.card.source != "path" or resolution.path is None:
-        return dataset.id
-    return f"file/{resolution.path.name}-{dataset.content_hash[:8]}"
+def online_facts(evaluator: Evaluator, position: int) -> OnlineFacts | None:
+    """Of the seed at `position`; `None` for a run that only trained offline."""
+    trainer = evaluator.trainer
+    if not trainer.total_frames:
+        return None
+    played = [point for point in evaluator.history if point.rollout is not None]
+    before = [mean_score(point, position) for point in played if not point.frames]
+    after = [mean_score(point, position) for point in played if point.frames]
+    # CORL's `eval/regret` (algorithms/finetune/cal_ql.py) is of success rates of training episodes, and for
+    # tasks with goals only.
+    mean = mean_of(after)
+    collector: Any = trainer.collector
+    return OnlineFacts(
+        offline_steps=trainer.offline_steps,
+        frames=trainer.collected_frames,
+        evaluated_frames=tuple(point.frames for point in played),
+        offline_score=before[-1] if before else None,
+        online_score=after[-1] if after else None,
+        cumulative_regret=None if mean is None else 1 - mean / 100,
+        dropped_episodes=collector.dropped_episodes,
+        incidents=tuple(collector.incidents),
+    )
+
+
+def mean_score(point: EvaluationPoint, position: int) -> float | None:
+    """Over a seed's episodes; `None` where one has no score."""
+    mean = math.nan if point.scores is None else float(np.mean(point.scores[position]))
+    return mean if math.isfinite(mean) else None
 
 
 def without_path(text: str, resolution: Resolution) -> str:
@@ -167,16 +170,13 @@ def _protocol(evaluator: Evaluator, resolution: Resolution) -> EvaluationProtoco
     played = next((point.rollout for point in evaluator.history if point.rollout is not None), None)
     if spec is None or played is None:
         return None
-    versions = played.environment
+    kept = played.environment.keys() & {"id", "backend", "backend_version", "mujoco_version"}
     return EvaluationProtocol(
         deterministic=True,
         episodes=evaluator.episodes,
         environment=Environment(
-            id=versions["id"],
-            backend=versions["backend"],
-            backend_version=versions["backend_version"],
-            mujoco_version=versions.get("mujoco_version"),
-            kwargs=dict(spec.kwargs),
+            **{name: played.environment[name] for name in kept},
+            kwargs={**spec.kwargs, **({"wrappers": list(spec.wrappers)} if spec.wrappers else {})},
         ),
         max_episode_steps=spec.max_episode_steps,
         score_min=evaluator.score_min,
@@ -187,7 +187,7 @@ def _protocol(evaluator: Evaluator, resolution: Resolution) -> EvaluationProtoco
 
 def _facts(dataset: Dataset, resolution: Resolution) -> DatasetFacts:
     card = resolution.card
-    mean, source = _behaviour(dataset, card)
+    mean, source = behaviour(dataset, card)
     ends = card.endpoints_of_data
     score = None if ends is None else float(normalized_score(mean, *ends))
     return DatasetFacts(
@@ -204,29 +204,28 @@ def _facts(dataset: Dataset, resolution: Resolution) -> DatasetFacts:
     )
 
 
-def _behaviour(dataset: Dataset, card: Card) -> tuple[float, str]:
+def behaviour(dataset: Dataset, card: Card) -> tuple[float, str]:
     """Mean return of what made the data, and whose mean it is.
 
     A shipped policy's own evaluation is preferred: a stream of episodes that is cut after so many rows holds
     fewer of the long ones than the policy plays, so the mean over its whole episodes is biased.
     """
-    evaluations = [_policy_evaluation(name) for name in card.policies]
-    means = [evaluation.get("return_mean") for evaluation in evaluations]
-    episodes = [evaluation.get("episodes") for evaluation in evaluations]
-    known = [mean for mean in means if isinstance(mean, int | float) and math.isfinite(mean)]
-    counts = [count for count in episodes if isinstance(count, int)]
-    if card.policies and len(known) == len(counts) == len(card.policies):
+    known = [each for name in card.policies if (each := _policy_evaluation(name))]
+    if known and len(known) == len(card.policies):
         whose = "behaviour policy" if len(known) == 1 else f"mean of {len(known)} behaviour policies"
-        return sum(known) / len(known), f"{whose}, {sum(counts):,} evaluated episodes"
+        means, counts = zip(*known, strict=True)
+        return sum(means) / len(known), f"{whose}, {sum(counts):,} evaluated episodes"
     counted = dataset.returns.episodes
     # Equal: none was cut off, or all were; "whole" is then right for the one and wrong for the other.
     which = f"all {counted:,}" if counted == len(dataset.episode_starts) else f"{counted:,} whole ones"
     return dataset.returns.mean, f"dataset episodes, mean of {which}"
 
 
-def _policy_evaluation(name: str) -> Mapping[str, Any]:
+def _policy_evaluation(name: str) -> tuple[float, int] | None:
+    """Mean return of a shipped policy, and over how many episodes; `None` if it is gone or has none."""
     try:
-        evaluation = BehaviourPolicy.load(name).evaluation.get("stochastic", {})
-    except DatasetError:
-        return {}  # Removed since the dataset was collected: no reason to lose what was trained.
-    return evaluation if isinstance(evaluation, Mapping) else {}
+        evaluation: Any = BehaviourPolicy.load(name).evaluation["stochastic"]
+        mean, episodes = float(evaluation["return_mean"]), int(evaluation["episodes"])
+    except (DatasetError, LookupError, TypeError, ValueError):
+        return None
+    return (mean, episodes) if math.isfinite(mean) else None

@@ -1,8 +1,8 @@
 """A run that may be killed: where its checkpoints lie, what they hold, when they are saved."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,7 @@ from cqlbench.engine.checkpoint import (
     load_fitting,
 )
 from cqlbench.evaluation.evaluator import Evaluator
-from cqlbench.experiments.online import run_place
-from cqlbench.experiments.plan import Plan
-from cqlbench.experiments.records import dataset_id
+from cqlbench.experiments.plan import Plan, dataset_id
 from cqlbench.records.provenance import Provenance
 from cqlbench.records.schema import Git
 
@@ -35,9 +33,7 @@ dataset's content hash covers, and Python computes in IEEE doubles whatever its 
 
 
 class ResumableRun:
-    """Saves the progress of one bench run, and goes on from what an earlier process has saved.
-
-    Its checkpoints lie beside its future records, in a folder named after the seed batch.
+    """Saves the progress of one bench run, and resumes what an earlier process has saved.
 
     Args:
         plan: the run.
@@ -46,25 +42,20 @@ class ResumableRun:
         evaluator: evaluates the trainer that trains.
 
     Attributes:
-        folder: the checkpoints.
+        folder: the checkpoints, beside the run's records.
         facts: what a checkpoint must agree in; they decide every number.
         origin: as given, with what is known of the processes before: when the run began, where it was
             resumed, and whose code took part.
     """
 
     def __init__(self, plan: Plan, dataset: Dataset, origin: Provenance, evaluator: Evaluator) -> None:
-        config = plan.config
-        self.folder = CheckpointFolder(run_place(plan, dataset, "checkpoints"))
+        self.folder = CheckpointFolder(plan.place(dataset, "checkpoints"))
         self.facts = facts_of(plan, dataset, origin)
         self.origin = origin
+        self._plan = plan
         self._evaluator = evaluator
         self._trainer = evaluator.trainer
-        self._total_steps = plan.budget.steps
-        online = evaluator.trainer.engine.online
-        self._collected = None if online is None else online.rows
-        self._interval = config.checkpoint_interval
-        self._from = config.resume
-        self._rerun = config.rerun
+        self._interval = plan.config.checkpoint_interval
         self._found = Found()
         self._check: Callable[[], None] = lambda: None
         self._next_save = 0.0
@@ -75,33 +66,26 @@ class ResumableRun:
         steps: int = self._found.state["gradient_steps"] if self._found.path else 0
         return steps
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """No other process makes this run meanwhile.
-
-        Raises:
-            CheckpointError: one does.
-        """
-        with self.folder.alone():
-            yield
-
     def find(self, console: Console) -> None:
-        """Look for where to go on, and say what was found.
+        """Look for where to resume, and say what was found.
 
         Raises:
             CheckpointError: there is a checkpoint of this run, and it was made with other settings, data,
                 packages or another kind of device.
         """
-        other = self._rerun and self._from == "auto" and self.folder.paths() and not _of_rerun(self.folder)
+        config = self._plan.config
+        other = (
+            config.rerun and config.resume == "auto" and self.folder.paths() and not _of_rerun(self.folder)
+        )
         if other:
             console.print(
                 "Note     checkpoints of a run without rerun=true are removed; this one starts from scratch."
             )
-        if other or self._from == "never":
+        if other or config.resume == "never":
             self.folder.clear()
             return
         try:
-            self._found = self._search()
+            self._found = self._search(config.resume)
         except OtherRunError as error:
             raise OtherRunError(
                 f"{error} Resume with what it was made with, or start from scratch with resume=never."
@@ -111,7 +95,7 @@ class ResumableRun:
         if self._found.path is None:
             return
         console.print(
-            f"Resumed  after {self.steps_done:,} of {self._total_steps:,} gradient steps, from"
+            f"Resumed  after {self.steps_done:,} of {self._plan.budget.steps:,} gradient steps, from"
             f" {self._found.path}"
         )
         before, now = self._found.state["machine"], structs.asdict(self.origin.machine)
@@ -132,10 +116,11 @@ class ResumableRun:
             CheckpointError: a checkpoint cannot be written, for instance because the disk is full, or the
                 one that was found cannot be loaded.
         """
+        online = self._trainer.engine.online
         if self._found.path is not None:
             self._load(self._found.path, self._found.state)
-        elif self._collected is not None:
-            self._collected.forget()  # of a process that was killed before it could save
+        elif online is not None:
+            online.rows.forget()  # of a process that was killed before it could save
         self._found = Found()  # its memory is not needed any more
         self._next_save = time.perf_counter() + self._interval
         self._trainer.register_op("post_optim", self._between_steps)
@@ -153,21 +138,19 @@ class ResumableRun:
     def finish(self) -> None:
         """Remove the checkpoints: everything is recorded."""
         self.folder.clear()
-        if self._collected is not None:
-            self._collected.remove()
+        if self._trainer.engine.online is not None:
+            self._trainer.engine.online.rows.remove()
 
-    def _search(self) -> Found:
-        if self._from == "auto":
+    def _search(self, resume: str) -> Found:
+        if resume == "auto":
             return self.folder.newest(self.facts)
-        path = Path(self._from)
-        found = (
-            CheckpointFolder(path).newest(self.facts)
-            if path.is_dir()
-            else Found(path, load_fitting(path, self.facts))
-        )
+        path = Path(resume)
+        if not path.is_dir():
+            return Found(path, load_fitting(path, self.facts))
+        found = CheckpointFolder(path).newest(self.facts)
         if found.path is None:
             raise CheckpointError(
-                " ".join([*found.refused, f"Folder '{path}' holds no checkpoint to go on from."])
+                " ".join([*found.refused, f"Folder '{path}' holds no checkpoint to resume."])
             )
         return found
 
@@ -182,12 +165,13 @@ class ResumableRun:
                 " wrote it, or start from scratch with resume=never."
             ) from error
         before, here = Git(**state["git"]), self.origin.git
+        dirty = (before.dirty, here.dirty)
         others = dict.fromkeys([*state["earlier_commits"], before.commit])
         self.origin = replace(
             self.origin,
             created_at=state["created_at"],
             resumed_at=(*state["resumed_at"], self._trainer.gradient_steps),
-            git=Git(commit=here.commit, dirty=_either(before.dirty, here.dirty)),
+            git=Git(commit=here.commit, dirty=any(dirty) or (None if None in dirty else False)),
             earlier_commits=tuple(each for each in others if each not in (None, here.commit)),
         )
 
@@ -206,7 +190,7 @@ class ResumableRun:
             "evaluator": self._evaluator.state_dict(),
             "resumed_at": list(self.origin.resumed_at),
             "created_at": self.origin.created_at,
-            "rerun": self._rerun,
+            "rerun": self._plan.config.rerun,
             "machine": structs.asdict(self.origin.machine),
             "git": structs.asdict(self.origin.git),
             "earlier_commits": list(self.origin.earlier_commits),
@@ -214,9 +198,9 @@ class ResumableRun:
         try:
             self.folder.save(self._trainer.gradient_steps, state, self.facts)
         except CheckpointError as error:
-            kept = [path.name for path in self.folder.paths()]
+            kept = self.folder.paths()
             advice = (
-                f"The last good one, '{kept[-1]}', is kept, and the same command goes on from it."
+                f"The last good one, '{kept[-1].name}', is kept, and the same command resumes from it."
                 if kept
                 else "None was saved before it; make room, or choose another folder with results=<folder>."
             )
@@ -228,16 +212,15 @@ class ResumableRun:
         if not self._interval:
             return "nothing was saved, as checkpoint_interval=0 says"
         self._save()
-        done, total = self._trainer.gradient_steps, self._total_steps
-        return f"saved after {done:,} of {total:,} gradient steps, and the same command goes on from there"
+        done, total = self._trainer.gradient_steps, self._plan.budget.steps
+        return f"saved after {done:,} of {total:,} gradient steps, and the same command resumes from there"
 
 
 def _of_rerun(folder: CheckpointFolder) -> bool:
     """Whether the newest whole checkpoint is of a run with rerun=true."""
     for path in reversed(folder.paths()):
         with suppress(CheckpointError):
-            state, _ = load(path)
-            return bool(state.get("rerun"))
+            return bool(load(path)[0].get("rerun"))
     return False
 
 
@@ -253,10 +236,8 @@ def facts_of(plan: Plan, dataset: Dataset, origin: Provenance) -> dict[str, Any]
 
 def computing(versions: Mapping[str, str], device: str) -> dict[str, str]:
     """What computes: the kind of device, and the versions of the packages that do."""
-    return {
-        "device": device.partition(":")[0],
-        **{name: versions[name] for name in COMPUTING if name in versions},
-    }
+    packages = {name: versions[name] for name in COMPUTING if name in versions}
+    return {"device": device.partition(":")[0], **packages}
 
 
 def _code_change(before: Git, here: Git) -> str:
@@ -266,8 +247,3 @@ def _code_change(before: Git, here: Git) -> str:
     if before.dirty or here.dirty:
         return f"the code may have changed since (uncommitted changes {'here' if here.dirty else 'then'})"
     return ""
-
-
-def _either(one: bool | None, other: bool | None) -> bool | None:
-    """Whether one of two is true; `None` where neither is, and nobody knows one of them."""
-    return True if one or other else None if None in (one, other) else False

@@ -15,18 +15,19 @@ from cqlbench.algorithms import algorithm_of
 from cqlbench.algorithms.algorithm import Rows
 from cqlbench.core.allocator import keep_freed_memory
 from cqlbench.core.devices import device_facts, on_threads
+from cqlbench.core.errors import UserError
 from cqlbench.core.text import counted
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.load import other_content, provide
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
+from cqlbench.data.resolve import as_stored
 from cqlbench.engine.dataset_tensors import Columns
 from cqlbench.engine.engine import Engine
 from cqlbench.engine.online.mixture import offline_share
 from cqlbench.engine.room import check_room
 from cqlbench.evaluation.environment import playable
 from cqlbench.evaluation.evaluator import Clock, Evaluator
-from cqlbench.experiments.config import OnlineConfig
-from cqlbench.experiments.online import make_collector, nothing_left_on_error, online_phase
+from cqlbench.experiments.online import make_collector, online_phase
 from cqlbench.experiments.plan import Plan
 from cqlbench.experiments.recorded import Stands, finished, standing
 from cqlbench.experiments.records import records_of
@@ -53,15 +54,15 @@ def bench(plan: Plan, console: Console, stands: Stands = finished) -> list[Recor
     Raises:
         UserError: anything the user can put right; nothing is half-written then.
     """
-    began = time.perf_counter()
     keep_freed_memory()
     if plan.device.type == "cuda":
         torch.set_float32_matmul_precision("high" if plan.config.tf32 else "highest")
     with on_threads(plan.threads):
-        return _records(plan, console, stands, began)
+        return _records(plan, console, stands)
 
 
-def _records(plan: Plan, console: Console, stands: Stands, began: float) -> list[Record]:
+def _records(plan: Plan, console: Console, stands: Stands) -> list[Record]:
+    began = time.perf_counter()
     results = Path(plan.config.results)
     console.print(f"Dataset  {plan.resolution.dataset_id}: {plan.resolution.reason}")
     origin = provenance.collect(*device_facts(str(plan.device)), plan.arguments)
@@ -69,7 +70,8 @@ def _records(plan: Plan, console: Console, stands: Stands, began: float) -> list
     store.check_writable()
     dataset = provide(plan.resolution, clip_actions=plan.config.clip_actions)
     plan.check_actions(discrete=dataset.discrete_actions)
-    plan = replace(plan, other_content=other_content(plan.resolution.card, dataset.content_hash))
+    other = other_content(plan.resolution.card, dataset.content_hash)
+    plan = replace(plan, resolution=as_stored(plan.resolution), other_content=other)
     if plan.other_content:
         console.print(Text(f"Note     {dataset.notes[-1]}"), soft_wrap=True)
     known = standing(plan, dataset, origin, store, stands)
@@ -93,26 +95,21 @@ def status_of(records: Iterable[Record]) -> int:
 def make_records(
     plan: Plan, dataset: Dataset, origin: Provenance, store: RecordStore, console: Console, began: float
 ) -> list[Record]:
-    """Train and evaluate a seed batch, and file its records and policies.
+    """Train and evaluate a seed batch, and file its records and policies; arguments and errors as of `bench`.
 
-    Args:
-        plan: what to run.
-        dataset: what it trains on.
-        origin: code and computer.
-        store: where the records go.
-        console: where the announcement goes.
-        began: when the run began, on the clock of `time.perf_counter`.
-
-    Raises:
-        UserError: anything the user can put right; nothing is half-written then.
+    `began` is when the run began, on the clock of `time.perf_counter`.
     """
     config, card = plan.config, plan.resolution.card
     environment, unplayed_because = playable(card, dataset)
     engine = make_engine(plan, dataset)
-    with nothing_left_on_error(engine):
+    try:
         if plan.start is not None:
             plan.start.load_into(engine)
         collector = make_collector(plan, engine, environment, unplayed_because)
+    except UserError:
+        if engine.online is not None and engine.online.rows.fresh:
+            engine.online.rows.remove()
+        raise
     trainer = make_trainer(plan, engine, dataset, console, collector)
     trainer.start_after(0 if plan.start is None else plan.start.steps)
     evaluator = Evaluator(
@@ -130,20 +127,11 @@ def make_records(
     trainer.register_op("post_steps", evaluator)
     log_evaluations(evaluator)
     run = ResumableRun(plan, dataset, origin, evaluator)
-    with run.alone():
+    with run.folder.alone():
         run.find(console)
         announce(plan, evaluator, dataset, console, run.steps_done)
         run.train()
-        records = records_of(
-            evaluator,
-            dataset,
-            plan.resolution,
-            plan.identity,
-            plan.budget,
-            run.origin,
-            time.perf_counter() - evaluator.began,
-            incomparable_because=plan.incomparable_because,
-        )
+        records = records_of(evaluator, dataset, plan, run.origin, time.perf_counter() - evaluator.began)
         for record in records:
             if not (record.resumed_at and store.holds(record)):  # it may have been killed between two records
                 store.write(record)
@@ -201,24 +189,19 @@ def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Consol
         " per seed"
     )
     if online.frames:
-        steps = counted(online.steps_per_batch, "gradient step")
+        first, frames = online.offline_fraction, online.frames
+        last = offline_share(first, online.final_offline_fraction, online.anneal_frames, frames)
+        shares = " to ".join(dict.fromkeys(f"{100 * share:.3g}" for share in (first, last)))
         console.print(
-            f"Online   {online.frames:,} frames per seed, {steps} after every {online.frames_per_batch},"
-            f" {_offline_share(online)} of each batch from the dataset,"
+            f"Online   {frames:,} frames per seed, {counted(online.steps_per_batch, 'gradient step')} after"
+            f" every {online.frames_per_batch}, {shares} % of each batch from the dataset,"
             f" {counted(plan.online_evaluations, 'evaluation')}"
         )
     if evaluator.spec is None:
         console.print(f"Scores   {evaluator.unplayed_because}")
-    parts = [f"about {_duration(seconds)} of gradient steps"]
-    parts += [f"at most {_duration(longest)} of evaluation"] if longest else []
+    evaluation = f" and at most {_duration(longest)} of evaluation" if longest else ""
     more = "; collecting comes on top" if online.frames else ""
-    console.print(f"Time     {' and '.join(parts)}{more}")
-
-
-def _offline_share(online: OnlineConfig) -> str:
-    first = online.offline_fraction
-    last = offline_share(first, online.final_offline_fraction, online.anneal_frames, online.frames)
-    return f"{100 * first:.3g} %" if first == last else f"{100 * first:.3g} to {100 * last:.3g} %"
+    console.print(f"Time     about {_duration(seconds)} of gradient steps{evaluation}{more}")
 
 
 def _duration(seconds: float) -> str:

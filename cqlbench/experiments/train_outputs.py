@@ -2,10 +2,12 @@
 
 import itertools
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from msgspec.structs import asdict
+from msgspec import structs
 from rich.console import Console
 from rich.text import Text
 from torchrl.record.loggers import Logger
@@ -16,11 +18,9 @@ from cqlbench.data.buffer import Dataset
 from cqlbench.engine.engine import Engine
 from cqlbench.engine.online.collector import SeedCollector
 from cqlbench.evaluation.evaluator import Evaluator
-from cqlbench.experiments.compose import as_dict
 from cqlbench.experiments.plan import Plan
-from cqlbench.experiments.records import dataset_id
 from cqlbench.records.policy import SavedPolicy
-from cqlbench.records.schema import Record, RecordKey, config_hash
+from cqlbench.records.schema import Record
 from cqlbench.records.store import RecordStore, run_folder
 from cqlbench.trainer.hydra import make_cql_trainer
 from cqlbench.trainer.trainer import CQLTrainer
@@ -34,8 +34,8 @@ def make_trainer(
     Raises:
         ConfigError: an unknown logger, or one whose package is missing.
     """
-    settings = as_dict(plan.config.trainer)
-    logs = Path(plan.config.results) / "logs" / future_folder(plan, dataset)
+    settings = asdict(plan.config.trainer)
+    logs = Path(plan.config.results) / "logs" / plan.folder(dataset)
     logger = open_logger(settings["logger"], logs)
     if logger is not None:
         console.print(Text(f"Log      {settings['logger']}, in {logger.log_dir}"), soft_wrap=True)
@@ -53,14 +53,6 @@ def make_trainer(
     return trainer
 
 
-def future_folder(plan: Plan, dataset: Dataset) -> str:
-    """The relative path of the plan's run, as its records will have it under `<results>/runs/`."""
-    name, digest = dataset_id(dataset, plan.resolution), config_hash(plan.identity)
-    return run_folder(
-        RecordKey(name, plan.config.algorithm.name, plan.budget.name, digest, plan.config.seeds[0])
-    )
-
-
 def open_logger(name: str | None, folder: Path) -> Logger | None:
     """One of `LOGGERS`, or `None`; it writes to a new folder `run-<n>` under `folder`.
 
@@ -70,25 +62,16 @@ def open_logger(name: str | None, folder: Path) -> Logger | None:
     if name in (None, "none"):
         return None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        mine = next(f"run-{n}" for n in itertools.count(1) if _made(folder / f"run-{n}"))
-        return get_logger(name, logger_name=str(folder), experiment_name=mine)
+        for own in (folder / f"run-{number}" for number in itertools.count(1)):
+            with suppress(FileExistsError):  # another run's, perhaps of this very moment
+                own.mkdir(parents=True)
+                return get_logger(name, logger_name=str(folder), experiment_name=own.name)
     except ImportError as error:
-        (folder / mine).rmdir()
-        raise ConfigError(
-            f"The logger '{name}' needs a package that is not here: pip install {name}."
-        ) from error
+        own.rmdir()
+        raise ConfigError(f"Logger '{name}' requires a package: pip install {name}.") from error
     except OSError as error:
         raise ConfigError(f"Logs cannot be written to '{folder}' ({error.strerror or error}).") from error
-
-
-def _made(folder: Path) -> bool:
-    """Make `folder`; `False` where it is another process's."""
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        return False
-    return True
+    raise AssertionError("numbers do not run out")
 
 
 def log_evaluations(evaluator: Evaluator) -> None:
@@ -116,12 +99,7 @@ def log_evaluations(evaluator: Evaluator) -> None:
 
 
 def keep_policies(store: RecordStore, records: Sequence[Record], evaluator: Evaluator) -> None:
-    """Write the final policy of each finished seed beside its record.
-
-    Args:
-        store: where the records are filed already.
-        records: one per seed, in the order of the seed batch.
-        evaluator: the run's.
+    """Write the final policy of each finished seed beside its record, which is filed already.
 
     Raises:
         RecordError: a file cannot be written.
@@ -136,7 +114,7 @@ def keep_policies(store: RecordStore, records: Sequence[Record], evaluator: Eval
             "step": evaluator.trainer.gradient_steps,
             "dataset": record.dataset.id,
             "config": record.config,
-            "environment": None if spec is None else asdict(spec),
+            "environment": None if spec is None else structs.asdict(spec),
             "score_min": evaluator.score_min,
             "score_max": evaluator.score_max,
         }

@@ -9,6 +9,7 @@ from data.conftest import d4rl_arrays, make_episodes, write_d4rl, write_minari
 
 from cqlbench.commands.main import main
 from cqlbench.data.cards import all_cards
+from cqlbench.records.policy import SavedPolicy
 
 
 @pytest.fixture
@@ -251,7 +252,7 @@ def test_doubtful_ends(run, bench, tmp_path):
     assert run("import", folder, "id=my/m-v0", "ends=trusted")[0] == 0
 
 
-def test_a_recording_under_wrappers_is_not_evaluated(run, bench, tmp_path, episodes):
+def test_a_recording_under_wrappers_that_are_not_here_is_not_evaluated(run, bench, tmp_path, episodes):
     folder = write_minari(tmp_path / "m", episodes)
     wrapper = {"name": "Slow", "entry_point": "lab:Slow", "kwargs": {}}
     spec = {"id": "Hopper-v4", "max_episode_steps": 50, "additional_wrappers": [wrapper]}
@@ -265,6 +266,24 @@ def test_a_recording_under_wrappers_is_not_evaluated(run, bench, tmp_path, episo
     (record,) = (tmp_path / "results").rglob("seed-0.json")
     assert "Slow" in record.read_text()
     assert run("import", folder, "id=my/slow-v1", "env=Hopper-v4")[0] == 0  # the user knows better
+
+
+def test_a_recording_under_wrappers_is_evaluated_in_them(run, bench, tmp_path, episodes):
+    folder = write_minari(tmp_path / "m", episodes)
+    wrapper = {"name": "RescaleAction", "entry_point": "gymnasium.wrappers:RescaleAction"}
+    wrapper["kwargs"] = {"min_action": -2.0, "max_action": 2.0}
+    spec = {"id": "Hopper-v4", "max_episode_steps": 50, "additional_wrappers": [wrapper]}
+    facts = {"env_spec": json.dumps(spec), "ref_min_score": -20.0, "ref_max_score": 3000.0}
+    (folder / "data" / "metadata.json").write_text(json.dumps(facts))
+    status, _, err = run("import", folder, "id=my/half-v0")
+    assert status == 0, err
+    status, _, err = bench("dataset=my/half-v0", "budget=smoke", "seeds=1")
+    assert status == 0, err
+    (path,) = (tmp_path / "results").rglob("seed-0.json")
+    protocol = json.loads(path.read_text())["protocol"]
+    assert protocol["environment"]["kwargs"] == {"wrappers": [wrapper]}
+    assert (protocol["score_min"], protocol["score_max"]) == (-20.0, 3000.0)
+    assert SavedPolicy.load(path.with_suffix(".npz")).notes["environment"]["wrappers"] == [wrapper]
 
 
 def test_columns_of_other_names(run, bench, tmp_path, episodes):

@@ -1,4 +1,5 @@
 import collections
+import itertools
 import math
 import re
 import tomllib
@@ -6,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cqlbench.core.errors import DatasetError
-from cqlbench.core.paths import benchmarks_dir
+from cqlbench.core.errors import DatasetError, UserError
+from cqlbench.core.paths import benchmarks_dir, cards_dir
 from cqlbench.data import cards
 from cqlbench.data.cards import all_cards
 from cqlbench.data.resolve import find_card
-from cqlbench.environments.make import EnvironmentSpec
+from cqlbench.environments.make import EnvironmentSpec, make_environments
 
 CARDS = all_cards()
 HUB = "https://huggingface.co/datasets/farama-minari"
@@ -81,6 +82,15 @@ def test_every_published_checksum_is_on_a_card():
     with_checksum = [card for card in CARDS.values() if card.sha256]
     counts = collections.Counter((card.family, card.version) for card in with_checksum)
     assert counts == {("gym-mujoco", 2): 24, ("gym-mujoco", 0): 15, ("antmaze", 2): 5, ("adroit", 1): 9}
+
+
+def test_every_minari_dataset_has_a_card():
+    """Ten mujoco tasks, five of them with a simple policy too; 85 BabyAI tasks, seen two ways."""
+    counts = collections.Counter(card.family for card in CARDS.values() if card.source == "minari")
+    assert counts == {
+        "adroit": 12, "antmaze": 6, "babyai": 170, "gym-mujoco": 25, "kitchen": 3, "minigrid": 2,
+        "pointmaze": 8,
+    }  # fmt: skip
 
 
 def test_extras_are_those_of_the_package():
@@ -173,6 +183,77 @@ def test_families_are_complete():
             assert {f"d4rl/maze2d-{maze}{reward}-v0", f"minari/D4RL/pointmaze/{maze}{reward}-v2"} <= set(
                 CARDS
             )
+
+
+UNPLAYABLE = {"FrankaKitchen-v1": "gymnasium-robotics 1.4.2 cannot make it with MuJoCo 4"}
+"""Environments of cards that the versions of requirements.lock cannot make."""
+
+ENVIRONMENTS = {card.environment.id: card for card in CARDS.values() if card.environment}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_every_environment_can_be_made_or_it_is_known_why_not(name):
+    card = ENVIRONMENTS[name]
+    if card.environment.extra:
+        pytest.importorskip(
+            {"robotics": "gymnasium_robotics", "minigrid": "minigrid"}[card.environment.extra]
+        )
+    if name in UNPLAYABLE:
+        with pytest.raises(UserError, match=name):
+            make_environments(card.environment, [0])
+        return
+    environments = make_environments(card.environment, [0], discrete=card.preset == "discrete")
+    assert environments.reset().shape == (1, environments.observation_size)
+    environments.close()
+
+
+def braced(names):
+    """`a-x-b` and `a-y-b` as `a-{x,y}-b`, more than four as `a-*-b`."""
+    names = sorted(set(names))
+    if len(names) == 1:
+        return names[0]
+    alike = [
+        "".join(letters[0] for letters in itertools.takewhile(lambda each: len(set(each)) == 1, columns))
+        for columns in (zip(*names, strict=False), zip(*(name[::-1] for name in names), strict=False))
+    ]
+    start, end = re.match(r"(.*[/_-])?", alike[0])[0], re.search(r"([/-].*)?$", alike[1][::-1])[0]
+    middles = [name[len(start) : len(name) - len(end)] for name in names]
+    return f"{start}{'{' + ','.join(middles) + '}' if len(names) < 5 else '*'}{end}"
+
+
+def summary(card):
+    """A card's part of the README's table but for what differs among its siblings."""
+    names = card.name.rpartition("-v")[0]
+    first = names.rpartition("/")[0] + "/*" if card.source == "minari" else names.partition("-")[0] + "-*"
+    environment, source = card.environment.id if card.environment else "", card.source
+    why = card.environment_missing_because or UNPLAYABLE.get(environment, "")
+    ends = "none" if card.score_min is None else "D4RL's" if "D4RL" in card.endpoints_source else "our own"
+    reasons = [
+        "not D4RL's data" if source != "d4rl" else "no published settings are on record" * (not card.preset),
+        card.incomparable_because,
+    ]
+    because = "; ".join(filter(None, reasons))
+    shared = (ends, f"no: {why}" if why else "yes", f"no: {because}" if because else "yes")
+    return (source, card.family, card.version, shared), f"{source}/{first}-v{card.version}", environment
+
+
+def table():
+    """The README's, line by line."""
+    groups = collections.defaultdict(list)
+    for card in CARDS.values():
+        key, name, environment = summary(card)
+        groups[key].append((name, environment))
+    for (_, _, _, shared), members in groups.items():
+        names, environments = (braced(each) for each in zip(*members, strict=True))
+        yield f"| `{names}` | {len(members)} | `{environments}` | {' | '.join(shared)} |"
+
+
+def test_the_readme_tabulates_every_card():
+    text = (cards_dir().parent / "README.md").read_text(encoding="utf-8")
+    head = "| datasets | ids | environment | endpoints | playable | comparable with published scores |\n"
+    printed = text.partition(head)[2].partition("\n\n")[0].splitlines()[1:]
+    assert printed == list(table())
+    assert sum(int(line.split(" | ")[1]) for line in printed) == len(CARDS)
 
 
 GOOD = '[card."d4rl/a-v0"]\nsource = "d4rl"\n'

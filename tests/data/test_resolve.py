@@ -7,12 +7,11 @@ import pytest
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.core.paths import benchmarks_dir
-from cqlbench.data import resolve as resolve_module
 from cqlbench.data.buffer import buffer_for
 from cqlbench.data.cards import Card
 from cqlbench.data.local import published_key
 from cqlbench.data.readers.d4rl import read_d4rl
-from cqlbench.data.resolve import find_card, resolve
+from cqlbench.data.resolve import Resolution, as_stored, find_card, resolve
 
 
 @pytest.fixture
@@ -182,8 +181,8 @@ def test_discrete_actions_have_a_preset_unless_the_card_names_one(tmp_path, make
     assert resolve(str(mine)).card.preset == "discrete"
     assert resolve("minari/mujoco/hopper/medium-v0").card.preset == "discrete"
     assert (benchmarks_dir() / "preset" / "discrete.yaml").is_file()
-    card = Card("minari/a-v0", "minari", preset="own")
-    assert resolve_module._with_preset(card, known) == card
+    named = Resolution("minari/a-v0", Card("minari/a-v0", "minari", preset="own"), "", known)
+    assert as_stored(named).card.preset == "own"
 
 
 def test_folder_called_like_a_dataset(tmp_path, monkeypatch, make_episodes, write_minari):

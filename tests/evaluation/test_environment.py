@@ -1,13 +1,19 @@
 import json
 from types import SimpleNamespace
 
+import gymnasium
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from cqlbench.data.cards import Card
 from cqlbench.data.resolve import find_card
-from cqlbench.environments.make import EnvironmentSpec, make_environments
+from cqlbench.environments.make import (
+    EnvironmentSpec,
+    choose_backend,
+    environment_versions,
+    make_environments,
+)
 from cqlbench.evaluation.environment import playable, recorded_environment
 
 DATA = SimpleNamespace(observation_size=11, action_size=3, discrete_actions=False)
@@ -107,11 +113,10 @@ def test_a_minari_dataset_brings_its_environment(folder):
 def test_its_own_limit_holds_where_the_card_has_none(folder):
     known = EnvironmentSpec("A-v0", module="m", extra="e", observation_keys=("x",))
     write(folder, env_spec={"id": "A-v1", "max_episode_steps": 300.0, "kwargs": {"maze_map": [[1, "r"]]}})
-    assert recorded_environment(folder, known) == replace(
-        known, id="A-v1", max_episode_steps=300, kwargs={"maze_map": [[1, "r"]]}
-    )
+    found = replace(known, id="A-v1", max_episode_steps=300, kwargs={"maze_map": [[1, "r"]]})
+    assert recorded_environment(folder, known) == (found, "")
     write(folder, env_spec={"id": "A-v1", "max_episode_steps": None, "kwargs": None})
-    assert recorded_environment(folder, known) == replace(known, id="A-v1")
+    assert recorded_environment(folder, known) == (replace(known, id="A-v1"), "")
 
 
 @pytest.mark.parametrize(
@@ -119,10 +124,50 @@ def test_its_own_limit_holds_where_the_card_has_none(folder):
 )
 def test_what_cannot_be_read_changes_nothing(folder, text):
     (folder / "data" / "metadata.json").write_text(text)
-    assert recorded_environment(folder, CARD.environment) == CARD.environment
+    assert recorded_environment(folder, CARD.environment) == (CARD.environment, "")
 
 
-def test_a_minari_dataset_recorded_under_wrappers_is_not_played(folder):
+def test_recorded_wrappers_are_applied(folder):
+    half = {"name": "RescaleAction", "entry_point": "gymnasium.wrappers:RescaleAction"}
+    half["kwargs"] = {"min_action": -2.0, "max_action": 2.0}
+    write(folder, env_spec={"id": "Hopper-v5", "additional_wrappers": [half]})
+    spec, because = playable(replace(CARD, action_low=-2.0, action_high=2.0), DATA)
+    assert not because
+    assert spec.wrappers == (half,)
+    plain = replace(spec, wrappers=())
+    halved, full = (make_environments(each, [7], "gymnasium") for each in (spec, plain))
+    assert choose_backend(spec) == "gymnasium"
+    assert halved.action_high.tolist() == [2.0] * 3
+    np.testing.assert_array_equal(halved.reset(), full.reset())
+    actions = np.random.default_rng(0).uniform(-1, 1, (20, 1, 3)).astype(np.float32)
+    for action in actions:
+        np.testing.assert_allclose(halved.step(2 * action).observations, full.step(action).observations)
+    state = halved.state()
+    after = halved.step(actions[0])
+    halved.set_state(state)
+    np.testing.assert_array_equal(halved.step(actions[0]).observations, after.observations)
+    assert "RescaleAction" in environment_versions(spec, "gymnasium")["wrappers"]
+
+
+@pytest.mark.parametrize("seen", ["optimal", "optimal-fullobs"])
+def test_babyai_is_seen_as_recorded(folder, tmp_path, seen):
+    card = find_card(f"minari/minigrid/BabyAI-GoToObjS4/{seen}-v0")
+    minigrid = pytest.importorskip("minigrid.wrappers")
+    environment = gymnasium.make("BabyAI-GoToObjS4-v0")
+    size = 7
+    if "fullobs" in seen:
+        environment, size = minigrid.FullyObsWrapper(environment), 4
+    (tmp_path / card.name / "data").mkdir(parents=True)
+    # As the published ones: minigrid's wrappers do not record that they take no arguments.
+    text = environment.spec.to_json().replace('"kwargs": null', '"kwargs": {}')
+    write(tmp_path / card.name, env_spec=json.loads(text))
+    data = SimpleNamespace(observation_size=1 + size * size * 3, action_size=7, discrete_actions=True)
+    spec, because = playable(card, data)
+    assert not because
+    assert replace(spec, kwargs={}) == card.environment
+
+
+def test_a_minari_dataset_whose_wrappers_cannot_be_applied_is_not_played(folder):
     wrapped = {
         "id": "Hopper-v5",
         "additional_wrappers": [{"name": "Slow", "entry_point": "lab:Slow", "kwargs": {}}],

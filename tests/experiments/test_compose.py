@@ -1,11 +1,13 @@
 """Words on the command line become a checked config, or one sentence."""
 
+from dataclasses import asdict
+
 import pytest
 
 from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.algorithms.sac import SACConfig
 from cqlbench.core.errors import ConfigError
-from cqlbench.experiments.compose import as_dict, compose_bench
+from cqlbench.experiments.compose import compose_bench
 from cqlbench.experiments.config import BenchConfig
 
 
@@ -122,8 +124,8 @@ def test_paths_may_hold_anything() -> None:
         ("seeds=2024", "say seeds=[2024]"),
         ("seeds=100000", "say seeds=[100000]"),
         ("seeds=a", "'a'"),
-        ("budget=quik", "no budget 'quik'; there is gate, paper, quick, smoke"),
-        ("algorithm=cqll", "no algorithm 'cqll'; there is awac, bc, bc10, calql, cql"),
+        ("budget=quik", "'quik' (choose from gate, paper, quick, smoke)"),
+        ("algorithm=cqll", "'cqll' (choose from awac, bc, bc10, calql, cql"),
         ("algorithm.sparse_rewards=true", "say algorithm.calibrated=true too"),
         ("preset/by_algorithm=x", "Unknown key 'preset/by_algorithm'"),
         ("algorithm.conservativ_weight=3", "nearest is 'algorithm.conservative_weight'"),
@@ -145,7 +147,7 @@ def test_paths_may_hold_anything() -> None:
         ("algorithm.last_layer_gain=0", "positive"),
         ("algorithm.name=''", "name is empty"),
         ("algorithm.variant=X", "H or rho"),
-        ("preset=d4rl-gim", "no preset 'd4rl-gim'"),
+        ("preset=d4rl-gim", "preset 'd4rl-gim'"),
         ("steps=0", "budget.steps=0 must be"),
         ("steps=1.5", "budget.steps=1.5"),
         ("nonsense", "'nonsense' is not an override"),
@@ -195,13 +197,13 @@ def test_a_dataset_is_needed() -> None:
 
 
 def test_every_field_is_reachable() -> None:
-    config = as_dict(compose_bench(["dataset=x"], "smoke").config)
+    config = asdict(compose_bench(["dataset=x"], "smoke").config)
     words = []
     for name, value in config["algorithm"].items():
         text = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
         words.append(f"algorithm.{name}={text}")
     again = compose_bench(["dataset=x", *words], "smoke")
-    assert as_dict(again.config) == config
+    assert asdict(again.config) == config
     assert again.changes == ()
 
 

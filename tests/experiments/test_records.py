@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,7 +16,7 @@ from cqlbench.data.load import provide
 from cqlbench.data.resolve import resolve
 from cqlbench.evaluation.evaluator import EvaluationPoint
 from cqlbench.experiments.config import BudgetConfig
-from cqlbench.experiments.records import records_of
+from cqlbench.experiments.records import behaviour, mean_score, online_facts, records_of
 from cqlbench.records import provenance
 from cqlbench.records.codec import to_json
 from cqlbench.records.schema import Git
@@ -40,13 +41,19 @@ def _evaluator():
     )
 
 
-def _records(name, budget=BUDGET, arguments=(), dirty=False, **options):
+def _plan(resolution, budget=BUDGET, because=""):
+    identity = {"algorithm": {"name": "cql"}}
+    return SimpleNamespace(
+        resolution=resolution, identity=identity, budget=budget, incomparable_because=because
+    )
+
+
+def _records(name, budget=BUDGET, arguments=(), dirty=False, because=""):
     resolution = resolve(str(name))
     dataset = provide(resolution, progress=False)
     words = ("bench", f"dataset={resolution.dataset_id}", *arguments)
     origin = replace(provenance.collect("cpu", arguments=words), git=Git(commit="a" * 40, dirty=dirty))
-    config = {"algorithm": {"name": "cql"}}
-    return records_of(_evaluator(), dataset, resolution, config, budget, origin, 4.0, **options)
+    return records_of(_evaluator(), dataset, _plan(resolution, budget, because), origin, 4.0)
 
 
 def _file(path, ends=(19, 39)):
@@ -97,7 +104,7 @@ def test_another_absolute_path_of_the_file_is_not_told_and_a_relative_one_is_kep
     told = {}
     for typed in (f"{world}/alias/robot.hdf5", f"{world}/secret/../secret/robot.hdf5", "../x/robot.hdf5"):
         origin = provenance.collect(arguments=["bench", f"dataset={typed}"])
-        record, _ = records_of(_evaluator(), dataset, resolution, {}, BUDGET, origin, 1.0)
+        record, _ = records_of(_evaluator(), dataset, _plan(resolution), origin, 1.0)
         told[typed] = record.command[2]
     assert list(told.values()) == ["dataset=./robot.hdf5"] * 2 + ["dataset=../x/robot.hdf5"]
 
@@ -109,7 +116,7 @@ def test_the_path_is_nowhere_even_if_a_reader_mentions_it(home, world, monkeypat
     dataset = replace(dataset, notes=(f"{path} has no 'timeouts'.",))
     resolution = replace(resolution, reason=f"'{path}' is a file")
     origin = provenance.collect(arguments=["bench", f"dataset={path}"])
-    record, _ = records_of(_evaluator(), dataset, resolution, {}, BUDGET, origin, 1.0)
+    record, _ = records_of(_evaluator(), dataset, _plan(resolution), origin, 1.0)
     assert "secret" not in to_json(record)
     assert "robot.hdf5 has no 'timeouts'." in record.dataset.notes
     assert record.dataset.resolution == "'robot.hdf5' is a file"
@@ -170,19 +177,18 @@ def test_a_policy_that_vanished_meanwhile_loses_no_record(world, monkeypatch):
     dataset = provide(resolution, progress=False)
     origin = provenance.collect(arguments=["bench"])
     Path(world / "policies" / "tiny.npz").unlink()
-    record, _ = records_of(_evaluator(), dataset, resolution, {}, BUDGET, origin, 1.0)
+    record, _ = records_of(_evaluator(), dataset, _plan(resolution), origin, 1.0)
     assert record.dataset.behaviour_source.startswith("dataset episodes")
 
 
 def test_the_shipped_policies_were_evaluated():
     from cqlbench.data.cards import all_cards
-    from cqlbench.experiments.records import _behaviour
 
     embedded = [card for card in all_cards().values() if card.policies]
     assert embedded
     for card in embedded:
         evaluations = [BehaviourPolicy.load(name).evaluation["stochastic"] for name in card.policies]
-        mean, source = _behaviour(None, card)
+        mean, source = behaviour(None, card)
         assert mean == pytest.approx(np.mean([evaluation["return_mean"] for evaluation in evaluations]))
         many = len(evaluations) > 1
         whose = f"mean of {len(evaluations)} behaviour policies" if many else "behaviour policy"
@@ -206,7 +212,7 @@ def test_the_datasets_episodes_are_counted_and_cut_ones_not_called_whole(home, w
 def test_comparable_is_what_the_caller_says_and_never_against_the_budget(world):
     published, _ = _records("tiny-hopper")
     assert (published.comparable, published.comparable_reason) == (True, "")
-    embedded, _ = _records("tiny-hopper", incomparable_because="the data are embedded")
+    embedded, _ = _records("tiny-hopper", because="the data are embedded")
     assert (embedded.comparable, embedded.comparable_reason) == (False, "the data are embedded")
     quick, _ = _records("tiny-hopper", budget=BudgetConfig("quick", 6, 6, 2, comparable=False))
     assert (quick.comparable, quick.comparable_reason) == (False, "the budget is quick")
@@ -214,3 +220,50 @@ def test_comparable_is_what_the_caller_says_and_never_against_the_budget(world):
     dirty, _ = _records("tiny-hopper", dirty=True)
     assert (dirty.comparable, "uncommitted" in dirty.comparable_reason) == (False, True)
     assert _records("tiny-hopper", dirty=None)[0].comparable
+
+
+def point(step: int, frames: int, scores: list[list[float]] | None) -> EvaluationPoint:
+    played: Any = object()
+    values = None if scores is None else np.array(scores)
+    return EvaluationPoint(step, played, values, {}, [True, True], 0.0, frames)
+
+
+HISTORY = [
+    point(50, 0, [[1.0, 3.0], [10.0, 30.0]]),
+    point(100, 0, [[10.0, 20.0], [40.0, 60.0]]),
+    point(110, 10, [[20.0, 40.0], [0.0, 0.0]]),
+    point(120, 20, [[60.0, 80.0], [100.0, 120.0]]),
+]
+
+
+def tuned(history: list[EvaluationPoint], total_frames: int = 20) -> Any:
+    collector = SimpleNamespace(dropped_episodes=3, incidents=("It broke.",))
+    trainer = SimpleNamespace(
+        total_frames=total_frames, offline_steps=100, collected_frames=total_frames, collector=collector
+    )
+    return SimpleNamespace(trainer=trainer, history=history)
+
+
+@pytest.mark.parametrize(
+    ("position", "before", "after", "expected"),
+    [(0, 15.0, 70.0, 1 - (30 + 70) / 200), (1, 50.0, 110.0, 1 - (0 + 110) / 200)],
+)
+def test_online_facts_by_hand(position: int, before: float, after: float, expected: float) -> None:
+    facts = online_facts(tuned(HISTORY), position)
+    assert facts is not None
+    assert (facts.offline_score, facts.online_score) == (before, after)
+    assert facts.cumulative_regret == pytest.approx(expected)
+    assert facts.evaluated_frames == (0, 0, 10, 20)
+    assert (facts.offline_steps, facts.frames) == (100, 20)
+    assert (facts.dropped_episodes, facts.incidents) == (3, ("It broke.",))
+
+
+def test_a_run_that_only_trained_offline_has_none() -> None:
+    assert online_facts(tuned(HISTORY[:2], total_frames=0), 0) is None
+
+
+def test_what_is_not_known_is_none() -> None:
+    assert mean_score(point(1, 0, None), 0) is None
+    assert mean_score(point(1, 0, [[np.nan, 1.0]]), 0) is None
+    for history in ([HISTORY[0]], [HISTORY[2], point(130, 30, None)]):
+        assert online_facts(tuned(history), 0).cumulative_regret is None

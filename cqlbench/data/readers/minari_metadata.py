@@ -3,14 +3,18 @@
 import contextlib
 import importlib
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
+from msgspec.structs import replace
 
 from cqlbench.core.errors import DatasetError
-from cqlbench.data.cards import Bound
+from cqlbench.data.cards import Bound, Card
 from cqlbench.data.readers.minari_folder import metadata_of
 from cqlbench.environments.spec import EnvironmentSpec
 
@@ -19,6 +23,8 @@ _WATCHING = (
     "DataCollector", "HumanRendering", "Monitor", "OrderEnforcing", "PassiveEnvChecker",
     "RecordEpisodeStatistics", "RecordVideo", "RenderCollection",
 )  # fmt: skip
+# What they do depends on all that they saw while the data were recorded, which is nowhere kept.
+_WITH_STATISTICS = ("NormalizeObservation", "NormalizeReward")
 _KNOWN = ("gymnasium.", "minari.", "stable_baselines3.")
 
 
@@ -61,48 +67,83 @@ def action_bounds(folder: Path) -> tuple[Bound, Bound] | None:
     return (low[0], high[0]) if len(set(low)) == len(set(high)) == 1 else (low, high)
 
 
-def environment_of(folder: Path) -> EnvironmentSpec | None:
+def scored(card: Card, folder: Path) -> Card:
+    """The card with the reference scores of the Minari dataset in `folder`, if that gives both of them.
+
+    `minari.get_normalized_score` takes them as 0 and 1.
+
+    Raises:
+        DatasetError: its metadata cannot be read.
+    """
+    ends = [metadata_of(folder).get(name) for name in ("ref_min_score", "ref_max_score")]
+    low, high = (end if isinstance(end, int | float) else math.nan for end in ends)
+    if not -math.inf < low < high < math.inf:
+        return card
+    return replace(
+        card,
+        score_min=low,
+        score_max=high,
+        endpoints_source="the dataset's metadata (ref_min_score, ref_max_score)",
+        endpoints_missing_because="",
+    )
+
+
+def environment_of(folder: Path) -> tuple[EnvironmentSpec | None, str]:
     """The environment that the Minari dataset in `folder`, or of its `data` folder, names for evaluation.
 
-    Else the one that it was recorded in; `None`: it names none, or nothing readable.
+    Else the one that it was recorded in; either with the wrappers that are recorded with it.
+
+    Returns:
+        It, or `None`: none is named, or nothing readable. Then which wrappers of the recording it lacks, as
+        one sentence; empty if none that may change what an agent sees, does or earns.
     """
     try:
-        recorded = _environment_specs(folder)[0]
-        limit = recorded.get("max_episode_steps")
-        kwargs: dict[str, Any] = dict(recorded.get("kwargs") or {})
-        environment_id = str(recorded["id"])
-        package = str(recorded.get("entry_point") or "").partition(":")[0].partition(".")[0]
+        played, *recorded = _environment_specs(folder)
+        limit = played.get("max_episode_steps")
+        kwargs: dict[str, Any] = dict(played.get("kwargs") or {})
+        environment_id = str(played["id"])
+        package = str(played.get("entry_point") or "").partition(":")[0].partition(".")[0]
+        wrappers = _wrappers(played)
+        lost = [wrapper["name"] for wrapper in wrappers if not _can_be_made(wrapper, package)]
+        for each in recorded:
+            lost += [wrapper["name"] for wrapper in _wrappers(each) if wrapper not in wrappers]
     except (DatasetError, ValueError, TypeError, AttributeError, LookupError):
-        return None
+        return None, ""
     kwargs.pop("render_mode", None)
     steps = int(limit) if isinstance(limit, int | float) and limit >= 1 else None
-    return EnvironmentSpec(environment_id, steps, kwargs, "" if package == "gymnasium" else package)
-
-
-def why_unlike_the_recording(folder: Path) -> str:
-    """Why the environment of `environment_of` is not the one that the dataset was recorded in: its wrappers.
-
-    One sentence; empty if none was named that `gymnasium.make` does not apply by itself and that may change
-    what an agent sees, does or earns.
-    """
-    names: list[str] = []
-    with contextlib.suppress(DatasetError, ValueError, TypeError, AttributeError, LookupError):
-        for recorded in _environment_specs(folder):
-            wrappers = [
-                (str(one["name"]), str(one["entry_point"])) for one in recorded["additional_wrappers"]
-            ]
-            own = _registered_wrappers(str(recorded["id"]), str(recorded.get("entry_point") or ""))
-            if wrappers[: len(own)] == own:
-                wrappers = wrappers[len(own) :]
-            names += [
-                name for name, place in wrappers if not (name in _WATCHING and place.startswith(_KNOWN))
-            ]
-    if not names:
-        return ""
+    module = "" if package == "gymnasium" else package
+    if not lost:
+        return EnvironmentSpec(environment_id, steps, kwargs, module, wrappers=wrappers), ""
     return (
-        f"The dataset was recorded under wrappers ({', '.join(dict.fromkeys(names))}) that are not applied "
-        "here; register an environment that has them, and import the dataset with env=."
+        EnvironmentSpec(environment_id, steps, kwargs, module),
+        f"The dataset was recorded under wrappers ({', '.join(dict.fromkeys(lost))}) that cannot be applied "
+        "here; register an environment that has them, and import the dataset with env=.",
     )
+
+
+def _wrappers(recorded: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Those that `gymnasium.make` does not apply by itself and that do more than watch."""
+    names = ("name", "entry_point", "kwargs")
+    wrappers = [{name: one[name] for name in names} for one in recorded.get("additional_wrappers") or ()]
+    own = _registered_wrappers(str(recorded["id"]), str(recorded.get("entry_point") or ""))
+    if [(one["name"], one["entry_point"]) for one in wrappers[: len(own)]] == own:
+        wrappers = wrappers[len(own) :]
+    return tuple(
+        one for one in wrappers if not (one["name"] in _WATCHING and one["entry_point"].startswith(_KNOWN))
+    )
+
+
+def _can_be_made(wrapper: Mapping[str, Any], package: str) -> bool:
+    """Whether its class is here, its arguments are recorded, and they are all that it depends on.
+
+    If it comes with the environment's `package`, whoever makes the environment says that this is missing.
+    """
+    try:
+        made = load_env_creator(wrapper["entry_point"])
+    except (ImportError, AttributeError, ValueError) as error:
+        return isinstance(error, ImportError) and wrapper["entry_point"].partition(".")[0] == package
+    known = isinstance(made, type) and issubclass(made, gymnasium.Wrapper)
+    return known and wrapper["kwargs"] is not None and wrapper["name"] not in _WITH_STATISTICS
 
 
 def _registered_wrappers(environment_id: str, entry_point: str) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import warnings
 
 import gymnasium
 import h5py
@@ -15,10 +16,12 @@ from minari.serialization import serialize_space
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.data import validate
+from cqlbench.data.cards import Card
 from cqlbench.data.readers.d4rl import read_d4rl
 from cqlbench.data.readers.minari import read_minari
-from cqlbench.data.readers.minari_metadata import action_bounds, discrete_actions, why_unlike_the_recording
+from cqlbench.data.readers.minari_metadata import action_bounds, discrete_actions, environment_of, scored
 from cqlbench.data.resolve import resolve
+from cqlbench.environments.gymnasium_backend import GymnasiumEnvironments
 from cqlbench.environments.make import EnvironmentSpec, make_environments
 
 FIELDS = (
@@ -221,30 +224,93 @@ class Monitor(gymnasium.Wrapper):
 
 Monitor.__module__ = "stable_baselines3.common.monitor"
 
+
+class Slow(gymnasium.Wrapper):
+    """Of the user's own: its arguments are not recorded."""
+
+
+def clipped(environment):
+    return wrappers.ClipReward(environment, -1.0, 1.0)
+
+
+def rescaled(environment):
+    return wrappers.RescaleAction(environment, -2.0, 2.0)
+
+
 WRAPPED = {
-    "nothing": ((), ""),
-    "rewards": ((lambda e: wrappers.ClipReward(e, -1.0, 1.0),), "ClipReward"),
-    "actions": ((lambda e: wrappers.RescaleAction(e, -2.0, 2.0),), "RescaleAction"),
-    "what only watches": ((wrappers.RecordEpisodeStatistics, Monitor), ""),
-    "both": ((Monitor, lambda e: wrappers.RescaleAction(e, -2.0, 2.0), Monitor), "RescaleAction"),
+    "nothing": ((), [], ""),
+    "rewards and actions": ((clipped, rescaled), ["ClipReward", "RescaleAction"], ""),
+    "what only watches": ((wrappers.RecordEpisodeStatistics, Monitor), [], ""),
+    "both": ((Monitor, rescaled, Monitor), ["RescaleAction"], ""),
+    "without arguments": ((rescaled, Slow), [], "Slow"),
+    "with statistics": ((wrappers.NormalizeObservation,), [], "NormalizeObservation"),
 }
 
 
 @pytest.mark.filterwarnings("ignore:.*Box .* precision lowered")
-@pytest.mark.parametrize(("layers", "name"), WRAPPED.values(), ids=WRAPPED)
-def test_wrappers_of_the_recording(tmp_path, make_episodes, write_minari, layers, name):
+@pytest.mark.parametrize(("layers", "applied", "lost"), WRAPPED.values(), ids=WRAPPED)
+def test_wrappers_of_the_recording(tmp_path, make_episodes, write_minari, layers, applied, lost):
     environment = gymnasium.make("Hopper-v5")
     for layer in layers:
         environment = layer(environment)
     recorded, plain = environment.spec.to_json(), gymnasium.make("Hopper-v5").spec.to_json()
     folder = write_minari(tmp_path / "m", make_episodes())
-    for facts in ({"env_spec": recorded}, {"env_spec": recorded, "eval_env_spec": plain}):
+    for facts in ({"env_spec": recorded}, {"env_spec": plain, "eval_env_spec": recorded}):
         (folder / "data" / "metadata.json").write_text(json.dumps(facts))
         for place in (folder, folder / "data"):
-            because = why_unlike_the_recording(place)
-            assert name in because
-            assert bool(because) == bool(name)
-            assert "Monitor" not in because
+            spec, because = environment_of(place)
+            assert [wrapper["name"] for wrapper in spec.wrappers] == applied
+            assert f"({lost})" in because if lost else not because
+    (folder / "data" / "metadata.json").write_text(json.dumps({"env_spec": recorded, "eval_env_spec": plain}))
+    assert all(name in environment_of(folder)[1] for name in [*applied, lost])
+
+
+@pytest.mark.filterwarnings("ignore:.*Box .* precision lowered")
+def test_the_environment_is_the_one_that_minari_recovers(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    environment = rescaled(clipped(gymnasium.make("Hopper-v5")))
+    episode = EpisodeBuffer(
+        id=0,
+        observations=np.zeros((2, 11)),
+        actions=np.zeros((1, 3), np.float32),
+        rewards=np.zeros(1),
+        terminations=np.ones(1, bool),
+        truncations=np.zeros(1, bool),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # minari would like an author and more
+        dataset = create_dataset_from_buffers(
+            "lab/hopper-v0", [episode], env=environment, ref_min_score=-3.0, ref_max_score=9
+        )
+    recovered = dataset.recover_environment()
+    spec, _ = environment_of(tmp_path / "lab" / "hopper-v0")
+    ours = GymnasiumEnvironments(spec, [5], discrete=False)
+    np.testing.assert_array_equal(ours.reset()[0], recovered.reset(seed=5)[0])
+    for action in np.random.default_rng(0).uniform(-2, 2, (10, 1, 3)).astype(np.float32):
+        step, (observation, reward, *_) = ours.step(action), recovered.step(action[0])
+        np.testing.assert_array_equal(step.observations[0], observation)
+        assert step.rewards[0] == reward
+    card = resolve(str(tmp_path / "lab" / "hopper-v0")).card
+    assert (card.action_low, card.score_min, card.score_max) == (-2.0, -3.0, 9.0)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"ref_min_score": 1.0},
+        {"ref_min_score": None, "ref_max_score": 1.0},
+        {"ref_min_score": 1.0, "ref_max_score": 1.0},
+        {"ref_min_score": "0", "ref_max_score": 1.0},
+        {"ref_min_score": 0.0, "ref_max_score": math.inf},
+    ],
+    ids=str,
+)
+def test_reference_scores_that_are_none(tmp_path, make_episodes, write_minari, facts):
+    folder = write_minari(tmp_path / "m", make_episodes())
+    (folder / "data" / "metadata.json").write_text(json.dumps(facts))
+    card = Card(id="minari/a/b-v0", source="minari", score_min=-7.0, score_max=7.0)
+    assert scored(card, folder) is card
 
 
 @pytest.mark.filterwarnings("ignore:.*Box .* precision lowered")
@@ -254,9 +320,10 @@ def test_wrappers_that_gymnasium_applies_itself(tmp_path, make_episodes, write_m
     own = dataclasses.replace(known, id="Scaled-v0", additional_wrappers=scaled.additional_wrappers)
     monkeypatch.setitem(gymnasium.registry, "Scaled-v0", own)
     folder = write_minari(tmp_path / "m", make_episodes())
-    for spec, differs in ((own, False), (wrappers.ClipAction(gymnasium.make("Scaled-v0")).spec, True)):
+    for spec, names in ((own, []), (wrappers.ClipAction(gymnasium.make("Scaled-v0")).spec, ["ClipAction"])):
         (folder / "data" / "metadata.json").write_text(json.dumps({"env_spec": spec.to_json()}))
-        assert bool(why_unlike_the_recording(folder)) == differs
+        spec, because = environment_of(folder)
+        assert ([wrapper["name"] for wrapper in spec.wrappers], because) == (names, "")
 
 
 def test_single_numbers_without_a_discrete_space(tmp_path, make_episodes, write_minari):
@@ -296,7 +363,7 @@ def test_episode_is_an_array(tmp_path, make_episodes, write_minari):
 def test_end_flag_inside_an_episode_is_caught_by_the_validation(tmp_path, make_episodes, write_minari):
     flags = np.array([False, True, False])
     transitions = read_minari(write_minari(tmp_path / "m", make_episodes(), terminations=flags))
-    with pytest.raises(DatasetError, match=r"Row 1 .* flagged as an end"):
+    with pytest.raises(DatasetError, match="end is flagged"):
         validate.check(transitions)
 
 
