@@ -1,6 +1,7 @@
 """`cqlbench data ...`: which datasets there are, getting them, and looking at them."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
@@ -8,8 +9,14 @@ from rich.console import Console
 from cqlbench.commands.arguments import choices, truth
 from cqlbench.core.errors import ConfigError, DatasetError, UserError
 from cqlbench.data.cards import SOURCES, Card, all_cards, damaged_cards
-from cqlbench.data.local import where, without_a_card
+from cqlbench.data.local import Known, known, why_unplayed, without_a_card
 from cqlbench.data.resolve import check_source, find_card
+from cqlbench.evaluation.scores import normalized_score
+
+_HEAD = (
+    "dataset", "rows", "episodes", "size", "score 0", "score 100", "behaviour", "played", "comparable",
+    "cached",
+)  # fmt: skip
 
 
 def data(words: Sequence[str], console: Console) -> None:
@@ -37,22 +44,25 @@ def list_datasets(words: Sequence[str], console: Console) -> None:
             raise ConfigError(f"No dataset has {key}={given[key]}; {choices(given[key], present)}")
     truth(given, "cached")
     rows = []
+    because: Counter[str] = Counter()
     for card in cards:
         if given.get("source") in (None, card.source) and given.get("family") in (None, card.family):
-            here = where(card)
-            if given.get("cached") in (None, "true" if here else "false"):
-                rows.append(_row(card, here))
-    head = ("dataset", "rows", "size", "score 0", "score 100", "cached")
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    for row in [head, *rows] if rows else []:
-        cells = [
-            f"{row[0]:<{widths[0]}}",
-            *(f"{cell:>{width}}" for cell, width in zip(row[1:-1], widths[1:-1], strict=True)),
-        ]
-        console.out(*cells, row[-1], sep="  ")
+            facts = known(card)
+            if given.get("cached") in (None, "true" if facts.cached else "false"):
+                unplayed, incomparable = why_unplayed(card), card.incomparable
+                rows.append(_row(card, facts, not unplayed, not incomparable))
+                because.update(filter(None, [unplayed and f"not played: {unplayed}"]))
+                because.update(filter(None, [incomparable and f"not comparable: {incomparable}"]))
+    widths = [max(len(row[column]) for row in [_HEAD, *rows]) for column in range(len(_HEAD))]
+    for row in [_HEAD, *rows] if rows else []:
+        cells = zip(row[1:-1], widths[1:-1], strict=True)
+        console.out(row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in cells), row[-1], sep="  ")
+    for reason in sorted(because, reverse=True):
+        console.out(f"{because[reason]} {reason}.")
     console.out(
-        f"{len(rows)} datasets. Scores 0 and 100 are returns. Cached: 'file' is downloaded, 'ready' "
-        "is converted as well; embedded ones are made here when needed."
+        f"{len(rows)} datasets. Scores 0 and 100 are returns, 'behaviour' is the score of the policies that "
+        "made the data. Comparable: with published scores, by the published settings. Cached: 'file' is "
+        "downloaded, 'ready' is converted as well; embedded ones are made here when needed."
     )
     if given.get("source") in (None, "minari") and "family" not in given and given.get("cached") != "false":
         for path in without_a_card():
@@ -140,10 +150,17 @@ def _fetched(card: Card) -> str:
     return str(fetch_folder(card) if card.source == "minari" else fetch(card))
 
 
-def _row(card: Card, here: str) -> tuple[str, ...]:
-    ends = (f"{end:,.1f}" if end is not None else "-" for end in (card.score_min, card.score_max))
-    rows = f"{card.rows:,}" if card.rows else "-"
-    return (card.id, rows, f"{card.bytes / 1e6:,.1f} MB" if card.bytes else "-", *ends, here or "-")
+def _row(card: Card, facts: Known, played: bool, comparable: bool) -> tuple[str, ...]:
+    ends, score = card.endpoints_of_data, None
+    if ends is not None and facts.mean_return is not None:
+        score = float(normalized_score(facts.mean_return, *ends))
+    counts = (f"{count:,}" if count else "-" for count in (facts.rows, facts.episodes))
+    size = f"{card.bytes / 1e6:,.1f} MB" if card.bytes else "-"
+    numbers = (
+        "-" if number is None else f"{number:,.1f}" for number in (card.score_min, card.score_max, score)
+    )
+    answers = ("yes" if answer else "no" for answer in (played, comparable))
+    return (card.id, *counts, size, *numbers, *answers, facts.cached or "-")
 
 
 VERBS: Mapping[str, Callable[[Sequence[str], Console], None]] = {

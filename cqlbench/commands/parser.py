@@ -164,7 +164,7 @@ PAGES: Mapping[str, Page] = {
         "datasets: list, fetch, check, show, import, collect",
         verbs={
             "list": Page(
-                "datasets, their sizes and endpoints",
+                "datasets: sizes, endpoints, whether they can be played and compared",
                 {
                     "source": "d4rl, minari, embedded or imported",
                     "family": "such as gym-mujoco",

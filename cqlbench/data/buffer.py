@@ -290,6 +290,8 @@ def _statistics(transitions: Transitions) -> dict[str, Any]:
     returns = transitions.episode_returns[transitions.whole_episodes]
     mean = transitions.observations.mean(axis=0, dtype=np.float64)
     return {
+        "rows": len(transitions) + transitions.dropped_rows,
+        "episodes": len(transitions.episode_starts) - len(transitions.continuations),
         "dropped_rows": transitions.dropped_rows,
         "notes": list(transitions.notes),
         "discrete_actions": transitions.discrete_actions,

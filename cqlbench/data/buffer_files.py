@@ -30,16 +30,16 @@ def buffer_folder(dataset_id: str, source_key: str) -> Path:
     return cache_dir() / "buffers" / name
 
 
-def is_built(dataset_id: str, source_key: str) -> bool:
-    """Whether there is a whole buffer of this dataset from this source."""
-    return _whole_manifest(buffer_folder(dataset_id, source_key)) is not None
+def built(dataset_id: str, source_key: str) -> dict[str, Any] | None:
+    """The manifest of the whole buffer of this dataset from this source, if there is one."""
+    return _whole_manifest(buffer_folder(dataset_id, source_key))
 
 
-def is_built_from_any_source(dataset_id: str) -> bool:
-    """Whether there is a whole buffer of this dataset, whatever it was made from."""
+def built_from_any_source(dataset_id: str) -> dict[str, Any] | None:
+    """The manifest of a whole buffer of this dataset, whatever it was made from."""
     folders = (cache_dir() / "buffers").glob(f"{_slug(dataset_id)}-{'[0-9a-f]' * 16}")
     manifests = filter(None, map(_whole_manifest, folders))
-    return any(manifest.get("id") == dataset_id for manifest in manifests)
+    return next((manifest for manifest in manifests if manifest.get("id") == dataset_id), None)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

@@ -60,6 +60,7 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
             for, for data in which that is not all 0; empty: it is known to be 0.
         max_episode_steps: the time limit, in steps; the environment's, or that of the environment it lacks.
         environment_missing_because: why there is no environment; ends a sentence.
+        broken_from: packages, with the major version from which on its environment cannot be made.
         observation_keys: of observations that are dictionaries, the parts that are joined, in this order;
             `None`: observations are flat.
         score_min: return that counts as 0 (D4RL: a random policy's).
@@ -98,6 +99,7 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     unpadded_kwargs: Mapping[str, Any] = msgspec.field(default_factory=dict)
     max_episode_steps: Count | None = None
     environment_missing_because: str = ""
+    broken_from: Mapping[str, int] = msgspec.field(default_factory=dict)
     observation_keys: tuple[str, ...] | None = None
     score_min: float | None = None
     score_max: float | None = None
@@ -146,6 +148,16 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     def name(self) -> str:
         """The id without its source: `hopper-medium-v2`, `mujoco/hopper/medium-v0`."""
         return self.id.partition("/")[2]
+
+    @property
+    def incomparable(self) -> str:
+        """Why no score on it may stand beside published ones, whatever the settings; empty: some may."""
+        reasons = {
+            "not D4RL's data": self.source != "d4rl",
+            "no published settings are on record": self.source == "d4rl" and not self.preset,
+            self.incomparable_because: self.incomparable_because,
+        }
+        return "; ".join(reason for reason, holds in reasons.items() if holds)
 
 
 class _CardFile(msgspec.Struct, forbid_unknown_fields=True):

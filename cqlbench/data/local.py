@@ -1,33 +1,98 @@
-"""What this machine has of a dataset, and where: answered without network, h5py, torch or a simulator."""
+"""What this machine has of a dataset, where, and whether it can be played.
+
+Answered without network, h5py, torch or a simulator.
+"""
 
 import contextlib
+import functools
 import hashlib
 import os
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.core.paths import cache_dir, expanded, kind
-from cqlbench.data.buffer_files import is_built, is_built_from_any_source
+from cqlbench.data.buffer_files import built, built_from_any_source
 from cqlbench.data.cards import Card, all_cards
+from cqlbench.data.embedded.policy import policies_return
 from cqlbench.data.readers import minari_folder as stored
 
 
-def where(card: Card) -> Literal["ready", "file", ""]:
-    """Its buffer (`ready`), its files (`file`), or nothing.
+@dataclass(frozen=True)
+class Known:
+    """What is known of a dataset without reading it; of what is not known, `None`.
+
+    Attributes:
+        cached: whether its buffer is here (`ready`), or its files (`file`), or neither.
+        rows: of the source, dropped ones included.
+        episodes: of the source.
+        mean_return: of the policies that made the data, else of its whole episodes.
+    """
+
+    cached: Literal["ready", "file", ""]
+    rows: int | None
+    episodes: int | None
+    mean_return: float | None
+
+
+def known(card: Card) -> Known:
+    """What its card, its behaviour policies and its buffer say.
 
     An embedded dataset's buffer counts whichever simulator's version it was made with: to tell those apart,
     the simulator would have to be loaded.
     """
+    found, manifest = False, None
     if card.source == "embedded":
-        return "ready" if is_built_from_any_source(card.id) else ""
-    folder = minari_folder(card) if card.source == "minari" else None
-    found = folder is not None or (card.source == "d4rl" and bool(candidates(card)))
-    with contextlib.suppress(DatasetError):
-        if (found or card.source != "minari") and is_built(card.id, file_key(card, folder)):
-            return "ready"
-    return "file" if found else ""
+        manifest = built_from_any_source(card.id)
+    else:
+        folder = minari_folder(card) if card.source == "minari" else None
+        found = folder is not None or (card.source == "d4rl" and bool(candidates(card)))
+        with contextlib.suppress(DatasetError):
+            if found or card.source != "minari":
+                manifest = built(card.id, file_key(card, folder))
+    facts = manifest or {}
+    played = policies_return(card.policies)
+    return Known(
+        "ready" if manifest else "file" if found else "",
+        card.rows or facts.get("rows"),
+        card.episodes or facts.get("episodes"),
+        played[0] if played else facts.get("returns", {}).get("mean", card.mean_return),
+    )
+
+
+def why_unplayed(card: Card) -> str:
+    """Why no policy of its is evaluated here, as far as that shows without a simulator; empty: it may be."""
+    spec = card.environment
+    if spec is None:
+        return card.environment_missing_because or "no environment was named"
+    for package, major in card.broken_from.items():
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            if int(metadata.version(package).partition(".")[0]) >= major:
+                return f"its environment cannot be made with {package} {major} or newer"
+    if missing := _missing(spec.extra, spec.module.partition(".")[0]):
+        advice = f" (`pip install 'cqlbench[{spec.extra}]'`)" if spec.extra else ""
+        return f"{missing} is not installed{advice}"
+    return ""
+
+
+@functools.cache
+def _missing(extra: str, module: str) -> str:
+    """A package of cqlbench's extra, or else a module, that is not installed."""
+    marker = re.compile(f"extra == ['\"]{extra}['\"]")
+    for requirement in metadata.requires("cqlbench") or () if extra else ():
+        name, _, condition = requirement.partition(";")
+        package = re.split(r"[^\w.-]", name.strip())[0]
+        try:
+            if marker.search(condition):
+                metadata.version(package)
+        except metadata.PackageNotFoundError:
+            return package
+    return module if module and find_spec(module) is None else ""
 
 
 def without_a_card() -> list[Path]:

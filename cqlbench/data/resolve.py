@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from cqlbench.core.errors import DatasetError
 from cqlbench.core.paths import expanded, kind
-from cqlbench.data.buffer_files import is_built
+from cqlbench.data.buffer_files import built
 from cqlbench.data.cards import SOURCES, Card, all_cards, damaged_cards
 from cqlbench.data.local import candidates, minari_folder, offline, published_key
 
@@ -126,7 +126,7 @@ def _automatic(name: str, newest: Mapping[str, Card]) -> Resolution:
     published, minari = newest.get("d4rl"), newest.get("minari")
     why = "there is no D4RL dataset of that name"
     if published:
-        if is_built(published.id, published_key(published)) or candidates(published):
+        if built(published.id, published_key(published)) or candidates(published):
             return _located(published, f"'{name}' is D4RL's file, cached on this machine")
         from cqlbench.data.fetch import reachable  # loads requests and h5py
 

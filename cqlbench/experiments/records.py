@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from cqlbench.core.errors import DatasetError
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.cards import Card
-from cqlbench.data.embedded.policy import BehaviourPolicy
+from cqlbench.data.embedded.policy import policies_return
 from cqlbench.data.resolve import Resolution
 from cqlbench.evaluation.evaluator import EvaluationPoint, Evaluator
 from cqlbench.evaluation.scores import normalized_score
@@ -210,22 +209,11 @@ def behaviour(dataset: Dataset, card: Card) -> tuple[float, str]:
     A shipped policy's own evaluation is preferred: a stream of episodes that is cut after so many rows holds
     fewer of the long ones than the policy plays, so the mean over its whole episodes is biased.
     """
-    known = [each for name in card.policies if (each := _policy_evaluation(name))]
-    if known and len(known) == len(card.policies):
-        whose = "behaviour policy" if len(known) == 1 else f"mean of {len(known)} behaviour policies"
-        means, counts = zip(*known, strict=True)
-        return sum(means) / len(known), f"{whose}, {sum(counts):,} evaluated episodes"
+    if played := policies_return(card.policies):
+        count = len(card.policies)
+        whose = "behaviour policy" if count == 1 else f"mean of {count} behaviour policies"
+        return played[0], f"{whose}, {played[1]:,} evaluated episodes"
     counted = dataset.returns.episodes
     # Equal: none was cut off, or all were; "whole" is then right for the one and wrong for the other.
     which = f"all {counted:,}" if counted == len(dataset.episode_starts) else f"{counted:,} whole ones"
     return dataset.returns.mean, f"dataset episodes, mean of {which}"
-
-
-def _policy_evaluation(name: str) -> tuple[float, int] | None:
-    """Mean return of a shipped policy, and over how many episodes; `None` if it is gone or has none."""
-    try:
-        evaluation: Any = BehaviourPolicy.load(name).evaluation["stochastic"]
-        mean, episodes = float(evaluation["return_mean"]), int(evaluation["episodes"])
-    except (DatasetError, LookupError, TypeError, ValueError):
-        return None
-    return (mean, episodes) if math.isfinite(mean) else None

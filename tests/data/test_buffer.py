@@ -14,7 +14,7 @@ from cqlbench.core.errors import DatasetError
 from cqlbench.data import buffer as buffer_module
 from cqlbench.data import buffer_files
 from cqlbench.data.buffer import buffer_for, content_hash
-from cqlbench.data.buffer_files import damage, is_built
+from cqlbench.data.buffer_files import built, damage
 from cqlbench.data.readers.d4rl import read_d4rl
 from cqlbench.data.transitions import Transitions
 
@@ -119,15 +119,15 @@ def test_second_opening_reads_no_source(transitions):
     second = buffer_for("d4rl/a-v0", "k", never)
     assert second.content_hash == first.content_hash
     assert second.path == first.path
-    assert is_built("d4rl/a-v0", "k")
+    assert built("d4rl/a-v0", "k")
 
 
 def test_another_id_key_or_version_is_another_buffer(transitions, monkeypatch):
     buffer_for("d4rl/a-v0", "k", lambda: transitions)
-    assert not is_built("d4rl/a-v0", "l")
-    assert not is_built("d4rl/a-v1", "k")
+    assert not built("d4rl/a-v0", "l")
+    assert not built("d4rl/a-v1", "k")
     monkeypatch.setattr(buffer_files, "BUFFER_VERSION", 99)
-    assert not is_built("d4rl/a-v0", "k")
+    assert not built("d4rl/a-v0", "k")
 
 
 def test_content_hash_sees_every_array_and_its_order(transitions):
@@ -178,7 +178,7 @@ def test_zeros_on_disk_are_refused(transitions, monkeypatch, tmp_path):
     monkeypatch.setattr(buffer_module, "_fill", zeros)
     with pytest.raises(DatasetError, match="does not hold what was written"):
         buffer_for("d4rl/a-v0", "k", lambda: transitions)
-    assert not is_built("d4rl/a-v0", "k")
+    assert not built("d4rl/a-v0", "k")
     assert [path.suffix for path in (tmp_path / "cache" / "buffers").iterdir()] in ([".lock"], [])
 
 
@@ -195,7 +195,7 @@ def test_damaged_folder_is_made_again(transitions, damage):
         os.truncate(path / "observation.memmap", 8)
     else:
         (path / "manifest.json").write_text(json.dumps({"version": 1}))
-    assert not is_built("d4rl/a-v0", "k")
+    assert not built("d4rl/a-v0", "k")
     dataset = buffer_for("d4rl/a-v0", "k", lambda: transitions)
     assert dataset.content_hash == content_hash(transitions)
     assert torch.equal(dataset.storage["observation"], torch.from_numpy(transitions.observations))

@@ -11,6 +11,7 @@ from cqlbench.core.errors import DatasetError, UserError
 from cqlbench.core.paths import benchmarks_dir, cards_dir
 from cqlbench.data import cards
 from cqlbench.data.cards import all_cards
+from cqlbench.data.local import why_unplayed
 from cqlbench.data.resolve import find_card
 from cqlbench.environments.make import EnvironmentSpec, make_environments
 
@@ -185,9 +186,6 @@ def test_families_are_complete():
             )
 
 
-UNPLAYABLE = {"FrankaKitchen-v1": "gymnasium-robotics 1.4.2 cannot make it with MuJoCo 4"}
-"""Environments of cards that the versions of requirements.lock cannot make."""
-
 ENVIRONMENTS = {card.environment.id: card for card in CARDS.values() if card.environment}
 
 
@@ -198,7 +196,7 @@ def test_every_environment_can_be_made_or_it_is_known_why_not(name):
         pytest.importorskip(
             {"robotics": "gymnasium_robotics", "minigrid": "minigrid"}[card.environment.extra]
         )
-    if name in UNPLAYABLE:
+    if why_unplayed(card):
         with pytest.raises(UserError, match=name):
             make_environments(card.environment, [0])
         return
@@ -226,13 +224,9 @@ def summary(card):
     names = card.name.rpartition("-v")[0]
     first = names.rpartition("/")[0] + "/*" if card.source == "minari" else names.partition("-")[0] + "-*"
     environment, source = card.environment.id if card.environment else "", card.source
-    why = card.environment_missing_because or UNPLAYABLE.get(environment, "")
+    why = why_unplayed(card)
     ends = "none" if card.score_min is None else "D4RL's" if "D4RL" in card.endpoints_source else "our own"
-    reasons = [
-        "not D4RL's data" if source != "d4rl" else "no published settings are on record" * (not card.preset),
-        card.incomparable_because,
-    ]
-    because = "; ".join(filter(None, reasons))
+    because = card.incomparable
     shared = (ends, f"no: {why}" if why else "yes", f"no: {because}" if because else "yes")
     return (source, card.family, card.version, shared), f"{source}/{first}-v{card.version}", environment
 

@@ -14,7 +14,7 @@ from cqlbench.data import load as provide_module
 from cqlbench.data.buffer import content_hash
 from cqlbench.data.cards import Card
 from cqlbench.data.load import provide
-from cqlbench.data.local import where
+from cqlbench.data.local import known
 from cqlbench.data.readers.d4rl import read_d4rl
 from cqlbench.data.resolve import Resolution, find_card, resolve
 
@@ -111,13 +111,13 @@ def test_embedded_card_can_be_loaded():
 
 def test_a_file_without_a_published_checksum_is_known_by_its_own(path, tmp_path, monkeypatch):
     card = Card(id="d4rl/tiny-v0", source="d4rl", urls=("http://example.invalid/tiny.hdf5",))
-    assert where(card) == ""
+    assert known(card).cached == ""
     (tmp_path / "d4rl").mkdir()
     theirs = tmp_path / "d4rl" / "tiny.hdf5"
     theirs.write_bytes(path.read_bytes())
-    assert where(card) == "file"
+    assert known(card).cached == "file"
     dataset = provide(Resolution(card.id, card, ""), progress=False)
-    assert where(card) == "ready"
+    assert known(card).cached == "ready"
     theirs.unlink()
     monkeypatch.setattr(provide_module, "read_d4rl", no_reading)
     assert provide(Resolution(card.id, card, ""), progress=False).content_hash == dataset.content_hash
@@ -133,12 +133,12 @@ def test_a_minari_dataset_is_fetched_when_it_is_not_here(tmp_path, make_episodes
         return folder
 
     monkeypatch.setattr(provide_module, "fetch_folder", fetch_folder)
-    assert where(card) == ""
+    assert known(card).cached == ""
     assert provide(Resolution(card.id, card, ""), progress=False).rows == 12
     assert asked == [("minari/a/b-v0", False)]
     (tmp_path / "minari" / "a").mkdir(parents=True)
     folder.rename(tmp_path / "minari" / "a" / "b-v0")
-    assert where(card) == "file"
+    assert known(card).cached == "file"
 
 
 def test_warnings_become_notes(tmp_path, make_episodes, write_d4rl, d4rl_arrays):

@@ -1,28 +1,33 @@
 """What a machine has of a dataset; the cases of files are in `test_provide.py`."""
 
 import json
+from importlib import metadata
 
-from cqlbench.data.buffer_files import buffer_folder, is_built_from_any_source, write_manifest
+from msgspec.structs import replace
+
+from cqlbench.data import local
+from cqlbench.data.buffer_files import buffer_folder, built_from_any_source, write_manifest
 from cqlbench.data.cards import Card
-from cqlbench.data.local import where, without_a_card
+from cqlbench.data.local import Known, known, why_unplayed, without_a_card
+from cqlbench.environments.spec import EnvironmentSpec
 
 
 def test_an_embedded_dataset_is_ready_once_a_whole_buffer_of_it_is_here(world):
     card = Card(id="embedded/toy-v0", source="embedded")
-    assert where(card) == ""
+    assert known(card).cached == ""
     folder = buffer_folder(card.id, "collected with some simulator")
     folder.mkdir(parents=True)
-    write_manifest(folder, {"id": card.id})
-    assert where(card) == "ready"
+    write_manifest(folder, {"id": card.id, "rows": 9, "episodes": 2, "returns": {"mean": 4.5}})
+    assert known(card) == Known("ready", 9, 2, 4.5)
     (folder / "stray").touch()
-    assert where(card) == ""
+    assert known(card).cached == ""
 
 
 def test_a_buffer_of_another_dataset_with_a_like_name_does_not_count(world):
     folder = buffer_folder("embedded/toy-v0", "k")
     folder.mkdir(parents=True)
     write_manifest(folder, {"id": "embedded/toy-v0"})
-    assert not is_built_from_any_source("embedded/toy/v0")  # the same folder name but for the digest
+    assert not built_from_any_source("embedded/toy/v0")  # the same folder name but for the digest
 
 
 def test_minari_lists_local_datasets_that_no_card_describes(world, monkeypatch, tmp_path):
@@ -38,3 +43,29 @@ def test_minari_lists_local_datasets_that_no_card_describes(world, monkeypatch, 
                 json.dumps({"dataset_id": name})
             )
     assert without_a_card() == [tmp_path / "minari" / "lab" / "arm-v1"]
+
+
+def test_what_can_be_played_shows_without_making_it(monkeypatch):
+    plain = Card(id="d4rl/a-v0", source="d4rl", environment=EnvironmentSpec("Hopper-v4"))
+    versions = {"mujoco": "4.0.0"}
+
+    def version(package):
+        if package not in versions:
+            raise metadata.PackageNotFoundError
+        return versions[package]
+
+    monkeypatch.setattr(local.metadata, "version", version)
+    assert why_unplayed(plain) == ""
+    assert why_unplayed(replace(plain, environment=None))
+    assert why_unplayed(replace(plain, environment=None, environment_missing_because="lost")) == "lost"
+    assert why_unplayed(replace(plain, broken_from={"mujoco": 5, "absent": 1})) == ""
+    assert "mujoco 4" in why_unplayed(replace(plain, broken_from={"mujoco": 4}))
+    foreign = replace(plain, environment=EnvironmentSpec("Arm-v0", module="no_such_arms.envs"))
+    assert why_unplayed(foreign) == "no_such_arms is not installed"
+    local._missing.cache_clear()
+    needy = replace(plain, environment=EnvironmentSpec("Pen-v0", module="cqlbench", extra="robotics"))
+    assert "cqlbench[robotics]" in why_unplayed(needy)
+    local._missing.cache_clear()
+    versions["gymnasium-robotics"] = "1.4.2"
+    assert why_unplayed(needy) == ""
+    local._missing.cache_clear()

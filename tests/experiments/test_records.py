@@ -172,11 +172,11 @@ def test_a_policy_without_an_evaluation_gives_way_to_the_datasets_episodes(world
     assert facts.behaviour_return_mean == provide(resolve("tiny-hopper")).returns.mean
 
 
-def test_a_policy_that_vanished_meanwhile_loses_no_record(world, monkeypatch):
+def test_a_policy_whose_evaluation_vanished_meanwhile_loses_no_record(world, monkeypatch):
     resolution = resolve("tiny-hopper")
     dataset = provide(resolution, progress=False)
     origin = provenance.collect(arguments=["bench"])
-    Path(world / "policies" / "tiny.npz").unlink()
+    Path(world / "policies" / "tiny.json").unlink()
     record, _ = records_of(_evaluator(), dataset, _plan(resolution), origin, 1.0)
     assert record.dataset.behaviour_source.startswith("dataset episodes")
 

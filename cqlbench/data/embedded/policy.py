@@ -13,6 +13,7 @@ A policy is two files. `<name>.npz` holds float32 arrays, in the order of the la
 import io
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -184,6 +185,24 @@ def policy_path(name_or_path: str | Path) -> Path:
     if isinstance(name_or_path, str) and path.name == name_or_path and not name_or_path.endswith(".npz"):
         return policies_dir() / f"{name_or_path}.npz"
     return path
+
+
+def policies_return(names: Sequence[str]) -> tuple[float, int] | None:
+    """Mean return of shipped policies, of actions that they sampled, and over how many episodes.
+
+    `None`: one of them was not evaluated, or there are none.
+    """
+    means, episodes = [], 0
+    for name in names:
+        try:
+            notes = json.loads(policy_path(name).with_suffix(".json").read_text("utf-8"))
+            evaluation = notes["evaluation"]["stochastic"]
+            means.append(float(evaluation["return_mean"]))
+            episodes += int(evaluation["episodes"])
+        except (OSError, LookupError, TypeError, ValueError):
+            return None
+    mean = sum(means) / len(means) if means else math.nan
+    return (mean, episodes) if math.isfinite(mean) else None
 
 
 def _problem(weights: Sequence[Floats], biases: Sequence[Floats], low: Floats, high: Floats) -> str:
