@@ -19,6 +19,7 @@ SOURCES = ("d4rl", "minari", "embedded", "imported")
 QUIRKS: Mapping[str, str] = MappingProxyType(
     {
         "action_clip": "actions outside their bounds are clipped to them",
+        "another_time_limit": "its episodes were recorded to another time limit than an evaluation's",
         "contact_forces_are_zero": "the contact forces it observes are all zero (D4RL issue 143)",
         "ends_are_right": "its end flags are what they say, however odd they look",
         "infos_hold_states": "infos/qpos and infos/qvel are the simulator's state, which is what it observes",
@@ -138,6 +139,11 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
         if self.score_min is None or self.score_max is None or "returns_without_score" in self.quirks:
             return None
         return self.score_min, self.score_max
+
+    @property
+    def recorded_limit(self) -> int | None:
+        """The time limit of the data's own episodes, in steps, if it is known."""
+        return None if "another_time_limit" in self.quirks else self.max_episode_steps
 
     @property
     def version(self) -> int:

@@ -83,7 +83,7 @@ def expected(card: Card) -> Expected:
     return Expected(
         card.action_low,
         card.action_high,
-        card.max_episode_steps,
+        card.recorded_limit,
         card.rows,
         card.episodes,
         card.mean_return,

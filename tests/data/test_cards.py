@@ -139,6 +139,12 @@ def test_returns_of_data_have_scores_where_an_evaluation_would_return_them():
     )
 
 
+def test_the_data_s_own_time_limit():
+    limits = {name: CARDS[f"d4rl/antmaze-{name}"].recorded_limit for name in ("umaze-v2", "medium-play-v2")}
+    assert limits == {"umaze-v2": None, "medium-play-v2": 1000}
+    assert CARDS["d4rl/antmaze-umaze-v2"].max_episode_steps == 700
+
+
 def test_presets_are_those_of_d4rl_s_gym_tasks_and_exist():
     presets = {card.id: card.preset for card in CARDS.values()}
     assert presets["d4rl/walker2d-expert-v2"] == presets["d4rl/hopper-medium-v2"] == "d4rl-gym"
@@ -260,7 +266,7 @@ BAD = {
     "type": (GOOD + 'bytes = "many"', "bytes"),
     "bool": (GOOD + "bytes = true", "bytes"),
     "folders": (GOOD + 'file = "a"\nfolders = [3]', "`str`"),
-    "quirk": (GOOD + 'quirks = ["odd"]', "unknown quirk 'odd' .*action_clip, contact"),
+    "quirk": (GOOD + 'quirks = ["odd"]', "unknown quirk 'odd' .*action_clip, another"),
     "keys in the environment": (
         GOOD + 'environment = { id = "A-v0", observation_keys = [] }',
         "observation_keys",

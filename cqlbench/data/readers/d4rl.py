@@ -166,7 +166,7 @@ def _recorded(path: Path, card: Card) -> tuple[Recording, list[str]]:
             following=table.floats(following, dimensions=2) if following else None,
             useless=np.zeros(len(observations), np.bool_),
             states=_states(table, observations.shape) if "infos_hold_states" in card.quirks else None,
-            episode_limit=card.max_episode_steps,
+            episode_limit=card.recorded_limit,
         )
         unused = set(table.members()) - set(card.columns.values())
     _check_shapes(recording, path)

@@ -188,7 +188,7 @@ def _quantiles(values: NDArray[np.int64] | NDArray[np.float64]) -> str:
 
 
 def _limit(card: Card) -> str:
-    return f"; the time limit is {card.max_episode_steps:,}" if card.max_episode_steps else ""
+    return f"; the time limit is {card.recorded_limit:,}" if card.recorded_limit else ""
 
 
 def _colour() -> str:
