@@ -50,7 +50,7 @@ def list_datasets(words: Sequence[str], console: Console) -> None:
             facts = known(card)
             if given.get("cached") in (None, "true" if facts.cached else "false"):
                 unplayed, incomparable = why_unplayed(card), card.incomparable
-                rows.append(_row(card, facts, not unplayed, not incomparable))
+                rows.append(_row(facts, not unplayed, not incomparable))
                 because.update(filter(None, [unplayed and f"not played: {unplayed}"]))
                 because.update(filter(None, [incomparable and f"not comparable: {incomparable}"]))
     widths = [max(len(row[column]) for row in [_HEAD, *rows]) for column in range(len(_HEAD))]
@@ -150,8 +150,9 @@ def _fetched(card: Card) -> str:
     return str(fetch_folder(card) if card.source == "minari" else fetch(card))
 
 
-def _row(card: Card, facts: Known, played: bool, comparable: bool) -> tuple[str, ...]:
-    ends, score = card.endpoints_of_data, None
+def _row(facts: Known, played: bool, comparable: bool) -> tuple[str, ...]:
+    card, score = facts.card, None
+    ends = card.endpoints_of_data
     if ends is not None and facts.mean_return is not None:
         score = float(normalized_score(facts.mean_return, *ends))
     counts = (f"{count:,}" if count else "-" for count in (facts.rows, facts.episodes))

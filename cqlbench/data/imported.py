@@ -20,11 +20,11 @@ from cqlbench.data.cards import Bound, Card, all_cards, id_problem, imported_car
 from cqlbench.data.load import expected, read
 from cqlbench.data.local import published_key
 from cqlbench.data.readers.discrete import Kind
+from cqlbench.data.readers.minari_folder import scored
 from cqlbench.data.readers.minari_metadata import (
     action_bounds,
     discrete_actions,
     environment_of,
-    scored,
 )
 from cqlbench.data.readers.quirks import MENDED
 from cqlbench.data.readers.robomimic import environment_name

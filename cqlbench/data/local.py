@@ -28,12 +28,14 @@ class Known:
     """What is known of a dataset without reading it; of what is not known, `None`.
 
     Attributes:
+        card: its card, with the reference scores of the Minari folder that is here.
         cached: whether its buffer is here (`ready`), or its files (`file`), or neither.
         rows: of the source, dropped ones included.
         episodes: of the source.
         mean_return: of the policies that made the data, else of its whole episodes.
     """
 
+    card: Card
     cached: Literal["ready", "file", ""]
     rows: int | None
     episodes: int | None
@@ -41,12 +43,12 @@ class Known:
 
 
 def known(card: Card) -> Known:
-    """What its card, its behaviour policies and its buffer say.
+    """What its card, its behaviour policies, its buffer and its Minari folder say.
 
     An embedded dataset's buffer counts whichever simulator's version it was made with: to tell those apart,
     the simulator would have to be loaded.
     """
-    found, manifest = False, None
+    found, manifest, stated = False, None, {}
     if card.source == "embedded":
         manifest = built_from_any_source(card.id)
     else:
@@ -55,9 +57,13 @@ def known(card: Card) -> Known:
         with contextlib.suppress(DatasetError):
             if found or card.source != "minari":
                 manifest = built(card.id, file_key(card, folder))
-    facts = manifest or {}
+        if folder is not None:
+            with contextlib.suppress(DatasetError):
+                card, stated = stored.scored(card, folder), stored.metadata_of(folder)
+    facts = {"rows": stated.get("total_steps"), "episodes": stated.get("total_episodes"), **(manifest or {})}
     played = policies_return(card.policies)
     return Known(
+        card,
         "ready" if manifest else "file" if found else "",
         card.rows or facts.get("rows"),
         card.episodes or facts.get("episodes"),

@@ -14,6 +14,7 @@ from cqlbench.core.paths import expanded, kind
 from cqlbench.data.buffer_files import built
 from cqlbench.data.cards import SOURCES, Card, all_cards, damaged_cards
 from cqlbench.data.local import candidates, minari_folder, offline, published_key
+from cqlbench.data.readers.minari_folder import scored
 
 _SUFFIXES = (".hdf5", ".h5", ".npz")
 
@@ -113,7 +114,7 @@ def as_stored(resolution: Resolution) -> Resolution:
     if kind(path) == "folder":
         discrete = minari_metadata.discrete_actions(path)
         low, high = minari_metadata.action_bounds(path) or (card.action_low, card.action_high)
-        card = minari_metadata.scored(replace(card, action_low=low, action_high=high), path)
+        card = scored(replace(card, action_low=low, action_high=high), path)
     else:
         discrete = not card.preset and d4rl.has_discrete_actions(path)
     if discrete and not card.preset:

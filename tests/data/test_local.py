@@ -18,7 +18,7 @@ def test_an_embedded_dataset_is_ready_once_a_whole_buffer_of_it_is_here(world):
     folder = buffer_folder(card.id, "collected with some simulator")
     folder.mkdir(parents=True)
     write_manifest(folder, {"id": card.id, "rows": 9, "episodes": 2, "returns": {"mean": 4.5}})
-    assert known(card) == Known("ready", 9, 2, 4.5)
+    assert known(card) == Known(card, "ready", 9, 2, 4.5)
     (folder / "stray").touch()
     assert known(card).cached == ""
 
@@ -69,3 +69,18 @@ def test_what_can_be_played_shows_without_making_it(monkeypatch):
     versions["gymnasium-robotics"] = "1.4.2"
     assert why_unplayed(needy) == ""
     local._missing.cache_clear()
+
+
+def test_a_minari_folder_says_how_long_it_is_and_what_its_scores_are(world, monkeypatch, tmp_path):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    card = Card(id="minari/lab/arm-v0", source="minari", score_min=0.0, score_max=1.0)
+    assert known(card) == Known(card, "", None, None, None)
+    data = tmp_path / "minari" / card.name / "data"
+    data.mkdir(parents=True)
+    facts = {"total_steps": 70, "total_episodes": 7, "ref_min_score": -3.5, "ref_max_score": 8}
+    (data / "metadata.json").write_text(json.dumps(facts))
+    found = known(card)
+    assert (found.cached, found.rows, found.episodes) == ("file", 70, 7)
+    assert (found.card.score_min, found.card.score_max) == (-3.5, 8)
+    (data / "metadata.json").write_text("{")
+    assert known(card) == Known(card, "file", None, None, None)

@@ -1,11 +1,15 @@
 """The folder of a Minari dataset: its files, and what its `metadata.json` says."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from cqlbench.core.errors import DatasetError
 from cqlbench.core.paths import kind
+from cqlbench.data.cards import Card
 
 
 def metadata_of(folder: Path) -> dict[str, Any]:
@@ -22,6 +26,27 @@ def metadata_of(folder: Path) -> dict[str, Any]:
         return {**json.loads(path.read_text(encoding="utf-8"))}
     except (OSError, ValueError, TypeError) as error:
         raise DatasetError(f"{path} cannot be read ({error}); download the dataset again.") from error
+
+
+def scored(card: Card, folder: Path) -> Card:
+    """The card with the reference scores of the Minari dataset in `folder`, if that gives both of them.
+
+    `minari.get_normalized_score` takes them as 0 and 1.
+
+    Raises:
+        DatasetError: its metadata cannot be read.
+    """
+    ends = [metadata_of(folder).get(name) for name in ("ref_min_score", "ref_max_score")]
+    low, high = (end if isinstance(end, int | float) else math.nan for end in ends)
+    if not -math.inf < low < high < math.inf:
+        return card
+    return replace(
+        card,
+        score_min=low,
+        score_max=high,
+        endpoints_source="the dataset's metadata (ref_min_score, ref_max_score)",
+        endpoints_missing_because="",
+    )
 
 
 def data_folder(folder: Path) -> Path:

@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
-from msgspec.structs import replace
 
 from cqlbench.core.errors import DatasetError
-from cqlbench.data.cards import Bound, Card
+from cqlbench.data.cards import Bound
 from cqlbench.data.readers.minari_folder import metadata_of
 from cqlbench.environments.spec import EnvironmentSpec
 
@@ -65,27 +63,6 @@ def action_bounds(folder: Path) -> tuple[Bound, Bound] | None:
         return None
     low, high = (tuple(np.ravel(bound).astype(float).tolist()) for bound in (space.low, space.high))
     return (low[0], high[0]) if len(set(low)) == len(set(high)) == 1 else (low, high)
-
-
-def scored(card: Card, folder: Path) -> Card:
-    """The card with the reference scores of the Minari dataset in `folder`, if that gives both of them.
-
-    `minari.get_normalized_score` takes them as 0 and 1.
-
-    Raises:
-        DatasetError: its metadata cannot be read.
-    """
-    ends = [metadata_of(folder).get(name) for name in ("ref_min_score", "ref_max_score")]
-    low, high = (end if isinstance(end, int | float) else math.nan for end in ends)
-    if not -math.inf < low < high < math.inf:
-        return card
-    return replace(
-        card,
-        score_min=low,
-        score_max=high,
-        endpoints_source="the dataset's metadata (ref_min_score, ref_max_score)",
-        endpoints_missing_because="",
-    )
 
 
 def environment_of(folder: Path) -> tuple[EnvironmentSpec | None, str]:

@@ -19,7 +19,8 @@ from cqlbench.data import validate
 from cqlbench.data.cards import Card
 from cqlbench.data.readers.d4rl import read_d4rl
 from cqlbench.data.readers.minari import read_minari
-from cqlbench.data.readers.minari_metadata import action_bounds, discrete_actions, environment_of, scored
+from cqlbench.data.readers.minari_folder import scored
+from cqlbench.data.readers.minari_metadata import action_bounds, discrete_actions, environment_of
 from cqlbench.data.resolve import resolve
 from cqlbench.environments.gymnasium_backend import GymnasiumEnvironments
 from cqlbench.environments.make import EnvironmentSpec, make_environments
