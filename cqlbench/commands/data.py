@@ -1,16 +1,15 @@
-"""`cqlbench data ...`: which datasets there are, getting them, and looking at them."""
+"""`cqlbench data list` and `fetch`: which datasets there are, and getting them."""
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 
-from cqlbench.commands.arguments import choices, truth
 from cqlbench.core.errors import ConfigError, DatasetError, UserError
-from cqlbench.data.cards import SOURCES, Card, all_cards, damaged_cards
+from cqlbench.data.cards import Card, all_cards, damaged_cards
 from cqlbench.data.local import Known, known, why_unplayed, without_a_card
-from cqlbench.data.resolve import check_source, find_card
+from cqlbench.data.resolve import find_card
 from cqlbench.evaluation.scores import normalized_score
 
 _HEAD = (
@@ -19,36 +18,22 @@ _HEAD = (
 )  # fmt: skip
 
 
-def data(words: Sequence[str], console: Console) -> None:
-    """Run `cqlbench data VERB WORDS...`.
-
-    Raises:
-        ConfigError: there is no such verb.
-        UserError: as the verb says.
-    """
-    if words[0] not in VERBS:
-        raise ConfigError(f"There is no command 'data {words[0]}'; {choices(words[0], VERBS)}")
-    VERBS[words[0]](words[1:], console)
-
-
-def list_datasets(words: Sequence[str], console: Console) -> None:
+def list_datasets(console: Console, source: str | None, family: str | None, cached: bool | None) -> None:
     """Print one line per dataset that the filters let through.
 
     Raises:
-        ConfigError: a filter that is none, or names what no dataset has.
+        ConfigError: a family that no dataset has.
     """
-    given = filters(words, ("source", "family", "cached"))
     cards = list(all_cards().values())
-    for key, present in (("source", SOURCES), ("family", {card.family for card in cards if card.family})):
-        if key in given and given[key] not in present:
-            raise ConfigError(f"No dataset has {key}={given[key]}; {choices(given[key], present)}")
-    truth(given, "cached")
+    families = sorted({card.family for card in cards if card.family})
+    if family and family not in families:
+        raise ConfigError(f"Unknown family '{family}' (choose from {', '.join(families)}).")
     rows = []
     because: Counter[str] = Counter()
     for card in cards:
-        if given.get("source") in (None, card.source) and given.get("family") in (None, card.family):
+        if source in (None, card.source) and family in (None, card.family):
             facts = known(card)
-            if given.get("cached") in (None, "true" if facts.cached else "false"):
+            if cached in (None, bool(facts.cached)):
                 unplayed, incomparable = why_unplayed(card), card.incomparable
                 rows.append(_row(facts, not unplayed, not incomparable))
                 because.update(filter(None, [unplayed and f"not played: {unplayed}"]))
@@ -64,27 +49,19 @@ def list_datasets(words: Sequence[str], console: Console) -> None:
         "made the data. Comparable: with published scores, by the published settings. Cached: 'file' is "
         "downloaded, 'ready' is converted as well; embedded ones are made here when needed."
     )
-    if given.get("source") in (None, "minari") and "family" not in given and given.get("cached") != "false":
+    if source in (None, "minari") and family is None and cached is not False:
         for path in without_a_card():
             console.out(f"A local Minari dataset without a card, used by its path: {path}")
     for fault in damaged_cards():
         console.out(fault)
 
 
-def fetch_datasets(words: Sequence[str], console: Console) -> None:
-    """Download the datasets that `words` name, by id or short name; a failure does not stop the rest.
+def fetch_datasets(console: Console, names: Sequence[str], source: str) -> None:
+    """Download datasets, by id or short name; a failure does not stop the rest.
 
     Raises:
-        ConfigError: nothing is named.
         DatasetError: a name is unknown (then nothing is downloaded), or a dataset cannot be had.
     """
-    names = [word for word in words if not word.startswith("source=")]
-    source = filters([word for word in words if word.startswith("source=")], ("source",)).get(
-        "source", "auto"
-    )
-    check_source(source)
-    if not names:
-        raise ConfigError("No dataset was named; say for instance `cqlbench data fetch hopper-medium`.")
     failed = []
     for card in [find_card(name, source) for name in names]:
         try:
@@ -99,45 +76,6 @@ def fetch_datasets(words: Sequence[str], console: Console) -> None:
             if len(names) == 1
             else DatasetError(f"{len(failed)} of {len(names)} could not be fetched.")
         )
-
-
-def filters(words: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
-    """`key=value` words as a dictionary.
-
-    Raises:
-        ConfigError: a word of another form, or a key that is not among `keys`.
-    """
-    pairs = [word.partition("=") for word in words]
-    for key, equals, _ in pairs:
-        if not equals:
-            raise ConfigError(f"'{key}' is not of the form key=value; the keys are {', '.join(keys)}.")
-        if key not in keys:
-            raise ConfigError(f"There is no key '{key}' here; {choices(key, keys)}")
-    return {key: value for key, _, value in pairs}
-
-
-def _check(words: Sequence[str], console: Console) -> None:
-    from cqlbench.commands.data_check import check  # loads torch
-
-    check(words, console)
-
-
-def _show(words: Sequence[str], console: Console) -> None:
-    from cqlbench.commands.data_check import show
-
-    show(words, console)
-
-
-def _import(words: Sequence[str], console: Console) -> None:
-    from cqlbench.commands.data_check import import_
-
-    import_(words, console)
-
-
-def _collect(words: Sequence[str], console: Console) -> None:
-    from cqlbench.commands.data_collect import collect  # loads simulators
-
-    collect(words, console)
 
 
 def _fetched(card: Card) -> str:
@@ -162,13 +100,3 @@ def _row(facts: Known, played: bool, comparable: bool) -> tuple[str, ...]:
     )
     answers = ("yes" if answer else "no" for answer in (played, comparable))
     return (card.id, *counts, size, *numbers, *answers, facts.cached or "-")
-
-
-VERBS: Mapping[str, Callable[[Sequence[str], Console], None]] = {
-    "list": list_datasets,
-    "fetch": fetch_datasets,
-    "collect": _collect,
-    "check": _check,
-    "show": _show,
-    "import": _import,
-}

@@ -8,10 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from cqlbench.commands.arguments import truth, values_of
 from cqlbench.core import outputs
 from cqlbench.core.errors import ConfigError
-from cqlbench.records.filters import FILTERS, counting_lines, read
+from cqlbench.records.filters import counting_lines, read
 from cqlbench.records.find import find_run
 from cqlbench.records.index import Line, lines_of
 from cqlbench.records.pooling import MARK, differing, groups, seeds_text
@@ -25,25 +24,9 @@ from cqlbench.reporting.tables.diff import compared
 from cqlbench.reporting.tables.format import spread_text
 
 
-def results(words: Sequence[str], console: Console) -> None:
-    """Run one of the actions.
-
-    Args:
-        words: the action, and its `key=value` words and names of runs.
-        console: where everything is printed.
-
-    Raises:
-        UserError: a mistake in the words, or records that cannot be read.
-    """
-    actions = {"list": _list, "show": _show, "diff": _diff, "export": _export}
-    if words[0] not in actions:
-        raise ConfigError(f"results '{words[0]}' is not understood; say results {', '.join(actions)}.")
-    actions[words[0]](words[1:], console)
-
-
-def _list(words: Sequence[str], console: Console) -> None:
-    values = values_of(words, "results list", ("results", *FILTERS))
-    lines = counting_lines(_folder(values), values)
+def list_runs(console: Console, results: Path, **filters: str) -> None:
+    """Print a line per run, and what must be said of its seeds."""
+    lines = counting_lines(results, filters)
     differences = _settings(lines)
     more = ("Settings",) if any(differences.values()) else ()
     rows: list[tuple[str, ...]] = [("Run", "Seeds", "Score", "Return", "Made (UTC)", *more)]
@@ -96,32 +79,33 @@ def _listed(run: str, seeds: Sequence[Line]) -> tuple[tuple[str, ...], tuple[str
     return (run, counts, score, value, made), phrases
 
 
-def _show(words: Sequence[str], console: Console) -> None:
-    (run,), values = _named(words, "show", 1)
-    summary = _summary(_folder(values), run)
+def show(console: Console, run: str, results: Path) -> None:
+    """Print a run's tables again."""
+    summary = _summary(results, run)
     tables.show(summary, console)
     console.print(Text(f"\nAgain    {shlex.join(summary.lead.command)}"), soft_wrap=True)
 
 
-def _diff(words: Sequence[str], console: Console) -> None:
-    names, values = _named(words, "diff", 2)
-    first, second = (_summary(_folder(values), name) for name in names)
-    render.show(compared(first, second), console, widest=160)
+def diff(console: Console, first: str, second: str, results: Path) -> None:
+    """Print two runs' scores, and what differs in how they were made."""
+    content = compared(_summary(results, first), _summary(results, second))
+    render.show(content, console, widest=160)
 
 
-def _export(words: Sequence[str], console: Console) -> None:
-    values = values_of(words, "results export", ("output", "overwrite", "results", *FILTERS))
-    output = Path(values.get("output", "results.csv"))
+def export(console: Console, output: Path, overwrite: bool, results: Path, **filters: str) -> None:
+    """Write a row per evaluation.
+
+    Raises:
+        UserError: no record, another ending, or a file that exists already or cannot be written.
+    """
     # Imported here: the other commands need not wait for pandas.
     from cqlbench.records.frame import evaluations_frame, to_csv, to_parquet
 
     writers = {".csv": to_csv, ".parquet": to_parquet}
     if output.suffix not in writers:
         raise ConfigError(f"output={output} must end in {' or '.join(writers)}.")
-    overwrite = truth(values, "overwrite")
     outputs.check_file(output, overwrite)
-    folder = _folder(values)
-    rows = evaluations_frame(read(folder, counting_lines(folder, values)))
+    rows = evaluations_frame(read(results, counting_lines(results, filters)))
     outputs.write_file(output, writers[output.suffix](rows), overwrite)
     console.print(Text(f"Export   {output}, {len(rows):,} rows"), soft_wrap=True)
 
@@ -135,18 +119,3 @@ def _summary(folder: Path, run: str) -> Summary:
         dataset=key.dataset, algorithm=key.algorithm, budget=key.budget, config_hash=key.config_hash
     )
     return summarise(records)
-
-
-def _named(words: Sequence[str], action: str, count: int) -> tuple[list[str], dict[str, str]]:
-    names = [word for word in words if not word.startswith("results=")]
-    values = values_of([word for word in words if word not in names], f"results {action}", ("results",))
-    if len(names) != count:
-        asked = "one run" if count == 1 else f"{count} runs"
-        raise ConfigError(
-            f"results {action} takes {asked}, as bench prints them or their ends; {len(names)} were named."
-        )
-    return names, values
-
-
-def _folder(values: dict[str, str]) -> Path:
-    return Path(values.get("results", "results"))

@@ -1,4 +1,4 @@
-"""`cqlbench train`: a run as `bench` makes it, logged; its config printed; sweeps."""
+"""`cqlbench bench`, `finetune` and `train`: a run; logged; its config printed; sweeps."""
 
 import sys
 from collections.abc import Sequence
@@ -8,45 +8,43 @@ from rich.console import Console
 from rich.text import Text
 
 from cqlbench.core.errors import ConfigError, UserError
+from cqlbench.experiments import run
 from cqlbench.experiments.compose import TEXT
 from cqlbench.experiments.plan import make_plan
-from cqlbench.experiments.run import bench, status_of
-from cqlbench.experiments.sweep import job_words, multirun
+from cqlbench.experiments.sweep import job_words
+from cqlbench.experiments.sweep import multirun as combinations
 
 _LOGGED = "logger=csv"
 
 
-def train(words: Sequence[str], console: Console) -> int:
-    """Train, evaluate, record and log a seed batch; with `--multirun`, one after the other.
+def bench(console: Console, settings: Sequence[str]) -> int:
+    """Train, evaluate and record a seed batch; the status is 1 where a seed failed."""
+    return run.status_of(run.bench(make_plan(settings), console))
 
-    Args:
-        words: `key=value` overrides. `--print-config` prints the composed config and runs nothing;
-            `--multirun` makes a job of every combination of values (`a=1,2`, `a=range(1,4)`).
-        console: where announcements and tables go.
 
-    Returns:
-        Exit status: 1 where a seed failed.
+def finetune(console: Console, settings: Sequence[str]) -> int:
+    """As `bench`, with frames from the environment after the dataset's."""
+    return run.status_of(run.bench(make_plan(settings, online=True), console))
+
+
+def train(console: Console, settings: Sequence[str], print_config: bool, multirun: bool) -> int:
+    """Train, evaluate, record and log a seed batch; or a job of every combination of values, one by one.
 
     Raises:
-        UserError: a mistake in the words, or a job that failed; the others have run then.
+        UserError: a mistake in the settings, or a job that failed; the others have run then.
     """
-    flags = {word for word in words if word.startswith("--")}
-    unknown = flags - {"--print-config", "--multirun"}
-    if unknown:
-        raise ConfigError(f"There is no option '{min(unknown)}'; there is --print-config and --multirun.")
-    overrides = [word for word in words if word not in flags]
-    if "--multirun" not in flags:
-        for word in overrides:
+    if not multirun:
+        for word in settings:
             if word.partition("=")[0] not in ("seeds", *TEXT) and len(job_words(word)) > 1:
                 raise ConfigError(f"{word} names several values; add --multirun to run each of them.")
-        return _job(overrides, "--print-config" in flags, console)
-    jobs = list(multirun(overrides))
+        return _job(settings, print_config, console)
+    jobs = list(combinations(settings))
     failed, status = [], 0
     for number, job in enumerate(jobs, start=1):
-        label = "---\n# job" if "--print-config" in flags else "Job     "
+        label = "---\n# job" if print_config else "Job     "
         console.print(Text(f"{label} {number} of {len(jobs)}: {' '.join(job)}"), soft_wrap=True)
         try:
-            status |= _job(job, "--print-config" in flags, console)
+            status |= _job(job, print_config, console)
         except UserError as error:
             sys.stderr.write(f"Job {number} of {len(jobs)}: {error}\n")
             failed.append(f"job {number} ({' '.join(job)}): {error}")
@@ -55,9 +53,9 @@ def train(words: Sequence[str], console: Console) -> int:
     return status
 
 
-def _job(words: Sequence[str], print_only: bool, console: Console) -> int:
-    plan = make_plan([_LOGGED, *words])
+def _job(settings: Sequence[str], print_only: bool, console: Console) -> int:
+    plan = make_plan([_LOGGED, *settings])
     if print_only:
         console.print(Text(OmegaConf.to_yaml(OmegaConf.structured(plan.config))), end="", soft_wrap=True)
         return 0
-    return status_of(bench(plan, console))
+    return run.status_of(run.bench(plan, console))

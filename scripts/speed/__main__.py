@@ -7,33 +7,49 @@ watched (0: none); `tf32` whether products on CUDA may round to TF32.
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from cqlbench.commands.arguments import truth, values_of, whole
 from cqlbench.core.devices import device_of
-from cqlbench.core.errors import UserError
+from cqlbench.core.errors import ConfigError, UserError
 from speed.collection import measure_collection
 from speed.measure import measure, table, write
 from speed.memory import memory_growth
 
-_DEFAULTS = {"device": "auto", "results": "results", "rounds": "9", "memory_steps": "20000", "tf32": "true"}
+
+@dataclass
+class Settings:
+    """What is measured, as the module's documentation says."""
+
+    device: str = "auto"
+    results: str = "results"
+    rounds: int = 9
+    memory_steps: int = 20_000
+    tf32: bool = True
 
 
 def speed(words: list[str], console: Console) -> None:
     """Measure the gradient step on this machine.
 
     Raises:
-        ConfigError: a word that is not understood, or a results folder that cannot be written.
+        UserError: a word that is not understood, or a results folder that cannot be written.
     """
-    settings = _DEFAULTS | values_of(words, "speed", _DEFAULTS)
-    tf32 = truth(settings, "tf32")
-    device = device_of(settings["device"])
-    rounds, steps = whole(settings, "rounds", 1), whole(settings, "memory_steps", 0)
+    try:
+        given = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.from_cli(words))
+        settings = cast("Settings", OmegaConf.to_object(given))
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    device, rounds, steps = device_of(settings.device), settings.rounds, settings.memory_steps
+    if rounds < 1:
+        raise ConfigError(f"rounds={rounds} must be at least 1.")
     if device.type == "cuda":
-        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.set_float32_matmul_precision("high" if settings.tf32 else "highest")
     rows = measure(device, rounds, console)
     console.print(table(rows))
     collection = measure_collection(device, rounds)
@@ -44,7 +60,7 @@ def speed(words: list[str], console: Console) -> None:
             f"Memory: {growth.before:.0f} MiB resident, {growth.after:.0f} MiB after {growth.steps:,} more"
             f" steps ({growth.percent:+.1f} %)"
         )
-    console.print(f"Recorded {write(rows, growth, collection, Path(settings['results']), device)}")
+    console.print(f"Recorded {write(rows, growth, collection, Path(settings.results), device)}")
 
 
 def main() -> int:

@@ -150,18 +150,18 @@ def test_a_failure_does_not_stop_the_rest(data, world):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["lst"], "There is no command 'data lst'; did you mean 'list'?"),
-        (["fetch"], "No dataset was named; say for instance `cqlbench data fetch hopper-medium`."),
+        (["lst"], "argument VERB: invalid choice: 'lst' (choose from 'list', "),
+        (["fetch"], "the following arguments are required: ID..."),
         (["fetch", "arm-lift", "arm-lft"], "There is no dataset 'arm-lft'; did you mean 'arm-lift'"),
         (
             ["fetch", "arm-lift", "source=hub"],
-            "There is no source 'hub'; it is auto, d4rl, minari, embedded, imported.",
+            "argument --source: invalid choice: 'hub' (choose from 'auto', 'd4rl', ",
         ),
-        (["list", "source=hub"], "No dataset has source=hub; there is d4rl, embedded, imported, minari."),
-        (["list", "family=arm"], "No dataset has family=arm; did you mean 'arms'?"),
-        (["list", "cached=yes"], "cached=yes must be true or false."),
-        (["list", "arms"], "'arms' is not of the form key=value; the keys are source, family, cached."),
-        (["list", "famly=arms"], "There is no key 'famly' here; did you mean 'family'?"),
+        (["list", "source=hub"], "argument --source: invalid choice: 'hub' (choose from 'd4rl', "),
+        (["list", "family=arm"], "Unknown family 'arm' (choose from arms)."),
+        (["list", "cached=yes"], "argument --cached: 'yes' must be true or false"),
+        (["list", "arms"], "unrecognized arguments: arms"),
+        (["list", "famly=arms"], "Unknown key 'famly' (choose from source, family, cached)."),
     ],
     ids=" ".join,
 )

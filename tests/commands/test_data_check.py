@@ -305,12 +305,15 @@ def test_columns_of_other_names(run, bench, tmp_path, episodes):
 
 
 MISTAKES = {
-    "no name": (("check",), "One ID is needed, and 0 were given"),
-    "two names": (("check", "a", "b"), "One ID is needed, and 2 were given"),
+    "no name": (("check",), "required: ID"),
+    "two names": (("check", "a", "b"), "unrecognized arguments: b"),
     "unknown": (("show", "robbot"), "There is no dataset 'robbot'"),
-    "key": (("show", "tiny-hopper", "sauce=d4rl"), "There is no key 'sauce' here; did you mean 'source'?"),
-    "truth": (("check", "tiny-hopper", "clip_actions=maybe"), "clip_actions=maybe must be true or false"),
-    "no id": (("import", "{file}"), "No id was given"),
+    "key": (("show", "tiny-hopper", "sauce=d4rl"), "'sauce' (choose from clip_actions, source, "),
+    "truth": (
+        ("check", "tiny-hopper", "clip_actions=maybe"),
+        "--clip-actions: 'maybe' must be true or false",
+    ),
+    "no id": (("import", "{file}"), "required: --id"),
     "no value": (("import", "{file}", "--id"), "'--id' has no value"),
     "empty value": (("import", "{file}", "id="), "'id' has no value; say id=VALUE"),
     "id of a source": (("import", "{file}", "id=d4rl/x-v0"), "must have an id of the form"),
@@ -327,7 +330,7 @@ MISTAKES = {
         "must be a whole number of at least 1",
     ),
     "one endpoint": (("import", "{file}", "id=my/x-v0", "score_min=3"), "are given together"),
-    "no number": (("import", "{file}", "id=my/x-v0", "score_min=low"), "score_min=low must be a number"),
+    "no number": (("import", "{file}", "id=my/x-v0", "score_min=low"), "--score-min: 'low' must be a number"),
     "one bound": (("import", "{file}", "id=my/x-v0", "action_low=-2"), "are given together"),
     "bounds crossed": (("import", "{file}", "id=my/x-v0", "action_low=2", "action_high=-2"), "must be below"),
     "too many bounds": (
@@ -337,9 +340,9 @@ MISTAKES = {
     "bounds of nothing": (("import", "{file}", "id=my/x-v0", "action_low=", "action_high=2"), "no value"),
     "bound is no number": (
         ("import", "{file}", "id=my/x-v0", "action_low=[-1,x]", "action_high=2"),
-        "action_low=x must be a number",
+        "--action-low: 'x' must be a number",
     ),
-    "kind of actions": (("import", "{file}", "id=my/x-v0", "actions=sometimes"), "discrete or continuous"),
+    "kind of actions": (("import", "{file}", "id=my/x-v0", "actions=sometimes"), "'discrete', 'continuous'"),
     "count": (("import", "{file}", "id=my/x-v0", "action_count=0"), "whole number of at least 1"),
     "count of continuous": (
         ("import", "{file}", "id=my/x-v0", "action_count=3", "actions=continuous"),
@@ -359,7 +362,7 @@ MISTAKES = {
         ("import", "{file}", "id=my/x-v0", "columns=actions: acts"),
         "lacks acts, which columns= names",
     ),
-    "ends": (("import", "{file}", "id=my/x-v0", "ends=well"), "There is no ends=well"),
+    "ends": (("import", "{file}", "id=my/x-v0", "ends=well"), "--ends: invalid choice: 'well'"),
     "no folder": (("show", "tiny-hopper", "results=/dev/null/x"), "cannot be written"),
 }
 

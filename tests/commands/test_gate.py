@@ -183,9 +183,9 @@ def test_too_few_seeds_are_not_accepted(world: Path, gate: Run) -> None:
         ([], "No suite was named"),
         (["suite=mine"], "There is no accepted baseline"),
         (["baseline=/nowhere.json"], "There is no accepted baseline '/nowhere.json'"),
-        (["suite=mine", "margin=much"], "margin=much must be a number of at least 0"),
-        (["suite=mine", "level=1"], "level=1 must be a number of at least 0.5 and below 1"),
-        (["suite=mine", "accept=perhaps"], "accept=perhaps must be true or false."),
+        (["suite=mine", "margin=much"], "--margin: 'much' must be a number of at least 0"),
+        (["suite=mine", "level=1"], "--level: '1' must be a number of at least 0.5 and below 1"),
+        (["suite=mine", "accept=perhaps"], "--accept: 'perhaps' must be true or false"),
         (["suite=mine", "accept=true", "sedes=3"], "Unknown key 'sedes'"),
     ],
 )

@@ -68,11 +68,11 @@ def test_a_crash_is_named_at_the_end_with_its_own_status(paper: Run, monkeypatch
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "No suite was named; say suite=NAME, of mine."),
+        ([], "No suite was named; say suite=NAME (choose from mine)."),
         (["suite=yours"], "There is no suite 'yours'; there is mine."),
         (["suite=mine", "dataset=hopper"], "'dataset=hopper' cannot be set: the suite names its datasets."),
-        (["suite=mine", "plots=maybe"], "plots=maybe must be true or false."),
-        (["suite=mine", "select=worst"], "select=worst is not one of last, best, mean10."),
+        (["suite=mine", "plots=maybe"], "--plots: 'maybe' must be true or false"),
+        (["suite=mine", "select=worst"], "--select: invalid choice: 'worst'"),
         (["suite=mine", "sedes=3"], "Unknown key 'sedes'"),
         (["suite=mine", "budget=huge"], "'huge'"),
     ],

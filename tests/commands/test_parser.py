@@ -1,17 +1,24 @@
 """The pages of help say what the verbs take."""
 
+import functools
+import importlib
+import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from cqlbench.commands import gate
-from cqlbench.commands.data import VERBS
-from cqlbench.commands.data_check import _IMPORT_KEYS
-from cqlbench.commands.main import _VERBS, main
-from cqlbench.commands.parser import CHOICES, PAGES, help_of
+from cqlbench.commands.data_import import _QUIRKS
+from cqlbench.commands.main import main
+from cqlbench.commands.pages import PAGES, Page
+from cqlbench.commands.parser import parse
+from cqlbench.core.errors import ConfigError
+from cqlbench.data.cards import SOURCES
 from cqlbench.experiments.key_names import group_choices, known_keys
+from cqlbench.experiments.policy_module import FORMATS
 from cqlbench.records.filters import FILTERS
+from cqlbench.reporting.gate.verdict import Limits
 from cqlbench.reporting.report import SELECTIONS
 from cqlbench.trainer.config import LOGGERS
 
@@ -24,25 +31,56 @@ def test_every_verb_has_a_page_of_its_own(words: list[str], capsys: pytest.Captu
         return  # whose settings follow: test_config_help
     assert main([*words, "--help"]) == 0
     shown = capsys.readouterr().out
-    assert shown == help_of(words)
     assert shown.startswith(f"usage: cqlbench {' '.join(words)} ")
     assert len(shown.splitlines()) < 75
     assert max(map(len, shown.splitlines())) <= 110
 
 
-def test_the_pages_are_of_the_verbs_and_keys_that_there_are() -> None:
-    assert set(PAGES) == set(_VERBS)
-    assert set(PAGES["data"].verbs) == set(VERBS)
-    settings = set(known_keys("cql")) | {"dataset", "suite", "select", "plots"}
-    for verb in ("bench", "finetune", "train", "paper"):
-        assert set(PAGES[verb].keys) <= settings
-    assert set(PAGES["gate"].keys) == {*gate.KEYS, "suite", "results"} - {"accept"}
-    assert set(PAGES["data"].verbs["import"].keys) == set(_IMPORT_KEYS)
-    assert set(PAGES["report"].keys) == {"select", "plots", "output", "results", *FILTERS}
-    assert set(CHOICES["select"]) == set(SELECTIONS)
-    assert set(CHOICES["logger"]) == set(LOGGERS)
+@pytest.mark.parametrize("words", EVERY, ids=" ".join)
+def test_every_page_names_a_function_that_takes_what_the_words_say(words: list[str]) -> None:
+    page = functools.reduce(lambda above, name: above.verbs[name], words, Page("", verbs=PAGES))
+    if page.verbs:
+        return
+    module, _, name = page.runs.partition(":")
+    function = getattr(importlib.import_module(f"cqlbench.commands.{module}"), name)
+    required = [f"{key}=1" for key, option in page.keys.items() if "required" in option]
+    _, values = parse([*words, *page.takes, *required])
+    signature = inspect.signature(function)
+    signature.bind(None, **values)
+    filters = set(FILTERS) if "filters" in signature.parameters else set()
+    assert set(signature.parameters) - {"console", "filters"} == set(values)
+    assert filters <= set(page.keys)
+
+
+def test_choices_and_defaults_are_those_of_the_code() -> None:
+    def choices(verb: str, key: str) -> set[str]:
+        return set((PAGES[verb].keys | PAGES[verb].settings)[key]["choices"])
+
+    for verb in ("bench", "finetune", "train", "paper", "gate"):
+        assert set(PAGES[verb].settings) <= set(known_keys("cql")) | {"dataset"}
+    assert choices("report", "select") == choices("gate", "select") == set(SELECTIONS)
+    assert choices("bench", "source") == {"auto", *SOURCES}
+    assert choices("train", "logger") == set(LOGGERS)
+    assert choices("export", "format") == set(FORMATS)
+    assert set(PAGES["data"].verbs["import"].keys["ends"]["choices"]) == set(_QUIRKS)
+    limits = {key: PAGES["gate"].keys[key]["default"] for key in ("margin", "level", "throughput")}
+    assert Limits(**limits) == Limits()
     for algorithm in group_choices("algorithm"):
-        assert algorithm in PAGES["bench"].keys["algorithm"]
+        assert algorithm in PAGES["bench"].settings["algorithm"]
+
+
+def test_words_become_typed_values() -> None:
+    _, values = parse(["gate", "--accept", "margin=3", "--baseline", "b.json", "steps=5", "--seeds=2"])
+    assert (values["accept"], values["run"], values["margin"]) == (True, True, 3.0)
+    assert values["baseline"] == Path("b.json")
+    assert values["settings"] == ["steps=5", "seeds=2"]
+    words = ["data", "import", "f.npz", "id=my/x-v0", "action_low=[-1, -2]", "observation_keys=a,b"]
+    _, values = parse([*words, "clip_actions=true", "score_min=-inf"][:-1])
+    assert (values["action_low"], values["observation_keys"]) == ((-1.0, -2.0), ("a", "b"))
+    assert (values["clip_actions"], values["score_min"]) == (True, None)
+    for word in ("score_min=-inf", "score_max=nan", "action_count=²", "action_count=-1"):
+        with pytest.raises(ConfigError, match=f"'{word.partition('=')[2]}'"):
+            parse([*words, word])
 
 
 def test_a_shell_completes_verbs_and_keys(capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,12 +90,12 @@ def test_export(say, results):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["lst"], "'lst' is not understood"),
-        (["show"], "takes one run"),
-        (["diff", RUN], "takes 2 runs"),
+        (["lst"], "'lst' (choose from 'list', 'show', "),
+        (["show"], "required: RUN"),
+        (["diff", RUN], "required: RUN2"),
         (["show", "quick-1"], "There is no run 'quick-1'"),
         (["export", "output=x.xls"], "must end in .csv or .parquet"),
-        (["list", "data=x"], "'data=x' is not understood; results list takes results="),
+        (["list", "data=x"], "'data' (choose from results, dataset, "),
     ],
 )
 def test_mistakes_are_one_sentence(results, words, sentence, capsys):

@@ -1,0 +1,338 @@
+"""What each verb is, what runs it and what it takes.
+
+Nothing heavy is imported here: `--help` and a mistyped verb need not wait for torch.
+"""
+
+import argparse
+import math
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cqlbench.core.paths import benchmarks_dir, yaml_names
+
+Option = str | dict[str, Any]
+"""A key's meaning, or keyword arguments of `ArgumentParser.add_argument`."""
+Keys = dict[str, Option]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A verb.
+
+    Attributes:
+        purpose: what it does, in one line.
+        runs: `module:function` of this package. The function takes a console and what the words say, by name.
+        takes: positional arguments: name -> how it is written; `...` at its end: one or more.
+        keys: its own.
+        settings: of its runs, for help: Hydra reads them, and others; empty: it makes no runs.
+        more: sentences at the end.
+        tables: whether wide tables are printed.
+        verbs: verbs below it.
+    """
+
+    purpose: str
+    runs: str = ""
+    takes: Mapping[str, str] = field(default_factory=dict)
+    keys: Keys = field(default_factory=dict)
+    settings: Keys = field(default_factory=dict)
+    more: str = ""
+    tables: bool = False
+    verbs: "Mapping[str, Page]" = field(default_factory=dict)
+
+    def takes_no_value(self, key: str) -> bool:
+        """Whether `--key` may stand alone."""
+        option = self.keys.get(key, "")
+        return not isinstance(option, str) and "nargs" in option
+
+
+def _key(meaning: str, kind: Callable[[str], Any] = str, **more: Any) -> dict[str, Any]:
+    return {"help": meaning, "type": kind, **more}
+
+
+def _truth(meaning: str, default: bool = False) -> dict[str, Any]:
+    """`key=true` or `key=false`; `--key` alone is true."""
+    shown = f"{meaning} [{str(default).lower()}]"
+    return _key(shown, _true_or_false, nargs="?", const=True, default=default, metavar="{true,false}")
+
+
+def _true_or_false(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"'{text}' must be true or false")
+    return text == "true"
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"'{text}' must be a whole number of at least {least}")
+        return int(text)
+
+    return read
+
+
+def _number(low: float = -math.inf, high: float = math.inf) -> Callable[[str], float]:
+    """A finite number of at least `low` and below `high`."""
+    bounds = "" if math.isinf(low) else f" of at least {low:g}" + (f" and below {high:g}" if high < 9 else "")
+
+    def read(text: str) -> float:
+        with suppress(ValueError):
+            value = float(text)
+            if math.isfinite(value) and low <= value < high:
+                return value
+        raise argparse.ArgumentTypeError(f"'{text}' must be a number{bounds}")
+
+    return read
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """One number, or a list of them: `-1`, `-1,-2`, `[-1, -2]`."""
+    return tuple(map(_number(), text.strip("[]() ").split(",")))
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+_SOURCES = ("auto", "d4rl", "minari", "embedded", "imported")
+_SELECTIONS = ("last", "best", "mean10")
+_RESULTS: Keys = {
+    "results": _key("folder for records and reports [%(default)s]", Path, default=Path("results"))
+}
+_OUTPUT = "folder for the report [the results folder's report]"
+_OVERWRITE: Keys = {"overwrite": _truth("replace a file that exists already")}
+_SELECT: Keys = {
+    "select": _key("which evaluations are scored [%(default)s]", choices=_SELECTIONS, default="last"),
+    "plots": _truth("false: tables only", True),
+}
+_FILTERS: Keys = {
+    name: _key(meaning, default=argparse.SUPPRESS)
+    for name, meaning in {
+        "dataset": "ids, short names or patterns ('embedded/*'), with commas",
+        "algorithm": "names, with commas",
+        "budget": "names, with commas",
+        "config": "beginnings of config hashes, with commas",
+        "since": "a day or time (UTC)",
+        "until": "a day or time (UTC)",
+    }.items()
+}
+_POLICY: Keys = {
+    "run": _key("the run as bench prints it, or its end (quick-1f2e3d4c5b6a)", required=True),
+    "seed": _key("whose policy [the run's first]", _whole(0)),
+    **_RESULTS,
+}
+_SOURCE: Keys = {
+    "source": _key("where a short name is looked up [%(default)s]", choices=_SOURCES, default="auto"),
+}
+_CLIPPING = "consents to clipping a dataset's actions to their bounds"
+_CONSENT: Keys = {"clip_actions": _truth(_CLIPPING)}
+_LIMIT = "time limit of an episode, in steps"
+
+_DATASET: Keys = {
+    "dataset": "dataset id, short name (hopper-medium), HDF5 file or Minari folder",
+    "source": _key("where a short name is looked up [auto]", choices=_SOURCES),
+}
+_TRAINING: Keys = {
+    "budget": "smoke, quick or paper [paper on CUDA, quick on a CPU]",
+    "seeds": "a count (3) or a list (0,1,2) [the budget's]",
+    "steps": "gradient steps [the budget's]",
+    "algorithm": f"of benchmarks/algorithm [cql]: {', '.join(yaml_names(benchmarks_dir() / 'algorithm'))}",
+    "preset": "the dataset's settings from benchmarks/preset [the dataset card's]",
+    "device": "auto, cpu, cuda, cuda:N [auto]",
+    "threads": "CPU threads to compute with [auto: OMP_NUM_THREADS, or the cores]",
+    "tf32": "on CUDA, whether matrix products may round to TF32 [true]",
+    "clip_actions": f"true {_CLIPPING} [false]",
+    "results": "folder for records and reports [results]",
+    "rerun": "true trains seeds that are recorded already once more [false]",
+    "resume": "of an interrupted run: auto resumes it; never starts from scratch; or a checkpoint [auto]",
+    "checkpoint_interval": "seconds between saves of what is done; 0 saves nothing [60]",
+}
+_LOGGERS = ("csv", "tensorboard", "wandb", "mlflow", "trackio", "none")
+_SETTINGS = "Any other setting goes along, such as algorithm.batch_size=64; 'cqlbench train --help' has all."
+_SUITE: Keys = {"suite": "a file of benchmarks/suite, which has its budget too"}
+
+PAGES: Mapping[str, Page] = {
+    "bench": Page(
+        "train an algorithm on a dataset, evaluate, record and report it",
+        "train:bench",
+        settings=_DATASET | _TRAINING,
+        more=f"{_SETTINGS} Exit status 1: a seed failed.",
+    ),
+    "finetune": Page(
+        "the same, and go on with frames from the environment",
+        "train:finetune",
+        settings=_DATASET | {"online": "how it goes on: smoke, quick or paper [the budget's]"} | _TRAINING,
+        more=f"{_SETTINGS} online.frames=50000 and the like are its own. Exit status 1: a seed failed.",
+    ),
+    "train": Page(
+        "the same as bench, and log it; sweeps",
+        "train:train",
+        keys={
+            "print_config": _truth("print the composed settings and run nothing"),
+            "multirun": _truth("run every combination of values: -m steps=100,200 seeds=0,1"),
+        },
+        settings=_DATASET | {"logger": _key("where logs go [csv]", choices=_LOGGERS)} | _TRAINING,
+    ),
+    "report": Page(
+        "tables, plots and a page of recorded runs, beside published scores where they may stand",
+        "report:report",
+        keys=_SELECT | {"output": _key(_OUTPUT, Path)} | _RESULTS | _FILTERS,
+        tables=True,
+    ),
+    "paper": Page(
+        "run or resume a whole suite of datasets, and report it",
+        "paper:paper",
+        keys=_SUITE | _SELECT,
+        settings=_TRAINING,
+        more=f"Its report: report/<suite> of the results folder. {_SETTINGS} Exit status 1: a seed failed.",
+        tables=True,
+    ),
+    "gate": Page(
+        "run a suite and compare it with its accepted baseline",
+        "gate:gate",
+        keys=_SUITE
+        | {
+            "baseline": _key("the accepted baseline [the results folder's baselines/<suite>.json]", Path),
+            "accept": _truth("make the baseline of this checkout's runs"),
+            "run": _truth("train what this commit has not recorded; false compares what is recorded", True),
+            "select": _key("which evaluations are scored [mean10, or the baseline's]", choices=_SELECTIONS),
+            "margin": _key("a drop in points that is small enough [%(default)g]", _number(0), default=5.0),
+            "level": _key(
+                "bootstrap probability above which a drop is sure [%(default)g]", _number(0.5, 1), default=0.9
+            ),
+            "throughput": _key(
+                "lowest ratio of speed to the accepted one; 0 only notes slower training [%(default)g]",
+                _number(0, 1),
+                default=0.0,
+            ),
+            "output": _key(
+                "folder for gate.md and gate.xml [report/gate-<suite> of the results folder]", Path
+            ),
+        },
+        settings={"results": _TRAINING["results"]},
+        more="Settings of bench go along, but dataset= and source=. Exit status 0: no regression; 1: a"
+        " regression; 2: it cannot say; 70: a run crashed.",
+        tables=True,
+    ),
+    "results": Page(
+        "recorded runs: list, show, compare, export",
+        verbs={
+            "list": Page("a line per run", "results:list_runs", keys=_RESULTS | _FILTERS, tables=True),
+            "show": Page(
+                "a run's tables again", "results:show", takes={"run": "RUN"}, keys=_RESULTS, tables=True
+            ),
+            "diff": Page(
+                "two runs' scores, and what differs in how they were made",
+                "results:diff",
+                takes={"first": "RUN1", "second": "RUN2"},
+                keys=_RESULTS,
+                tables=True,
+            ),
+            "export": Page(
+                "a row per evaluation, for pandas and others",
+                "results:export",
+                keys={
+                    "output": _key(".csv or .parquet file [%(default)s]", Path, default=Path("results.csv"))
+                }
+                | _OVERWRITE
+                | _RESULTS
+                | _FILTERS,
+                tables=True,
+            ),
+        },
+    ),
+    "export": Page(
+        "write a run's policy as one file that runs without cqlbench",
+        "export:export",
+        keys=_POLICY
+        | {
+            "format": _key(
+                "of the file [by the output's ending, or export]",
+                choices=("export", "torchscript", "onnx"),
+                dest="form",
+            ),
+            "output": _key("the file [named after the run, in this folder]", Path),
+        }
+        | _OVERWRITE,
+    ),
+    "watch": Page(
+        "write a video of an episode of a run's policy",
+        "watch:watch",
+        keys=_POLICY
+        | {
+            "video": _key("the file, .mp4 or .gif", Path, required=True),
+            "episode": _key("which of the first evaluation's episodes [%(default)s]", _whole(0), default=0),
+        }
+        | _OVERWRITE,
+    ),
+    "data": Page(
+        "datasets: list, fetch, check, show, import, collect",
+        verbs={
+            "list": Page(
+                "datasets: sizes, endpoints, whether they can be played and compared",
+                "data:list_datasets",
+                keys={
+                    "source": _key("where they come from", choices=_SOURCES[1:]),
+                    "family": "such as gym-mujoco",
+                    "cached": _truth("whether it is on this machine") | {"default": None},
+                },
+            ),
+            "fetch": Page(
+                "download datasets, by id or short name", "data:fetch_datasets", {"names": "ID..."}, _SOURCE
+            ),
+            "check": Page(
+                "the checks before training, one by one",
+                "data_check:check",
+                {"name": "ID"},
+                _CONSENT | _SOURCE,
+            ),
+            "show": Page(
+                "a dataset's facts, and a figure of it",
+                "data_check:show",
+                {"name": "ID"},
+                _CONSENT | _SOURCE | _RESULTS,
+            ),
+            "import": Page(
+                "a file or Minari folder of your own",
+                "data_import:import_data",
+                {"file": "FILE"},
+                {
+                    "id": _key("the name it gets, such as my/robot-v0", dest="name", required=True),
+                    "env": "the gymnasium environment it was recorded in [a Minari dataset's own, or none]",
+                    "max_episode_steps": _key(_LIMIT, _whole(1)),
+                    "score_min": _key("return that counts as 0", _number()),
+                    "score_max": _key("return that counts as 100", _number()),
+                    "observation_keys": _key("parts of dictionary observations, with commas", _list),
+                    "actions": _key(
+                        "of which kind they are [what they look like]", choices=("discrete", "continuous")
+                    ),
+                    "action_count": _key("so many discrete actions", _whole(1)),
+                    "action_low": _key("bounds of actions: a number, or one for each [-1]", _numbers),
+                    "action_high": _key("the same [1]", _numbers),
+                    "columns": "'{observations: obs, terminals: done}': our columns' names, and the file's",
+                    "clip_actions": _truth(_CLIPPING),
+                    "ends": _key(
+                        "of doubtful end flags: right; terminals mark time limits too; the other way round",
+                        choices=("trusted", "time_limits", "inverted"),
+                    ),
+                    "licence": _key("of the data", default=""),
+                },
+            ),
+            "collect": Page(
+                "record a behaviour policy, for any library to read",
+                "data_collect:collect",
+                keys={
+                    "policy": _key("a shipped behaviour policy, or the path of an npz file", required=True),
+                    "env": _key("gymnasium id of the environment", required=True),
+                    "steps": _key("transitions to collect", _whole(1), required=True),
+                    "seed": _key("of environments and action noise [%(default)s]", _whole(0), default=0),
+                    "limit": _key(f"{_LIMIT} [the environment's own]", _whole(1)),
+                    "output": _key("an HDF5 file in D4RL's schema", Path),
+                    "minari": "id of a Minari dataset to make, such as mine/hopper-v0",
+                },
+            ),
+        },
+    ),
+}
