@@ -59,7 +59,7 @@ def compare(scores: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         scores: ours; of its columns are read `dataset` (full id; only D4RL's own have published scores),
-            `name` (our name of the algorithm; case and signs do not matter: `td3_bc` is TD3+BC), `compared`
+            `name` (our name of the algorithm: `td3_bc` is TD3+BC, `bc10` is 10%BC), `compared`
             (a key of `METRICS`, or empty), `count`, `mean` and `std`.
         published: the table of published scores.
 
@@ -93,4 +93,5 @@ def compare(scores: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9%]", "", name.lower())
+    """Without case and signs, a leading percentage last."""
+    return re.sub(r"[^a-z0-9]", "", re.sub(r"^(\d+)%(.+)", r"\2\1", name.lower()))

@@ -7,7 +7,7 @@ import itertools
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import nan
+from math import isnan, nan
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from cqlbench.reporting.aggregate import (
     PoolingError,
     Spread,
     Summary,
+    reference_name,
     summarise_largest,
 )
 from cqlbench.reporting.published import COLUMNS, compare
@@ -63,10 +64,13 @@ class Report:
             `finished`, `partial`, `no score`, `missing`, or what became of most of the seeds; `count` scored
             of `asked` seeds, the `mean`, `std`, `low` and `high` of their scores; whether it is among the
             `best` of its row; whether it is `comparable`; `run`; what is `differing` between its seeds; the
-            algorithm's `name`; with what kind of published scores it is `compared`.
+            algorithm's `name`; with what kind of published scores it is `compared`; the score of the
+            dataset's `behaviour`, and the share of seeds `above_behaviour` (ties count half).
         suite: a row per `algorithm` and `aggregate` (see `AGGREGATES`): how many `datasets` have a score, of
             how many `runs`; `value`, NaN unless every dataset has a score, and its stratified bootstrap
-            interval, `low` and `high`, NaN unless each has three seeds.
+            interval, `low` and `high`, NaN unless each has three seeds. The last `algorithm` is `reference`,
+            a run of it per dataset.
+        reference: what the datasets' means are of: "Behaviour policy" or "Dataset mean".
         improvement: `probability` that a run of `first` beats one of `second`, averaged over the datasets,
             `low` and `high`: of every pair of algorithms that both have a score of every dataset; of more
             than `_NAMED`, of the one of the highest mean and each of the others.
@@ -84,6 +88,7 @@ class Report:
     scores: Mapping[str, list[Floats]]
     cells: pd.DataFrame
     suite: pd.DataFrame
+    reference: str
     improvement: pd.DataFrame
     rivals: pd.DataFrame
     published: pd.DataFrame
@@ -140,10 +145,18 @@ def _report(section: Section, selection: Selection, published: pd.DataFrame, sam
     check_table([*summaries.values()])
     cells = pd.DataFrame([_cell(*place, summaries.get(place), selection) for place in places])
     cells = cells.assign(selection=selection, budget=section.budget, best=best(cells))
+    cells["behaviour"] = cells.groupby("dataset")["behaviour"].transform("first")
     scores = {
         name: [_scores(summaries.get((dataset, name)), selection) for dataset in datasets]
         for name in algorithms
     }
+    cells["above_behaviour"] = [
+        _above(scores[cell.algorithm][datasets.index(cell.dataset)], cell.behaviour)
+        for cell in rows_of(cells)
+    ]
+    behaviour = [np.array([score]) for score in cells.groupby("dataset")["behaviour"].first().dropna()]
+    reference = reference_name(summaries.values())
+    suite = _suite(scores | ({reference: behaviour} if len(behaviour) == len(datasets) else {}), samples)
     return Report(
         selection=selection,
         budget=section.budget,
@@ -152,7 +165,8 @@ def _report(section: Section, selection: Selection, published: pd.DataFrame, sam
         summaries=summaries,
         scores=scores,
         cells=cells,
-        suite=_suite(scores, samples),
+        suite=suite,
+        reference=reference,
         improvement=_improvement(scores, samples),
         rivals=compare(cells, published),
         published=published,
@@ -180,6 +194,7 @@ def _cell(dataset: str, algorithm: str, summary: Summary | None, selection: Sele
             "status": "missing",
             "asked": 0,
             "compared": "",
+            "behaviour": nan,
         }
         return missing | vars(Spread(0))
     lead, score = summary.lead, summary.over(FIELDS[selection])
@@ -195,7 +210,14 @@ def _cell(dataset: str, algorithm: str, summary: Summary | None, selection: Sele
         "differing": "; ".join(summary.differing),
         "name": lead.algorithm,
         "compared": "" if summary.incomparable_because else compared,
+        "behaviour": nan if lead.dataset.behaviour_score is None else lead.dataset.behaviour_score,
     }
+
+
+def _above(scores: Floats, behaviour: float) -> float:
+    if not len(scores) or isnan(behaviour):
+        return nan
+    return statistics.probability_of_improvement([scores], [np.array([behaviour])])
 
 
 def _status(summary: Summary, scored: int) -> str:

@@ -79,6 +79,15 @@ def test_other_data_algorithms_and_selections_have_no_rival(other):
     assert beside(score(), **other) == []
 
 
+def test_every_algorithm_that_corl_publishes_stands_beside_ours():
+    names = ("bc", "bc10", "td3_bc", "iql", "awac", "rebrac", "sac_n", "edac", "dt", "cql")
+    cell = {"dataset": "d4rl/hopper-medium-v2", "compared": "last"} | vars(OURS)
+    cells = pd.DataFrame([cell | {"name": name} for name in names])
+    found = compare(cells, read_published(published_path())).query("source == 'CORL'")
+    assert [*found["name"]] == [*names]
+    assert dict(zip(found["name"], found["published"], strict=True))["bc10"] == 55.48
+
+
 def test_the_table_is_whole():
     scores = read_published(published_path())
     assert {"CORL", "d3rlpy-benchmarks", "JAX-CORL", "CQL-paper (via issue)"} <= set(scores["source"])

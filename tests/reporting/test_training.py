@@ -99,5 +99,5 @@ def test_a_report_of_such_runs_alone(records):
 def test_a_report_of_such_runs_beside_evaluated_ones(records):
     evaluated = sample_records(["my/other-v0"], ("cql",), seeds=3, evaluations=4)
     report = build_report([*evaluated, *records], samples=10)
-    assert list(grids(report)) == ["scores", "suite", "training", "runs"]
+    assert list(grids(report)) == ["scores", "suite", "behaviour", "training", "runs"]
     assert {"learning-curves", "training-data-value"} <= {plot.name for plot in plots_of(report)}

@@ -181,27 +181,33 @@ def throughput(marks: pd.DataFrame, order: Sequence[str] = ()) -> Figure:
 
 
 @styled
-def aggregate_intervals(marks: pd.DataFrame, order: Sequence[str] = ()) -> Figure:
+def aggregate_intervals(
+    marks: pd.DataFrame, order: Sequence[str] = (), reference: Reference | None = None
+) -> Figure:
     """A panel per statistic of the whole suite (median, IQM, mean, optimality gap), a row per algorithm.
 
     Args:
         marks: as in `intervals`; a `row` is a statistic.
         order: all algorithms of the report.
+        reference: the data's by statistic.
     """
     looks = looks_of(order or marks["series"].unique())
     names = _shown(looks, marks["series"])
     statistics = marks["row"].unique()
-    figure = Figure(figsize=(1.2 + 1.75 * len(statistics), 0.8 + 0.26 * len(names)))
+    figure = Figure(figsize=(1.2 + 1.75 * len(statistics), 0.8 + 0.2 * bool(reference) + 0.26 * len(names)))
     panels = figure.subplots(1, len(statistics), sharey=True, squeeze=False)[0]
     for axes, statistic in zip(panels, statistics, strict=True):
         each = marks[marks["row"] == statistic]
         for row, name in enumerate(names):
             of_name = each[each["series"] == name]
             _draw_marks(axes, of_name.assign(row=row), looks, range(len(names)))
+        if reference and statistic in reference.means:
+            axes.axvline(reference.means[statistic], **DASHED)
         axes.set_title(statistic, parse_math=False)
         axes.margins(x=0.15)
         _label_rows(axes, names)
     figure.supxlabel(SCORE, fontsize="medium")
+    legend(figure, [], reference)
     return figure
 
 

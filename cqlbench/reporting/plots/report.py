@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from math import nan
 from typing import TypeVar
 
@@ -19,7 +19,12 @@ from cqlbench.reporting.aggregate import FEWEST_SEEDS, Curve, Floats, Summary, r
 from cqlbench.reporting.plots import figures
 from cqlbench.reporting.plots.figures import Line, Reference
 from cqlbench.reporting.report import SELECTIONS, Report, rows_of
-from cqlbench.reporting.statistics import performance_profile, performance_profile_interval
+from cqlbench.reporting.statistics import (
+    bootstrap_intervals,
+    iqm,
+    performance_profile,
+    performance_profile_interval,
+)
 from cqlbench.reporting.tables.format import marked, some
 
 _T = TypeVar("_T")
@@ -27,6 +32,9 @@ PANELS = 18
 """Datasets on one figure of curves; more of them make more figures."""
 _THRESHOLDS = 101
 _PROFILE_SAMPLES = 5_000
+_CURVE_SAMPLES = 1_000
+"""Of each step of a curve: there are hundreds."""
+_IQM = "IQM of normalised scores (0-100)"
 _BAND = "The band is the 95 % interval of the mean (Student's t), none for fewer than three seeds."
 _TITLES = {"IQM": "IQM", "optimality gap": "Optimality gap (less is better)"}
 
@@ -55,7 +63,7 @@ def plots_of(report: Report) -> list[Plot]:
     shown, explained = _marked(report), ""
     if shown.algorithms != report.algorithms:
         explained = f" {MARK} marks seeds made differently; the notes below the tables say how."
-    kinds = (_scores, _aggregates, _profiles, _improvements, _curves, _training)
+    kinds = (_scores, _aggregates, _iqm_curves, _profiles, _improvements, _curves, _training)
     return [
         *(
             replace(plot, caption=f"{plot.caption}{explained}")
@@ -112,21 +120,79 @@ def _scores(report: Report) -> Iterator[Plot]:
 
 
 def _aggregates(report: Report) -> Iterator[Plot]:
-    known = report.suite.dropna(subset="value").rename(columns={"algorithm": "series"})
+    every = report.suite.dropna(subset="value").rename(columns={"algorithm": "series"})
+    every = every.assign(row=[_TITLES.get(name, name.capitalize()) for name in every["aggregate"]])
+    data = every[every["series"] == report.reference]
+    known = every.drop(data.index)
     if known.empty or len(report.datasets) < 2:
         return
-    known = known.assign(row=[_TITLES.get(name, name.capitalize()) for name in known["aggregate"]])
     texts = [
         f"{name}: " + ", ".join(f"{mark.series} {mark.value:.1f}" for mark in rows_of(marks))
-        for name, marks in known.groupby("row", sort=False)
+        for name, marks in every.groupby("row", sort=False)
     ]
+    means = {mark.row: mark.value for mark in rows_of(data)}
+    reference = Reference(report.reference, means) if means else None
     yield Plot(
         "aggregates",
         "Aggregates over the datasets",
-        "Over all datasets; the bar is the 95 % stratified bootstrap interval.",
+        f"Over all datasets; the bar is the 95 % stratified bootstrap interval.{_dashed(reference)}",
         f"{'; '.join(texts)}.",
-        lambda: figures.aggregate_intervals(known, order=report.algorithms),
+        lambda: figures.aggregate_intervals(known, report.algorithms, reference),
     )
+
+
+def _iqm_curves(report: Report) -> Iterator[Plot]:
+    """Over gradient steps, of the algorithms that were evaluated on every dataset."""
+    where = counted(len(report.datasets), "dataset")
+    found = {
+        name: [
+            curve
+            for dataset in report.datasets
+            if (dataset, name) in report.summaries
+            and (curve := report.summaries[dataset, name].curve) is not None
+            and curve.normalised
+        ]
+        for name in report.algorithms
+    }
+    scores = {name: _common(curves) for name, curves in found.items() if len(curves) == len(report.datasets)}
+    scores = {name: known for name, known in scores.items() if len(known[0])}
+    if not scores or len(report.datasets) < 2:
+        return
+    suite = report.suite.set_index(["aggregate", "algorithm"])["value"]
+    mean = suite.get(("IQM", report.reference))
+    reference = None if mean is None else Reference(report.reference, {where: mean})
+
+    def draw() -> Figure:
+        lines = {(where, name): _iqm_line(*known, name) for name, known in scores.items()}
+        return figures.learning_curves(lines, _IQM, report.algorithms, reference)
+
+    ends = [f"{name} {iqm([each[-1] for each in known]):.1f}" for name, (_, known) in scores.items()]
+    yield Plot(
+        "iqm-curves",
+        "IQM over training",
+        "Interquartile mean over the runs of all datasets at each evaluation, with pointwise 95 % "
+        f"stratified bootstrap intervals, none for fewer than three seeds.{_dashed(reference)}",
+        f"IQM over gradient steps on {where}. At the end, {some(ends, between=', ')}.",
+        draw,
+    )
+
+
+def _common(curves: Sequence[Curve]) -> tuple[Floats, list[Floats]]:
+    """Steps `[P]` at which every seed has a score, and per dataset the scores `[P, S]`."""
+    whole = [curve.steps[np.isfinite(curve.values).all(0)] for curve in curves]
+    steps = reduce(np.intersect1d, whole)
+    return steps.astype(np.float64), [each.values[:, np.isin(each.steps, steps)].T for each in curves]
+
+
+def _iqm_line(steps: Floats, scores: Sequence[Floats], name: str) -> Line:
+    ends = np.full((len(steps), 2), nan)
+    if min(each.shape[1] for each in scores) >= FEWEST_SEEDS:
+        for place in range(len(steps)):
+            # The same draws at each step: the band is as smooth as the curves.
+            generator = numpy_generator(0, Purpose.BOOTSTRAP, zlib.crc32(name.encode()), 2)
+            at = [each[place] for each in scores]
+            ends[place] = bootstrap_intervals(at, [iqm], generator, _CURVE_SAMPLES)[0]
+    return Line(steps, iqm(scores), *ends.T)
 
 
 def _profiles(report: Report) -> Iterator[Plot]:

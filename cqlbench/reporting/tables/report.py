@@ -11,7 +11,7 @@ from cqlbench.core.text import counted
 from cqlbench.records.pooling import MARK
 from cqlbench.records.store import run_folder
 from cqlbench.reporting import training
-from cqlbench.reporting.aggregate import FEWEST_SEEDS, Summary, reference_name
+from cqlbench.reporting.aggregate import FEWEST_SEEDS, Summary
 from cqlbench.reporting.fine_tuning import fine_tuning
 from cqlbench.reporting.published import compare
 from cqlbench.reporting.report import SELECTIONS, Report, rows_of
@@ -34,7 +34,7 @@ _FOOT = {"mean": "Mean", "IQM": "IQM"}
 """The suite's numbers below the scores; the others have a table of their own."""
 _CSV = {
     "scores": "dataset algorithm selection budget status finished asked "
-    "mean std low high best comparable run differing",
+    "mean std low high best comparable run differing behaviour above_behaviour",
     "suite": "algorithm aggregate datasets runs value low high",
     "improvement": "first second probability low high",
     "published": "dataset algorithm ours source published std seeds "
@@ -62,6 +62,8 @@ def grids(report: Report) -> dict[str, Grid]:
         found["scores"] = _scores(report)
         if len(report.datasets) > 1:
             found["suite"] = _suite(report)
+        if report.cells["above_behaviour"].notna().any():
+            found["behaviour"] = _behaviour(report)
     if unevaluated:
         found["training"] = training.suite_grid(unevaluated)
     if len(report.improvement):
@@ -103,30 +105,14 @@ def is_long(report: Report) -> bool:
 
 
 def _scores(report: Report) -> Grid:
-    """A row per dataset and a column per algorithm; where the columns are too many, a row per cell."""
-    summaries, cells = report.summaries, _known(report)
-    reference = reference_name(summaries.values())
-    behaviour = {dataset: summaries[dataset, name].lead.dataset for dataset, name in reversed([*summaries])}
-    score = {dataset: number_text(data.behaviour_score) for dataset, data in behaviour.items()}
-    rows: list[tuple[str, ...]]
+    cells = _known(report)
+    head, rows, places = _laid_out(report, cells, "Score ± std", [cell_text(cell) for cell in rows_of(cells)])
     foot: list[tuple[str, ...]] = []
-    if is_long(report):
-        head: tuple[str, ...] = ("Dataset", reference, "Algorithm", "Score ± std")
-        rows = [
-            (each.dataset, score[each.dataset], each.algorithm, cell_text(each)) for each in rows_of(cells)
-        ]
-        places = [(row, 3) for row in range(len(cells))]
-    else:
-        head, width = ("Dataset", reference, *report.algorithms), len(report.algorithms)
-        texts = [cell_text(cell) for cell in rows_of(cells)]
-        rows = [
-            (dataset, score[dataset], *texts[row * width : (row + 1) * width])
-            for row, dataset in enumerate(report.datasets)
-        ]
-        places = [(place // width, 2 + place % width) for place in range(len(cells))]
-        suite = report.suite.set_index("aggregate")["value"]
-        for name, title in _FOOT.items() if len(report.datasets) > 1 else ():
-            foot.append((title, "", *map(number_text, suite.loc[[name]])))
+    suite = report.suite.set_index(["aggregate", "algorithm"])["value"]
+    if len(report.datasets) > 1 and not is_long(report):
+        for name, title in _FOOT.items():
+            values = (suite.get((name, each), nan) for each in (report.reference, *report.algorithms))
+            foot.append((title, *map(number_text, values)))
     caption = (
         f"Mean ± std over seeds of the {SELECTIONS[report.selection]}, 0-100 scale; in brackets, "
         "scored of asked seeds where some are missing. Bold: the highest mean, and means inside its 95 % "
@@ -137,9 +123,43 @@ def _scores(report: Report) -> Grid:
         bold=frozenset(itertools.compress(places, cells["best"])),
         foot=len(foot),
         labels=3 if is_long(report) else 1,
-        notes=differing_notes(summaries.values()),
+        notes=differing_notes(report.summaries.values()),
         runs=_run_names(report, cells, places),
     )  # fmt: skip
+
+
+def _behaviour(report: Report) -> Grid:
+    cells = _known(report)
+    texts = [number_text(cell.above_behaviour, ".2f") for cell in rows_of(cells)]
+    title = f"P(score > {report.reference.lower()})"
+    head, rows, _ = _laid_out(report, cells, title, texts)
+    caption = (
+        "Share of seeds whose score is above the mean score of the data, ties counting half: how probably a "
+        "run beats its data. A rough estimate where seeds are few."
+    )
+    return Grid(title, head, rows, caption, labels=3 if is_long(report) else 1)
+
+
+def _laid_out(
+    report: Report, cells: pd.DataFrame, heading: str, texts: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], list[tuple[int, int]]]:
+    """Columns, rows and the places of `texts`, one per cell.
+
+    A row per dataset and a column per algorithm; where the columns are too many, a row per cell.
+    """
+    behaviour = dict(zip(cells["dataset"], map(number_text, cells["behaviour"]), strict=True))
+    if is_long(report):
+        labels = zip(cells["dataset"], cells["algorithm"], texts, strict=True)
+        long_rows = tuple((dataset, behaviour[dataset], *others) for dataset, *others in labels)
+        head = ("Dataset", report.reference, "Algorithm", heading)
+        return head, long_rows, [(row, 3) for row in range(len(cells))]
+    width = len(report.algorithms)
+    rows = tuple(
+        (dataset, behaviour[dataset], *texts[row * width : (row + 1) * width])
+        for row, dataset in enumerate(report.datasets)
+    )
+    places = [(place // width, 2 + place % width) for place in range(len(cells))]
+    return ("Dataset", report.reference, *report.algorithms), rows, places
 
 
 def _known(report: Report) -> pd.DataFrame:
@@ -175,7 +195,7 @@ def _suite(report: Report) -> Grid:
         (
             str(algorithm),
             f"{each['datasets'].iloc[0]}/{len(report.datasets)}",
-            str(each["runs"].iloc[0]),
+            ABSENT if algorithm == report.reference else str(each["runs"].iloc[0]),
             *each["text"],
         )
         for algorithm, each in texts.groupby("algorithm", sort=False)

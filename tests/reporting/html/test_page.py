@@ -83,7 +83,7 @@ def test_the_page_can_be_read_without_seeing_it(text):
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(levels))
-    assert len(tree.all("img")) == 7
+    assert len(tree.all("img")) == 8
     assert all(len(each["alt"]) > 20 for each in tree.all("img"))
     assert len(tree.all("caption")) == len(tree.all("table")) > 3
     assert all(each.get("scope") in ("col", "row") for each in tree.all("th"))
@@ -151,7 +151,7 @@ def test_plots_that_find_no_room_are_named(report, monkeypatch):
     tree = Tree(page(report))
     left_out = [each["text"] for each in tree.all("p") if "only in the report's folder" in each["text"]]
     assert left_out
-    assert len(left_out) + len(tree.all("img")) == 7
+    assert len(left_out) + len(tree.all("img")) == 8
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ def test_every_plot_is_there(plots):
     assert list(plots) == [
         "scores",
         "aggregates",
+        "iqm-curves",
         "performance-profiles",
         "probability-of-improvement",
         "learning-curves",
@@ -54,6 +55,26 @@ def test_curves_are_the_means_over_seeds(records, plots):
     unit = {"hours": 3600, "minutes": 60}[re.search(r"\((\w+)\)", clock._supxlabel.get_text())[1]]
     assert clock.axes[0].lines[0].get_xdata() * unit == pytest.approx(seconds)
     assert clock.axes[0].lines[0].get_ydata() == pytest.approx(expected)
+
+
+def test_the_iqm_over_training_is_of_all_datasets_runs(records, plots):
+    axes = plots["iqm-curves"].draw().axes[0]
+    ours = [r for r in records if r.algorithm == "bc"]
+    # Six runs: a quarter is rounded down to one at each end.
+    expected = [np.mean(sorted(np.mean(r.evaluations[at].scores) for r in ours)[1:5]) for at in range(4)]
+    assert axes.lines[0].get_ydata() == pytest.approx(expected)
+    assert axes.lines[-1].get_ydata()[0] == records[0].dataset.behaviour_score
+    low, high = axes.collections[0].get_datalim(axes.transData).intervaly
+    assert low < expected[0]
+    assert high > expected[-1]
+
+
+def test_algorithms_without_all_datasets_have_no_iqm(records):
+    some = [r for r in records if r.algorithm == "cql" or r.dataset.id == DATASETS[0]]
+    plots = {plot.name: plot for plot in plots_of(build_report(some, samples=100))}
+    assert "bc" not in plots["iqm-curves"].alt
+    few = [r for r in some if r.algorithm == "bc" or r.dataset.id == DATASETS[1]]
+    assert not {"iqm-curves", "aggregates"} & {plot.name for plot in plots_of(build_report(few, samples=10))}
 
 
 def test_a_batch_of_seeds_is_one_mark_of_throughput(records, plots):

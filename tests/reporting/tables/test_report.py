@@ -37,12 +37,26 @@ def test_scores(report):
     assert grid.rows == (
         ("d4rl/hopper-medium-v2", "44.3", "40.0 ± 0.0", "52.0 ± 2.0 (3/4)"),
         ("d4rl/walker2d-medium-v2", "44.3", "missing", "70.0 ± 0.0"),
-        ("Mean", "", "–", "61.0"),
+        ("Mean", "44.3", "–", "61.0"),
         # Seven runs, of which one goes at each end: (52 + 54 + 3 · 70) / 5.
-        ("IQM", "", "–", "63.2"),
+        ("IQM", "44.3", "–", "63.2"),
     )
     assert grid.bold == {(0, 3)}
     assert grid.foot == 2
+
+
+def test_each_score_is_held_against_the_data(report, make_record):
+    grid = grids(report)["behaviour"]
+    assert grid.columns == ("Dataset", "Dataset mean", "bc", "cql")
+    assert [row[1:] for row in grid.rows] == [("44.3", "0.00", "1.00"), ("44.3", "–", "1.00")]
+    assert grids(report)["suite"].rows[-1] == ("Dataset mean", "2/2", "–", *["44.3"] * 3, "55.7")
+    data = replace(make_record(0, [0.0]).dataset, behaviour_score=50.0)
+    scores = [40.0, 50.0, 60.0, 70.0]
+    records = [replace(make_record(i, [score]), dataset=data) for i, score in enumerate(scores)]
+    # Of four seeds two are above and one is a tie.
+    assert build_report(records, samples=10).cells["above_behaviour"].item() == 0.625
+    unknown = [replace(r, dataset=replace(data, behaviour_score=None)) for r in records]
+    assert "behaviour" not in grids(build_report(unknown, samples=10))
 
 
 def test_published_scores_stand_beside_ours(report):
@@ -87,3 +101,4 @@ def test_csv_is_tidy(report):
     (rival,) = files["published.csv"]
     assert (rival["difference"], rival["inside"], rival["protocol"]) == ("12", "False", "how")
     assert {row["aggregate"] for row in files["suite.csv"]} == {"mean", "median", "IQM", "optimality gap"}
+    assert (cell["behaviour"], cell["above_behaviour"]) == ("44.3", "1")
