@@ -52,10 +52,9 @@ def _key(meaning: str, kind: Callable[[str], Any] = str, **more: Any) -> dict[st
     return {"help": meaning, "type": kind, **more}
 
 
-def _truth(meaning: str, default: bool = False) -> dict[str, Any]:
-    """`key=true` or `key=false`; `--key` alone is true."""
+def _truth(meaning: str, default: bool = False, **more: Any) -> dict[str, Any]:
     shown = f"{meaning} [{str(default).lower()}]"
-    return _key(shown, _true_or_false, nargs="?", const=True, default=default, metavar="{true,false}")
+    return _key(shown, _true_or_false, default=default, metavar="{true,false}", **more)
 
 
 def _true_or_false(text: str) -> bool:
@@ -96,6 +95,8 @@ def _list(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
 
 
+_ALONE: dict[str, Any] = {"nargs": "?", "const": True}
+"""`--key` alone is true."""
 _SOURCES = ("auto", "d4rl", "minari", "embedded", "imported")
 _SELECTIONS = ("last", "best", "mean10")
 _RESULTS: Keys = {
@@ -170,8 +171,8 @@ PAGES: Mapping[str, Page] = {
         "the same as bench, and log it; sweeps",
         "train:train",
         keys={
-            "print_config": _truth("print the composed settings and run nothing"),
-            "multirun": _truth("run every combination of values: -m steps=100,200 seeds=0,1"),
+            "print_config": _truth("print the composed settings and run nothing", **_ALONE),
+            "multirun": _truth("run every combination of values: -m steps=100,200 seeds=0,1", **_ALONE),
         },
         settings=_DATASET | {"logger": _key("where logs go [csv]", choices=_LOGGERS)} | _TRAINING,
     ),
@@ -195,7 +196,7 @@ PAGES: Mapping[str, Page] = {
         keys=_SUITE
         | {
             "baseline": _key("the accepted baseline [the results folder's baselines/<suite>.json]", Path),
-            "accept": _truth("make the baseline of this checkout's runs"),
+            "accept": _truth("make the baseline of this checkout's runs", **_ALONE),
             "run": _truth("train what this commit has not recorded; false compares what is recorded", True),
             "select": _key("which evaluations are scored [mean10, or the baseline's]", choices=_SELECTIONS),
             "margin": _key("a drop in points that is small enough [%(default)g]", _number(0), default=5.0),

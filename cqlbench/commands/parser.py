@@ -53,13 +53,15 @@ def parse(words: Sequence[str]) -> tuple[Page, dict[str, Any]]:
     while rest and rest[0] in page.verbs:
         page = page.verbs[rest.pop(0)]
     names = words[: len(words) - len(rest)]
-    if page.verbs:
+    if page.verbs and not rest:
         with suppress(SystemExit):
-            whole.parse_args([*names, *(rest or ["--help"])])
-        raise SystemExit(0 if rest else USER_ERROR)
-    options, settings = read_words(page, rest)
-    values = vars(whole.parse_args([*names, *options]))
-    return page, (values | {"settings": settings} if page.settings else values)
+            whole.parse_args([*names, "--help"])
+        raise SystemExit(USER_ERROR)
+    options, settings = read_words(page, rest) if page.runs else (rest, [])
+    found, others = whole.parse_known_args([*names, *options])
+    if others:
+        raise _unknown(page, others[0])
+    return page, (vars(found) | {"settings": settings} if page.settings else vars(found))
 
 
 def read_words(page: Page, words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -85,7 +87,7 @@ def read_words(page: Page, words: Sequence[str]) -> tuple[list[str], list[str]]:
         elif not equals or "/" in key:  # a path may hold an equals sign
             names.append(word)
         else:
-            raise ConfigError(f"Unknown key '{key}' (choose from {', '.join(page.keys)}).")
+            raise _unknown(page, key)
     for key in _ONCE:
         if keys.count(key) > 1:
             raise ConfigError(f"{key}= is given twice; give it once.")
@@ -102,8 +104,15 @@ def _key_value_words(page: Page, words: Sequence[str]) -> Iterator[str]:
             yield _at_home(word)
             continue
         if not equals and (value := next(rest, "--")).startswith("--"):
+            if key not in page.keys | page.settings and "." not in key:
+                raise _unknown(page, word)
             raise ConfigError(f"'{word}' has no value; say {key}=VALUE or {word} VALUE.")
         yield _at_home(f"{key}={value}")
+
+
+def _unknown(page: Page, word: str) -> ConfigError:
+    known = (*page.verbs, *page.takes.values(), *(f"{key}=" for key in page.keys | page.settings))
+    return ConfigError(f"Unknown word '{word}' (choose from {', '.join(known)}).")
 
 
 def _at_home(word: str) -> str:
@@ -130,7 +139,7 @@ def _parser() -> Parser:
 
 
 def _add_verbs(whole: argparse.ArgumentParser, pages: Mapping[str, Page]) -> None:
-    verbs = whole.add_subparsers(title="verbs", metavar="VERB", required=True)
+    verbs = whole.add_subparsers(title="verbs", metavar="VERB", prog=whole.prog)
     for name, page in pages.items():
         takes = ["VERB ..."] if page.verbs else [*page.takes.values(), "[key=value ...]"]
         one = verbs.add_parser(

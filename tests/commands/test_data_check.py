@@ -306,9 +306,9 @@ def test_columns_of_other_names(run, bench, tmp_path, episodes):
 
 MISTAKES = {
     "no name": (("check",), "required: ID"),
-    "two names": (("check", "a", "b"), "unrecognized arguments: b"),
+    "two names": (("check", "a", "b"), "'b' (choose from ID, clip_actions=, "),
     "unknown": (("show", "robbot"), "There is no dataset 'robbot'"),
-    "key": (("show", "tiny-hopper", "sauce=d4rl"), "'sauce' (choose from clip_actions, source, "),
+    "key": (("show", "tiny-hopper", "sauce=d4rl"), "'sauce' (choose from ID, clip_actions=, source=, "),
     "truth": (
         ("check", "tiny-hopper", "clip_actions=maybe"),
         "--clip-actions: 'maybe' must be true or false",

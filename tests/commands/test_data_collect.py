@@ -30,7 +30,7 @@ def test_the_same_words_give_the_same_data(tmp_path: Path, capsys: pytest.Captur
         ([*WORDS, "limit=0", "output=x.hdf5"], "--limit: '0'"),
         ([*WORDS, "steps=99999999999999", "output=x.hdf5"], "do not fit into memory"),
         ([*WORDS, "minari=bad"], "<namespace>/<name>-v<number>"),
-        ([*WORDS, "colour=red"], "'colour' (choose from policy, "),
+        ([*WORDS, "colour=red"], "'colour' (choose from policy=, "),
         ([*WORDS, "env=Walker2d-v4", "output=x.hdf5"], "does not fit"),
         ([*WORDS, "policy=hoper", "output=x.hdf5"], "no behaviour policy"),
     ],

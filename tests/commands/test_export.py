@@ -158,7 +158,7 @@ def test_the_command_finds_a_run_by_what_bench_prints(world, bench, capfd, monke
         (["run=x", "seed=a"], "--seed: 'a' must be a whole number"),
         (["run=x", "output=p.xyz"], ".pt2 (export), .pt (torchscript), .onnx (onnx)"),
         (["run=x", "output=p"], ".pt2 (export), .pt (torchscript), .onnx (onnx)"),
-        (["rum=x"], "'rum' (choose from run, seed, "),
+        (["rum=x"], "'rum' (choose from run=, seed=, "),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path: Path, capsys, words: list[str], sentence: str) -> None:

@@ -74,8 +74,9 @@ def test_words_become_typed_values() -> None:
     assert (values["accept"], values["run"], values["margin"]) == (True, True, 3.0)
     assert values["baseline"] == Path("b.json")
     assert values["settings"] == ["steps=5", "seeds=2"]
+    assert parse(["report", "--plots", "false"])[1]["plots"] is False
     words = ["data", "import", "f.npz", "id=my/x-v0", "action_low=[-1, -2]", "observation_keys=a,b"]
-    _, values = parse([*words, "clip_actions=true", "score_min=-inf"][:-1])
+    _, values = parse([*words, "clip_actions=true"])
     assert (values["action_low"], values["observation_keys"]) == ((-1.0, -2.0), ("a", "b"))
     assert (values["clip_actions"], values["score_min"]) == (True, None)
     for word in ("score_min=-inf", "score_max=nan", "action_count=²", "action_count=-1"):

@@ -107,7 +107,7 @@ def test_embedded_data_never_stand_beside_published_scores(tmp_path: Path) -> No
     ("words", "sentence"),
     [
         (["select=worst"], "choose from 'last', 'best', 'mean10'"),
-        (["selct=last"], "'selct' (choose from select, "),
+        (["selct=last"], "'selct' (choose from select=, "),
         (["dataset=ant"], "No record in"),
     ],
 )

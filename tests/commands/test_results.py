@@ -95,7 +95,7 @@ def test_export(say, results):
         (["diff", RUN], "required: RUN2"),
         (["show", "quick-1"], "There is no run 'quick-1'"),
         (["export", "output=x.xls"], "must end in .csv or .parquet"),
-        (["list", "data=x"], "'data' (choose from results, dataset, "),
+        (["list", "data=x"], "'data' (choose from results=, dataset=, "),
     ],
 )
 def test_mistakes_are_one_sentence(results, words, sentence, capsys):
