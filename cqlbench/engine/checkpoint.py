@@ -49,13 +49,8 @@ def save(path: Path, state: Mapping[str, Any], facts: Mapping[str, Any]) -> None
     buffer = io.BytesIO()
     torch.save({"facts": dict(facts), "state": dict(state)}, buffer)
     content = buffer.getbuffer()
-    head = _NAME + str(FORMAT).encode() + b"\n" + _digest(content)
-    try:
-        atomic.replace(path, head + content)
-    except OSError as error:
-        raise CheckpointError(
-            f"Checkpoint '{path}' cannot be written ({error.strerror or error})."
-        ) from error
+    with _refused(f"Checkpoint '{path}' cannot be written"):
+        atomic.replace(path, _NAME + str(FORMAT).encode() + b"\n" + _digest(content) + content)
 
 
 def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -68,17 +63,15 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         OtherRunError: it is of another format.
         CheckpointError: it is not a checkpoint, or not as it was written.
     """
-    try:
+    with _refused(f"Checkpoint '{path}' cannot be read"):
         content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"Checkpoint '{path}' cannot be read ({error.strerror or error}).") from error
     if not content.startswith(_NAME):
         raise CheckpointError(f"'{path}' is not a checkpoint of cqlbench.")
     version, _, rest = content[len(_NAME) :].partition(b"\n")
     if version != str(FORMAT).encode():
+        found = version[:8].decode(errors="replace")
         raise OtherRunError(
-            f"Checkpoint '{path}' has format {version[:8].decode(errors='replace')}, and this cqlbench reads"
-            f" format {FORMAT}."
+            f"Checkpoint '{path}' has format {found}, and this cqlbench reads format {FORMAT}."
         )
     digest, body = rest[:_DIGEST_BYTES], rest[_DIGEST_BYTES:]
     if digest != _digest(body):
@@ -90,14 +83,34 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise CheckpointError(f"Checkpoint '{path}' holds what no checkpoint of cqlbench does.") from error
 
 
+def load_fitting(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a checkpoint whose facts are the expected ones.
+
+    Raises:
+        OtherRunError: they are not; it names what differs. Also as `load`.
+        CheckpointError: as `load`.
+    """
+    state, facts = load(path)
+    if differing := differences(facts, expected):
+        raise OtherRunError(f"Checkpoint '{path}' is of another run: {'; '.join(differing)}.")
+    return state
+
+
 def differences(facts: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
     """Where a checkpoint's facts are not the expected ones, one phrase each, keys of inner tables dotted."""
-    theirs, ours = _flat(facts), _flat(expected)
+    here, there = _flat(expected), _flat(facts)
     return [
-        f"{name} is {_shown(ours, name)} here and {_shown(theirs, name)} there"
-        for name in sorted(theirs.keys() | ours.keys())
-        if name not in theirs or name not in ours or theirs[name] != ours[name]
+        f"{name} is {here.get(name, 'absent')} here and {there.get(name, 'absent')} there"
+        for name in sorted(here.keys() | there.keys())
+        if name not in here or name not in there or here[name] != there[name]
     ]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
 
 
 @dataclass(frozen=True)
@@ -116,19 +129,13 @@ class Found:
 
 
 class CheckpointFolder:
-    """The checkpoints of one run, of which the newest `keep` stay.
+    """The newest two checkpoints of one run; `folder` is made when the first is saved."""
 
-    Args:
-        folder: made when the first is saved.
-        keep: how many.
-    """
-
-    def __init__(self, folder: Path, keep: int = 2) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.keep = keep
 
     def save(self, step: int, state: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
-        """Save what holds after `step` gradient steps, and drop what is older than the newest `keep`.
+        """Save what holds after `step` gradient steps, and drop what is older than the newest two.
 
         Raises:
             CheckpointError: it cannot be written; those before it are left as they were.
@@ -137,9 +144,9 @@ class CheckpointFolder:
         save(path, state, facts)
         # Any of a later step was refused when the run was resumed from an earlier one.
         before = [other for other in self.paths() if other < path]
-        later = [other for other in self.paths() if other > path]
-        for other in later + before[: max(len(before) + 1 - self.keep, 0)]:
-            other.unlink(missing_ok=True)
+        for other in self.paths():
+            if other not in (path, *before[-1:]):
+                other.unlink(missing_ok=True)
         return path
 
     def newest(self, expected: Mapping[str, Any]) -> Found:
@@ -149,17 +156,16 @@ class CheckpointFolder:
             OtherRunError: there are whole ones, and none fits; it names what differs in the newest.
         """
         refused: list[str] = []
-        foreign: list[str] = []
+        foreign: OtherRunError | None = None
         for path in reversed(self.paths()):
             try:
                 return Found(path, load_fitting(path, expected), tuple(refused))
-            except OtherRunError as error:
-                foreign.append(str(error))
-                refused.append(str(error))
             except CheckpointError as error:
                 refused.append(str(error))
-        if foreign:
-            raise OtherRunError(foreign[0])
+                if foreign is None and isinstance(error, OtherRunError):
+                    foreign = error
+        if foreign is not None:
+            raise foreign
         return Found(refused=tuple(refused))
 
     def paths(self) -> list[Path]:
@@ -180,19 +186,16 @@ class CheckpointFolder:
         Raises:
             CheckpointError: another process is in it, or it cannot be made.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock", timeout=0)
-            lock.acquire()
-        except Timeout as error:
-            raise CheckpointError(
-                f"Another process is at this very run already, with its checkpoints in '{self.folder}'; wait"
-                " for it, or have a run of your own with another results folder."
-            ) from error
-        except OSError as error:
-            raise CheckpointError(
-                f"Checkpoints cannot be kept in '{self.folder}' ({error.strerror or error})."
-            ) from error
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        with _refused(f"Checkpoints cannot be kept in '{self.folder}'"):
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock.acquire()
+            except Timeout as error:
+                raise CheckpointError(
+                    f"Another process makes this run, and keeps its checkpoints in '{self.folder}': wait for"
+                    " it, or choose another results folder."
+                ) from error
         try:
             for half_written in self.folder.glob(".step-*.tmp"):
                 half_written.unlink(missing_ok=True)
@@ -205,29 +208,13 @@ class CheckpointFolder:
             lock.release()
 
 
-def load_fitting(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of a checkpoint whose facts are the expected ones.
-
-    Raises:
-        OtherRunError: they are not; it names what differs. Also as `load`.
-        CheckpointError: as `load`.
-    """
-    state, facts = load(path)
-    if differing := differences(facts, expected):
-        raise OtherRunError(f"Checkpoint '{path}' is of another run: {'; '.join(differing)}.")
-    return state
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"{what} ({error.strerror or error}).") from error
 
 
 def _digest(content: bytes | memoryview) -> bytes:
     return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat
-
-
-def _shown(flat: Mapping[str, Any], name: str) -> str:
-    return str(flat[name]) if name in flat else "absent"

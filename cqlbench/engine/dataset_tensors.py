@@ -60,10 +60,11 @@ class Columns:
         plain = self.observations, self.actions, self.rewards, self.next_observations, self.terminated
         return [*plain, *self.extra.values()]
 
-    def to(self, device: torch.device) -> "Columns":
+    def to(self, device: torch.device) -> Self:
         """The columns on `device`; nothing is copied where they are there already."""
-        moved = tree_map(lambda column: column.to(device), {**vars(self), "extra": dict(self.extra)})
-        return Columns(**moved)
+        return type(self)(
+            **tree_map(lambda column: column.to(device), {**vars(self), "extra": {**self.extra}})
+        )
 
     def chosen(self, rows: Tensor) -> "Columns":
         """The rows where `rows`, `[T]` bool, is true, copied."""

@@ -27,7 +27,7 @@ class Diagnostics:
     def __init__(self) -> None:
         self.steps = [0] * len(Reader)
         self.sums: Tensor | None = None
-        self._latest: Tensor | None = None
+        self._latest = torch.empty(0)
         self._names: tuple[str, ...] = ()
 
     def add(self, diagnostics: Mapping[str, Tensor]) -> None:
@@ -35,10 +35,10 @@ class Diagnostics:
 
         One that the step did not compute counts as it was last; one that is new, as if it had always been so.
         """
-        if self._latest is not None and tuple(diagnostics) != self._names:
+        if tuple(diagnostics) != self._names:
             diagnostics = {**dict(zip(self._names, self._latest, strict=True)), **diagnostics}
         values = torch.stack(list(diagnostics.values()))
-        if self.sums is None or self._latest is None:
+        if self.sums is None:
             self._names, self._latest = tuple(diagnostics), values
             self.sums = values.expand(len(Reader), *values.shape).clone()
         elif len(diagnostics) > len(self._names):
@@ -56,7 +56,7 @@ class Diagnostics:
 
     def latest(self) -> dict[str, Tensor]:
         """The last step's, `[S]` each, on the device."""
-        return {} if self._latest is None else dict(zip(self._names, self._latest.clone(), strict=True))
+        return dict(zip(self._names, self._latest.clone(), strict=True))
 
     def drain(self, reader: Reader) -> dict[str, list[float]]:
         """Each diagnostic's mean since `reader`'s last call, one number per seed. Synchronises."""
@@ -69,16 +69,14 @@ class Diagnostics:
 
     def state_dict(self) -> dict[str, Any]:
         """The sums and what they are of, sharing memory with them."""
-        state: dict[str, Any] = {"steps": list(self.steps), "names": list(self._names)}
-        if self.sums is not None and self._latest is not None:
-            state |= {"sums": self.sums, "latest": self._latest}
-        return state
+        tensors = {} if self.sums is None else {"sums": self.sums, "latest": self._latest}
+        return {"steps": list(self.steps), "names": list(self._names), **tensors}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Go on from `state`, in the memory of the present sums where both have some."""
         if "sums" not in state:
-            self.sums = self._latest = None
-        elif self.sums is None or self._latest is None:
+            self.sums, self._latest = None, torch.empty(0)
+        elif self.sums is None:
             self.sums, self._latest = (state[name].to(device, copy=True) for name in ("sums", "latest"))
         else:
             self.sums.copy_(state["sums"])

@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -42,6 +42,9 @@ class Engine:
         device: where the training state lives; `cuda` without a number is the current one.
         online: what changes when `begin_online` is called; `None` for training offline only.
 
+    Attributes:
+        dataset: what offline rows are drawn from, on the device where there is room.
+
     Raises:
         ConfigError: there is neither a dataset nor a place for collected rows, or the algorithm is not for
             such actions.
@@ -61,13 +64,15 @@ class Engine:
         self.device = device = numbered(device)
         if device.type == "cuda":
             torch.cuda.set_device(device)  # streams and graphs belong to the current device
-        self.config = config
+        self.config, self.seeds, self.online, self.dataset = config, tuple(seeds), online, columns
         self._on_one_core = one_thread if device.type == "cpu" else nullcontext
-        self.seeds = tuple(seeds)
-        self.online = online
         self._mixture: Mixture | None = None
-        self._columns = columns
-        self.observation_size = self._observation_size()
+        if columns is not None:
+            self.observation_size = columns.observations.shape[1]
+        elif online is not None:
+            self.observation_size = online.rows.columns["observations"].shape[2]
+        else:
+            raise ConfigError("There is nothing to learn from: pass a dataset's columns, or an online phase.")
         self.actions = actions.to(device)
         self.discrete = isinstance(actions, DiscreteActions)
         self._mean = torch.as_tensor(normalizer.mean, dtype=torch.float32, device=device)
@@ -93,110 +98,64 @@ class Engine:
         """Whether its numbers do not depend on the number of threads, which share whole jobs."""
         return self._computing is shared
 
-    def _observation_size(self) -> int:
-        if self._columns is not None:
-            return self._columns.observations.shape[1]
-        if self.online is None:
-            raise ConfigError("There is nothing to learn from: pass a dataset's columns, or an online phase.")
-        return self.online.rows.columns["observations"].shape[2]
-
     def _draw_offline(self) -> None:
-        """Have batches drawn from the dataset alone."""
-        self._rows: Callable[[int], list[Tensor]] = self._nothing
+        """Draw batches from the dataset alone."""
+        self._rows: Callable[[int], list[Tensor]] = self._gather
         self._resident = True
-        if self._columns is None:
+        if self.dataset is None:
             return
-        own = {
-            name: self._columns.extra[name]
-            for name in self.algorithm.columns()
-            if name in self._columns.extra
-        }
-        self._columns = replace(self._columns, extra=own)
-        self._resident = self._columns.fits(self.device)
+        extra, wanted = self.dataset.extra, self.algorithm.columns()
+        self.dataset = replace(self.dataset, extra={name: extra[name] for name in wanted if name in extra})
+        self._resident = self.dataset.fits(self.device)
         if self._resident:
-            self._columns = self._columns.to(self.device)
+            self.dataset = self.dataset.to(self.device)
         where = self.device if self._resident else torch.device("cpu")
-        rows = len(self._columns.rewards)
-        self._indices = IndexStream(self.seeds, self.config.batch_size, rows, where)
-        if self._resident:
-            self._rows = self._gather
-        else:
-            self._rows = Prefetcher(self._columns.tensors(), self._flat_indices, self.device)
+        self._indices = IndexStream(self.seeds, self.config.batch_size, len(self.dataset.rewards), where)
+        if not self._resident:
+            self._rows = Prefetcher(self.dataset.tensors(), self._indices, self.device)
 
-    @property
-    def dataset(self) -> Columns | None:
-        """What offline rows are drawn from."""
-        return self._columns
-
-    def begin_online(self) -> None:
+    def begin_online(self) -> Mixture:
         """From now on, mix collected rows into the batches as `online` says.
 
         Raises:
             ConfigError: this engine was made for offline training only.
         """
         if self._mixture is not None:
-            return
+            return self._mixture
         if self.online is None:
-            raise ConfigError(
-                "This engine has no place for collected rows: make it with online=OnlinePhase(…)."
-            )
+            raise ConfigError("This engine has no place for collected rows: pass online=OnlinePhase(…).")
         config = replace(self.config, **self.online.changes)
         if config != self.config:
             self._learn_by(config)
             self._diagnostics = Diagnostics()
-        offline = None if self._columns is None else self._share
         extra = None
         if self.algorithm.columns():
             lowest = math.nan
-            if self._columns is not None:
-                lowest = float(self._reward_transform(self._columns.rewards.min()))
+            if self.dataset is not None:
+                lowest = float(self._reward_transform(self.dataset.rewards.min()))
             extra = EpisodeColumns(self.online.rows, self._reward_transform, self.algorithm.columns(), lowest)
+        offline = None if self.dataset is None else self._gather
         self._rows = self._mixture = Mixture(
             self.online, offline, self.seeds, config.batch_size, self.device, extra
         )
         self._graph = None
-
-    def extend(self, batch: Mapping[str, Tensor], state: Any = None, broken: Tensor | None = None) -> None:
-        """Add collected rows, as `OnlineRows.extend` does."""
-        self.begin_online()
-        assert self.online is not None
-        first = self.online.rows.rows
-        self.online.rows.extend(batch, state, broken)
-        self._refresh(first)
-
-    def replay(self, count: int) -> dict[str, Tensor] | None:
-        """Take over committed rows, as `OnlineRows.replay` does."""
-        self.begin_online()
-        assert self.online is not None
-        first = self.online.rows.rows
-        found = self.online.rows.replay(count)
-        if found is not None:
-            self._refresh(first)
-        return found
-
-    def _refresh(self, first: int) -> None:
-        assert self._mixture is not None
-        self._mixture.refresh(first)
+        return self._mixture
 
     def batch(self, step: int) -> Batch:
         """The preprocessed batch of gradient step `step`, `[S, B, …]`."""
-        rows = self._rows(step)
         shape = (len(self.seeds), self.config.batch_size)
         observations, actions, rewards, next_observations, terminated, *extra = (
-            column.view(*shape, *column.shape[1:]) for column in rows
+            column.view(*shape, *column.shape[1:]) for column in self._rows(step)
         )
+        names = self.algorithm.columns() if self.dataset is None else self.dataset.extra
         return Batch(
             observations=self._normalize(observations),
             actions=actions,
             rewards=self._reward_transform(rewards),
             next_observations=self._normalize(next_observations),
             terminated=terminated.float(),
-            extra=dict(zip(self._extra_names, extra, strict=True)),
+            extra=dict(zip(names, extra, strict=True)),
         )
-
-    @property
-    def _extra_names(self) -> Iterable[str]:
-        return self.algorithm.columns() if self._columns is None else self._columns.extra
 
     @property
     def _graphed(self) -> bool:
@@ -230,22 +189,12 @@ class Engine:
         self._diagnostics.count(CHUNK)
         return CHUNK
 
-    def _gather(self, step: int) -> list[Tensor]:
-        assert self._columns is not None
-        indices = self._flat_indices(step)
-        return [column.index_select(0, indices) for column in self._columns.tensors()]
-
-    def _share(self, step: int, count: int) -> list[Tensor]:
-        """The first `count` rows of each seed's batch of the dataset."""
-        assert self._columns is not None
+    def _gather(self, step: int, count: int | None = None) -> list[Tensor]:
+        """The dataset's rows of gradient step `step`: the first `count` of each seed's batch, or all."""
+        if self.dataset is None:
+            raise ConfigError("There is no dataset to draw from: collect first.")
         indices = self._indices(step)[:, :count].reshape(-1)
-        return [column.index_select(0, indices).to(self.device) for column in self._columns.tensors()]
-
-    def _nothing(self, step: int) -> list[Tensor]:
-        raise ConfigError(f"There is no dataset to draw gradient step {step} from: collect first.")
-
-    def _flat_indices(self, step: int) -> Tensor:
-        return self._indices(step).reshape(-1)
+        return [column.index_select(0, indices).to(self.device) for column in self.dataset.tensors()]
 
     def step(self, step: int) -> dict[str, Tensor]:
         """Take gradient step `step` (counted from 0); returns its diagnostics, `[S]` each, on the device."""
@@ -267,12 +216,11 @@ class Engine:
 
         The streams of indices and noise are functions of (seed, step) and have no state.
         """
-        online = {} if self._mixture is None or self.online is None else {"online": self.online.rows.rows}
-        of = {"seeds": list(self.seeds), "mean": self._mean, "inverse_std": self._inverse_std}
+        online = {} if self._mixture is None else {"online": self._mixture.rows.rows}
         return {
             "train_state": self.state.state_dict(),
             "diagnostics": self._diagnostics.state_dict(),
-            "of": of,
+            "of": {"seeds": list(self.seeds), "mean": self._mean, "inverse_std": self._inverse_std},
             **online,
         }
 
@@ -282,13 +230,12 @@ class Engine:
         Raises:
             ConfigError: it is of other seeds, data or networks.
         """
-        theirs = state["of"]
-        if theirs["seeds"] != list(self.seeds):
-            raise ConfigError(f"It is of the seeds {theirs['seeds']}, and these are {list(self.seeds)}.")
-        mine = self._mean, self._inverse_std
-        if any(
-            a.shape != b.shape or not torch.equal(a, b.to(self.device))
-            for a, b in zip(mine, (theirs["mean"], theirs["inverse_std"]), strict=True)
+        other = state["of"]
+        if other["seeds"] != list(self.seeds):
+            raise ConfigError(f"It is of the seeds {other['seeds']}, and these are {list(self.seeds)}.")
+        if not (
+            torch.equal(self._mean, other["mean"].to(self.device))
+            and torch.equal(self._inverse_std, other["inverse_std"].to(self.device))
         ):
             raise ConfigError("It has normalised observations by other data.")
         self.load_state_dict({**state, "diagnostics": Diagnostics().state_dict()})
@@ -301,15 +248,12 @@ class Engine:
         """
         misfit = "This training state does not fit the engine: "
         try:
-            theirs = TrainState(**state["train_state"])
-            if [t.shape for t in theirs.tensors()] != [t.shape for t in self.state.tensors()]:
+            loaded = TrainState(**state["train_state"])
+            if [t.shape for t in loaded.tensors()] != [t.shape for t in self.state.tensors()]:
                 raise ConfigError(misfit + "its tensors have other shapes.")
-            self.state.copy_(theirs)
+            self.state.copy_(loaded)
             if "online" in state:
-                self.begin_online()
-                assert self.online is not None
-                self.online.rows.go_back(state["online"])
-                self._refresh(0)
+                self.begin_online().go_back(state["online"])
             elif self._mixture is not None:
                 raise ConfigError(misfit + "it is of offline training, and the engine is fine-tuning.")
             self._load_diagnostics(state["diagnostics"])
@@ -323,30 +267,24 @@ class Engine:
 
     def finite_seeds(self) -> list[bool]:
         """Whether each seed's parameters are all finite. Synchronises."""
-        flags: list[bool] = self.state.finite().tolist()
-        return flags
+        return self.state.finite().tolist()
 
     @torch.no_grad()
     def act(self, observations: Tensor) -> Tensor:
         """Deterministic actions of every seed at its own raw observations, `[S, E, O]` -> `[S, E, A]`."""
         with self._on_one_core():
-            normalized = self._normalize(observations.to(self.device, torch.float32))
-            return self.algorithm.act(self.state.parameters, normalized)
+            return self.algorithm.act(self.state.parameters, self._seen(observations))
 
     @torch.no_grad()
     def sample_actions(self, observations: Tensor, normals: Tensor) -> Tensor:
-        """Exploring actions of every seed at its own raw observations.
+        """Exploring actions `[S, E, A]` of every seed at its own raw observations, on the engine's device.
 
         Args:
             observations: `[S, E, O]`, on any device.
             normals: `[S, E, A]` standard normal numbers, on the engine's device.
-
-        Returns:
-            `[S, E, A]`, on the engine's device.
         """
         with self._on_one_core():
-            normalized = self._normalize(observations.to(self.device, torch.float32))
-            return self.algorithm.sample(self.state.parameters, normalized, normals)
+            return self.algorithm.sample(self.state.parameters, self._seen(observations), normals)
 
     def policy(self, position: int) -> tuple[dict[str, NDArray[np.float32]], str]:
         """Arrays and head of the policy of the seed at `position`: see `records/policy.py`."""
@@ -375,6 +313,9 @@ class Engine:
         self.state.copy_(state)
         self._load_diagnostics(diagnostics)
         return seconds
+
+    def _seen(self, observations: Tensor) -> Tensor:
+        return self._normalize(observations.to(self.device, torch.float32))
 
     def _normalize(self, observations: Tensor) -> Tensor:
         return (observations - self._mean) * self._inverse_std

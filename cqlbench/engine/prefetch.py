@@ -20,7 +20,7 @@ class Prefetcher:
 
     Args:
         columns: `[T, …]` each, on the CPU.
-        indices: the row numbers `[R]` of a gradient step; called for one step after the other.
+        indices: the row numbers of a gradient step, R in all; called for one step after the other.
         device: where the rows go.
     """
 
@@ -40,7 +40,7 @@ class Prefetcher:
         for at in range(step, step + _AHEAD):
             if at not in self._coming:
                 # A copy: the next chunk of indices is drawn over this one.
-                self._coming[at] = self._thread.submit(self._gather, self._indices(at).clone())
+                self._coming[at] = self._thread.submit(self._gather, self._indices(at).reshape(-1).clone())
         rows, moved = self._coming.pop(step).result()
         if moved is not None:
             training = torch.cuda.current_stream(self._device)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from cqlbench.algorithms.algorithm import Algorithm
 from cqlbench.algorithms.step import initial_state
@@ -38,8 +39,7 @@ def least_bytes(algorithm: Algorithm[Any], seeds: int) -> int:
     """
     with torch.device("meta"):  # shapes alone
         state = initial_state(algorithm, [0])
-    numbers = sum(tensor.numel() for tensor in state.tensors())
-    numbers += sum(tensor.numel() for group in state.parameters.values() for tensor in group.values())
+    numbers = sum(tensor.numel() for tensor in [*state.tensors(), *tree_leaves(state.parameters)])
     noise = CHUNK * sum(math.prod(draw.shape) for draw in algorithm.draws().values())
     indices = CHUNK * algorithm.config.batch_size
     return int(seeds * (4 * (numbers + noise + algorithm.activations()) + 8 * indices))
@@ -51,13 +51,11 @@ def free_bytes(device: torch.device) -> int | None:
         return torch.cuda.mem_get_info(device)[0]
     try:
         lines = _MEMINFO.read_text(encoding="ascii").splitlines()
-    except OSError:
+        kilobytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+        available = 1024 * kilobytes["MemAvailable"]
+    except (OSError, KeyError):
         return None
-    kilobytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
-    if "MemAvailable" not in kilobytes:
-        return None
-    limits = [1024 * kilobytes["MemAvailable"], *_below_limit()]
-    return min(limits) + 1024 * kilobytes.get("SwapFree", 0)
+    return min([available, *_below_limit()]) + 1024 * kilobytes.get("SwapFree", 0)
 
 
 def _below_limit() -> list[int]:

@@ -4,8 +4,9 @@ What seed k gets at step t is a function of (k, t) alone: no generator state nee
 of the batch change nothing.
 """
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -18,8 +19,6 @@ CHUNK = 16
 
 EXPLORATION_CHUNK = 256
 """Steps of collection drawn at once. Part of a stream's definition as well."""
-
-_KINDS = ("normals", "uniforms")
 
 
 class NoiseStream:
@@ -35,28 +34,19 @@ class NoiseStream:
         self._seeds = tuple(seeds)
         self._device = device
         self._chunk = -1
-        self._draws = {
-            kind: {name: draw.shape for name, draw in draws.items() if draw.kind == kind}
-            for kind in ("normal", "uniform")
-        }
-        self._sizes = {
-            kind: [math.prod(shape) for shape in shapes.values()] for kind, shapes in self._draws.items()
-        }
-        self._drawn = {
-            kind: torch.empty(CHUNK, len(seeds), sum(sizes), device=device)
-            for kind, sizes in self._sizes.items()
-        }
+        self._drawn: dict[str, Tensor] = {}
+        self._noise: list[dict[str, Tensor]] = [{} for _ in range(CHUNK)]
+        for kind in ("normal", "uniform"):
+            shapes = {name: draw.shape for name, draw in draws.items() if draw.kind == kind}
+            sizes = [math.prod(shape) for shape in shapes.values()]
+            self._drawn[kind] = torch.empty(CHUNK, len(seeds), sum(sizes), device=device)
+            for noise, numbers in zip(self._noise, self._drawn[kind], strict=True):
+                for (name, shape), part in zip(shapes.items(), numbers.split(sizes, dim=1), strict=True):
+                    noise[name] = part.view(len(seeds), *shape)
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         """The noise of gradient step `step`, counted from 0. Valid until the next chunk is drawn."""
-        offset = self.prepare(step)
-        return {
-            name: part.view(len(self._seeds), *shape)
-            for kind, shapes in self._draws.items()
-            for (name, shape), part in zip(
-                shapes.items(), torch.split(self._drawn[kind][offset], self._sizes[kind], dim=1), strict=True
-            )
-        }
+        return self._noise[self.prepare(step)]
 
     def prepare(self, step: int) -> int:
         """Draw the chunk of `step`, unless it is drawn; returns the step's place in it."""
@@ -84,32 +74,25 @@ class ExplorationStream:
     def __init__(
         self, seeds: Sequence[int], environments: int, action_size: int, device: torch.device
     ) -> None:
-        self._seeds = tuple(seeds)
-        self._shape = (EXPLORATION_CHUNK, len(seeds), environments, action_size)
-        self._device = device
-        self._drawn: dict[str, tuple[int, Tensor]] = {}
+        self._seeds, self._device = tuple(seeds), device
+        self._shape = (EXPLORATION_CHUNK, environments, action_size)
+        self._drawn = functools.lru_cache(maxsize=1)(self._draw)
 
     def normals(self, step: int) -> Tensor:
         """`[S, E, A]` on the device, of the step counted from 0."""
-        return self._at(step, "normals")
+        return self._at(0, torch.randn, step)
 
     def uniforms(self, step: int) -> Tensor:
         """`[S, E, A]` in [0, 1) on the device, of the step counted from 0."""
-        return self._at(step, "uniforms")
+        return self._at(1, torch.rand, step)
 
-    def _at(self, step: int, kind: str) -> Tensor:
+    def _at(self, kind: int, draw: Callable[..., Tensor], step: int) -> Tensor:
         chunk, offset = divmod(step, EXPLORATION_CHUNK)
-        number, drawn = self._drawn.get(kind, (-1, None))
-        if drawn is None or number != chunk:
-            drawn = torch.empty(self._shape)
-            for position, seed in enumerate(self._seeds):
-                generator = torch_generator(seed, Purpose.COLLECTION, _KINDS.index(kind), chunk)
-                shape = drawn[:, position].shape
-                draw = torch.randn if kind == "normals" else torch.rand
-                drawn[:, position] = draw(shape, generator=generator)
-            drawn = drawn.to(self._device)
-            self._drawn[kind] = chunk, drawn
-        return drawn[offset]
+        return self._drawn(kind, draw, chunk)[offset]
+
+    def _draw(self, kind: int, draw: Callable[..., Tensor], chunk: int) -> Tensor:
+        generators = (torch_generator(seed, Purpose.COLLECTION, kind, chunk) for seed in self._seeds)
+        return torch.stack([draw(self._shape, generator=each) for each in generators], 1).to(self._device)
 
 
 class IndexStream:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cqlbench.engine.online.loop import batch_frames, steps_due
 from cqlbench.environments.make import EnvironmentSpec, make_environments
 from cqlbench.evaluation.rollout import Rollout, rollout
 from cqlbench.evaluation.scores import normalized_score
@@ -86,7 +85,7 @@ class Evaluator:
         step, frames = self.trainer.gradient_steps, self.trainer.collected_frames
         if frames:
             # A checkpoint may lie between a batch of frames and its gradient steps.
-            due = step == steps_due(self.trainer) and self._due_online(step, frames)
+            due = step == self.trainer.steps_due and self._due_online(step, frames)
         else:
             due = step > 0 and (step % self.interval == 0 or step == self.trainer.offline_steps)
         if due and not (self.history and self.history[-1].step == step):
@@ -95,7 +94,7 @@ class Evaluator:
     def _due_online(self, step: int, frames: int) -> bool:
         if frames >= self.trainer.total_frames:
             return True
-        passed, batch = frames, batch_frames(self.trainer.collector, len(self.trainer.engine.seeds))
+        passed, batch = frames, self.trainer.frames_per_batch
         if self.online_clock == "steps":
             passed, batch = step - self.trainer.offline_steps, self.trainer.online_steps_per_batch
         return passed > 0 and passed % self.online_interval < batch  # a batch may pass the interval's end

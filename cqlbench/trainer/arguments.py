@@ -15,7 +15,6 @@ from torchrl.objectives.utils import TargetNetUpdater
 
 from cqlbench.core.errors import ConfigError
 from cqlbench.engine.engine import Engine
-from cqlbench.engine.online.loop import refuse_frames
 from cqlbench.trainer.cql_loss import CQLLoss
 from cqlbench.trainer.matching import refuse_mismatch
 from cqlbench.trainer.resumable import refuse_prefetch
@@ -140,11 +139,6 @@ def _wrong_loss(given: Mapping[str, Any]) -> list[tuple[bool, str]]:
             bool(doubled),
             f"'{'·'.join(doubled[:1])}' and 'engine' exclude each other: the engine has its own.",
         ),
-        (
-            engine is not None and given["collector"] is not None and engine.online is None,
-            "The engine has no place for collected rows: make it with online=OnlinePhase(…), or leave out"
-            " 'collector'.",
-        ),
         (engine is None and loss is None, "There is nothing to train: pass a 'loss_module'."),
         (loss is not None and not callable(loss), "'loss_module' must be callable: batch -> losses."),
         (
@@ -209,8 +203,6 @@ def make_stepper(given: Mapping[str, Any]) -> tuple[FusedStepper | LossStepper, 
     refuse_mismatch(given["collector"], given["engine"], given["replay_buffer"])
     loss, by_norm, bound = given["loss_module"], given["clip_grad_norm"], given["clip_norm"]
     if given["engine"] is not None:
-        if given["collector"] is not None:
-            refuse_frames(given["engine"], given["collector"], given["total_frames"], given["frame_skip"])
         return FusedStepper(given["engine"]), None
     if isinstance(given["seed"], Sequence):
         return FusedStepper(seed_batch(loss, given["replay_buffer"], given["seed"], by_norm, bound)), None

@@ -18,7 +18,7 @@ from torchrl.trainers.trainers import ReplayBufferTrainer, Trainer, UpdateWeight
 
 from cqlbench.core.errors import ConfigError
 from cqlbench.engine.engine import Engine
-from cqlbench.engine.online.loop import by_seed, finish_iteration, random_frames, steps_due
+from cqlbench.engine.online.collection import SeedCollection
 from cqlbench.trainer.arguments import (
     batch_size,
     checked_arguments,
@@ -51,51 +51,29 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
     and the logging hooks around them wait for collection, and `post_steps_log` gets the last batch.
 
     Whatever is counted "on the clock" counts gradient steps offline and, from there on, environment frames.
+    `CQLTrainerConfig` describes every argument; some need more words:
 
     Args:
-        collector: collects in an environment; `None` trains offline only.
-        total_frames: environment frames to collect; 0 without a collector.
-        offline_steps: gradient steps on the buffer before, or without, collection.
-        frame_skip: frames that count for each collected one; a collector that fills the buffer itself counts
-            rows, as in torchrl.
-        optim_steps_per_batch: gradient steps per collected batch; offline, between hooks. `None` is one pass
-            over the buffer per collected batch, for a sampler without replacement.
-        online_steps_per_batch: gradient steps per collected batch, where they are not as many.
+        frame_skip: a collector that fills the buffer itself counts rows, as in torchrl.
+        optim_steps_per_batch: `None` is one pass per collected batch, for a sampler without replacement.
         loss_module: a `CQLLoss`, a torchrl `LossModule`, or any callable that returns `loss_*` components,
             which are all summed, except torchrl's `CQLLoss`'s `loss_actor_bc`, as in torchrl.
-        optimizer: `None` is one Adam with a parameter group per network (`default_optimizer`).
-        logger: any torchrl logger; its step axis is the clock. `gradient_steps` and `collected_frames` are
-            logged beside everything else.
-        clip_grad_norm: with `clip_norm`, whether the gradients' joint norm is bounded (for a seed batch, that
-            of each network of each seed) or each derivative.
-        clip_norm: the bound; `None` clips nothing, and norms are logged all the same.
-        progress_bar: a bar with rate, time left and latest score on a terminal, plain lines elsewhere.
+        logger: its step axis is the clock.
         seed: an int seeds the environments, torch's and numpy's global streams while this trainer trains, and
-            a `CQLLoss`'s noise; parameters exist before the trainer and stay as they are. A sequence is a
-            seed batch: each seed trains a `CQLLoss`'s algorithm in the fused step, from parameters of its own
-            (see `engine`; the loss module given is left as it is), and the first seeds the global streams.
-        save_trainer_interval: on the clock, between saves at loop boundaries; once frames are collected, more
-            than that must have passed, as in torchrl. The end is saved too.
-        log_interval: on the clock, between logged values; losses are means over the steps between and, for a
-            seed batch, over its seeds that have not diverged.
-        save_trainer_file: where to save; `load_from_file` reads it. `None` does not save.
-        checkpoint: torchrl's `Checkpoint`, to save with, into `save_trainer_file` or a rotation.
-        checkpoint_rotation: keeps the last k, numbered by the clock.
-        checkpoint_metadata: called with the trainer, gives what a rotated checkpoint's manifest holds too.
+            a `CQLLoss`'s noise; parameters stay as they are. A sequence is a seed batch: each seed trains a
+            `CQLLoss`'s algorithm in the fused step, from parameters of its own (see `engine`; the loss module
+            given is left as it is), and the first seeds the global streams.
+        save_trainer_interval: between saves at loop boundaries; once frames are collected, more than that
+            must have passed, as in torchrl. The end is saved too.
+        log_interval: losses are means over the steps between and, for a seed batch, over its seeds that have
+            not diverged.
+        save_trainer_file: `load_from_file` reads it. `None` does not save.
         replay_buffer: what batches are drawn from, and collected ones go to; its `batch_size`, else the
             `CQLLoss`'s. Offline it is not written to, and checkpoints do not copy it.
-        enable_logging: log statistics of batches: `batch/...` of those trained on, `collected/...` of those
-            collected, and torchrl's names (`r_training`, `done_percentage`, ...); `utd_ratio` counts no
-            offline steps.
-        log_rewards: among them, rewards.
-        log_actions: among them, actions.
-        log_observations: among them, observations.
-        target_net_updater: torchrl's `SoftUpdate` or `HardUpdate`; `None` is polyak averaging at the
-            `CQLConfig`'s rate.
-        async_collection: the collector fills the buffer while this trainer trains; it gets the policy's
-            weights after every outer iteration.
-        log_timings: log seconds per call of every hook, `time/hook/...`.
-        auto_log_optim_steps: log `optim_steps` and the mean losses.
+        enable_logging: `batch/...` of batches trained on, `collected/...` of those collected, and torchrl's
+            names (`r_training`, `done_percentage`, ...); `utd_ratio` counts no offline steps.
+        target_net_updater: `None` is polyak averaging at the `CQLConfig`'s rate.
+        async_collection: the collector gets the policy's weights after every outer iteration.
         engine: the fused step itself, in place of `loss_module`, `replay_buffer` and `seed`. To collect it
             needs an `OnlinePhase`, and a `SeedCollector` or a torchrl collector of an environment of batch
             size `[S]` or `[S, environments per seed]`.
@@ -146,6 +124,12 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
         pass_action_spec(collector, loss_module)
         stepper, given["optimizer"] = make_stepper(given)
         self._engine = stepper.engine if isinstance(stepper, FusedStepper) else None
+        self._collection: SeedCollection | None = None
+        if self._engine is not None and collector is not None:
+            if frame_skip != 1:
+                raise ConfigError(f"'frame_skip' is {frame_skip}, but a seed batch counts every frame.")
+            self._collection = SeedCollection(self._engine, collector)
+            self._collection.check_total(given["total_frames"])
         if self._engine is not None:
             given["loss_module"] = None  # or checkpoints would hold parameters that are never trained
             seed = self._engine.seeds[0]
@@ -213,6 +197,17 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
         reason: str | None = self._stop_reason
         return reason
 
+    @property
+    def steps_due(self) -> int:
+        """Gradient steps that the offline phase and the frames collected so far ask for, of a seed batch."""
+        batches = 0 if self._collection is None else self._collection.training_batches(self.collected_frames)
+        return self.offline_steps + batches * self.online_steps_per_batch
+
+    @property
+    def frames_per_batch(self) -> int:
+        """Frames per collected batch, of each seed of a seed batch; 0 if nothing is collected."""
+        return 0 if self._collection is None else self._collection.frames_per_batch
+
     def train(self) -> None:
         """Train to the end, or to the next loop boundary after `request_stop`; save there.
 
@@ -228,7 +223,7 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
                 self._setup_hook()
                 if self._optim_count < self.offline_steps:
                     self._train_offline()
-                finish_iteration(self)
+                self._finish_iteration()
                 if self.collected_frames < self.total_frames and not self._stop_training:
                     self._train_online()
                 self.save_trainer(force_save=True)
@@ -250,14 +245,27 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
         if not self._stop_training:  # whoever goes on from the saved state reports it
             self._reporter.report(None, at_once=True)
 
+    def _finish_iteration(self) -> None:
+        """The gradient steps, and what follows them, that a killed process still owed to collected frames."""
+        if self._collection is None or self._stop_training:
+            return
+        self.engine.begin_online()
+        if self.steps_due > self._optim_count:
+            self.optim_steps(None)
+            self._post_steps_hook()
+            self._post_steps_log_hook(None)
+
     def _train_online(self) -> None:
-        if self._engine is None:
+        random_frames = getattr(self.collector, "init_random_frames", 0) or 0
+        if self._collection is not None:
+            random_frames = self._collection.random_frames
+        else:
             self._update_policy()
         with self._show_progress("collecting", "frame", self.total_frames, self.collected_frames) as progress:
-            for batch in self._collected() if self._engine is None else by_seed(self, self._engine):
+            for batch in self._collected():
                 self._pre_steps_log_hook(batch)
                 self._reporter.collected(batch)
-                if self.collected_frames >= random_frames(self):
+                if self.collected_frames >= random_frames:
                     self.optim_steps(batch)
                 elif batch is not None and self._engine is None:
                     self._buffer_hook.extend(batch)
@@ -272,6 +280,11 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
 
     def _collected(self) -> Iterator[TensorDictBase | None]:
         """Collected batches, their frames counted; `None` where the collector fills the buffer itself."""
+        if self._collection is not None:
+            for batch in self._collection.batches(self._log_collected):
+                self.collected_frames += batch.batch_size[1]
+                yield batch
+            return
         written = self._replay_write_count() if self.replay_buffer is not None else 0
         if self.async_collection:
             self.collector.start()
@@ -285,6 +298,10 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
                 frames = (batch.numel() if mask is None else int(mask.sum())) * self.frame_skip
             self.collected_frames += frames
             yield batch
+
+    def _log_collected(self, name: str, value: float) -> None:
+        if self.logger is not None:
+            self.logger.log_scalar(name, value, step=self.clock)
 
     def optim_steps(self, batch: TensorDictBase | None) -> TensorDictBase | None:
         """One outer iteration: `optim_steps_per_batch` gradient steps.
@@ -308,7 +325,7 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
             begun = self._optim_count % per_batch  # in a trainer that was stopped within it
             end = min(self._optim_count - begun + per_batch, self.offline_steps)
         elif self._engine is not None:
-            end = steps_due(self)
+            end = self.steps_due
             begun = self.online_steps_per_batch - (end - self._optim_count)
         if not begun:
             self._iteration_losses = Means()

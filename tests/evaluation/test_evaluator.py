@@ -15,7 +15,7 @@ from cqlbench.algorithms.networks import ActionBox
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.engine.dataset_tensors import Columns
 from cqlbench.engine.engine import Engine
-from cqlbench.engine.online.loop import steps_due
+from cqlbench.engine.online.mixture import training_batches
 from cqlbench.environments.make import EnvironmentSpec
 from cqlbench.evaluation.evaluator import Evaluator
 from cqlbench.experiments.config import BudgetConfig, OnlineConfig
@@ -170,15 +170,16 @@ class Collecting:
 
     def __init__(self, config: Any) -> None:
         online = config.online
-        self.engine = self._engine = SimpleNamespace(
-            seeds=(0,), finite_seeds=lambda: [True], drain_diagnostics=dict
-        )
-        self.collector = SimpleNamespace(
-            requested_frames_per_batch=online.frames_per_batch, init_random_frames=online.random_frames
-        )
+        self.engine = SimpleNamespace(seeds=(0,), finite_seeds=lambda: [True], drain_diagnostics=dict)
+        self.frames_per_batch, self.random_frames = online.frames_per_batch, online.random_frames
         self.offline_steps, self.total_frames = config.budget.steps, online.frames
         self.online_steps_per_batch = online.steps_per_batch
         self.gradient_steps = self.collected_frames = 0
+
+    @property
+    def steps_due(self) -> int:
+        batches = training_batches(self.collected_frames, self.frames_per_batch, self.random_frames)
+        return self.offline_steps + batches * self.online_steps_per_batch
 
     def play(self, made: Evaluator) -> int:
         """How many evaluations there are after the first frame."""
@@ -186,8 +187,8 @@ class Collecting:
         made()
         before = len(made.history)
         while self.collected_frames < self.total_frames:
-            self.collected_frames += self.collector.requested_frames_per_batch
-            self.gradient_steps = steps_due(self)
+            self.collected_frames += self.frames_per_batch
+            self.gradient_steps = self.steps_due
             made()
         return len(made.history) - before
 

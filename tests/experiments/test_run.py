@@ -38,7 +38,7 @@ def test_cal_ql_trains_beside_the_returns_of_preprocessed_rewards(world) -> None
     words = ["dataset=tiny-hopper", "budget=smoke", "algorithm.reward_scale=2", "algorithm.reward_bias=-3"]
     plan = make_plan([*words, "algorithm=calql"])
     dataset = provide(plan.resolution, clip_actions=False)
-    columns = make_engine(plan, dataset)._columns
+    columns = make_engine(plan, dataset).dataset
     rewards = 2.0 * columns.rewards.double().numpy() - 3.0
     starts = {*dataset.episode_starts.tolist(), dataset.rows}
     expected, following = np.zeros(dataset.rows), 0.0
@@ -46,4 +46,4 @@ def test_cal_ql_trains_beside_the_returns_of_preprocessed_rewards(world) -> None
         following = rewards[row] + (0.0 if row + 1 in starts else plan.config.algorithm.discount * following)
         expected[row] = following
     assert columns.extra["returns_to_go"].tolist() == pytest.approx(expected.tolist(), rel=1e-5)
-    assert make_engine(make_plan(words), dataset)._columns.extra == {}
+    assert make_engine(make_plan(words), dataset).dataset.extra == {}

@@ -8,14 +8,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+FLAGS = ("terminated", "ended", "broken")
+"""Columns of collected rows that are bool; the others are float32."""
+
+
+def row_shapes(observation_size: int, action_size: int) -> dict[str, tuple[int, ...]]:
+    """The columns of collected rows, and the shape of a row in each."""
+    observation, action = (observation_size,), (action_size,)
+    columns = {
+        "observations": observation,
+        "actions": action,
+        "rewards": (),
+        "next_observations": observation,
+    }
+    return columns | {"terminated": (), "ended": ()}
+
 
 @dataclass(frozen=True)
 class Collected:
     """`F = E * T` frames of each of `S` seeds; every row is a transition that happened.
 
-    Rows are laid out environment by environment, and in time within each: row `e * T + t` is step `t` of the
-    seed's environment `e`, so `column.view(S, E, T, …)` has the tracks apart. A track goes on in the next
-    `Collected`, where its first row follows this one's last.
+    Rows are laid out in time: row `t * E + e` is step `t` of the seed's environment `e`. An environment's
+    rows continue in the next `Collected`.
 
     Attributes:
         observations: `[S, F, O]` float32.
@@ -24,8 +38,8 @@ class Collected:
         next_observations: `[S, F, O]` float32: the states really reached, at episode ends too.
         terminated: `[S, F]` bool: the task ended itself.
         ended: `[S, F]` bool: the last row of its episode: terminated, at the time limit, or dropped.
-        broken_before: `[S, E]` bool: the episode in flight before this batch was dropped, so the track's last
-            row before it, delivered with `ended` false, was the last of its episode.
+        broken_before: `[S, E]` bool: the episode in flight before this batch was dropped, so the last row
+            before it, delivered with `ended` false, was the last of its episode.
     """
 
     observations: Tensor
@@ -47,31 +61,24 @@ class Episode(NamedTuple):
 
 
 class Rows:
-    """`T` steps of `n` environments, being filled in: `step` of them everywhere, `filled` `[n]` of each."""
+    """`T` steps of `n` environments, being filled in: `step` of them everywhere, `filled` `[n]` of each.
+
+    Attributes:
+        columns: `[n, T, …]` each.
+    """
 
     def __init__(self, steps: int, environments: int, observation_size: int, action_size: int) -> None:
-        n, T = environments, steps
-        self.observations = np.empty((n, T, observation_size), np.float32)
-        self.actions = np.empty((n, T, action_size), np.float32)
-        self.rewards = np.empty((n, T), np.float32)
-        self.next_observations = np.empty((n, T, observation_size), np.float32)
-        self.terminated = np.empty((n, T), np.bool_)
-        self.ended = np.zeros((n, T), np.bool_)
-        self.filled = np.zeros(n, np.int64)
+        self.columns: dict[str, NDArray[Any]] = {
+            name: np.zeros((environments, steps, *shape), np.bool_ if name in FLAGS else np.float32)
+            for name, shape in row_shapes(observation_size, action_size).items()
+        }
+        self.filled = np.zeros(environments, np.int64)
         self.step = 0
 
     def collected(self, seeds: int, broken_before: NDArray[np.bool_]) -> Collected:
-        """The rows by seed, without a copy."""
-
-        def column(array: NDArray[Any]) -> Tensor:
-            return torch.from_numpy(array).view(seeds, -1, *array.shape[2:])
-
-        return Collected(
-            observations=column(self.observations),
-            actions=column(self.actions),
-            rewards=column(self.rewards),
-            next_observations=column(self.next_observations),
-            terminated=column(self.terminated),
-            ended=column(self.ended),
-            broken_before=torch.from_numpy(broken_before).view(seeds, -1),
-        )
+        """The rows by seed; without a copy where each has one environment."""
+        columns = {}
+        for name, array in self.columns.items():
+            apart = torch.from_numpy(array).view(seeds, -1, *array.shape[1:])
+            columns[name] = apart.transpose(1, 2).flatten(1, 2)
+        return Collected(**columns, broken_before=torch.from_numpy(broken_before).view(seeds, -1))

@@ -13,6 +13,7 @@ from torch import Tensor
 from cqlbench.algorithms.networks import ActionBox
 from cqlbench.core.devices import one_thread
 from cqlbench.core.errors import ConfigError, UserError
+from cqlbench.core.text import counted
 from cqlbench.engine.engine import Engine
 from cqlbench.engine.online.collected import Collected, Episode, Rows
 from cqlbench.engine.online.guard import EnvironmentGuard, Outcome
@@ -22,7 +23,7 @@ from cqlbench.environments.simulator_state import packed, unpacked
 
 Act = Callable[[Tensor, Tensor], Tensor]
 """Raw observations `[S, E, O]` on the CPU and standard normal numbers `[S, E, A]` on the device -> actions
-`[S, E, A]`; row `s` is for seed `s`. The observations' memory is written to again afterwards."""
+`[S, E, A]`. The observations' memory is written to again afterwards."""
 
 _FAILURES_IN_A_ROW = 3
 _INCIDENTS_KEPT = 100
@@ -35,8 +36,8 @@ class SeedCollector:
     the other seeds of the batch change nothing, and no generator has a state to save. An environment whose
     episode ends is reset at once, so all seeds have the same number of frames.
 
-    An environment that raises, hangs or returns a NaN is made anew: its episode is dropped, what happened is
-    said in `incidents`, and the frame is taken in a new episode.
+    An environment that raises, hangs or returns a NaN is replaced: its episode is dropped, `incidents` says
+    what happened, and the frame is taken in a new episode.
 
     Args:
         spec: the environment.
@@ -84,7 +85,17 @@ class SeedCollector:
         device: torch.device | None = None,
     ) -> None:
         frames_per_batch = environments if frames_per_batch is None else frames_per_batch
-        _check_counts(environments, frames_per_batch, random_frames, timeout)
+        for wrong, message in (
+            (environments < 1, f"{environments} environments per seed: at least 1 is required."),
+            (
+                environments > 0 and (frames_per_batch < 1 or frames_per_batch % environments),
+                f"{frames_per_batch} frames per batch are no multiple of {environments} environments.",
+            ),
+            (random_frames < 0, f"{random_frames} random frames: at least 0 are required."),
+            (timeout is not None and not timeout >= 0, f"A timeout of {timeout} s: use 0 (none) or more."),
+        ):
+            if wrong:
+                raise ConfigError(message)
         self.environments, self.frames_per_batch = environments, frames_per_batch
         self.init_random_frames = random_frames
         self._spec, self._seeds, self._act = spec, tuple(seeds), act
@@ -107,11 +118,14 @@ class SeedCollector:
         self._seen = torch.from_numpy(self._observations).view(S, E, -1)
         self._lengths, self._failures = np.zeros(S * E, np.int64), np.zeros(S * E, np.int64)
         self._returns, self._broken_before = np.zeros(S * E), np.zeros(S * E, np.bool_)
-        self._rows = Rows(0, *self._observations.shape, len(low))
+        self._rows = self._empty_rows(0)
         self._begun = self._lost = False
         self.frames = self.dropped_episodes = 0
         self.episodes: list[Episode] = []
         self.incidents: tuple[str, ...] = ()
+
+    def _empty_rows(self, steps: int) -> Rows:
+        return Rows(steps, *self._observations.shape, len(self._low))
 
     @property
     def environment_seeds(self) -> list[int]:
@@ -129,12 +143,13 @@ class SeedCollector:
         Raises:
             UserError: an environment failed three times without a frame in between.
         """
-        rows = self._rows = Rows(self._steps, *self._observations.shape, len(self._low))
+        rows = self._rows = self._empty_rows(self._steps)
+        everywhere = np.ones(len(self._lengths), np.bool_)
         if self._lost:
-            self._drop(np.ones(len(self._lengths), np.bool_), "gave no state of its simulators to go on from")
+            self._drop(everywhere, "gave no state of its simulators to go on from")
             self._lost = self._begun = False
         if not self._begun:
-            self._begin_episodes(np.ones(len(self._lengths), np.bool_))
+            self._begin_episodes(everywhere)
             self._begun = True
         for _ in range(self._steps):
             actions = self._actions()
@@ -184,12 +199,12 @@ class SeedCollector:
         Raises:
             ConfigError: it is of other environments or seeds.
         """
-        mine = f"{self.environments} x '{self._spec.id}' for seeds {self._seeds}"
-        misfit = f"This state of collection does not fit {mine}"
+        own = self.environments, self._spec.id, self._seeds
+        misfit = "This state of collection does not fit {} x '{}' for seeds {}".format(*own)
         try:
-            theirs = state["environment"], tuple(state["seeds"]), state["environments"]
-            if theirs != (self._spec.id, self._seeds, self.environments):
-                raise ConfigError(f"{misfit}: it is of {theirs[2]} x '{theirs[0]}' for seeds {theirs[1]}.")
+            other = state["environments"], state["environment"], tuple(state["seeds"])
+            if other != own:
+                raise ConfigError(misfit + ": it is of {} x '{}' for seeds {}.".format(*other))
             self._guard.generations[:] = state["generations"]
             self._observations[:] = unpacked(state["observations"])
             self._lengths[:], self._returns[:] = state["lengths"], state["returns"]
@@ -198,7 +213,7 @@ class SeedCollector:
             self.episodes = [Episode(*each) for each in state["episodes"]]
             self.dropped_episodes = int(state["dropped_episodes"])
             self.incidents = tuple(state["incidents"])
-            self._rows = Rows(0, *self._observations.shape, len(self._low))
+            self._rows = self._empty_rows(0)
             self._failures[:] = 0
             simulators = state["simulators"] if state["backend"] == self.backend else None
         except (KeyError, TypeError, ValueError) as error:
@@ -209,29 +224,29 @@ class SeedCollector:
 
     def _actions(self) -> NDArray[np.float32]:
         """`[n, A]`, in the box."""
-        actions: NDArray[np.float32]
-        step = self.frames // self.environments
-        if self.frames >= self.init_random_frames:
-            with self._acting():
-                sampled = self._act(self._seen, self._exploration.normals(step))
-            actions = sampled.numpy(force=True).reshape(len(self._lengths), -1)
+        step, random = self.frames // self.environments, self.frames < self.init_random_frames
+        if random:
+            drawn = self._exploration.uniforms(step)
         else:
-            uniforms = self._exploration.uniforms(step).numpy(force=True).reshape(len(self._lengths), -1)
-            actions = self._low + uniforms * (self._high - self._low)
+            with self._acting():
+                drawn = self._act(self._seen, self._exploration.normals(step))
+        actions: NDArray[np.float32] = drawn.numpy(force=True).reshape(len(self._lengths), -1)
+        if random:
+            actions = self._low + actions * (self._high - self._low)
         # A diverged policy's NaN must not reach a simulator, nor a box's edge be missed by rounding.
         actions = np.minimum(np.maximum(actions, self._low), self._high)
         return actions if math.isfinite(actions.sum()) else np.nan_to_num(actions).clip(self._low, self._high)
 
     def _keep(self, actions: NDArray[np.float32], step: Step, where: NDArray[np.bool_] | slice) -> None:
         """Write down the step of the environments `where`, and go on from it."""
-        rows, t = self._rows, self._rows.step
-        rows.observations[where, t] = self._observations[where]
-        rows.actions[where, t] = actions[where]
-        rows.rewards[where, t] = step.rewards[where]
-        rows.terminated[where, t] = step.terminated[where]
+        columns, t = self._rows.columns, self._rows.step
+        columns["observations"][where, t] = self._observations[where]
+        columns["actions"][where, t] = actions[where]
+        columns["rewards"][where, t] = step.rewards[where]
+        columns["terminated"][where, t] = step.terminated[where]
         self._observations[where] = step.observations[where]
-        rows.next_observations[where, t] = self._observations[where]
-        rows.filled[where] = t + 1
+        columns["next_observations"][where, t] = self._observations[where]
+        self._rows.filled[where] = t + 1
         self._lengths[where] += 1
         self._returns[where] += step.rewards[where]
         ended = step.terminated | step.truncated
@@ -239,7 +254,7 @@ class SeedCollector:
             return
         ending = np.zeros_like(ended)
         ending[where] = ended[where]
-        rows.ended[ending, t] = True
+        columns["ended"][ending, t] = True
         for index in np.flatnonzero(ending):
             seed, frame = self._seeds[index // self.environments], self.frames + self.environments
             self.episodes.append(Episode(seed, frame, int(self._lengths[index]), float(self._returns[index])))
@@ -274,26 +289,26 @@ class SeedCollector:
 
     def _drop(self, broken: NDArray[np.bool_], reason: str) -> None:
         """Give up the episodes of the environments `broken`, and make those anew; a reset must follow."""
-        in_flight = broken & (self._lengths > 0)
-        rows = self._rows
-        here = in_flight & (rows.filled > 0)
-        rows.ended[here, rows.filled[here] - 1] = True
+        in_flight, filled = broken & (self._lengths > 0), self._rows.filled
+        here = in_flight & (filled > 0)
+        self._rows.columns["ended"][here, filled[here] - 1] = True
         self._broken_before |= in_flight & ~here
         self._lengths[broken], self._returns[broken] = 0, 0.0
         dropped = int(in_flight.sum())
         self.dropped_episodes += dropped
         seeds = sorted({self._seeds[index // self.environments] for index in np.flatnonzero(broken)})
-        told = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
-        rest = f"the rest of {dropped} episode{'s' * (dropped != 1)} dropped"
-        told = f"At frame {self.frames} of {told}, '{self._spec.id}' {reason}: it begins anew, {rest}."
-        self.incidents = (*self.incidents[-_INCIDENTS_KEPT + 1 :], told)
+        incident = (
+            f"At frame {self.frames} of seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))},"
+            f" '{self._spec.id}' {reason}: restarted, the rest of {counted(dropped, 'episode')} dropped."
+        )
+        self.incidents = (*self.incidents[-_INCIDENTS_KEPT + 1 :], incident)
         self._failures[broken] += 1
         if self._failures.max() >= _FAILURES_IN_A_ROW:
             raise UserError(
                 f"Environment '{self._spec.id}' {reason}, and has now failed {_FAILURES_IN_A_ROW} times"
                 " without a frame in between; correct it, or allow its steps more time (timeout)."
             )
-        self._guard.make_anew(broken)
+        self._guard.replace(broken)
 
 
 def collector_of(engine: Engine, spec: EnvironmentSpec, **settings: Any) -> SeedCollector:
@@ -324,22 +339,6 @@ def collector_of(engine: Engine, spec: EnvironmentSpec, **settings: Any) -> Seed
     )
 
 
-def _check_counts(
-    environments: int, frames_per_batch: int, random_frames: int, timeout: float | None
-) -> None:
-    if environments < 1:
-        raise ConfigError(f"{environments} environments per seed cannot collect: at least 1 is needed.")
-    if frames_per_batch < 1 or frames_per_batch % environments:
-        raise ConfigError(
-            f"{frames_per_batch} frames per seed and batch are no whole number of steps of {environments}"
-            " environments; use a multiple."
-        )
-    if random_frames < 0:
-        raise ConfigError(f"{random_frames} random frames cannot be taken: at least 0 are needed.")
-    if timeout is not None and not timeout >= 0:
-        raise ConfigError(f"A timeout of {timeout} s makes no sense: use 0 (none) or more.")
-
-
 def _check_spaces(
     spec: EnvironmentSpec,
     made: VectorEnvironment,
@@ -347,21 +346,16 @@ def _check_spaces(
     high: NDArray[np.float32],
     observation_size: int | None,
 ) -> None:
-    advice = "collect in the environment that the data come from."
-    if observation_size not in (None, made.observation_size):
-        raise ConfigError(
-            f"Environment '{spec.id}' gives {made.observation_size} observations, but the data have"
-            f" {observation_size}; {advice}"
-        )
     low, high = np.asarray(low, np.float32), np.asarray(high, np.float32)
-    if not made.action_low.shape == low.shape == high.shape:
-        raise ConfigError(
-            f"Environment '{spec.id}' takes {len(made.action_low)} actions, but the policy gives {low.size};"
-            f" {advice}"
+    if observation_size not in (None, made.observation_size):
+        wrong = f"gives {made.observation_size} observations, but the data have {observation_size}"
+    elif not made.action_low.shape == low.shape == high.shape:
+        wrong = f"takes {len(made.action_low)} actions, but the policy gives {low.size}"
+    elif not (np.allclose(made.action_low, low) and np.allclose(made.action_high, high)):
+        wrong = (
+            f"takes actions between {made.action_low.tolist()} and {made.action_high.tolist()}, but the"
+            f" policy gives some between {low.tolist()} and {high.tolist()}"
         )
-    if not (np.allclose(made.action_low, low) and np.allclose(made.action_high, high)):
-        raise ConfigError(
-            f"Environment '{spec.id}' takes actions between {made.action_low.tolist()} and"
-            f" {made.action_high.tolist()}, but the policy gives some between {low.tolist()} and"
-            f" {high.tolist()}; {advice}"
-        )
+    else:
+        return
+    raise ConfigError(f"Environment '{spec.id}' {wrong}; collect in the environment that the data come from.")

@@ -1,9 +1,9 @@
-"""Environments that may fail: what raises, hangs or returns a NaN is found out, and made anew."""
+"""Environments that may fail: what raises, hangs or returns a NaN is found out, and replaced."""
 
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,13 +75,11 @@ class EnvironmentGuard:
         """See `VectorEnvironment.reset_some`."""
 
         def reset() -> Step:
-            nothing = Step.empty(len(where), 0)
-            observations = self.environments.reset_some(where)
-            return Step(observations, nothing.rewards, nothing.terminated, nothing.truncated)
+            return replace(Step.empty(len(where), 0), observations=self.environments.reset_some(where))
 
         return self._outcome(reset, where)
 
-    def make_anew(self, where: NDArray[np.bool_]) -> None:
+    def replace(self, where: NDArray[np.bool_]) -> None:
         """New simulators with new seeds where `where`, which need a reset."""
         self.generations[where] += 1
         self.environments.replace(where, self.environment_seeds())
@@ -93,14 +91,13 @@ class EnvironmentGuard:
         self.environments.close()
 
     def environment_seeds(self) -> list[int]:
-        """`[n]`, functions of (seed, environment, how often it was made anew)."""
-        return [
-            environment_seeds(seed, Purpose.COLLECTION, self._each, _SEEDS_OF_ENVIRONMENTS, int(generation))[
-                e
-            ]
-            for seed, row in zip(self._seeds, self.generations.reshape(-1, self._each), strict=True)
-            for e, generation in enumerate(row)
-        ]
+        """`[n]`, functions of (seed, environment, how often it was replaced)."""
+        seeds = []
+        for index, generation in enumerate(self.generations.tolist()):
+            seed, e = self._seeds[index // self._each], index % self._each
+            place = Purpose.COLLECTION, self._each, _SEEDS_OF_ENVIRONMENTS, generation
+            seeds.append(environment_seeds(seed, *place)[e])
+        return seeds
 
     def _outcome(self, act: Callable[[], Step], where: NDArray[np.bool_] | None) -> Outcome:
         try:

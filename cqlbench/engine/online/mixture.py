@@ -28,7 +28,7 @@ def training_batches(frames: int, frames_per_batch: int, random_frames: int) -> 
 
 
 def evaluations_due(total: int, batch: int, interval: int) -> int:
-    """How many evaluations `total` frames or steps bring, taken in batches: see `Evaluator`."""
+    """How many evaluations `total` frames or steps bring, taken in batches."""
     apart = max(interval, batch)
     return total // apart + (total % apart >= batch)
 
@@ -88,6 +88,9 @@ class Mixture:
         batch_size: B.
         device: where the rows are wanted, and kept where there is room for them.
         extra: finds the algorithm's own columns of collected episodes; `None` where it has none.
+
+    Attributes:
+        rows: the collected rows.
     """
 
     def __init__(
@@ -100,29 +103,44 @@ class Mixture:
         extra: "EpisodeColumns | None" = None,
     ) -> None:
         self._phase, self._offline, self._device = phase, offline, device
-        self._batch_size = batch_size
-        self._indices = IndexStream(
-            seeds, batch_size, _LARGE, torch.device("cpu"), purpose=Purpose.ONLINE_BATCHES
-        )
-        rows = phase.rows
-        self._extra = extra
+        self._batch_size, self._extra = batch_size, extra
+        host = torch.device("cpu")
+        self._indices = IndexStream(seeds, batch_size, _LARGE, host, purpose=Purpose.ONLINE_BATCHES)
+        self.rows = rows = phase.rows
         self._host = [column for name, column in rows.columns.items() if name not in ("ended", "broken")]
         if extra is not None:
             self._host += extra.columns
         resident = device.type == "cuda" and fits(self._host, device)
         self._columns = [torch.empty_like(c, device=device) for c in self._host] if resident else self._host
-        where = device if resident else torch.device("cpu")
+        where = device if resident else host
         self._firsts = torch.arange(len(seeds), device=where).unsqueeze(1) * rows.capacity
-        self.refresh(0)
+        self._refresh(0)
 
-    def refresh(self, first: int) -> None:
-        """Take over the rows from `first` on; call it after rows were added, or gone back on."""
-        last = self._phase.rows.rows
+    def extend(self, batch: Mapping[str, Tensor], state: Any = None, broken: Tensor | None = None) -> None:
+        """Add collected rows, as `OnlineRows.extend` does."""
+        first = self.rows.rows
+        self.rows.extend(batch, state, broken)
+        self._refresh(first)
+
+    def replay(self, count: int) -> dict[str, Tensor] | None:
+        """Take over committed rows, as `OnlineRows.replay` does."""
+        first = self.rows.rows
+        found = self.rows.replay(count)
+        if found is not None:
+            self._refresh(first)
+        return found
+
+    def go_back(self, rows: int) -> None:
+        """Have `rows` per seed again, as `OnlineRows.go_back` does."""
+        self.rows.go_back(rows)
+        self._refresh(0)
+
+    def _refresh(self, first: int) -> None:
         if self._extra is not None:
             first = min(first, self._extra.update(first))
         if self._columns is not self._host:
-            for mine, host in zip(self._columns, self._host, strict=True):
-                mine[:, first:last].copy_(host[:, first:last])
+            for column, host in zip(self._columns, self._host, strict=True):
+                column[:, first : self.rows.rows].copy_(host[:, first : self.rows.rows])
 
     def __call__(self, step: int) -> list[Tensor]:
         """The rows of gradient step `step`, column by column.
@@ -130,24 +148,25 @@ class Mixture:
         Raises:
             ConfigError: there is nothing to draw from.
         """
-        rows, batch_size = self._phase.rows, self._batch_size
+        rows, batch_size = self.rows.rows, self._batch_size
         offline = self._phase.offline_rows(batch_size)
-        if offline and self._offline is None:
-            if not rows.rows:
+        if self._offline is None:
+            if not rows:
                 raise ConfigError("There is no dataset, and nothing has been collected yet: collect first.")
             offline = 0
         parts = []
         if offline and self._offline is not None:
-            parts.append(self._shaped(self._offline(step, offline), offline))
+            parts.append(_shaped(self._offline(step, offline), offline))
         if offline < batch_size:
-            drawn = self._indices(step)[:, offline:] % rows.rows
+            drawn = self._indices(step)[:, offline:] % rows
             flat = (drawn.to(self._firsts.device) + self._firsts).reshape(-1)
             own = [column.flatten(0, 1).index_select(0, flat).to(self._device) for column in self._columns]
-            parts.append(self._shaped(own, batch_size - offline))
+            parts.append(_shaped(own, batch_size - offline))
         return [torch.cat(columns, dim=1).flatten(0, 1) for columns in zip(*parts, strict=True)]
 
-    def _shaped(self, columns: Sequence[Tensor], count: int) -> list[Tensor]:
-        return [column.view(-1, count, *column.shape[1:]) for column in columns]
+
+def _shaped(columns: Sequence[Tensor], count: int) -> list[Tensor]:
+    return [column.view(-1, count, *column.shape[1:]) for column in columns]
 
 
 class EpisodeColumns:
@@ -178,8 +197,7 @@ class EpisodeColumns:
             for column in self.columns:
                 column.fill_(-torch.inf)
             self._begins[:] = torch.arange(environments)
-        changed = rows.rows
-        new = slice(first, rows.rows)
+        changed, new = rows.rows, slice(first, rows.rows)
         ended = rows.columns["ended"][:, new].nonzero() + torch.tensor([0, first])
         broken = rows.columns["broken"][:, new].nonzero() + torch.tensor([0, first - environments])
         for seed, last in sorted([*ended.tolist(), *broken.tolist()]):
@@ -187,32 +205,25 @@ class EpisodeColumns:
             if begin > last:  # it ended before its environment broke
                 continue
             episode = slice(begin, last + 1, environments)
-            self._fill(seed, episode)
+            actions, rewards, terminated = (
+                rows.columns[name][seed, episode].numpy() for name in ("actions", "rewards", "terminated")
+            )
+            lasts = np.arange(len(rewards)) == len(rewards) - 1
+            seen = Rows(actions, self._transform(rewards), terminated, lasts, self._lowest)
+            for column, of in zip(self.columns, self._of, strict=True):
+                column[seed, episode] = torch.from_numpy(of(seen))
             self._begins[seed, last % environments] = last + environments
             changed = min(changed, begin)
         return changed
 
-    def _fill(self, seed: int, episode: slice) -> None:
-        actions, rewards, terminated = (
-            self._rows.columns[name][seed, episode].numpy() for name in ("actions", "rewards", "terminated")
-        )
-        lasts = np.zeros(len(rewards), np.bool_)
-        lasts[-1] = True
-        rows = Rows(actions, self._transform(rewards), terminated, lasts, self._lowest)
-        for column, of in zip(self.columns, self._of, strict=True):
-            column[seed, episode] = torch.from_numpy(of(rows))
 
-
-def as_columns(batch: Any, seeds: int, environments: int = 1) -> Mapping[str, Tensor]:
-    """A collected batch as `OnlineRows.extend` takes it.
+def as_columns(batch: Any, seeds: int, environments: int = 1) -> dict[str, Tensor]:
+    """A collected batch as `OnlineRows.extend` takes it, `[S, n · E, …]`; row `i` is of environment `i % E`.
 
     Args:
         batch: a tensordict of torchrl's keys, `[S, E, n]`, `[S, n]` or, of one seed, `[n]` or `[E, n]`.
         seeds: S.
         environments: E.
-
-    Returns:
-        `[S, n · E, …]` each; row `i` is of environment `i % E`.
 
     Raises:
         ConfigError: a column is missing, or the batch is not of so many seeds.
@@ -224,8 +235,8 @@ def as_columns(batch: Any, seeds: int, environments: int = 1) -> Mapping[str, Te
         batch = batch.unsqueeze(1)
     if len(batch.batch_size) != 3 or tuple(batch.batch_size[:2]) != (seeds, environments):
         raise ConfigError(
-            f"A collected batch of shape {list(shape)} is not of {seeds} seeds, {environments} environments"
-            f" each: the environment's batch size must be [{seeds}, {environments}]."
+            f"The environment's batch size must be [{seeds}, {environments}] (seeds, environments of each); a"
+            f" collected batch has the shape {list(shape)}."
         )
     keys: dict[str, Any] = {
         "observations": "observation",
@@ -235,12 +246,8 @@ def as_columns(batch: Any, seeds: int, environments: int = 1) -> Mapping[str, Te
         "terminated": ("next", "terminated"),
         "ended": ("next", "done"),
     }
-    try:
-        found = {name: batch.get(key).transpose(1, 2).flatten(1, 2) for name, key in keys.items()}
-    except (KeyError, AttributeError) as error:
-        raise ConfigError(
-            f"A collected batch lacks a column ({error}): 'observation', 'action' and, under 'next',"
-            " 'observation', 'reward', 'terminated' and 'done' are needed."
-        ) from error
-    flat = ("rewards", "terminated", "ended")
-    return {name: column.squeeze(-1) if name in flat else column for name, column in found.items()}
+    if missing := [key for key in keys.values() if batch.get(key, None) is None]:
+        raise ConfigError(f"A collected batch lacks a column: {missing[0]!r}.")
+    columns = {name: batch.get(key).transpose(1, 2).flatten(1, 2) for name, key in keys.items()}
+    scalars = {name: columns[name].squeeze(-1) for name in ("rewards", "terminated", "ended")}
+    return columns | scalars

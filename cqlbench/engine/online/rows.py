@@ -11,7 +11,8 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tensordict import MemoryMappedTensor
 from torch import Tensor
 
 from cqlbench.core.errors import ConfigError, UserError
+from cqlbench.engine.online.collected import FLAGS, row_shapes
 
 _SLOT_HEAD = struct.Struct("<QQII")
 """Number of the commit, rows per seed, length and checksum of the collector's state."""
@@ -63,21 +65,14 @@ class OnlineRows:
         self.rows = self.committed = 0
         self.fresh = False
         self._folder = folder
-        shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
-            "observations": ((observation_size,), torch.float32),
-            "actions": ((action_size,), torch.float32),
-            "rewards": ((), torch.float32),
-            "next_observations": ((observation_size,), torch.float32),
-            "terminated": ((), torch.bool),
-            "ended": ((), torch.bool),
-            "broken": ((), torch.bool),
-        }
-        self._marker = None if folder is None else _marker_in(folder)
+        shapes = row_shapes(observation_size, action_size) | {"broken": ()}
+        self._marker = None
+        if folder is not None:
+            with _refused(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                self._marker = _Marker(folder / "committed")
         try:
-            self.columns = {
-                name: self._column(name, (seeds, capacity, *shape), dtype)
-                for name, (shape, dtype) in shapes.items()
-            }
+            self.columns = {name: self._column(name, (seeds, capacity, *shapes[name])) for name in shapes}
         except ConfigError:
             if self.fresh:  # what was allocated before the disk was full
                 self.remove()
@@ -87,23 +82,23 @@ class OnlineRows:
         elif self._marker is not None:
             self.committed = min(self._marker.rows, capacity)
 
-    def _column(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    def _column(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        dtype = torch.bool if name in FLAGS else torch.float32
         if self._folder is None:
             return torch.zeros(shape, dtype=dtype)
         path, size = self._folder / f"{name}.memmap", torch.Size(shape)
-        wanted = size.numel() * torch.empty((), dtype=dtype).element_size()
-        try:
-            if not path.exists() or path.stat().st_size != wanted:
-                self.fresh = True
-                _allocate(path, wanted)
-            mapped = MemoryMappedTensor.from_filename(path, dtype, size)
-        except (OSError, RuntimeError) as error:
-            path.unlink(missing_ok=True)
-            reason = getattr(error, "strerror", None) or error
-            raise ConfigError(
-                f"Collected rows cannot be kept in '{self._folder}' ({reason}): make room for"
-                f" {wanted / 1e6:,.1f} MB, or choose another results folder."
-            ) from error
+        needed = size.numel() * dtype.itemsize
+        with _refused(
+            self._folder, f": make room for {needed / 1e6:,.1f} MB, or choose another results folder"
+        ):
+            try:
+                if not path.exists() or path.stat().st_size != needed:
+                    self.fresh = True
+                    _allocate(path, needed)
+                mapped = MemoryMappedTensor.from_filename(path, dtype, size)
+            except (OSError, RuntimeError):
+                path.unlink(missing_ok=True)
+                raise
         plain: Tensor = mapped.as_subclass(Tensor)
         return plain
 
@@ -121,8 +116,8 @@ class OnlineRows:
         first, count = self.rows, batch["rewards"].shape[1]
         if first + count > self.capacity:
             raise UserError(
-                f"{first:,} rows per seed and {count:,} more do not fit the {self.capacity:,} that there"
-                " is room for: collect fewer, or make more room."
+                f"{first:,} rows per seed and {count:,} more do not fit the {self.capacity:,} that there is"
+                " room for."
             )
         for name, column in self.columns.items():
             if name != "broken":
@@ -164,8 +159,8 @@ class OnlineRows:
         """
         if rows > self.committed:
             raise ConfigError(
-                f"The checkpoint was made after {rows:,} collected rows per seed, and"
-                f" '{self._folder}' holds {self.committed:,} of them: begin anew with resume=never."
+                f"The checkpoint was made after {rows:,} collected rows per seed, and '{self._folder}' holds"
+                f" {self.committed:,} of them: start from scratch with resume=never."
             )
         self.rows = rows
 
@@ -192,14 +187,13 @@ def _allocate(path: Path, size: int) -> None:
         file.truncate(size)
 
 
-def _marker_in(folder: Path) -> "_Marker":
+@contextmanager
+def _refused(folder: Path, advice: str = "") -> Iterator[None]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return _Marker(folder / "committed")
-    except OSError as error:
-        raise ConfigError(
-            f"Collected rows cannot be kept in '{folder}' ({error.strerror or error})."
-        ) from error
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"Collected rows cannot be kept in '{folder}' ({reason}){advice}.") from error
 
 
 class _Marker:
@@ -231,8 +225,8 @@ class _Marker:
         text = json.dumps(state).encode()
         if len(text) + _SLOT_HEAD.size > self._slot_bytes:
             raise UserError(
-                f"The collector's state takes {len(text):,} bytes, and a commit has room for"
-                f" {self._slot_bytes:,}: use fewer environments, or the backend envpool."
+                f"The collector's state takes {len(text):,} bytes of at most {self._slot_bytes:,}: use fewer"
+                " environments, or the backend envpool."
             )
         self._number += 1
         start = (self._number % 2) * self._slot_bytes

@@ -118,8 +118,8 @@ def test_new_environments_have_new_seeds_that_depend_on_nothing_else():
         guard.reset_some(where).step.observations for guard, where in zip(guards, everywhere, strict=True)
     ]
     np.testing.assert_array_equal(firsts[0][2:], firsts[1])
-    guards[0].make_anew(np.array([False, False, True, False]))
-    guards[1].make_anew(np.array([True, False]))
+    guards[0].replace(np.array([False, False, True, False]))
+    guards[1].replace(np.array([True, False]))
     seconds = [
         guard.reset_some(where).step.observations for guard, where in zip(guards, everywhere, strict=True)
     ]

@@ -153,8 +153,7 @@ def test_calibrated_values_are_bounded_by_the_returns_of_ended_episodes() -> Non
     assert (bounds <= 0).all()
 
 
-@pytest.mark.parametrize("stop_at", [3, 4, 7, 11, 19, 27])
-@pytest.mark.parametrize("environments", [1, 2])
+@pytest.mark.parametrize(("stop_at", "environments"), [(3, 1), (4, 1), (7, 2), (19, 1), (19, 2), (27, 2)])
 def test_a_stopped_trainer_goes_on_bit_by_bit(tmp_path: Path, stop_at: int, environments: int) -> None:
     sizes = {"environments": environments, "frames_per_batch": 2}
     whole = make_engine(0, 1, folder=tmp_path / "whole", environments=environments, calibrated=True)
@@ -266,42 +265,34 @@ def test_an_environment_of_another_box_is_refused(
 ) -> None:
     engine = make_engine(0, 1, environments=2)
     engine.actions = ActionBox.from_bounds(-torch.ones(1), torch.ones(1))
-    with pytest.raises(ConfigError, match=r"actions are between \[-2.0\] and \[2.0\], and the data's"):
+    with pytest.raises(ConfigError, match="actions"):
         CQLTrainer(engine=engine, collector=torchrl_collector(engine), total_frames=12, offline_steps=1)
 
 
 def test_an_engine_without_a_place_for_rows_takes_no_collector() -> None:
     engine = make_engine(0)
     engine.online = None
-    with pytest.raises(ConfigError, match="no place for collected rows"):
+    with pytest.raises(ConfigError, match="online"):
         make_trainer(engine)
 
 
-def test_rows_of_other_environments_per_seed_are_refused() -> None:
-    with pytest.raises(
-        ConfigError, match="collector has 2 environments per seed, and the engine's rows are of 1"
-    ):
-        make_trainer(make_engine(0), environments=2, frames_per_batch=2)
-
-
-def test_frames_are_not_multiplied() -> None:
-    with pytest.raises(ConfigError, match="'frame_skip' is 2"):
-        make_trainer(make_engine(0), frame_skip=2)
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"environments": 2, "frames_per_batch": 2}, "environments"),
+        ({"frame_skip": 2}, "frame_skip"),
+        ({"frames": 100}, "total_frames"),
+        ({"frames": 25, "frames_per_batch": 4}, "total_frames"),
+    ],
+)
+def test_collection_that_does_not_fit_the_engines_rows_is_refused(arguments: dict, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        make_trainer(make_engine(0), **arguments)
 
 
 def test_an_offline_state_does_not_go_into_an_engine_that_is_online() -> None:
     engine = make_engine(0)
     offline = engine.state_dict()
-    make_trainer(engine).train()
-    with pytest.raises(ConfigError, match="of offline training, and the engine is fine-tuning"):
+    make_trainer(engine, frames=2).train()
+    with pytest.raises(ConfigError, match="offline"):
         engine.load_state_dict(offline)
-
-
-def test_more_frames_than_there_is_room_for_are_refused_beforehand() -> None:
-    with pytest.raises(ConfigError, match=r"total_frames.*100.*room for 64"):
-        make_trainer(make_engine(0), frames=100)
-
-
-def test_frames_that_are_no_whole_batches_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'total_frames' is 25.*multiple of the 4 frames"):
-        make_trainer(make_engine(0), frames=25, frames_per_batch=4)
