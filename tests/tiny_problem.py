@@ -8,6 +8,7 @@ import torch
 from tensordict import TensorDict
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
+from cqlbench.algorithms.algorithm import AlgorithmConfig
 from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.algorithms.networks import ActionBox, ActionSpace
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
@@ -37,12 +38,15 @@ def make_engine() -> Callable[..., Engine]:
         columns: Columns | None = None,
         actions: ActionSpace | None = None,
         device: torch.device = CPU,
+        algorithm: type[AlgorithmConfig] = CQLConfig,
         **changes: object,
     ) -> Engine:
-        small = {"actor_hidden": [8], "critic_hidden": [8], "batch_size": 8, "proposals": 2}
+        small = {"hidden": [8]}
+        if algorithm is CQLConfig:
+            small = {"actor_hidden": [8], "critic_hidden": [8], "proposals": 2}
         normalizer = ObservationNormalizer(np.full(O, 3, np.float32), np.full(O, 2, np.float32))
         return Engine(
-            CQLConfig(**(small | changes)),
+            algorithm(**({"batch_size": 8} | small | changes)),
             columns or _columns(),
             normalizer,
             RewardTransform(scale=2.0, bias=1.0),

@@ -67,18 +67,18 @@ class Diagnostics:
         self.steps[reader] = 0
         return dict(zip(self._names, means, strict=True))
 
+    def tensors(self) -> list[Tensor]:
+        """What a step changes in place."""
+        return [] if self.sums is None else [self.sums, self._latest]
+
     def state_dict(self) -> dict[str, Any]:
         """The sums and what they are of, sharing memory with them."""
         tensors = {} if self.sums is None else {"sums": self.sums, "latest": self._latest}
         return {"steps": list(self.steps), "names": list(self._names), **tensors}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Go on from `state`, in the memory of the present sums where both have some."""
-        if "sums" not in state:
-            self.sums, self._latest = None, torch.empty(0)
-        elif self.sums is None:
+        """Resume from `state`, in new memory."""
+        self.sums, self._latest = None, torch.empty(0)
+        if "sums" in state:
             self.sums, self._latest = (state[name].to(device, copy=True) for name in ("sums", "latest"))
-        else:
-            self.sums.copy_(state["sums"])
-            self._latest.copy_(state["latest"])
         self._names, self.steps = tuple(state["names"]), list(state["steps"])

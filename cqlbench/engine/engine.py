@@ -159,8 +159,8 @@ class Engine:
 
     @property
     def _graphed(self) -> bool:
-        whole = all(CHUNK % stage.every == 0 for stage in self.algorithm.stages())
-        return self.device.type == "cuda" and whole and self._resident and self._mixture is None
+        possible = self.device.type == "cuda" and self._resident and self._mixture is None
+        return possible and all(CHUNK % stage.every == 0 for stage in self.algorithm.stages())
 
     def advance(self, step: int, at_most: int) -> int:
         """Take gradient steps from `step` (counted from 0) on, as many as one launch takes.
@@ -175,18 +175,19 @@ class Engine:
             return 1
         self._noise.prepare(step)
         self._indices.prepare(step)
-        if self._graph is None:
-            self.step(step)  # makes the sums, so that the graph finds them at their place
-            assert self._diagnostics.sums is not None
-            summed = list(self._diagnostics.steps)
-            chunk, changed = range(step, step + CHUNK), [*self.state.tensors(), self._diagnostics.sums]
-            self._graph = capture(lambda: [self.step(each) for each in chunk], changed, self.device)
-            self._diagnostics.steps = summed
-            for each in chunk[1:]:
-                self.step(each)
+        if self._graph is not None:
+            self._graph.replay()
+            self._diagnostics.count(CHUNK)
             return CHUNK
-        self._graph.replay()
-        self._diagnostics.count(CHUNK)
+
+        def chunk() -> None:
+            for each in range(step, step + CHUNK):
+                self.step(each)
+
+        chunk()  # every stage has run, so the sums have a place for each diagnostic, which the graph keeps to
+        summed, changed = self._diagnostics.steps, [*self.state.tensors(), *self._diagnostics.tensors()]
+        self._graph = capture(chunk, changed, self.device)
+        self._diagnostics.steps = summed
         return CHUNK
 
     def _gather(self, step: int, count: int | None = None) -> list[Tensor]:
@@ -262,8 +263,7 @@ class Engine:
 
     def _load_diagnostics(self, state: Mapping[str, Any]) -> None:
         self._diagnostics.load_state_dict(state, self.device)
-        if self._diagnostics.sums is None:
-            self._graph = None  # it adds to the sums that were
+        self._graph = None  # it adds to the sums that were
 
     def finite_seeds(self) -> list[bool]:
         """Whether each seed's parameters are all finite. Synchronises."""
