@@ -75,15 +75,6 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
         self, config: CQLConfig, observation_size: int, low: Tensor, high: Tensor, seed: int = 0
     ) -> None:
         super().__init__()
-        self._in_keys: list[str | tuple[str, ...]] = [
-            "observation",
-            "action",
-            ("next", "observation"),
-            ("next", "reward"),
-            ("next", "terminated"),
-        ]
-        if config.calibrated:
-            self._in_keys.append("returns_to_go")
         self.config = config
         self._generator = torch.Generator().manual_seed(seed)
         self.register_buffer("low", low)
@@ -105,15 +96,15 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
         # Names and types as torchrl's updaters look for them.
         targets = {_safe(name): target for name, target in state.targets["critics"].items()}
         self.target_critics_params = TensorDictParams(TensorDict(targets, batch_size=[]), no_convert=True)
-        self._has_update_associated["critics"] = (
-            True  # or reading the targets warns: they have `update_targets`
-        )
+        # Or reading the targets warns: they have `update_targets`.
+        self._has_update_associated["critics"] = True
         self.register_buffer("steps", state.steps)
 
     @property
     def in_keys(self) -> Sequence[str | tuple[str, ...]]:
         """What a batch must hold."""
-        return self._in_keys
+        following = [("next", name) for name in ("observation", "reward", "terminated")]
+        return ["observation", "action", *following, *self._algorithm.columns()]
 
     @property
     def out_keys(self) -> Sequence[str]:
@@ -126,33 +117,24 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
         Raises:
             ConfigError: `config` is calibrated, and the batch has no `returns_to_go`.
         """
-        returns_to_go = tensordict.get("returns_to_go", None) if self.config.calibrated else None
-        if returns_to_go is not None:
-            returns_to_go = returns_to_go.reshape(1, -1)
+        extra = {name: tensordict.get(name, None) for name in self._algorithm.columns()}
         batch = Batch(
             observations=tensordict.get("observation").unsqueeze(0),
             actions=tensordict.get("action").unsqueeze(0),
             rewards=tensordict.get(("next", "reward")).reshape(1, -1),
             next_observations=tensordict.get(("next", "observation")).unsqueeze(0),
             terminated=tensordict.get(("next", "terminated")).reshape(1, -1).float(),
-            extra={} if returns_to_go is None else {"returns_to_go": returns_to_go},
+            extra={name: column.reshape(1, -1) for name, column in extra.items() if column is not None},
         )
-        result = losses(
-            Networks(
-                {
-                    "actor": _params(self.actor_network.params),
-                    "critics": _params(self.critics),
-                    "temperature": {"log": self.log_temperature},
-                    "multiplier": {"log": self.log_multiplier},
-                },
-                {"critics": self._targets()},
-                self.steps + 1,
-            ),
-            batch,
-            self._noise(batch),
-            self.config,
-            ActionBox.from_bounds(self.low, self.high),
-        )
+        parameters: dict[str, Params] = {
+            "actor": _params(self.actor_network.params),
+            "critics": _params(self.critics),
+            "temperature": {"log": self.log_temperature},
+            "multiplier": {"log": self.log_multiplier},
+        }
+        networks = Networks(parameters, {"critics": self._targets()}, self.steps + 1)
+        box = ActionBox.from_bounds(self.low, self.high)
+        result = losses(networks, batch, self._noise(batch), self.config, box)
         values = {
             "loss_qvalue": result.critic,
             "loss_actor": result.actor,
@@ -195,7 +177,7 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
         return self._generator.get_state()
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Go on with the noise generator's state from `state_dict`."""
+        """Resume with the noise generator's state from `state_dict`."""
         self._generator.set_state(state.cpu())
 
     @property

@@ -48,7 +48,13 @@ class EnvpoolEnv(EnvBase):  # type: ignore[misc]  # torchrl is untyped
         discrete: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        self._check_envpool()
+        try:
+            import envpool  # noqa: F401
+        except ImportError as error:
+            raise UserError(
+                "EnvpoolEnv needs envpool, which cannot be imported here (it exists for Linux: `pip install"
+                " envpool`); elsewhere use torchrl's GymEnv."
+            ) from error
         if environments < 1 or (not isinstance(seeds, int) and not len(seeds)):
             raise UserError(
                 f"{environments} environments for the seeds {seeds}: at least one each is needed."
@@ -61,16 +67,6 @@ class EnvpoolEnv(EnvBase):  # type: ignore[misc]  # torchrl is untyped
         self._observations = np.zeros((self.numel(), self._pool.observation_size))
         self._make_specs()
 
-    @staticmethod
-    def _check_envpool() -> None:
-        try:
-            import envpool  # noqa: F401
-        except ImportError as error:
-            raise UserError(
-                "EnvpoolEnv needs envpool, which cannot be imported here (it exists for Linux: `pip install"
-                " envpool`); elsewhere use torchrl's GymEnv."
-            ) from error
-
     def _make(self, seeds: Sequence[int]) -> VectorEnvironment:
         count = self.batch_size[-1]
         every = [each for seed in seeds for each in environment_seeds(seed, Purpose.ENVIRONMENT, count)]
@@ -79,11 +75,8 @@ class EnvpoolEnv(EnvBase):  # type: ignore[misc]  # torchrl is untyped
     def _make_specs(self) -> None:
         batch, device = self.batch_size, self.device
         size = self._pool.observation_size
-        self.observation_spec = Composite(
-            observation=Unbounded((*batch, size), device=device, dtype=torch.float32),
-            shape=batch,
-            device=device,
-        )
+        observation = Unbounded((*batch, size), device=device, dtype=torch.float32)
+        self.observation_spec = Composite(observation=observation, shape=batch, device=device)
         low, high = self._pool.action_low, self._pool.action_high
         if self._discrete:
             self.action_spec = OneHot(len(low), (*batch, len(low)), device=device)
@@ -92,9 +85,8 @@ class EnvpoolEnv(EnvBase):  # type: ignore[misc]  # torchrl is untyped
             self.action_spec = Bounded(*bounds, (*batch, len(low)), device=device, dtype=torch.float32)
         self.reward_spec = Unbounded((*batch, 1), device=device, dtype=torch.float32)
         flag = Categorical(2, (*batch, 1), device=device, dtype=torch.bool)
-        self.done_spec = Composite(
-            done=flag, terminated=flag.clone(), truncated=flag.clone(), shape=batch, device=device
-        )
+        flags = {name: flag.clone() for name in ("done", "terminated", "truncated")}
+        self.done_spec = Composite(flags, shape=batch, device=device)
 
     def _reset(self, tensordict: TensorDictBase | None = None, **_: object) -> TensorDictBase:
         mask = None if tensordict is None else tensordict.get("_reset", None)
@@ -114,7 +106,7 @@ class EnvpoolEnv(EnvBase):  # type: ignore[misc]  # torchrl is untyped
         return TensorDict(values, self.batch_size, device=self.device)
 
     def _set_seed(self, seed: int | None) -> None:
-        """Begin anew: `[N]` with this seed, row `s` of `[S, N]` with `seed + s`."""
+        """Start again: `[N]` with this seed, row `s` of `[S, N]` with `seed + s`."""
         rows = self.batch_size[0] if len(self.batch_size) == 2 else 1
         # envpool seeds environments when they are made.
         self._pool.close()

@@ -29,11 +29,11 @@ class GlobalStream:
         self._kept: State | None = None
         self._in_place = False
         if seed is not None:
-            devices = ["cpu", *(f"cuda:{index}" for index in _gpus())]
-            self._kept = {
-                "states": [torch.Generator(device).manual_seed(seed).get_state() for device in devices],
-                "numpy": _plain(np.random.RandomState(seed % 2**32).get_state(legacy=False)),
-            }
+            with _lent():
+                for generator in _generators():
+                    generator.manual_seed(seed)
+                np.random.seed(seed % 2**32)
+                self._kept = _take()
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -41,25 +41,33 @@ class GlobalStream:
         if self._kept is None:
             yield
             return
-        outer = _plain(np.random.get_state(legacy=False))
-        with torch.random.fork_rng(devices=_gpus()):
+        with _lent():
             _put(self._kept)
             self._in_place = True
             try:
                 yield
             finally:
                 self._kept, self._in_place = _take(), False
-                _put({"states": [], "numpy": outer})
 
     def state_dict(self) -> State:
         """The stream's present state."""
         return _take() if self._kept is None or self._in_place else self._kept
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`; devices that this machine lacks are passed over."""
+        """Resume from `state`; devices that this machine lacks are passed over."""
         self._kept = {**state, "states": [kept.cpu() for kept in state["states"]]}
         if self._in_place:
             _put(self._kept)
+
+
+@contextmanager
+def _lent() -> Iterator[None]:
+    outer = np.random.get_state()
+    with torch.random.fork_rng(devices=_gpus()):
+        try:
+            yield
+        finally:
+            np.random.set_state(outer)
 
 
 def _gpus() -> range:
@@ -67,29 +75,21 @@ def _gpus() -> range:
     return range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)  # type: ignore[no-untyped-call]
 
 
+def _generators() -> list[torch.Generator]:
+    return [torch.default_generator, *(torch.cuda.default_generators[index] for index in _gpus())]
+
+
 def _take() -> State:
-    return {
-        "states": [generator.get_state() for generator in _generators()],
-        "numpy": _plain(np.random.get_state(legacy=False)),
-    }
+    numpy: Any = np.random.get_state(legacy=False)
+    # A tensor for its array, of a kind that every way of saving knows.
+    numpy["state"]["key"] = torch.from_numpy(numpy["state"]["key"].view(np.int32))
+    return {"states": [generator.get_state() for generator in _generators()], "numpy": numpy}
 
 
 def _put(state: State) -> None:
     for generator, kept in zip(_generators(), state["states"], strict=False):
         generator.set_state(kept)
     if "numpy" in state:  # older states lack it
-        kept = state["numpy"]
-        words = kept["state"]["key"].numpy().view(np.uint32)
-        np.random.set_state({**kept, "state": {**kept["state"], "key": words}})
-
-
-def _plain(state: Any) -> State:
-    """Numpy's state with a tensor for its array, of a kind that every way of saving knows."""
-    return {
-        **state,
-        "state": {**state["state"], "key": torch.from_numpy(state["state"]["key"].view(np.int32))},
-    }
-
-
-def _generators() -> list[torch.Generator]:
-    return [torch.default_generator, *(torch.cuda.default_generators[index] for index in _gpus())]
+        numpy = state["numpy"]
+        key = numpy["state"]["key"].numpy().view(np.uint32)
+        np.random.set_state({**numpy, "state": {**numpy["state"], "key": key}})

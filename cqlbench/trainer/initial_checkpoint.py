@@ -39,7 +39,7 @@ class SavedStart:
             raise ConfigError(f"{path} is of a trainer without a seed batch: save one with `cqlbench train`.")
         if "of" not in engine:
             raise ConfigError(
-                f"{path} was saved by an older cqlbench, which did not say of what: save it anew."
+                f"{path} was saved by an older cqlbench, which did not say of what: save it again."
             )
         if "online" in engine:
             raise ConfigError(f"{path} was saved while fine-tuning: start from one that was trained offline.")

@@ -1,7 +1,8 @@
 """What a trainer tells its logger and its user: losses, statistics of batches, times of hooks, progress."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -42,78 +43,45 @@ class Means:
         return {"sums": dict(self._sums), "counts": dict(self._counts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`."""
+        """Resume from `state`."""
         self._sums = {name: value.clone() for name, value in state["sums"].items()}
         self._counts = dict(state["counts"])
 
 
-class HookTimes:
-    """Mean seconds per call of a trainer's hooks; of this trainer's only, unlike torchrl's `timeit`."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-        self._calls: dict[str, int] = {}
-
-    def timed(self, hook: Callable[..., Any], name: str) -> Callable[..., Any]:
-        """`hook`, measured."""
-
-        def run(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
-            try:
-                return hook(*args, **kwargs)
-            finally:
-                self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
-                self._calls[name] = self._calls.get(name, 0) + 1
-
-        run.__wrapped__, run.__name__ = hook, name  # type: ignore[attr-defined]  # as torchrl's wrapper has
-        return run
-
-    def means(self) -> dict[str, float]:
-        """`time/hook/<name>` -> seconds per call."""
-        return {f"time/hook/{name}": total / self._calls[name] for name, total in self._seconds.items()}
+_Statistic = Callable[[Tensor], Tensor]
+_SPREAD: dict[str, _Statistic] = {"mean": Tensor.mean, "std": partial(Tensor.std, correction=0)}
+_STATISTICS: dict[str, tuple[tuple[str, ...], dict[str, _Statistic]]] = {
+    "terminated": (("next", "terminated"), {"fraction": Tensor.mean}),
+    "truncated": (("next", "truncated"), {"fraction": Tensor.mean}),
+    "reward": (("next", "reward"), _SPREAD | {"max": Tensor.max}),
+    "action": (("action",), _SPREAD),
+    "observation": (("observation",), _SPREAD),
+}
 
 
-def batch_statistics(
-    batch: TensorDictBase, prefix: str, *, rewards: bool, actions: bool, observations: bool
-) -> dict[str, float]:
-    """Means and standard deviations over a batch's valid entries, named `<prefix>/<column>_<statistic>`.
+def batch_statistics(batch: TensorDictBase, prefix: str, columns: Mapping[str, bool]) -> dict[str, float]:
+    """Statistics over a batch's valid entries and all components, named `<prefix>/<column>_<statistic>`.
 
     Args:
         batch: torchrl's keys, any shape; a column that is not there is left out.
         prefix: `batch` for what a gradient step sees, `collected` for what an environment gave.
-        rewards: also the largest, and the mean return of the episodes that end here, where torchrl's
-            `RewardSum` keeps it.
-        actions: over all components.
-        observations: over all components.
+        columns: whether those of `rewards`, `actions` and `observations` are wanted; `rewards` also says the
+            mean return of the episodes that end here, where torchrl's `RewardSum` keeps it.
     """
     mask = batch.get(("collector", "mask"), None)
+
+    def column(*key: str) -> Tensor:
+        found = batch.get(key, None)
+        return torch.empty(0) if found is None else (found if mask is None else found[mask]).float()
+
     values: dict[str, float] = {}
-
-    def column(*key: str) -> Tensor | None:
-        found: Tensor | None = batch.get(key, None)
-        return found if found is None or mask is None else found[mask]
-
-    def describe(name: str, found: Tensor | None) -> None:
-        if found is not None and found.numel():
-            values[f"{prefix}/{name}_mean"] = found.float().mean().item()
-            values[f"{prefix}/{name}_std"] = found.float().std(correction=0).item()
-
-    for flag in ("terminated", "truncated"):
-        if (found := column("next", flag)) is not None and found.numel():
-            values[f"{prefix}/{flag}_fraction"] = found.float().mean().item()
-    if rewards:
-        reward = column("next", "reward")
-        describe("reward", reward)
-        if reward is not None and reward.numel():
-            values[f"{prefix}/reward_max"] = reward.max().item()
-        sums = (column("next", name) for name in ("episode_reward", "reward_sum"))
-        returns, done = next((found for found in sums if found is not None), None), column("next", "done")
-        if returns is not None and done is not None and bool(done.any()):
-            values[f"{prefix}/episode_return_mean"] = returns[done].float().mean().item()
-    if actions:
-        describe("action", column("action"))
-    if observations:
-        describe("observation", column("observation"))
+    for name, (key, statistics) in _STATISTICS.items():
+        if columns.get(f"{name}s", True) and (found := column(*key)).numel():
+            values |= {f"{prefix}/{name}_{each}": of(found).item() for each, of in statistics.items()}
+    done = column("next", "done").bool()
+    for name in ("reward_sum", "episode_reward"):  # the second one counts where both are there
+        if columns["rewards"] and done.any() and (returns := column("next", name)).numel():
+            values[f"{prefix}/episode_return_mean"] = returns[done].mean().item()
     return values
 
 
@@ -121,19 +89,20 @@ def torchrl_statistics(columns: Mapping[str, bool]) -> Callable[[TensorDictBase 
     """A logging hook for what torchrl's `CQLTrainer` logs of a batch, under its names.
 
     Args:
-        columns: which statistics to log: those of `rewards`, `actions` and `observations`.
+        columns: see `batch_statistics`.
     """
-    wanted = [LogScalar(("next", "done"), "done_percentage", include_std=False)]
-    if columns["rewards"]:
-        wanted += [
-            LogScalar(("next", "reward"), "r_training"),
-            LogScalar(("next", "reward"), "r_max", include_std=False, reduction="max"),
+    reward = ("next", "reward")
+    scalars = {
+        "done": [LogScalar(("next", "done"), "done_percentage", include_std=False)],
+        "rewards": [
+            LogScalar(reward, "r_training"),
+            LogScalar(reward, "r_max", include_std=False, reduction="max"),
             LogScalar(("next", "reward_sum"), "r_total", include_std=False, reduction="max"),
-        ]
-    if columns["actions"]:
-        wanted.append(LogScalar("action", "action_norm"))
-    if columns["observations"]:
-        wanted.append(LogScalar("observation", "obs_norm"))
+        ],
+        "actions": [LogScalar("action", "action_norm")],
+        "observations": [LogScalar("observation", "obs_norm")],
+    }
+    wanted = [scalar for name, some in scalars.items() if columns.get(name, True) for scalar in some]
 
     def torchrl_scalars(batch: TensorDictBase | None) -> dict[str, float]:
         values: dict[str, float] = {}
@@ -162,14 +131,6 @@ def as_number(value: Any) -> float | None:
         return None
 
 
-def means_over_seeds(diagnostics: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """A number per seed each -> their means over the seeds that have not diverged."""
-    if not diagnostics:
-        return {}
-    means = torch.tensor(list(diagnostics.values()), dtype=torch.float64).nanmean(1).tolist()
-    return dict(zip(diagnostics, means, strict=True))
-
-
 class Reporter:
     """Tells a trainer's logger and progress what there is to say, when it is time to.
 
@@ -187,8 +148,22 @@ class Reporter:
         self._last = 0
         self._score = ""
         self._notes: dict[str, str] = {}
-        self.times = HookTimes()
+        self._times: dict[str, tuple[float, int]] = {}
         self.progress = Progress(1, title="", unit="", shown=False)
+
+    def timed(self, hook: Callable[..., Any], name: str) -> Callable[..., Any]:
+        """`hook`, whose seconds per call are logged; of this trainer's only, unlike torchrl's `timeit`."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return hook(*args, **kwargs)
+            finally:
+                seconds, calls = self._times.get(name, (0.0, 0))
+                self._times[name] = seconds + time.perf_counter() - start, calls + 1
+
+        run.__wrapped__, run.__name__ = hook, name  # type: ignore[attr-defined]  # as torchrl's wrapper has
+        return run
 
     def add(self, losses: Mapping[str, Tensor]) -> None:
         """Let scalars into the means that are logged next."""
@@ -208,22 +183,24 @@ class Reporter:
         }
         engine = trainer._engine
         if trainer.auto_log_optim_steps:
-            fused = {} if engine is None else means_over_seeds(engine.drain_diagnostics(Reader.LOG))
-            values |= {"optim_steps": trainer.gradient_steps} | fused | self._means.drain()
-        if self.columns is not None:
-            if engine is not None:
-                batch = as_tensordict(engine.batch(trainer.gradient_steps - 1))
-            if batch is not None:
-                values |= batch_statistics(batch, "batch", **self.columns)
+            fused = {} if engine is None else engine.drain_diagnostics(Reader.LOG)
+            means = {
+                name: torch.tensor(each, dtype=torch.float64).nanmean().item() for name, each in fused.items()
+            }
+            values |= {"optim_steps": trainer.gradient_steps} | means | self._means.drain()
+        if self.columns is not None and engine is not None:
+            batch = as_tensordict(engine.batch(trainer.gradient_steps - 1))
+        if self.columns is not None and batch is not None:
+            values |= batch_statistics(batch, "batch", self.columns)
         if self.columns is not None and trainer.collected_frames and trainer.batch_size:
-            online = trainer.gradient_steps - min(trainer.gradient_steps, trainer.offline_steps)
+            online = max(trainer.gradient_steps - trainer.offline_steps, 0)
             values |= {
                 "utd_ratio": trainer.batch_size * online / trainer.collected_frames,
                 "write_count": trainer.replay_buffer.write_count,
                 "update_count": trainer.gradient_steps,
             }
         if self._with_times:
-            values |= self.times.means()
+            values |= {f"time/hook/{name}": total / calls for name, (total, calls) in self._times.items()}
         for name, value in values.items():
             trainer.logger.log_scalar(name, value, step=trainer.clock)
 
@@ -232,11 +209,11 @@ class Reporter:
         unseen = self._trainer.logger is None and not self._trainer._shown
         if batch is None or self.columns is None or unseen:
             return
-        values = batch_statistics(batch, "collected", **self.columns)
+        values = batch_statistics(batch, "collected", self.columns)
         self.log(values)
-        for name, told in (("episode_return_mean", "return"), ("reward_mean", "reward")):
+        for name, short in (("episode_return_mean", "return"), ("reward_mean", "reward")):
             if f"collected/{name}" in values:
-                self._notes[told] = f"{told} {values[f'collected/{name}']:.1f}"
+                self._notes[short] = f"{short} {values[f'collected/{name}']:.1f}"
         self._show()
 
     def log(self, values: Mapping[str, float], *, note: bool = False) -> None:
@@ -270,6 +247,6 @@ class Reporter:
         return {"last": self._last, "means": self._means.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`."""
+        """Resume from `state`."""
         self._last = state["last"]
         self._means.load_state_dict(state["means"])

@@ -29,30 +29,23 @@ def refuse_mismatch(collector: Any, engine: Engine | None, buffer: Any) -> None:
     """
     if collector is None or isinstance(collector, SeedCollector):
         return
-    rows = _rows_of(engine, buffer)
-    if not rows:
-        return
-    try:
-        specs = {
-            "observation": collector.getattr_env("observation_spec_unbatched"),
-            "action": collector.getattr_env("full_action_spec_unbatched"),
-        }
-    except (AttributeError, RuntimeError, NotImplementedError):
-        return
-    for name, column in rows.items():
-        spec = specs[name].get(name, None)
-        if spec is None:
-            there = ", ".join(map(str, specs[name].keys(include_nested=True, leaves_only=True)))
+    specs = {"observation": "observation_spec_unbatched", "action": "full_action_spec_unbatched"}
+    for name, column in _rows_of(engine, buffer).items():
+        try:
+            found = collector.getattr_env(specs[name])
+        except (AttributeError, RuntimeError, NotImplementedError):
+            return
+        if (spec := found.get(name, None)) is None:
+            there = ", ".join(map(str, found.keys(include_nested=True, leaves_only=True)))
             raise ConfigError(
                 f"The data have a column '{name}', and the collector's environment has {there or 'none'}:"
                 f" {_ADVICE}."
             )
-        if tuple(spec.shape) != tuple(column.shape[1:]) or spec.dtype != column.dtype:
-            raise ConfigError(
-                f"The collector's '{name}' is {_kind(spec.shape, spec.dtype)}, and the data's is"
-                f" {_kind(column.shape[1:], column.dtype)}: {_ADVICE}."
-            )
-    _refuse_box(specs["action"].get("action"), rows["action"], engine)
+        own, other = ((list(each.shape), each.dtype) for each in (column[0], spec))
+        if own != other:
+            raise ConfigError(f"The collector's '{name}' is {other}, and the data's is {own}: {_ADVICE}.")
+        if name == "action":
+            _refuse_box(spec, column[:_ROWS].cpu(), engine)
 
 
 def _rows_of(engine: Engine | None, buffer: Any) -> dict[str, Tensor]:
@@ -60,11 +53,7 @@ def _rows_of(engine: Engine | None, buffer: Any) -> dict[str, Tensor]:
     if engine is not None:
         dataset = engine.dataset
         return {} if dataset is None else {"observation": dataset.observations, "action": dataset.actions}
-    if (
-        not isinstance(buffer, ReplayBuffer)
-        or not isinstance(buffer.storage, TensorStorage)
-        or not len(buffer)
-    ):
+    if not (isinstance(buffer, ReplayBuffer) and isinstance(buffer.storage, TensorStorage) and len(buffer)):
         return {}
     rows = buffer.storage[: min(len(buffer), _ROWS)]
     found = {name: rows.get(name, None) for name in ("observation", "action")}
@@ -77,22 +66,13 @@ def _refuse_box(spec: Any, actions: Tensor, engine: Engine | None) -> None:
         return
     low, high = low.cpu(), high.cpu()
     if engine is not None and isinstance(engine.actions, ActionBox):
-        theirs = engine.actions.low.cpu(), engine.actions.high.cpu()
-        same = torch.allclose(low, theirs[0]) and torch.allclose(high, theirs[1])
+        least, most = engine.actions.low.cpu(), engine.actions.high.cpu()
+        same = torch.allclose(low, least) and torch.allclose(high, most)
     else:
-        some = actions[:_ROWS].cpu()
-        theirs = some.amin(0), some.amax(0)
-        same = bool(((theirs[0] >= low - _SLACK) & (theirs[1] <= high + _SLACK)).all())
+        least, most = actions.amin(0), actions.amax(0)
+        same = bool(((least >= low - _SLACK) & (most <= high + _SLACK)).all())
     if not same:
         raise ConfigError(
             f"The collector's actions are between {low.tolist()} and {high.tolist()}, and the data's between"
-            f" {_rounded(theirs[0])} and {_rounded(theirs[1])}: {_ADVICE}."
+            f" {least.tolist()} and {most.tolist()}: {_ADVICE}."
         )
-
-
-def _rounded(values: Tensor) -> list[float]:
-    return [round(value, 3) for value in values.tolist()]
-
-
-def _kind(shape: Any, dtype: torch.dtype) -> str:
-    return f"{list(shape)} {str(dtype).removeprefix('torch.')}"

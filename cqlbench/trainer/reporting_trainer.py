@@ -10,7 +10,7 @@ from torchrl.trainers import Trainer
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.progress import Progress
 from cqlbench.engine.engine import Engine
-from cqlbench.trainer.logs import Reporter, as_number, torchrl_statistics
+from cqlbench.trainer.logs import Reporter, as_number
 
 _PER_BATCH = ("process_optim_batch", "post_loss", "process_loss", "optimizer", "post_optim_log")
 
@@ -44,11 +44,6 @@ class ReportingTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
         """Put `text` (the latest score) beside the progress."""
         self._reporter.show(text)
 
-    def _register_torchrl_statistics(self) -> None:
-        if self._engine is None and self._reporter.columns is not None:
-            stage = "post_optim_log" if self.async_collection else "pre_steps_log"
-            self.register_op(stage, torchrl_statistics(self._reporter.columns))
-
     def _show_progress(self, title: str, unit: str, total: int, done: int) -> Progress:
         progress = Progress(total, title=title, unit=unit, done=done, shown=self._shown)
         self._reporter.show_on(progress)
@@ -56,7 +51,7 @@ class ReportingTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
 
     def _wrap_hook_with_timing(self, op: Callable[..., Any], hook_name: str | None = None) -> Any:
         name = hook_name or str(getattr(op, "__name__", type(op).__name__))
-        return self._reporter.times.timed(op, name)
+        return self._reporter.timed(op, name)
 
     def _log(self, log_pbar: bool = False, **values: Any) -> None:
         numbers = {name: as_number(value) for name, value in values.items()}

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import torch
@@ -16,13 +17,7 @@ from cqlbench.trainer.global_stream import GlobalStream
 from cqlbench.trainer.logs import Means, Reporter
 from cqlbench.trainer.state_files import read_state, refuse_strangers, write_state
 
-_COUNTERS = (
-    "collected_frames",
-    "_optim_count",
-    "_last_save",
-    "train_seconds",
-    "_stop_reason",
-)
+_COUNTERS = ("collected_frames", "_optim_count", "_last_save", "train_seconds", "_stop_reason")
 
 
 class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
@@ -47,19 +42,58 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
     def state_dict(self) -> dict[str, Any]:
         """Everything that the rest of the training depends on, sharing memory with the trainer.
 
-        An environment's own state is not in it: collection goes on with new episodes.
+        An environment's own state is not in it: collection resumes with new episodes.
+
+        Raises:
+            ConfigError: the replay buffer draws ahead, so what comes next is not in its state.
         """
-        return _trainer_state(self)
+        return {
+            "state": self._get_state(),
+            **{name: part.state_dict() for name, part in self._parts().items()},
+            "modules": {name: module.state_dict() for name, module in self._modules.items()},
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`, what `state_dict` gave for a trainer made of the same parts.
+        """Resume from `state`, what `state_dict` gave for a trainer made of the same parts.
 
         Raises:
             ConfigError: it is of other parts.
         """
-        _load_trainer_state(self, state)
+        parts = self._parts()
+        saved = {*state, *state["modules"]} - {"state", "modules"}
+        if differ := sorted({*parts, *self._modules} ^ saved):
+            raise ConfigError(
+                f"The saved trainer is made of other parts than this one: they differ in {', '.join(differ)}."
+            )
+        try:
+            for name, part in parts.items():
+                # A copy, since optimisers keep the tensors that they are given.
+                part.load_state_dict(copy.deepcopy(state[name]))
+            for name, module in self._modules.items():
+                module.load_state_dict(state["modules"][name])
+            self._set_state(state["state"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise ConfigError(f"The saved trainer does not fit this one: {reason}.") from error
         if self.collector is not None and self._engine is None:
             self._update_policy()
+
+    def _parts(self) -> dict[str, Any]:
+        """The trainer's parts that have a state, by name."""
+        parts = {
+            "engine": self._engine,
+            "loss_module": self.loss_module,
+            "optimizer": self.optimizer,
+            "target_net_updater": self.target_net_updater,
+            "collector": self.collector,
+            "replay_buffer": self._buffer_state(),
+        }
+        return {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
+
+    def _buffer_state(self) -> "BufferState | None":
+        if self.replay_buffer is None or self._engine is not None:
+            return None
+        return BufferState(self.replay_buffer, with_rows=self.collector is not None)
 
     def start_after(self, steps: int) -> None:
         """Count `steps` gradient steps that another trainer has taken."""
@@ -94,7 +128,7 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
             raise ConfigError(f"The trainer cannot be saved: {error}.") from error
 
     def load_from_file(self, file: str | Path, **kwargs: Any) -> Self:
-        """Go on from what was saved at `file`: either `CKPT_BACKEND`'s, or a torchrl `Checkpoint`.
+        """Resume from what was saved at `file`, a torchrl `Checkpoint` or not.
 
         Args:
             file: a file or a folder.
@@ -118,11 +152,10 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
 
     def _sync_checkpoint_components(self, checkpoint: Checkpoint | None = None) -> Checkpoint:
         checkpoint = checkpoint or self.checkpoint or Checkpoint()
-        self._checkpoint_state = _ProgressState(self)
-        own: dict[str, Any] = {"engine": self._engine}
-        if self.replay_buffer is not None and self._engine is None:
-            own["replay_buffer"] = _buffer_state(self)
-        for name, part in own.items():
+        self._checkpoint_state = SimpleNamespace(
+            state_dict=self._get_state, load_state_dict=self._set_state
+        )  # torchrl's component `trainer_state`, with all that ours needs
+        for name, part in (("engine", self._engine), ("replay_buffer", self._buffer_state())):
             if part is not None and name not in checkpoint:
                 checkpoint.register(name, part)
         return super()._sync_checkpoint_components(checkpoint)
@@ -145,64 +178,6 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]  # torchrl has no types
         self._stream.load_state_dict(state["_stream"])
 
 
-def _trainer_state(trainer: Any) -> dict[str, Any]:
-    """The state of `trainer`, sharing memory with it; under torchrl's names where it has one.
-
-    Raises:
-        ConfigError: the replay buffer draws ahead, so what comes next is not in its state.
-    """
-    state: dict[str, Any] = {"state": dict(trainer._get_state())}
-    for name, part in _parts(trainer).items():
-        state[name] = part.state_dict()
-    state["modules"] = {name: module.state_dict() for name, module in trainer._modules.items()}
-    return state
-
-
-def _load_trainer_state(trainer: Any, state: Mapping[str, Any]) -> None:
-    """Put `trainer` where `state` was taken.
-
-    Raises:
-        ConfigError: `state` is of a trainer made of other parts.
-    """
-    parts = _parts(trainer)
-    theirs = state.keys() - {"state", "modules"}
-    if theirs != parts.keys() or state["modules"].keys() != trainer._modules.keys():
-        mine = {*parts, *trainer._modules}
-        differ = sorted(mine ^ {*theirs, *state.get("modules", {})})
-        raise ConfigError(
-            f"The saved trainer is made of other parts than this one: they differ in {', '.join(differ)}."
-        )
-    try:
-        for name, part in parts.items():
-            # A copy, since optimisers keep the tensors that they are given.
-            part.load_state_dict(copy.deepcopy(state[name]))
-        for name, module in trainer._modules.items():
-            module.load_state_dict(state["modules"][name])
-        trainer._set_state(state["state"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise ConfigError(f"The saved trainer does not fit this one: {reason}.") from error
-
-
-def _parts(trainer: Any) -> dict[str, Any]:
-    """The trainer's parts that have a state, by name."""
-    buffer = trainer.replay_buffer
-    parts = {
-        "engine": trainer._engine,
-        "loss_module": trainer.loss_module if trainer._engine is None else None,
-        "optimizer": trainer.optimizer,
-        "target_net_updater": trainer.target_net_updater,
-        "collector": trainer.collector,
-        "replay_buffer": _buffer_state(trainer) if buffer is not None and trainer._engine is None else None,
-    }
-    return {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
-
-
-def _buffer_state(trainer: Any) -> "BufferState":
-    """The state of the trainer's buffer: with its rows only where a collector fills it."""
-    return BufferState(trainer.replay_buffer, with_rows=trainer.collector is not None)
-
-
 class BufferState:
     """A replay buffer's state: where its sampler stands, and its rows only if asked for."""
 
@@ -223,7 +198,7 @@ class BufferState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`."""
+        """Resume from `state`."""
         if "whole" in state:
             self._buffer.load_state_dict(state["whole"])
             return
@@ -247,18 +222,3 @@ def refuse_prefetch(buffer: ReplayBuffer) -> None:
             "The replay buffer prefetches batches, so a saved trainer could not go on exactly where it was:"
             " make the buffer without 'prefetch', or do not save."
         )
-
-
-class _ProgressState:
-    """torchrl's `trainer_state` component of a `Checkpoint`, with all that ours needs to go on."""
-
-    def __init__(self, trainer: Any) -> None:
-        self._trainer = trainer
-
-    def state_dict(self) -> dict[str, Any]:
-        """Counters, log clocks and torch's global stream."""
-        return dict(self._trainer._get_state())
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`."""
-        self._trainer._set_state(state)

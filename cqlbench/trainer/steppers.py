@@ -85,14 +85,9 @@ class LossStepper(OptimizationStepper):  # type: ignore[misc]
         clip_grad_norm: bool,
         clip_norm: float | None,
     ) -> None:
-        self._loss = loss
-        self._optimizer = optimizer
-        self._target_updater = target_updater
-        self._by_norm = clip_grad_norm
-        self._bound = clip_norm
-        self._network_bound = (
-            loss.config.max_gradient_norm if isinstance(loss, CQLLoss) and clip_norm is None else None
-        )
+        self._loss, self._optimizer, self._target_updater = loss, optimizer, target_updater
+        self._by_norm, self._bound = clip_grad_norm, clip_norm
+        self._network_bound = loss.config.max_gradient_norm if isinstance(loss, CQLLoss) else None
 
     def step(self, trainer: Trainer, sub_batch: TensorDictBase, at_most: int = 1) -> TensorDict:
         """Take one gradient step on `sub_batch`.
@@ -121,7 +116,8 @@ class LossStepper(OptimizationStepper):  # type: ignore[misc]
             self._optimizer.step()
             self._optimizer.zero_grad()
         self._update_targets()
-        scalars = {name: _scalar(value) for name, value in losses.items() if isinstance(value, Tensor)}
+        values = {name: each.detach() for name, each in losses.items() if isinstance(each, Tensor)}
+        scalars = {name: each.float().mean() if each.dim() else each for name, each in values.items()}
         return TensorDict(scalars, batch_size=[])
 
     def _is_component(self, name: Any) -> bool:
@@ -154,11 +150,6 @@ class LossStepper(OptimizationStepper):  # type: ignore[misc]
             self._loss.update_targets()
 
 
-def _scalar(value: Tensor) -> Tensor:
-    value = value.detach()
-    return value if value.dim() == 0 else value.float().mean()
-
-
 def default_optimizer(loss: Loss) -> torch.optim.Optimizer:
     """One Adam with a parameter group per network of `loss`.
 
@@ -189,7 +180,7 @@ def default_target_updater(loss: Loss) -> TargetNetUpdater | None:
 
 
 def seed_batch(
-    loss: Any, buffer: Any, seeds: Sequence[int], clip_grad_norm: bool, clip_norm: float | None
+    loss: Any, buffer: ReplayBuffer, seeds: Sequence[int], clip_grad_norm: bool, clip_norm: float | None
 ) -> Engine:
     """The fused step that trains `loss` on `buffer` for each of `seeds`, from each seed's own parameters.
 
@@ -199,15 +190,15 @@ def seed_batch(
         ConfigError: this loss, buffer or clipping is not what the fused step computes.
     """
     if not isinstance(loss, CQLLoss):
+        raise ConfigError("A sequence of seeds trains a 'CQLLoss' only: pass that, or an int.")
+    if not (
+        isinstance(buffer.storage, TensorStorage)
+        and type(buffer.sampler) is RandomSampler
+        and not len(buffer._transform)
+    ):
         raise ConfigError(
-            "A sequence of seeds trains a 'CQLLoss' only: pass one as 'loss_module', or an int."
-        )
-    if not isinstance(buffer, ReplayBuffer) or not isinstance(buffer.storage, TensorStorage):
-        raise ConfigError("A sequence of seeds trains on a replay buffer with a tensor storage; pass one.")
-    if type(buffer.sampler) is not RandomSampler or len(buffer._transform):
-        raise ConfigError(
-            "A sequence of seeds draws rows uniformly and as they are: pass a replay buffer with a"
-            " 'RandomSampler' and no transforms, or an int as 'seed'."
+            "A sequence of seeds draws rows uniformly and as they are: pass a replay buffer with a tensor"
+            " storage, a 'RandomSampler' and no transforms, or an int as 'seed'."
         )
     config = loss.config
     if buffer.batch_size not in (None, config.batch_size):
@@ -215,9 +206,9 @@ def seed_batch(
             f"The replay buffer's batch_size is {buffer.batch_size} and the loss's {config.batch_size}:"
             " leave the buffer's out, or make them equal."
         )
+    if clip_norm is not None and not clip_grad_norm:
+        raise ConfigError("Clamping (clip_grad_norm=False) is for one seed: pass an int as 'seed'.")
     if clip_norm is not None:
-        if not clip_grad_norm:
-            raise ConfigError("Clamping (clip_grad_norm=False) is for one seed: pass an int as 'seed'.")
         config = replace(config, max_gradient_norm=clip_norm)
     if not len(buffer):
         raise ConfigError("The replay buffer is empty: fill it before making the trainer.")

@@ -19,15 +19,10 @@ from torchrl.trainers.trainers import ReplayBufferTrainer, Trainer, UpdateWeight
 from cqlbench.core.errors import ConfigError
 from cqlbench.engine.engine import Engine
 from cqlbench.engine.online.collection import SeedCollection
-from cqlbench.trainer.arguments import (
-    batch_size,
-    checked_arguments,
-    make_stepper,
-    pass_action_spec,
-)
+from cqlbench.trainer.arguments import batch_size, checked_arguments, make_stepper, pass_action_spec
 from cqlbench.trainer.async_collection import new_rows
 from cqlbench.trainer.global_stream import GlobalStream
-from cqlbench.trainer.logs import Means, Reporter
+from cqlbench.trainer.logs import Means, Reporter, torchrl_statistics
 from cqlbench.trainer.reporting_trainer import ReportingTrainer
 from cqlbench.trainer.resumable import ResumableTrainer
 from cqlbench.trainer.steppers import FusedStepper, Loss
@@ -117,23 +112,19 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         given = checked_arguments(given)
-        seed = given["seed"]
-        if collector is not None and seed is not None:
-            seed = given["seed"] = collector.set_seed(seed, static_seed=False)  # torchrl's next seed
+        if collector is not None and given["seed"] is not None:
+            given["seed"] = collector.set_seed(given["seed"], static_seed=False)  # torchrl's next seed
             collector.reset()  # it has begun an episode with whatever seed it had before
         pass_action_spec(collector, loss_module)
         stepper, given["optimizer"] = make_stepper(given)
         self._engine = stepper.engine if isinstance(stepper, FusedStepper) else None
         self._collection: SeedCollection | None = None
-        if self._engine is not None and collector is not None:
-            if frame_skip != 1:
-                raise ConfigError(f"'frame_skip' is {frame_skip}, but a seed batch counts every frame.")
-            self._collection = SeedCollection(self._engine, collector)
-            self._collection.check_total(given["total_frames"])
         if self._engine is not None:
+            given["seed"] = self._engine.seeds[0]
             given["loss_module"] = None  # or checkpoints would hold parameters that are never trained
-            seed = self._engine.seeds[0]
-        self._stream = GlobalStream(seed)  # type: ignore[arg-type]  # a sequence makes an engine
+            if collector is not None:
+                self._collection = SeedCollection(self._engine, collector, given["total_frames"])
+        self._stream = GlobalStream(given["seed"])
         self._reset_counters()
         self.offline_steps: int = given["offline_steps"]
         per_batch = given["online_steps_per_batch"] or given["optim_steps_per_batch"]
@@ -155,7 +146,9 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
         self._iteration_losses = Means()
 
     def _register_own_hooks(self, loss: Loss | None) -> None:
-        if self.replay_buffer is not None and self._engine is None:
+        if self._engine is not None:
+            return
+        if self.replay_buffer is not None:
             self.batch_size = batch_size(loss, self.replay_buffer)
             device = next((p.device for p in getattr(loss, "parameters", list)()), None)
             self._buffer_hook = ReplayBufferTrainer(
@@ -163,12 +156,14 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
             )
             self.register_op("process_optim_batch", self._buffer_hook.sample)
             self.register_op("post_loss", self._buffer_hook.update_priority)
-        if self.collector is not None and self._engine is None:
+        if self.collector is not None:
             actor = getattr(loss, "actor_network", None)
             weights = None if actor is None else partial(TensorDict.from_module, actor)
             self._update_policy = UpdateWeights(self.collector, 1, policy_weights_getter=weights)
             self.register_op("post_steps", self._update_policy)
-            self._register_torchrl_statistics()
+            if self._reporter.columns is not None:
+                stage = "post_optim_log" if self.async_collection else "pre_steps_log"
+                self.register_op(stage, torchrl_statistics(self._reporter.columns))
 
     @property
     def gradient_steps(self) -> int:
@@ -190,12 +185,6 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
         if self._engine is None:
             raise ConfigError("This trainer trains a single loss module; a sequence as 'seed' has an engine.")
         return self._engine
-
-    @property
-    def stop_reason(self) -> str | None:
-        """What `request_stop` was given, if it ended the last `train`, or the one of the state loaded."""
-        reason: str | None = self._stop_reason
-        return reason
 
     @property
     def steps_due(self) -> int:
@@ -356,8 +345,7 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
         self.train_seconds, self._since = self._seconds(), None
 
     def _seconds(self) -> float:
-        running = 0.0 if self._since is None else time.perf_counter() - self._since
-        return self.train_seconds + running
+        return self.train_seconds + (0.0 if self._since is None else time.perf_counter() - self._since)
 
     def _gradient_step(self, batch: TensorDictBase | None, at_most: int) -> TensorDictBase | None:
         """One launch of the stepper; returns the batch it trained on, unless it is fused."""

@@ -90,8 +90,8 @@ def advance(engine: Engine, first: int, last: int) -> None:
         first += engine.advance(first, last - first)
 
 
-@pytest.mark.parametrize("algorithm", [CQLConfig, TD3BCConfig])  # the second's actor first learns in step 1
-def test_chunks_are_launched_as_graphs_and_the_rest_step_by_step(make_engine, make_graphed, algorithm) -> None:
+@pytest.mark.parametrize("algorithm", [CQLConfig, TD3BCConfig])  # the second's actor begins to learn later
+def test_chunks_are_launched_as_graphs_and_the_rest_as_steps(make_engine, make_graphed, algorithm) -> None:
     graphed, single = make_graphed(algorithm=algorithm), make_engine(algorithm=algorithm)
     advance(graphed, 0, 3 * CHUNK + 3)
     assert graphed._graph.replays == 2

@@ -305,11 +305,7 @@ def test_a_trainer_that_is_asked_for_is_made(world, bench, steps) -> None:
     assert steps == []
 
 
-@pytest.mark.parametrize("backend", ["torch", "memmap"])
-def test_only_the_trainer_that_made_the_records_stands_for_them(
-    world, bench, steps, monkeypatch, backend: str
-) -> None:
-    monkeypatch.setenv("CKPT_BACKEND", backend)
+def test_only_the_trainer_that_made_the_records_stands_for_them(world, bench, steps) -> None:
     saved = world / "trainer.pt"
     words = (TINY, "seeds=2", f"trainer.save_trainer_file={saved}")
     assert bench(*words, "algorithm.discount=0.9")[0] == 0

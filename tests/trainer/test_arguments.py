@@ -20,13 +20,13 @@ from cqlbench.trainer.trainer import CQLTrainer
 )
 @pytest.mark.parametrize("value", [0, 1.5, True])
 def test_counts_must_be_positive_whole_numbers(make_engine, name, value) -> None:
-    with pytest.raises(ConfigError, match=f"'{name}' is {value}"):
+    with pytest.raises(ConfigError, match=f"'{name}' makes no sense"):
         CQLTrainer(engine=make_engine(), **({"offline_steps": 5} | {name: value}))
 
 
 @pytest.mark.parametrize("name", ["offline_steps", "total_frames"])
 def test_totals_must_not_be_negative(make_engine, name) -> None:
-    with pytest.raises(ConfigError, match=f"'{name}' is -1"):
+    with pytest.raises(ConfigError, match=f"'{name}' makes no sense"):
         CQLTrainer(engine=make_engine(), **({"offline_steps": 5} | {name: -1}))
 
 
@@ -34,32 +34,20 @@ def test_totals_must_not_be_negative(make_engine, name) -> None:
     ("changes", "sentence"),
     [
         ({"total_frames": 10}, "'total_frames' is 10, but there is no collector"),
-        ({"offline_steps": 0}, "there is nothing to do"),
+        ({"offline_steps": 0}, "nothing to do"),
         ({"collector": object()}, "'total_frames' is 0"),
         ({"async_collection": True}, "'async_collection' needs a collector"),
         ({"loss_module": None}, "nothing to train"),
-        ({"loss_module": 3}, "must be callable"),
         ({"replay_buffer": None}, "needs a 'replay_buffer'"),
-        ({"clip_norm": 0.0}, "'clip_norm' is 0.0"),
-        ({"clip_norm": "1"}, "'clip_norm' is '1'"),
-        ({"seed": [-1, 0]}, "seeds lie between 0 and"),
-        ({"seed": 2**70}, "seeds lie between 0 and"),
         ({"optim_steps_per_batch": None}, "only with a collector, or pass a number"),
         (
             {"optim_steps_per_batch": None, "offline_steps": 0, "collector": object(), "total_frames": 9},
             "'SamplerWithoutReplacement' and no prefetch, or pass a number",
         ),
-        ({"checkpoint_rotation": "r"}, "'checkpoint_rotation' needs a 'checkpoint'"),
+        ({"checkpoint_rotation": CheckpointRotation("r", keep_last=1)}, "needs a 'checkpoint'"),
         ({"checkpoint": Checkpoint()}, "'checkpoint' needs a place"),
         ({"checkpoint_metadata": dict}, "needs a 'checkpoint_rotation'"),
-        ({"replay_buffer": [1, 2]}, r"'replay_buffer' is \[1, 2\], but must be a torchrl 'ReplayBuffer'"),
-        ({"optimizer": "adam"}, "'optimizer' is 'adam', but must be"),
-        ({"target_net_updater": 0.005}, "'target_net_updater' is 0.005, but must be"),
-        ({"logger": "csv"}, "'logger' is 'csv', but must be"),
-        ({"checkpoint": "x", "save_trainer_file": "y"}, "'checkpoint' is 'x', but must be"),
-        ({"checkpoint": Checkpoint(), "checkpoint_rotation": "r"}, "'checkpoint_rotation' is 'r', but must"),
-        ({"save_trainer_file": 3}, "'save_trainer_file' is 3, but must be a path"),
-        ({"seed": [[1]]}, "'seed' is .*, but must be"),
+        ({"logger": "csv"}, "'logger' must be"),
     ],
 )
 def test_a_contradiction_is_one_sentence(make_loss, make_buffer, changes, sentence) -> None:
@@ -68,9 +56,29 @@ def test_a_contradiction_is_one_sentence(make_loss, make_buffer, changes, senten
         CQLTrainer(**(arguments | changes))
 
 
-def test_an_engine_is_an_engine() -> None:
-    with pytest.raises(ConfigError, match="'engine' is 3, but must be an 'Engine'"):
-        CQLTrainer(engine=3, offline_steps=1)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"engine": 3},
+        {"loss_module": 3},
+        {"replay_buffer": [1, 2]},
+        {"optimizer": "adam"},
+        {"target_net_updater": 0.005},
+        {"checkpoint": "x"},
+        {"checkpoint_rotation": "r"},
+        {"checkpoint_metadata": {"a": 1}},
+        {"save_trainer_file": 3},
+        {"clip_norm": 0.0},
+        {"clip_norm": "1"},
+        {"seed": [-1, 0]},
+        {"seed": 2**70},
+        {"seed": [[1]]},
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named(make_loss, make_buffer, changes) -> None:
+    arguments = {"loss_module": make_loss(), "replay_buffer": make_buffer(), "offline_steps": 5}
+    with pytest.raises(ConfigError, match=f"'{next(iter(changes))}' makes no sense"):
+        CQLTrainer(**(arguments | changes))
 
 
 @pytest.mark.parametrize("seed", [np.int64(3), [np.uint8(3)]])
@@ -87,10 +95,13 @@ def test_numpys_whole_numbers_are_whole_numbers(make_loss, make_buffer, seed) ->
     assert (trainer.gradient_steps, type(trainer.clock)) == (4, int)
 
 
-@pytest.mark.parametrize("name", ["loss_module", "replay_buffer", "seed", "optimizer", "clip_norm"])
-def test_an_engine_has_its_own(make_engine, name) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("loss_module", len), ("replay_buffer", ReplayBuffer()), ("seed", 1), ("clip_norm", 1)],
+)
+def test_an_engine_has_its_own(make_engine, name, value) -> None:
     with pytest.raises(ConfigError, match=f"'{name}' and 'engine' exclude each other"):
-        CQLTrainer(engine=make_engine(), offline_steps=1, **{name: 1})
+        CQLTrainer(engine=make_engine(), offline_steps=1, **{name: value})
 
 
 def test_a_file_that_cannot_be_written_is_found_at_construction(make_engine, tmp_path) -> None:
@@ -102,16 +113,6 @@ def test_a_rotation_and_a_file_exclude_each_other(make_engine, tmp_path) -> None
     rotation = CheckpointRotation(tmp_path, keep_last=1)
     arguments = {"checkpoint": Checkpoint(), "checkpoint_rotation": rotation, "save_trainer_file": "t.pt"}
     with pytest.raises(ConfigError, match="exclude each other"):
-        CQLTrainer(engine=make_engine(), offline_steps=1, **arguments)
-
-
-def test_metadata_must_be_callable(make_engine, tmp_path) -> None:
-    arguments = {
-        "checkpoint": Checkpoint(),
-        "checkpoint_rotation": CheckpointRotation(tmp_path, keep_last=1),
-        "checkpoint_metadata": {"a": 1},
-    }
-    with pytest.raises(ConfigError, match="must be callable"):
         CQLTrainer(engine=make_engine(), offline_steps=1, **arguments)
 
 

@@ -1,17 +1,12 @@
 """What goes to a logger."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from tensordict import TensorDict
 
-from cqlbench.trainer.logs import (
-    HookTimes,
-    Means,
-    as_number,
-    batch_statistics,
-    means_over_seeds,
-    torchrl_statistics,
-)
+from cqlbench.trainer.logs import Means, Reporter, as_number, batch_statistics, torchrl_statistics
 
 
 def test_means_are_over_what_was_added_since_the_last_time() -> None:
@@ -49,7 +44,7 @@ WANTED = {"rewards": True, "actions": True, "observations": True}
 
 
 def test_statistics_by_hand() -> None:
-    assert batch_statistics(TensorDict(BATCH, [2]), "batch", **WANTED) == pytest.approx(
+    assert batch_statistics(TensorDict(BATCH, [2]), "batch", WANTED) == pytest.approx(
         {
             "batch/terminated_fraction": 0.5,
             "batch/truncated_fraction": 0.0,
@@ -67,10 +62,10 @@ def test_statistics_by_hand() -> None:
 
 def test_masked_entries_and_absent_columns_are_left_out() -> None:
     masked = TensorDict(BATCH | {"collector": {"mask": torch.tensor([False, True])}}, [2])
-    statistics = batch_statistics(masked, "x", **WANTED)
+    statistics = batch_statistics(masked, "x", WANTED)
     assert (statistics["x/reward_mean"], statistics["x/action_mean"]) == (3.0, -0.5)
     assert "x/episode_return_mean" not in statistics
-    assert batch_statistics(TensorDict({}, [2]), "x", **WANTED) == {}
+    assert batch_statistics(TensorDict({}, [2]), "x", WANTED) == {}
 
 
 def test_torchrls_statistics_have_its_names_and_absent_columns_are_left_out() -> None:
@@ -93,11 +88,6 @@ def test_torchrls_statistics_have_its_names_and_absent_columns_are_left_out() ->
     assert few(None) == {"log_pbar": False}
 
 
-def test_means_over_seeds_leave_diverged_ones_out() -> None:
-    assert means_over_seeds({"a": [1.0, torch.nan, 3.0]}) == {"a": 2.0}
-    assert means_over_seeds({}) == {}
-
-
 def test_numbers() -> None:
     assert as_number(torch.tensor([1, 3])) == 2.0
     assert as_number(True) == 1.0
@@ -108,7 +98,13 @@ def test_numbers() -> None:
 def test_hook_times_are_seconds_per_call(monkeypatch) -> None:
     clock = iter([0.0, 2.0, 10.0, 11.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
-    times = HookTimes()
-    hook = times.timed(lambda value: value + 1, "mine")
+    logged = {}
+    logger = SimpleNamespace(log_scalar=lambda name, value, step: logged.update({name: value}))
+    trainer = SimpleNamespace(
+        logger=logger, clock=1, gradient_steps=1, collected_frames=0, _engine=None, auto_log_optim_steps=False
+    )
+    reporter = Reporter(trainer, None, with_times=True)
+    hook = reporter.timed(lambda value: value + 1, "mine")
     assert (hook(1), hook(2)) == (2, 3)
-    assert times.means() == {"time/hook/mine": 1.5}
+    reporter.report(None, at_once=True)
+    assert logged["time/hook/mine"] == 1.5

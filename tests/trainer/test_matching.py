@@ -40,13 +40,10 @@ def test_what_fits_passes_and_nothing_is_compared_with_nothing() -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"size": 4}, r"'observation' is \[4\] float32, and the data's is \[3\] float32"),
-        ({"dtype": torch.float64}, r"'observation' is \[3\] float64, and the data's is \[3\] float32"),
-        ({"name": "pixels"}, "column 'observation', and the collector's environment has pixels"),
-        (
-            {"high": 1.0},
-            r"actions are between \[-1.0\] and \[1.0\], and the data's between \[-2.0\] and \[2.0\]",
-        ),
+        ({"size": 4}, r"'observation' is .*\[4\].* data's is .*\[3\]"),
+        ({"dtype": torch.float64}, "'observation' is .*float64.* data's is .*float32"),
+        ({"name": "pixels"}, "'observation', .* has pixels"),
+        ({"high": 1.0}, r"between \[-1.0\] and \[1.0\], .* between \[-2.0\] and \[2.0\]"),
     ],
 )
 def test_what_differs_is_named(given: dict[str, Any], sentence: str) -> None:

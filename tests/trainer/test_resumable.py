@@ -50,12 +50,9 @@ def stop_at(trainer: CQLTrainer, step: int) -> None:
     trainer.register_op("post_optim", lambda: trainer.request_stop("x") if trainer.clock == step else None)
 
 
-@pytest.mark.parametrize("backend", ["torch", "memmap"])
 @pytest.mark.parametrize("kind", ["loss", "seeds", "epochs", "own generator", "hard update"])
 @pytest.mark.parametrize("stop", [8, 10])
-def test_resume_is_exact(make_loss, make_buffer, tmp_path, monkeypatch, backend, kind, stop) -> None:
-    monkeypatch.setenv("CKPT_BACKEND", backend)
-
+def test_resume_is_exact(make_loss, make_buffer, tmp_path, kind, stop) -> None:
     def make(**arguments) -> CQLTrainer:
         torch.rand(7)  # what others draw from torch's stream in the meantime
         loss = make_loss(lagrange=True)

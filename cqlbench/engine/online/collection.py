@@ -20,16 +20,18 @@ class SeedCollection:
     Args:
         engine: the seed batch.
         collector: a `SeedCollector`, or torchrl's, of an environment of batch size `[S]` or `[S, E]`.
+        total_frames: to be collected for each seed.
 
     Attributes:
         frames_per_batch: of each seed.
         random_frames: of each seed, before gradient steps begin.
 
     Raises:
-        ConfigError: the engine has no place for collected rows, or they are laid out in another way.
+        ConfigError: the engine has no place for collected rows, they are laid out in another way, or
+            `total_frames` is no whole number of batches, or more than there is room for.
     """
 
-    def __init__(self, engine: Engine, collector: Any) -> None:
+    def __init__(self, engine: Engine, collector: Any, total_frames: int) -> None:
         if engine.online is None:
             raise ConfigError("The engine has no place for collected rows: pass online=OnlinePhase(…) to it.")
         self._engine, self._collector, self._rows = engine, collector, engine.online.rows
@@ -41,20 +43,13 @@ class SeedCollection:
                     f"The collector has {collector.environments} environments per seed, and the engine's rows"
                     f" are of {self._rows.environments}."
                 )
-            return
-        seeds, frames = len(engine.seeds), getattr(collector, "requested_frames_per_batch", None)
-        if not isinstance(frames, int) or frames < seeds or frames % seeds:
-            raise ConfigError(
-                f"The collector's frames per batch, {frames!r}, are no multiple of {seeds} seeds."
-            )
-        self.frames_per_batch, self.random_frames = frames // seeds, self.random_frames // seeds
-
-    def check_total(self, total_frames: int) -> None:
-        """Refuse a number of frames per seed that is no whole number of batches, or has no room.
-
-        Raises:
-            ConfigError: it is.
-        """
+        else:
+            seeds, frames = len(engine.seeds), getattr(collector, "requested_frames_per_batch", None)
+            if not isinstance(frames, int) or frames < seeds or frames % seeds:
+                raise ConfigError(
+                    f"The collector's frames per batch, {frames!r}, are no multiple of {seeds} seeds."
+                )
+            self.frames_per_batch, self.random_frames = frames // seeds, self.random_frames // seeds
         if total_frames % self.frames_per_batch:
             raise ConfigError(
                 f"'total_frames' is {total_frames}, but must be a multiple of {self.frames_per_batch}: the"
