@@ -99,10 +99,11 @@ def load_fitting(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
 def differences(facts: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
     """Where a checkpoint's facts are not the expected ones, one phrase each, keys of inner tables dotted."""
     here, there = _flat(expected), _flat(facts)
+    pairs = {name: (here.get(name, "absent"), there.get(name, "absent")) for name in here | there}
     return [
-        f"{name} is {here.get(name, 'absent')} here and {there.get(name, 'absent')} there"
-        for name in sorted(here.keys() | there.keys())
-        if name not in here or name not in there or here[name] != there[name]
+        f"{name} is {own} here and {other} there"
+        for name, (own, other) in sorted(pairs.items())
+        if own != other
     ]
 
 
@@ -155,18 +156,16 @@ class CheckpointFolder:
         Raises:
             OtherRunError: there are whole ones, and none fits; it names what differs in the newest.
         """
-        refused: list[str] = []
-        foreign: OtherRunError | None = None
+        refused: list[CheckpointError] = []
         for path in reversed(self.paths()):
             try:
-                return Found(path, load_fitting(path, expected), tuple(refused))
+                return Found(path, load_fitting(path, expected), tuple(map(str, refused)))
             except CheckpointError as error:
-                refused.append(str(error))
-                if foreign is None and isinstance(error, OtherRunError):
-                    foreign = error
-        if foreign is not None:
-            raise foreign
-        return Found(refused=tuple(refused))
+                refused.append(error)
+        for reason in refused:
+            if isinstance(reason, OtherRunError):
+                raise reason
+        return Found(refused=tuple(map(str, refused)))
 
     def paths(self) -> list[Path]:
         """The checkpoints, by step."""

@@ -1,7 +1,7 @@
 """A dataset as the fused step reads it."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import torch
@@ -62,18 +62,14 @@ class Columns:
 
     def to(self, device: torch.device) -> Self:
         """The columns on `device`; nothing is copied where they are there already."""
-        return type(self)(
-            **tree_map(lambda column: column.to(device), {**vars(self), "extra": {**self.extra}})
-        )
+        return self._each(lambda column: column.to(device))
 
-    def chosen(self, rows: Tensor) -> "Columns":
+    def chosen(self, rows: Tensor) -> Self:
         """The rows where `rows`, `[T]` bool, is true, copied."""
-        picked = tree_map(lambda column: column[rows], {**vars(self), "extra": dict(self.extra)})
-        return Columns(**picked)
+        return self._each(lambda column: column[rows])
 
-    def fits(self, device: torch.device) -> bool:
-        """Whether `device` has room for the columns, with as much left over for training."""
-        return fits(self.tensors(), device)
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        return replace(self, **tree_map(change, vars(self) | {"extra": dict(self.extra)}))
 
 
 def fits(tensors: Iterable[Tensor], device: torch.device) -> bool:

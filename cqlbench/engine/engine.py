@@ -22,7 +22,7 @@ from cqlbench.core.devices import numbered, one_thread
 from cqlbench.core.errors import ConfigError
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.engine.cuda_graph import capture
-from cqlbench.engine.dataset_tensors import Columns
+from cqlbench.engine.dataset_tensors import Columns, fits
 from cqlbench.engine.diagnostics import Diagnostics, Reader
 from cqlbench.engine.online.mixture import EpisodeColumns, Mixture, OnlinePhase
 from cqlbench.engine.prefetch import Prefetcher
@@ -106,7 +106,7 @@ class Engine:
             return
         extra, wanted = self.dataset.extra, self.algorithm.columns()
         self.dataset = replace(self.dataset, extra={name: extra[name] for name in wanted if name in extra})
-        self._resident = self.dataset.fits(self.device)
+        self._resident = fits(self.dataset.tensors(), self.device)
         if self._resident:
             self.dataset = self.dataset.to(self.device)
         where = self.device if self._resident else torch.device("cpu")
@@ -242,7 +242,7 @@ class Engine:
         self.load_state_dict({**state, "diagnostics": Diagnostics().state_dict()})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`, what `state_dict` gave on any device.
+        """Resume from `state`, what `state_dict` gave on any device.
 
         Raises:
             ConfigError: it is of other networks or another number of seeds.

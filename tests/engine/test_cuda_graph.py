@@ -40,7 +40,7 @@ def test_graphed_chunks_equal_single_steps(make_engine, changes) -> None:
 
 @needs_cuda
 def test_a_dataset_that_does_not_fit_is_fetched_batch_by_batch(make_engine, monkeypatch) -> None:
-    monkeypatch.setattr("cqlbench.engine.engine.Columns.fits", lambda self, device: False)
+    monkeypatch.setattr("cqlbench.engine.engine.fits", lambda tensors, device: False)
     engine = make_engine(0, device=torch.device("cuda"))
     assert engine.batch(0).observations.device.type == "cuda"
     assert engine.advance(0, 5 * CHUNK) == 1

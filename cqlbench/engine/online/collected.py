@@ -14,14 +14,14 @@ FLAGS = ("terminated", "ended", "broken")
 
 def row_shapes(observation_size: int, action_size: int) -> dict[str, tuple[int, ...]]:
     """The columns of collected rows, and the shape of a row in each."""
-    observation, action = (observation_size,), (action_size,)
-    columns = {
-        "observations": observation,
-        "actions": action,
+    return {
+        "observations": (observation_size,),
+        "actions": (action_size,),
         "rewards": (),
-        "next_observations": observation,
+        "next_observations": (observation_size,),
+        "terminated": (),
+        "ended": (),
     }
-    return columns | {"terminated": (), "ended": ()}
 
 
 @dataclass(frozen=True)

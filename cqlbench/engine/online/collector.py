@@ -46,17 +46,14 @@ class SeedCollector:
         low: `[A]`, the lowest actions that the policy takes.
         high: `[A]`, the highest.
         environments: `E`.
-        frames_per_batch: frames per seed and `collect`; `None`: `E`.
+        frames_per_batch: frames per seed and `collect`; default `E`.
         random_frames: of each seed, taken with uniform actions before the policy acts.
         backend: see `make_environments`.
-        timeout: seconds after which a step counts as hung; 0: never; `None`: `DEFAULT_TIMEOUTS`.
-        observation_size: `O` of the data; `None`: the environment's.
+        timeout: seconds after which a step counts as hung; 0: never; default `DEFAULT_TIMEOUTS`.
+        observation_size: `O` of the data; default the environment's.
         device: where `act` wants its normal numbers.
 
     Attributes:
-        environments: of each seed.
-        frames_per_batch: of each seed.
-        init_random_frames: of each seed, before gradient steps make sense.
         frames: of each seed, collected so far.
         episodes: whole episodes, in the order in which they ended. The caller may clear the list; what is in
             it is part of the state.
@@ -85,17 +82,13 @@ class SeedCollector:
         device: torch.device | None = None,
     ) -> None:
         frames_per_batch = environments if frames_per_batch is None else frames_per_batch
-        for wrong, message in (
-            (environments < 1, f"{environments} environments per seed: at least 1 is required."),
-            (
-                environments > 0 and (frames_per_batch < 1 or frames_per_batch % environments),
-                f"{frames_per_batch} frames per batch are no multiple of {environments} environments.",
-            ),
-            (random_frames < 0, f"{random_frames} random frames: at least 0 are required."),
-            (timeout is not None and not timeout >= 0, f"A timeout of {timeout} s: use 0 (none) or more."),
-        ):
-            if wrong:
-                raise ConfigError(message)
+        if environments < 1 or frames_per_batch < 1 or frames_per_batch % environments:
+            raise ConfigError(
+                f"{frames_per_batch} frames per batch must be a multiple of {environments} environments per"
+                " seed, at least 1."
+            )
+        if random_frames < 0 or (timeout is not None and not timeout >= 0):
+            raise ConfigError(f"random_frames={random_frames} and timeout={timeout} must be 0 or more.")
         self.environments, self.frames_per_batch = environments, frames_per_batch
         self.init_random_frames = random_frames
         self._spec, self._seeds, self._act = spec, tuple(seeds), act
@@ -194,7 +187,7 @@ class SeedCollector:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`, bit by bit; where it has no simulators, with new episodes: an incident.
+        """Resume from `state`, bit by bit; where it has no simulators, with new episodes: an incident.
 
         Raises:
             ConfigError: it is of other environments or seeds.
@@ -346,16 +339,14 @@ def _check_spaces(
     high: NDArray[np.float32],
     observation_size: int | None,
 ) -> None:
-    low, high = np.asarray(low, np.float32), np.asarray(high, np.float32)
+    own, other = (made.action_low, made.action_high), (np.asarray(low), np.asarray(high))
     if observation_size not in (None, made.observation_size):
         wrong = f"gives {made.observation_size} observations, but the data have {observation_size}"
-    elif not made.action_low.shape == low.shape == high.shape:
-        wrong = f"takes {len(made.action_low)} actions, but the policy gives {low.size}"
-    elif not (np.allclose(made.action_low, low) and np.allclose(made.action_high, high)):
-        wrong = (
-            f"takes actions between {made.action_low.tolist()} and {made.action_high.tolist()}, but the"
-            f" policy gives some between {low.tolist()} and {high.tolist()}"
-        )
+    elif not own[0].shape == other[0].shape == other[1].shape:
+        wrong = f"takes {len(own[0])} actions, but the policy gives {other[0].size}"
+    elif not all(map(np.allclose, own, other)):
+        between, given = ("{} and {}".format(*(end.tolist() for end in box)) for box in (own, other))
+        wrong = f"takes actions between {between}, but the policy gives some between {given}"
     else:
         return
     raise ConfigError(f"Environment '{spec.id}' {wrong}; collect in the environment that the data come from.")

@@ -61,12 +61,10 @@ class OnlineRows:
         environments: int = 1,
         folder: Path | None = None,
     ) -> None:
-        self.capacity, self.environments = capacity, environments
+        self.capacity, self.environments, self._folder = capacity, environments, folder
         self.rows = self.committed = 0
-        self.fresh = False
-        self._folder = folder
+        self.fresh, self._marker = False, None
         shapes = row_shapes(observation_size, action_size) | {"broken": ()}
-        self._marker = None
         if folder is not None:
             with _refused(folder):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +106,7 @@ class OnlineRows:
         Args:
             batch: a tensor `[S, n, …]` for each column but `broken`.
             state: where the collector stands after them, in plain JSON types.
-            broken: `[S, environments]` bool: see the column of that name; `None`: nowhere.
+            broken: `[S, environments]` bool: see the column of that name; default nowhere.
 
         Raises:
             UserError: there is no room for them.
