@@ -1,4 +1,4 @@
-"""A saved trainer as the place from which another run goes on."""
+"""A saved trainer as the place from which another run starts."""
 
 import hashlib
 from collections.abc import Mapping

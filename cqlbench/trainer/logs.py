@@ -136,7 +136,7 @@ class Reporter:
 
     Args:
         trainer: a `CQLTrainer`; its `clock` is the step axis and what `log_interval` is counted in.
-        columns: which columns' statistics to log (`batch_statistics`); `None` for none.
+        columns: see `batch_statistics`; `None` logs no statistics.
         with_times: whether to log the hooks' times.
     """
 

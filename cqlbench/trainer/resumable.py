@@ -212,13 +212,9 @@ class BufferState:
 
 
 def refuse_prefetch(buffer: ReplayBuffer) -> None:
-    """Refuse a buffer that draws batches ahead of time.
-
-    Raises:
-        ConfigError: it does.
-    """
+    """Raise a `ConfigError` for a buffer that draws batches ahead of time."""
     if getattr(buffer, "_prefetch", False):
         raise ConfigError(
-            "The replay buffer prefetches batches, so a saved trainer could not go on exactly where it was:"
+            "The replay buffer prefetches batches, so a saved trainer could not resume exactly where it was:"
             " make the buffer without 'prefetch', or do not save."
         )

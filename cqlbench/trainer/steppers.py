@@ -57,22 +57,15 @@ class LossStepper(OptimizationStepper):  # type: ignore[misc]
     """One gradient step of any loss: the sum of its components, clipping, optimiser, targets.
 
     All `loss_*` are summed, and `loss`. Of torchrl's own `CQLLoss` and its subclasses, only those of
-    `TORCHRL_CQL_COMPONENTS` are, as by torchrl's trainer: `loss_actor_bc`, and any `loss_*` that a subclass
-    adds, are only logged.
-
-    torchrl's `post_loss`, `process_loss` and `optimizer` hooks run at their places; an `optimizer` hook does
-    the backward pass and the step itself, in place of ours.
+    `TORCHRL_CQL_COMPONENTS` are, as by torchrl's trainer. An `optimizer` hook takes the place of the backward
+    pass and the step.
 
     Args:
         loss: the loss.
         optimizer: its optimiser.
-        target_updater: called after each step; `None` does nothing.
+        target_updater: called after each step.
         clip_grad_norm: scale the gradients to a joint norm of at most `clip_norm`; otherwise clamp each.
-        clip_norm: the bound; `None` clips nothing, except by a `CQLLoss`'s own `max_gradient_norm`, which
-            holds for each network.
-
-    Attributes:
-        taken: 1, gradient steps per call.
+        clip_norm: the bound; `None` clips by a `CQLLoss`'s own `max_gradient_norm`, for each network.
     """
 
     taken = 1

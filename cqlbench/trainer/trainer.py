@@ -201,7 +201,7 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
         """Train to the end, or to the next loop boundary after `request_stop`; save there.
 
         Offline the next boundary is after the gradient step in hand: hooks of an outer iteration that was
-        stopped half-way run when it is completed, by a trainer that goes on from the saved state.
+        stopped half-way run when it is completed, by a trainer that resumes from the saved state.
         """
         if self._engine is None and self._optim_count < self.offline_steps and not len(self.replay_buffer):
             raise ConfigError("The replay buffer is empty: fill it before training offline.")
@@ -231,7 +231,7 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
                 self._post_steps_hook()
                 self._post_steps_log_hook(batch)
                 progress.update(self._optim_count)
-        if not self._stop_training:  # whoever goes on from the saved state reports it
+        if not self._stop_training:  # whoever resumes from the saved state reports it
             self._reporter.report(None, at_once=True)
 
     def _finish_iteration(self) -> None:
@@ -264,7 +264,7 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
                 if self._stop_training or self.collected_frames >= self.total_frames:
                     break
                 self.save_trainer()
-        if not self._stop_training:  # whoever goes on from the saved state reports it
+        if not self._stop_training:  # whoever resumes from the saved state reports it
             self._reporter.report(None, at_once=True)
 
     def _collected(self) -> Iterator[TensorDictBase | None]:
@@ -360,7 +360,7 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
             self._reporter.report(sub_batch)
             self._reporter.progress.update(self._optim_count)
         self._stop_clock()  # what hooks do, for instance save, is no training
-        self._post_optim_hook()  # after the report, so that a state saved in a hook goes on after it
+        self._post_optim_hook()  # after the report, so that a state saved in a hook resumes after it
         self._since = time.perf_counter()
         if sub_batch is not None:
             self._post_optim_log(sub_batch)

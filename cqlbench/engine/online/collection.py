@@ -87,7 +87,7 @@ class SeedCollection:
     ) -> Iterator[tuple[Mapping[str, Tensor], Tensor, Any]]:
         collector, seeds = self._collector, len(self._engine.seeds)
         if not isinstance(collector, SeedCollector):
-            # torchrl's environments have no state to go on from: they begin new episodes in a new process.
+            # torchrl's environments have no state to resume from: they begin new episodes in a new process.
             broken = torch.full((seeds, self._rows.environments), bool(self._rows.rows))
             for batch in collector:
                 yield as_columns(batch, seeds, self._rows.environments), broken, None

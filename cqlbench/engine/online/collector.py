@@ -102,7 +102,7 @@ class SeedCollector:
             raise
         self._low, self._high = made.action_low, made.action_high
         # A pool's threads would wait for those of the policy's small products. Where simulators' states are
-        # saved, a run goes on bit by bit, which one_thread() does not promise.
+        # saved, a run resumes bit by bit, which one_thread() does not promise.
         pooled = self.backend == "envpool" and (device is None or device.type == "cpu")
         self._acting = one_thread if pooled else nullcontext
         S, E = len(self._seeds), environments
@@ -139,7 +139,7 @@ class SeedCollector:
         rows = self._rows = self._empty_rows(self._steps)
         everywhere = np.ones(len(self._lengths), np.bool_)
         if self._lost:
-            self._drop(everywhere, "gave no state of its simulators to go on from")
+            self._drop(everywhere, "gave no state of its simulators to resume from")
             self._lost = self._begun = False
         if not self._begun:
             self._begin_episodes(everywhere)
@@ -231,7 +231,7 @@ class SeedCollector:
         return actions if math.isfinite(actions.sum()) else np.nan_to_num(actions).clip(self._low, self._high)
 
     def _keep(self, actions: NDArray[np.float32], step: Step, where: NDArray[np.bool_] | slice) -> None:
-        """Write down the step of the environments `where`, and go on from it."""
+        """Write down the step of the environments `where`, and continue from it."""
         columns, t = self._rows.columns, self._rows.step
         columns["observations"][where, t] = self._observations[where]
         columns["actions"][where, t] = actions[where]
