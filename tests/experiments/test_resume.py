@@ -472,7 +472,7 @@ def test_one_process_at_a_time_makes_a_run(world, bench, stopped) -> None:
     with CheckpointFolder(stopped.parent).alone():
         status, _, err = bench(*RUN)
     assert status == 2
-    assert "Another process is at this very run already" in err
+    assert "Another process" in err
     assert bench(*RUN)[0] == 0
 
 
