@@ -10,8 +10,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 quote = '$(subst ','\'',$(1))'
 setting = $(if $($(1)),$(call quote,$(2)=$($(1))))
-BENCH = $(call quote,dataset=$(DATASET)) $(call setting,SOURCE,source) $(call setting,BUDGET,budget) \
-	$(call setting,SEEDS,seeds) $(call setting,STEPS,steps) $(call setting,DEVICE,device) \
+BENCH = $(call quote,dataset=$(DATASET)) $(call setting,SOURCE,source) $(call setting,ALGORITHM,algorithm) \
+	$(call setting,BUDGET,budget) $(call setting,SEEDS,seeds) $(call setting,STEPS,steps) $(call setting,DEVICE,device) \
 	$(call setting,RESULTS,results)
 
 .DEFAULT_GOAL := help
@@ -22,6 +22,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  make bench and finetune take DATASET= and, where wanted, SOURCE=auto|d4rl|minari|embedded,"
+	@echo "  ALGORITHM=cql|iql|td3_bc and so on (paper: several, with commas, or all),"
 	@echo "  BUDGET=smoke|quick|paper, SEEDS=3 or SEEDS=0,1,2, STEPS=, DEVICE=auto|cpu|cuda, RESULTS=folder,"
 	@echo "  and ARGS= for everything else. PYTHON= chooses the interpreter that .venv is made with."
 
@@ -56,11 +57,12 @@ finetune: named $(READY) ## Train offline, then go on with frames from the envir
 
 report: $(READY) ## Tables of recorded runs; RESULTS=, SELECT=last|best|mean10, OUTPUT=, and filters as ARGS=
 	@$(BIN)/cqlbench report $(call setting,RESULTS,results) $(call setting,SELECT,select) \
-		$(call setting,OUTPUT,output) $(call setting,DATASET,dataset) $(call setting,BUDGET,budget) $(ARGS)
+		$(call setting,OUTPUT,output) $(call setting,DATASET,dataset) $(call setting,ALGORITHM,algorithm) \
+		$(call setting,BUDGET,budget) $(ARGS)
 
-paper: $(READY) ## Run or resume a suite, then its report: make paper SUITE=d4rl_locomotion
-	@$(BIN)/cqlbench paper $(call setting,SUITE,suite) $(call setting,BUDGET,budget) $(call setting,SEEDS,seeds) \
-		$(call setting,DEVICE,device) $(call setting,RESULTS,results) $(call setting,SELECT,select) $(ARGS)
+paper: $(READY) ## Run or resume a suite, then its report: make paper SUITE=d4rl_locomotion ALGORITHM=bc,iql,cql
+	@$(BIN)/cqlbench paper $(call setting,SUITE,suite) $(call setting,ALGORITHM,algorithm) \
+		$(call setting,BUDGET,budget) $(call setting,SEEDS,seeds) $(call setting,DEVICE,device) $(call setting,RESULTS,results) $(call setting,SELECT,select) $(ARGS)
 
 # One thread: the suite's networks are small, and a baseline's speed is compared at equal threads only.
 gate: $(READY) ## Has a score dropped? SUITE=smoke against its baseline; ARGS=--accept makes the baseline

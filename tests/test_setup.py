@@ -122,6 +122,13 @@ def test_bench_without_a_dataset_stops_before_the_setup(checkout: Path, jobs: st
 
 
 @needs_make
+@pytest.mark.parametrize("target", ["paper SUITE=x", "report"])
+def test_algorithms_are_passed_on(checkout: Path, target: str) -> None:
+    answer = run("make", "-n", *target.split(), "ALGORITHM=bc,iql", folder=checkout)
+    assert "'algorithm=bc,iql'" in answer.stdout
+
+
+@needs_make
 @pytest.mark.parametrize("target", ["setup", "check", "test", "fix", "lock", "bench"])
 def test_every_command_sets_up_by_itself(checkout: Path, target: str) -> None:
     answer = run("make", target, "DATASET=x", f"PYTHON={sys.executable}", folder=checkout)
@@ -136,6 +143,7 @@ def test_bench_passes_on_what_is_set_and_nothing_else(checkout: Path) -> None:
     assert bare.strip() == r".venv/bin/cqlbench bench 'dataset=/a b/it'\''s.hdf5'"
     settings = [
         "SOURCE=d4rl",
+        "ALGORITHM=iql",
         "BUDGET=quick",
         "SEEDS=0,1,2",
         "STEPS=5",
@@ -144,7 +152,10 @@ def test_bench_passes_on_what_is_set_and_nothing_else(checkout: Path) -> None:
         "ARGS=a.b=1 c=2",
     ]
     full = run(*command, "DATASET=x", *settings, folder=checkout).stdout.splitlines()[-1]
-    words = "'source=d4rl' 'budget=quick' 'seeds=0,1,2' 'steps=5' 'device=cpu' 'results=r' a.b=1 c=2"
+    words = (
+        "'source=d4rl' 'algorithm=iql' 'budget=quick' 'seeds=0,1,2' 'steps=5' 'device=cpu' 'results=r'"
+        " a.b=1 c=2"
+    )
     assert full == f".venv/bin/cqlbench bench 'dataset=x' {words}"
 
 

@@ -40,19 +40,28 @@ def learns_online(config: AlgorithmConfig) -> bool:
     )
 
 
+def class_of(config: AlgorithmConfig, *, discrete: bool) -> type[Algorithm[Any]]:
+    """What computes an algorithm of these settings on such actions.
+
+    Raises:
+        ConfigError: it is not for such actions.
+    """
+    kind = "discrete" if discrete else "box"
+    for settings, classes in ALGORITHMS.values():
+        if settings is type(config):
+            for each in classes:
+                if each.actions == kind:
+                    return each
+    raise ConfigError(
+        f"algorithm={config.name} is not for {'discrete' if discrete else 'continuous'} actions,"
+        " which this dataset has."
+    )
+
+
 def algorithm_of(config: AlgorithmConfig, spaces: Spaces) -> Algorithm[Any]:
     """The algorithm of these settings, on these actions.
 
     Raises:
         ConfigError: it is not for such actions, or not with these settings.
     """
-    kind = "discrete" if isinstance(spaces.actions, DiscreteActions) else "box"
-    for settings, classes in ALGORITHMS.values():
-        if settings is type(config):
-            for each in classes:
-                if each.actions == kind:
-                    return each(config, spaces)
-    raise ConfigError(
-        f"algorithm={config.name} is not for {'discrete' if kind == 'discrete' else 'continuous'} actions,"
-        " which this dataset has."
-    )
+    return class_of(config, discrete=isinstance(spaces.actions, DiscreteActions))(config, spaces)

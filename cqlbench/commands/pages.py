@@ -183,10 +183,10 @@ PAGES: Mapping[str, Page] = {
         tables=True,
     ),
     "paper": Page(
-        "run or resume a whole suite of datasets, and report it",
+        "run or resume a whole suite, with one algorithm or several, and report it",
         "paper:paper",
         keys=_SUITE | _SELECT,
-        settings=_TRAINING,
+        settings=_TRAINING | {"algorithm": "names, with commas, or all [the suite's, or cql]"},
         more=f"Its report: report/<suite> of the results folder. {_SETTINGS} Exit status 1: a seed failed.",
         tables=True,
     ),

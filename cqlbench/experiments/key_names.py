@@ -87,6 +87,18 @@ def check_choice(group: str, name: str) -> None:
         raise ConfigError(f"Unknown {group} '{name}' (choose from {', '.join(group_choices(group))}).")
 
 
+def algorithms_named(text: str) -> list[str]:
+    """Algorithms by their names, with commas between them; `all` is every one.
+
+    Raises:
+        ConfigError: there is none of a name.
+    """
+    names = group_choices("algorithm") if text == "all" else [each.strip() for each in text.split(",")]
+    for name in names:
+        check_choice("algorithm", name)
+    return list(dict.fromkeys(names))
+
+
 def aliases() -> dict[str, str]:
     """Other implementations' names for our keys: name -> key, or keys joined by ` or `; see the file."""
     found: dict[str, str] = yaml.safe_load((benchmarks_dir() / "aliases.yaml").read_text(encoding="utf-8"))

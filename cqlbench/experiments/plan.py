@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 import cqlbench
+from cqlbench.algorithms import class_of
 from cqlbench.algorithms.algorithm import Spaces
 from cqlbench.algorithms.networks import ActionBox, DiscreteActions
 from cqlbench.core.devices import device_of
@@ -102,11 +103,12 @@ class Plan:
         return Spaces(dataset.observation_size, ActionBox.from_bounds(low, high))
 
     def check_actions(self, *, discrete: bool) -> None:
-        """Refuse a preset that is for other actions than the dataset's.
+        """Refuse a preset or an algorithm that is for other actions than the dataset's.
 
         Raises:
             ConfigError: it is.
         """
+        class_of(self.config.algorithm, discrete=discrete)
         meant, here = self.config.protocol.actions, "discrete" if discrete else "continuous"
         if meant not in ("any", here):
             raise ConfigError(
@@ -189,7 +191,7 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
         *(["clip_actions=true"] if config.clip_actions else []),
         *composed.changes,
     ]
-    return Plan(
+    plan = Plan(
         config=config,
         resolution=resolution,
         device=device,
@@ -199,6 +201,11 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
         start=start,
         threads=threads,
     )
+    own = preset == resolution.card.preset
+    actions = resolution.card.actions or (config.protocol.actions if own else "any")
+    if actions != "any":  # otherwise the data will say
+        plan.check_actions(discrete=actions == "discrete")
+    return plan
 
 
 def _seeds_word(seeds: Sequence[int]) -> str:

@@ -1,12 +1,13 @@
-"""Suites of datasets: read from `benchmarks/suite`, and run or found recorded, dataset by dataset."""
+"""Suites of datasets and algorithms: read from `benchmarks/suite`, and run or found recorded, one by one."""
 
+import itertools
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+import msgspec
 import yaml
 from rich.console import Console
 from rich.text import Text
@@ -15,7 +16,8 @@ from cqlbench.core.devices import device_facts
 from cqlbench.core.errors import BUG, USER_ERROR, ConfigError, UserError, out_of_memory
 from cqlbench.core.paths import benchmarks_dir, yaml_names
 from cqlbench.data.cards import all_cards
-from cqlbench.experiments.compose import word
+from cqlbench.experiments.compose import default_algorithm, word
+from cqlbench.experiments.key_names import algorithms_named, group_choices
 from cqlbench.experiments.plan import Plan, make_plan
 from cqlbench.experiments.recorded import without_dataset
 from cqlbench.experiments.run import bench
@@ -23,24 +25,26 @@ from cqlbench.records import provenance
 from cqlbench.records.provenance import Provenance
 from cqlbench.records.schema import Record
 from cqlbench.records.store import RecordStore
-from cqlbench.reporting.gate.baseline import SuiteRun
+from cqlbench.reporting.gate.baseline import SuiteRun, names_of
 
 Usable = Callable[[Record, Provenance], bool]
 """Whether a record stands for its seed in this process."""
 
 
 class IncompleteSuiteError(UserError):
-    """A suite of which some datasets could not be run."""
+    """A suite of which some runs could not be made."""
 
     def __init__(self, suite: str, runs: Sequence[SuiteRun]) -> None:
-        failed = [run for run in runs if run.problem]
-        said = " ".join(f"{run.dataset}: {run.problem}" for run in failed)
-        super().__init__(f"{len(failed)} of {len(runs)} datasets of {suite} failed. {said}")
-        self.status = BUG if any(run.crashed for run in failed) else USER_ERROR
+        failed = {name: run for name, run in zip(names_of(runs), runs, strict=True) if run.problem}
+        problems = " ".join(f"{name}: {run.problem}" for name, run in failed.items())
+        super().__init__(f"{len(failed)} of {len(runs)} runs of {suite} failed. {problems}")
+        self.status = BUG if any(run.crashed for run in failed.values()) else USER_ERROR
 
 
-@dataclass(frozen=True)
-class Suite:
+_Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file of `benchmarks/suite`.
 
     Attributes:
@@ -48,12 +52,14 @@ class Suite:
         title: what it is, for people.
         budget: the budget where none is named.
         datasets: full ids.
+        algorithms: files of `benchmarks/algorithm`, where none is named; by default, that of `bench`.
     """
 
     name: str
-    title: str
-    budget: str
-    datasets: tuple[str, ...]
+    title: _Text
+    budget: _Text
+    datasets: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    algorithms: tuple[str, ...] = ()
 
 
 def suite_names() -> list[str]:
@@ -65,19 +71,29 @@ def read_suite(name: str) -> Suite:
     """One suite.
 
     Raises:
-        ConfigError: there is none of that name, or its file is not exactly a title, a budget and full ids.
+        ConfigError: there is none of that name, or its file says anything but a `Suite`.
     """
     if name not in suite_names():
-        raise ConfigError(f"There is no suite '{name}'; there is {', '.join(suite_names())}.")
+        raise ConfigError(f"Unknown suite '{name}' (choose from {', '.join(suite_names())}).")
     path = benchmarks_dir() / "suite" / f"{name}.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        suite = msgspec.convert({**yaml.safe_load(path.read_text(encoding="utf-8")), "name": name}, Suite)
+    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"Suite '{path}' cannot be read: {' '.join(str(error).split())}.") from error
-    problem = _problem(content)
-    if problem:
-        raise ConfigError(f"Suite '{path}' {problem}.")
-    return Suite(name, content["title"], content["budget"], tuple(content["datasets"]))
+    listed, algorithms = (*suite.datasets, *suite.algorithms), group_choices("algorithm")
+    problems = {
+        "which is the full id of no dataset card": [
+            each for each in suite.datasets if each not in all_cards()
+        ],
+        f"which is no algorithm of {', '.join(algorithms)}": [
+            each for each in suite.algorithms if each not in algorithms
+        ],
+        "and that twice": [each for each in listed if listed.count(each) > 1],
+    }
+    for problem, names in problems.items():
+        if names:
+            raise ConfigError(f"Suite '{path}' lists '{names[0]}', {problem}.")
+    return suite
 
 
 def make_runs(
@@ -87,33 +103,39 @@ def make_runs(
     usable: Usable = lambda _record, _origin: True,
     train: bool = True,
 ) -> list[SuiteRun]:
-    """Every dataset's run: as recorded, resumed, or made now; one that fails does not stop the rest.
+    """Each algorithm's run on each dataset: as recorded, resumed, or made now; a failure stops no other run.
 
     Args:
         suite: whose datasets.
-        words: `key=value` words of `bench`, but for the dataset.
+        words: `key=value` words of `bench`, but for the dataset; `algorithm=` may name several, or `all`.
         console: where the runs are told.
         usable: which records stand for a seed, of those of the same dataset and configuration.
         train: whether what is not recorded is made.
 
     Raises:
-        ConfigError: a word that makes no sense, for whatever dataset.
+        ConfigError: a word that makes no sense for any of the runs; none is made then.
     """
     if not word(words, "budget", ""):
         words = [f"budget={suite.budget}", *words]
-    plans: dict[str, Plan | UserError] = {}
-    for dataset in suite.datasets:
+    named = word(words, "algorithm", "")
+    algorithms = algorithms_named(named) if named else suite.algorithms or (default_algorithm(),)
+    words = [each for each in words if not each.startswith("algorithm=")]
+    if len(algorithms) > 1 and word(words, "algorithm.name", ""):
+        raise ConfigError(f"algorithm.name is one algorithm's, and these are {', '.join(algorithms)}.")
+    plans: dict[tuple[str, str], Plan | UserError] = {}
+    for dataset, algorithm in itertools.product(suite.datasets, algorithms):
         try:
-            plans[dataset] = make_plan([f"dataset={dataset}", *words])
+            plans[dataset, algorithm] = make_plan([f"dataset={dataset}", f"algorithm={algorithm}", *words])
         except ConfigError:
             raise
         except UserError as error:
-            plans[dataset] = error
+            plans[dataset, algorithm] = error
     runs = []
-    for number, (dataset, plan) in enumerate(plans.items(), 1):
-        console.print(Text(f"Suite    {suite.name}, {number} of {len(plans)}: {dataset}"), soft_wrap=True)
+    for number, ((dataset, algorithm), plan) in enumerate(plans.items(), 1):
+        which = f"{dataset}, {algorithm}" if len(algorithms) > 1 else dataset
+        console.print(Text(f"Suite    {suite.name}, {number} of {len(plans)}: {which}"), soft_wrap=True)
         if isinstance(plan, UserError):
-            runs.append(SuiteRun(dataset, (), (), str(plan)))
+            runs.append(SuiteRun(dataset, (), (), str(plan), algorithm=algorithm))
         else:
             runs.append(_run(dataset, plan, console, usable, train))
         if runs[-1].problem:
@@ -121,13 +143,7 @@ def make_runs(
     return runs
 
 
-def _run(
-    dataset: str,
-    plan: Plan,
-    console: Console,
-    usable: Usable,
-    train: bool,
-) -> SuiteRun:
+def _run(dataset: str, plan: Plan, console: Console, usable: Usable, train: bool) -> SuiteRun:
     seeds, problem, crashed = tuple(plan.config.seeds), "", False
     found: Mapping[int, Record] = {}
     origin = provenance.collect(*device_facts(str(plan.device)), plan.arguments)
@@ -150,22 +166,4 @@ def _run(
         problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
         crashed = not out_of_memory(error)
     records = tuple(found[seed] for seed in seeds if seed in found)
-    return SuiteRun(dataset, seeds, records, problem, crashed)
-
-
-def _problem(content: Any) -> str:
-    """What is wrong with a suite's file; ends a sentence."""
-    keys = [field.name for field in fields(Suite) if field.name != "name"]
-    if not isinstance(content, dict) or sorted(content) != sorted(keys):
-        return f"must have exactly the keys {', '.join(keys)}"
-    if not all(isinstance(content[key], str) and content[key] for key in ("title", "budget")):
-        return "must have texts for title and budget"
-    datasets = content["datasets"]
-    if not isinstance(datasets, list) or not datasets:
-        return "lists no datasets"
-    cards = all_cards()
-    unknown = [each for each in datasets if not (isinstance(each, str) and each in cards)]
-    if unknown:
-        return f"lists '{unknown[0]}', which is the full id of no dataset card"
-    twice = [each for each in datasets if datasets.count(each) > 1]
-    return f"lists {twice[0]} twice" if twice else ""
+    return SuiteRun(dataset, seeds, records, problem, crashed, plan.config.algorithm.name)

@@ -28,6 +28,14 @@ def test_a_suite_is_run_and_reported_apart(world: Path, paper: Run) -> None:
     assert {path.name: path.read_bytes() for path in folder.rglob("*.*")} == first
 
 
+def test_several_algorithms_stand_in_one_table(world: Path, suite_file: Path, paper: Run) -> None:
+    suite_file.write_text(f"{suite_file.read_text()}algorithms: [bc, iql]\n")
+    status, _, err = paper("suite=mine")
+    assert status == 0, err
+    scores = (world / "results" / "report" / "mine" / "tables" / "scores.csv").read_text()
+    assert {"bc", "iql"} <= set(scores.replace("\n", ",").split(","))
+
+
 def test_only_the_suites_runs_are_reported(world: Path, paper: Run) -> None:
     assert paper("suite=mine", "algorithm.conservative_weight=2")[0] == 0
     status, _, err = paper("suite=mine")  # two configurations of a cell could not meet
@@ -46,7 +54,7 @@ def test_a_failing_dataset_is_named_at_the_end_and_the_rest_is_reported(
     )
     status, _, err = paper("suite=mine")
     assert status == 2
-    assert "1 of 2 datasets of mine failed. embedded/broken-hopper-v0: " in err
+    assert "1 of 2 runs of mine failed. embedded/broken-hopper-v0: " in err
     assert (world / "results" / "report" / "mine" / "report.md").is_file()
 
 
@@ -62,14 +70,14 @@ def test_a_crash_is_named_at_the_end_with_its_own_status(paper: Run, monkeypatch
     status, _, err = paper("suite=mine")
     assert status == 70
     assert "Traceback" in err
-    assert "1 of 1 datasets" in err
+    assert "1 of 1 runs" in err
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         ([], "No suite was named; say suite=NAME (choose from mine)."),
-        (["suite=yours"], "There is no suite 'yours'; there is mine."),
+        (["suite=yours"], "'yours' (choose from mine)"),
         (["suite=mine", "dataset=hopper"], "'dataset=hopper' cannot be set: the suite names its datasets."),
         (["suite=mine", "plots=maybe"], "--plots: 'maybe' must be true or false"),
         (["suite=mine", "select=worst"], "--select: invalid choice: 'worst'"),

@@ -51,6 +51,16 @@ def test_a_published_run_is_comparable_until_something_is_changed(monkeypatch) -
     assert "budget quick" in make_plan([words[0], "budget=quick"]).incomparable_because
 
 
+def test_an_algorithm_for_other_actions_is_refused_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_to_have_d4rl(monkeypatch)
+    words = ["dataset=minari/D4RL/minigrid/fourrooms-v0", "algorithm=td3_bc"]
+    with pytest.raises(ConfigError, match="td3_bc is not for discrete actions"):
+        make_plan(words)
+    assert not list(tmp_path.iterdir())
+
+
 def test_d4rl_data_are_comparable_only_with_published_settings() -> None:
     unpublished = make_plan(["dataset=d4rl/hopper-medium-v1", "budget=paper"])
     assert unpublished.incomparable_because == "no settings of cql were published for it"

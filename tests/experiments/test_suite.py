@@ -9,6 +9,7 @@ from rich.console import Console
 from cqlbench.core.errors import ConfigError, UserError
 from cqlbench.core.paths import benchmarks_dir
 from cqlbench.data.cards import all_cards
+from cqlbench.experiments.key_names import algorithms_named, group_choices
 from cqlbench.experiments.suite import Suite, make_runs, read_suite, suite_names
 
 TINY = "embedded/tiny-hopper-v0"
@@ -30,7 +31,7 @@ def test_the_usual_table_is_whole() -> None:
 
 
 def test_an_unknown_suite_is_one_sentence_with_the_names() -> None:
-    with pytest.raises(ConfigError, match=r"There is no suite 'locomotoin'; there is .*d4rl_locomotion"):
+    with pytest.raises(ConfigError, match=r"'locomotoin' \(choose from .*d4rl_locomotion"):
         read_suite("locomotoin")
 
 
@@ -38,12 +39,14 @@ def test_an_unknown_suite_is_one_sentence_with_the_names() -> None:
     ("text", "sentence"),
     [
         ("title: [", "cannot be read"),
-        ("- a", "must have exactly the keys title, budget, datasets"),
-        ("title: x\nbudget: quick\ndatasets: [a]\nmore: 1", "must have exactly the keys"),
-        ("title: 3\nbudget: quick\ndatasets: [a]", "must have texts"),
-        ("title: x\nbudget: quick\ndatasets: []", "lists no datasets"),
+        ("- a", "cannot be read"),
+        ("title: x\nbudget: quick\ndatasets: [a]\nmore: 1", "`more`"),
+        ("title: 3\nbudget: quick\ndatasets: [a]", "title"),
+        ("title: x\nbudget: quick\ndatasets: []", "datasets"),
         ("title: x\nbudget: quick\ndatasets: [hopper]", "lists 'hopper', which is the full id of no"),
-        (f"title: x\nbudget: quick\ndatasets: [{TINY}, {TINY}]", f"lists {TINY} twice"),
+        (f"title: x\nbudget: quick\ndatasets: [{TINY}, {TINY}]", f"'{TINY}', and that twice"),
+        (f"title: x\nbudget: quick\ndatasets: [{TINY}]\nalgorithms: [bc, cqll]", "'cqll', which is no alg"),
+        (f"title: x\nbudget: quick\ndatasets: [{TINY}]\nalgorithms: bc", "algorithms"),
     ],
 )
 def test_a_bad_file_is_one_sentence(
@@ -58,8 +61,14 @@ def test_a_bad_file_is_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-def made(world: Path, *words: str, datasets: tuple[str, ...] = (TINY,), **options):
-    suite = Suite("tiny", "Tiny", "smoke", datasets)
+def made(
+    world: Path,
+    *words: str,
+    datasets: tuple[str, ...] = (TINY,),
+    algorithms: tuple[str, ...] = (),
+    **options,
+):
+    suite = Suite("tiny", "Tiny", "smoke", datasets, algorithms)
     every = [*WORDS, f"results={world / 'results'}", *words]
     return make_runs(suite, every, Console(quiet=True), **options)
 
@@ -87,6 +96,42 @@ def test_what_is_recorded_is_not_made_again(world: Path) -> None:
     (remade,) = made(world, "seeds=2", usable=lambda *_: False)
     assert count(world) == 7
     assert remade.records[0].evaluations[-1].returns == first.records[0].evaluations[-1].returns
+
+
+def test_several_algorithms_learn_from_one_buffer(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = made(world, "seeds=1", "algorithm=bc,td3_bc", algorithms=("cql",))
+    assert [(run.dataset, run.algorithm) for run in runs] == [(TINY, "bc"), (TINY, "td3_bc")]
+    assert [run.records[0].algorithm for run in runs] == ["bc", "td3_bc"]
+    assert [len(run.records[0].config["algorithm"]["hidden"]) for run in runs] == [2, 2]
+    assert capsys.readouterr().err.count("600/600 rows") == 1  # collected once
+    assert len({run.records[0].dataset.content_hash for run in runs}) == 1
+
+
+def test_a_suites_own_algorithms_are_run_where_none_is_named(world: Path) -> None:
+    runs = made(world, train=False, algorithms=("bc", "iql"))
+    assert [run.algorithm for run in runs] == ["bc", "iql"]
+
+
+def test_all_are_all() -> None:
+    assert algorithms_named("all") == group_choices("algorithm")
+    assert algorithms_named("iql, bc,iql") == ["iql", "bc"]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["algorithm=bc,iql", "algorithm.expectile=0.8"], "algorithm.expectile is for algorithm=iql"),
+        (["algorithm=bc,iqll"], "'iqll' (choose from"),
+        (["algorithm=bc,iql", "algorithm.name=mine"], "algorithm.name"),
+    ],
+)
+def test_what_is_not_for_every_algorithm_is_refused_before_anything_is_made(
+    world: Path, words: list[str], named: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        made(world, *words)
+    assert named in str(caught.value)
+    assert not (world / "cache").exists()
 
 
 def test_a_rerun_makes_all_again(world: Path) -> None:

@@ -32,7 +32,7 @@ BASELINE_VERSION = 1
 
 @dataclass(frozen=True)
 class SuiteRun:
-    """What came of one dataset of a suite.
+    """What came of one dataset of a suite, with one algorithm.
 
     Attributes:
         dataset: full id.
@@ -40,6 +40,7 @@ class SuiteRun:
         records: one per seed that left one, in order of seed.
         problem: why the run could not be made, a sentence; empty if it was made or had been.
         crashed: whether that was an error of our own.
+        algorithm: the name in tables.
     """
 
     dataset: str
@@ -47,6 +48,7 @@ class SuiteRun:
     records: tuple[Record, ...]
     problem: str = ""
     crashed: bool = False
+    algorithm: str = ""
 
 
 class Entry(Part, frozen=True, kw_only=True):
@@ -103,6 +105,12 @@ class Baseline(Part, frozen=True, kw_only=True):
     entries: tuple[Entry, ...]
 
 
+def names_of(runs: Sequence[SuiteRun | Entry]) -> list[str]:
+    """What each is called: by its dataset, and by its algorithm where a dataset has several."""
+    several = len({run.dataset for run in runs}) < len(runs)
+    return [f"{run.dataset}, {run.algorithm}" if several else run.dataset for run in runs]
+
+
 def entry_of(run: SuiteRun, selection: Selection) -> Entry | str:
     """A run as a baseline holds it, or why it says too little: a sentence."""
     results = {record.seed: seed_result(record) for record in run.records}
@@ -150,13 +158,13 @@ def accept(suite: str, selection: Selection, runs: Sequence[SuiteRun], now: str)
         RecordError: one of them says too little, or was made by code with uncommitted changes.
     """
     entries = []
-    for run in runs:
+    for name, run in zip(names_of(runs), runs, strict=True):
         entry = entry_of(run, selection)
         dirty = [record.seed for record in run.records if record.git.dirty]
         if dirty:
             entry = f"{seeds_text(dirty).capitalize()}: {UNCOMMITTED}; commit them and run it again."
         if isinstance(entry, str):
-            raise RecordError(f"{run.dataset} cannot be accepted. {entry}")
+            raise RecordError(f"{name} cannot be accepted. {entry}")
         entries.append(entry)
     return Baseline(suite=suite, selection=selection, accepted_at=now, entries=tuple(entries))
 

@@ -14,7 +14,7 @@ import numpy as np
 from cqlbench.core.seeding import Purpose, numpy_generator
 from cqlbench.records.schema import Machine
 from cqlbench.reporting.aggregate import difference
-from cqlbench.reporting.gate.baseline import Baseline, Entry, SuiteRun, entry_of
+from cqlbench.reporting.gate.baseline import Baseline, Entry, SuiteRun, entry_of, names_of
 from cqlbench.reporting.report import Selection
 from cqlbench.reporting.statistics import LEVEL, SAMPLES, Floats, difference_samples
 
@@ -68,10 +68,10 @@ class Drop:
 
 @dataclass(frozen=True)
 class Line:
-    """One dataset, or the whole suite.
+    """One run, or the whole suite.
 
     Attributes:
-        name: full dataset id, or the suite's name.
+        name: the run's, or the suite's.
         verdict: what is said of it.
         reason: why, a sentence; empty where there is no regression.
         drop: of scores; `None` where it cannot be said.
@@ -95,8 +95,8 @@ class Gate:
         suite: its name.
         selection: which evaluations are scored.
         limits: what a regression is.
-        lines: one per dataset of the suite or the baseline.
-        whole: all datasets together.
+        lines: one per run of the suite or the baseline.
+        whole: all of them together.
     """
 
     suite: str
@@ -123,30 +123,30 @@ def judge(baseline: Baseline, runs: Sequence[SuiteRun], limits: Limits, samples:
 
     Args:
         baseline: what was accepted.
-        runs: one per dataset of the suite.
+        runs: the suite's.
         limits: what a regression is.
         samples: bootstrap samples.
     """
-    accepted = {entry.dataset: entry for entry in baseline.entries}
-    pairs: list[tuple[Entry, Entry]] = []
+    accepted = dict(zip(names_of(baseline.entries), baseline.entries, strict=True))
+    named = dict(zip(names_of(runs), runs, strict=True))
+    pairs: dict[str, tuple[Entry, Entry]] = {}
     unknown: list[Line] = []
-    for run in runs:
-        new, old = entry_of(run, baseline.selection), accepted.pop(run.dataset, None)
+    for name, run in named.items():
+        new, old = entry_of(run, baseline.selection), accepted.pop(name, None)
         if old is None:
-            unknown.append(Line(run.dataset, "cannot say", "The baseline has no runs of it."))
+            unknown.append(Line(name, "cannot say", "The baseline has no runs of it."))
         elif isinstance(new, str):
-            unknown.append(Line(run.dataset, "cannot say", new))
+            unknown.append(Line(name, "cannot say", new))
         elif unlike := _unlike(old, new):
-            unknown.append(Line(run.dataset, "cannot say", f"It and the baseline do not compare: {unlike}."))
+            unknown.append(Line(name, "cannot say", f"It and the baseline do not compare: {unlike}."))
         else:
-            pairs.append((old, new))
+            pairs[name] = old, new
     unknown += [Line(each, "cannot say", "The suite no longer has it.") for each in accepted]
     known, whole = _judged(baseline.suite, pairs, limits, samples)
     if unknown:
-        reason = f"{len(unknown)} of {len(unknown) + len(pairs)} datasets cannot be compared."
+        reason = f"{len(unknown)} of {len(unknown) + len(pairs)} runs cannot be compared."
         whole = Line(baseline.suite, "cannot say", reason)
-    order = [run.dataset for run in runs]
-    lines = sorted((*known, *unknown), key=lambda line: (*order, line.name).index(line.name))
+    lines = sorted((*known, *unknown), key=lambda line: (*named, line.name).index(line.name))
     return Gate(baseline.suite, baseline.selection, limits, tuple(lines), whole)
 
 
@@ -191,18 +191,17 @@ def same_kind(one: Machine, other: Machine) -> bool:
 
 
 def _judged(
-    suite: str, pairs: Sequence[tuple[Entry, Entry]], limits: Limits, samples: int
+    suite: str, pairs: Mapping[str, tuple[Entry, Entry]], limits: Limits, samples: int
 ) -> tuple[list[Line], Line]:
     if not pairs:
-        return [], Line(suite, "cannot say", "No dataset can be compared.")
-    names = [old.dataset for old, _ in pairs]
+        return [], Line(suite, "cannot say", "No run can be compared.")
     before, after = (
-        [np.array(list(each.scores.values())) for each in side] for side in zip(*pairs, strict=True)
+        [np.array(list(each.scores.values())) for each in side] for side in zip(*pairs.values(), strict=True)
     )
-    found = drops(before, after, names, samples)
+    found = drops(before, after, list(pairs), samples)
     *each_fell, suite_fell = regressions(found, limits)
     lines = []
-    for (old, new), drop, fell in zip(pairs, found[:-1], each_fell, strict=True):
+    for (name, (old, new)), drop, fell in zip(pairs.items(), found[:-1], each_fell, strict=True):
         speed = _speed(old, new)
         reasons = [
             *(["The score fell."] if fell else []),
@@ -210,8 +209,8 @@ def _judged(
         ]
         verdict: Verdict = "regression" if reasons else "no regression"
         notes = (*_notes(old, new), *(_slow(speed) if verdict == "no regression" else ()))
-        lines.append(Line(old.dataset, verdict, " ".join(reasons), drop, speed, notes))
-    reason = "The mean over datasets fell." if suite_fell else ""
+        lines.append(Line(name, verdict, " ".join(reasons), drop, speed, notes))
+    reason = "The mean over runs fell." if suite_fell else ""
     return lines, Line(suite, "regression" if suite_fell else "no regression", reason, found[-1])
 
 

@@ -27,7 +27,7 @@ def run(make_record):
         for seed, score in enumerate(scores):
             record = make_record(seed, [score], batch, **changes)
             records.append(replace(record, dataset=replace(record.dataset, id=dataset)))
-        return SuiteRun(dataset, batch, tuple(records))
+        return SuiteRun(dataset, batch, tuple(records), algorithm=records[0].algorithm)
 
     return make
 
@@ -47,6 +47,14 @@ def test_the_same_runs_are_no_regression(run) -> None:
     drop = gate.lines[0].drop
     assert (drop.before, drop.after, drop.drop) == (60.0, 60.0, 0.0)
     assert gate.lines[0].speed == 1.0
+
+
+def test_each_algorithm_of_a_dataset_is_compared_with_itself(run) -> None:
+    pair = [run(algorithm="bc"), run(algorithm="iql")]
+    worse = run(scores=[score - 20 for score in SCORES], algorithm="iql")
+    gate = judge(baseline_of(*pair), [pair[0], worse], Limits(), 1_000)
+    assert [line.name for line in gate.lines] == ["embedded/a-v0, bc", "embedded/a-v0, iql"]
+    assert [line.verdict for line in gate.lines] == ["no regression", "regression"]
 
 
 def test_a_large_and_sure_drop_is_a_regression(run) -> None:
