@@ -1,5 +1,6 @@
 """A world of its own for every test that needs one: cache, results, and an embedded dataset of 600 rows."""
 
+import copy
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -61,8 +62,38 @@ def suite_file(world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+_composed: dict[tuple[object, ...], object] = {}
+
+
 @pytest.fixture
-def bench(world: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def shortcuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes most of a short run's time: nothing is drawn or timed, and each config is composed once."""
+    from cqlbench.engine.engine import Engine
+    from cqlbench.experiments import compose
+
+    monkeypatch.setattr("cqlbench.reporting.run.learning_curve", lambda _summary, _kind: b"")
+    monkeypatch.setattr(Engine, "seconds_per_step", lambda _self: 0.1)
+
+    plain = compose._compose
+
+    def remembered(overrides: list[str]) -> object:
+        places = [each for each in overrides if each.startswith("results=")]
+        rest = [each for each in overrides if each not in places]
+        key = (compose.benchmarks_dir(), *rest)
+        if key not in _composed:
+            _composed[key] = plain(rest)
+        config = copy.deepcopy(_composed[key])
+        for place in places:
+            config.results = place.removeprefix("results='").removesuffix("'")
+        return config
+
+    monkeypatch.setattr(compose, "_compose", remembered)
+
+
+@pytest.fixture
+def bench(
+    world: Path, shortcuts: None, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     """`bench("key=value", ...)` -> exit status, standard output, standard error of the real command."""
     from cqlbench.commands.main import main
 

@@ -59,13 +59,6 @@ def test_it_learns_to_balance_a_pole() -> None:
     assert seen[-1] >= 60
 
 
-def test_the_same_recipe_gives_the_same_policy() -> None:
-    short = replace(PENDULUM, max_steps=600, evaluation_interval=550)
-    first, second = (list(train(short))[-1] for _ in range(2))
-    for name, array in first.actor.items():
-        assert np.array_equal(array, second.actor[name])
-
-
 def test_a_recipe_that_does_not_get_there_says_so() -> None:
     short = replace(PENDULUM, max_steps=100)
     with pytest.raises(ConfigError, match=r"within 100 steps"):
@@ -74,14 +67,14 @@ def test_a_recipe_that_does_not_get_there_says_so() -> None:
 
 def test_a_killed_training_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learner, "_SAVE_SECONDS", 0)
-    short = replace(PENDULUM, max_steps=900, evaluation_interval=300, random_steps=400)
+    short = replace(PENDULUM, max_steps=360, evaluation_interval=120, random_steps=150)
     whole = list(train(short))
     saved = tmp_path / "pole.checkpoint"
     for snapshot in train(short, saved):
-        if snapshot.steps == 600:
+        if snapshot.steps == 240:
             break
     resumed = list(train(short, saved))
-    assert [snapshot.steps for snapshot in resumed] == [0, 300, 600, 900]
+    assert [snapshot.steps for snapshot in resumed] == [0, 120, 240, 360]
     for mine, theirs in zip(resumed, whole, strict=True):
         for name, array in theirs.actor.items():
             np.testing.assert_array_equal(mine.actor[name], array)

@@ -27,18 +27,7 @@ batch_size = 16
 """
 
 
-def test_a_policy_is_saved_with_its_recipe_and_evaluation(tmp_path: Path) -> None:
-    (tmp_path / "pole.toml").write_text(RECIPE)
-    train_policies(str(tmp_path / "pole.toml"), tmp_path)
-    policy = BehaviourPolicy.load(tmp_path / "pole.npz")
-    notes = json.loads((tmp_path / "pole.json").read_text())
-    assert policy.observation_size == 4
-    assert notes["recipe"]["hidden"] == [8]
-    assert notes["evaluation"]["environment_steps"] == 200
-    assert 0 <= notes["evaluation"]["stochastic"]["score_mean"] <= 100
-
-
-def test_the_report_is_of_other_episodes_than_the_choice(
+def test_a_policy_is_saved_with_its_recipe_and_a_report_of_other_episodes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     played: list[tuple[int, int]] = []
@@ -49,7 +38,13 @@ def test_the_report_is_of_other_episodes_than_the_choice(
 
     monkeypatch.setattr(evaluate, "rollout", watched)
     (tmp_path / "pole.toml").write_text(RECIPE)
-    policy = train_policies(str(tmp_path / "pole.toml"), tmp_path)["pole"]
+    train_policies(str(tmp_path / "pole.toml"), tmp_path)
+    policy = BehaviourPolicy.load(tmp_path / "pole.npz")
+    notes = json.loads((tmp_path / "pole.json").read_text())
+    assert policy.observation_size == 4
+    assert notes["recipe"]["hidden"] == [8]
+    assert notes["evaluation"]["environment_steps"] == 200
+    assert 0 <= notes["evaluation"]["stochastic"]["score_mean"] <= 100
     stochastic, deterministic = played[-2:]
     assert [episodes for episodes, _ in played] == [40, 200, 200, 200]
     assert len({index for _, index in played}) == len(played)
@@ -57,10 +52,12 @@ def test_the_report_is_of_other_episodes_than_the_choice(
     assert policy.evaluation["deterministic"]["evaluation_index"] == deterministic[1]
 
 
-def test_a_recipe_without_a_score_gives_a_family(tmp_path: Path) -> None:
+def test_a_recipe_without_a_score_gives_a_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "FINAL_EPISODES", 10)
+    monkeypatch.setattr(train, "_GLANCE_EPISODES", 10)
     kept = [line for line in RECIPE.splitlines() if not line.startswith(("score_low", "score_high"))]
     text = "\n".join([*kept, "learning_rate = 3e-3"]).replace("[8]", "[32, 32]").replace("= 16", "= 64")
-    text = text.replace("max_steps = 300", "max_steps = 2400").replace("interval = 200", "interval = 300")
+    text = text.replace("max_steps = 300", "max_steps = 1800").replace("interval = 200", "interval = 300")
     (tmp_path / "pole-v3.toml").write_text(text)
     policies = train_policies(str(tmp_path / "pole-v3.toml"), tmp_path)
     assert {"pole-random-v3", "pole-medium-v3", "pole-expert-v3", "pole-replay1-v3"} <= set(policies)

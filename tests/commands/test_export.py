@@ -1,11 +1,13 @@
 """An exported policy needs torch (or an ONNX runtime) alone, and acts as the evaluated policy does."""
 
 import importlib.util
+import itertools
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -85,28 +87,22 @@ def saved(engine: Engine, position: int) -> SavedPolicy:
     return SavedPolicy(arrays, {"run": "a/b-c", "seed": 5, "dataset": "a", "head": head})
 
 
-@pytest.mark.parametrize(
-    "actions",
-    [ActionBox.from_bounds(-torch.ones(2), torch.ones(2)), DiscreteActions(2)],
-    ids=["box", "discrete"],
-)
-def test_a_program_without_cqlbench_gets_the_evaluators_actions(actions, tmp_path: Path) -> None:
-    trained = train(actions)
+def test_a_program_without_cqlbench_gets_the_evaluators_actions(trained, tmp_path: Path) -> None:
     observations = np.random.default_rng(0).normal(3, 2, (2, 40, 4)).astype(np.float32)
-    evaluated = trained.act(torch.from_numpy(observations)).numpy()
-    assert evaluated.std(axis=1).min() > 0.01, "a policy that looks at its observation"
     np.save(tmp_path / "observations.npy", observations)
-    for position in range(2):
-        for kind in KINDS:
-            content = exported(saved(trained, position), kind)
-            (tmp_path / f"policy{position}{FORMATS[kind]}").write_bytes(content)
+    expected = {}
+    for head, engine, positions in (("box", trained, (0, 1)), ("discrete", train(DiscreteActions(2)), (1,))):
+        evaluated = engine.act(torch.from_numpy(observations)).numpy()
+        assert evaluated.std(axis=1).min() > 0.01, "a policy that looks at its observation"
+        for position, kind in itertools.product(positions, KINDS):
+            name = f"policy-{head}{position}{FORMATS[kind]}"
+            (tmp_path / name).write_bytes(exported(saved(engine, position), kind))
+            expected[name] = evaluated[position]
     subprocess.run([sys.executable, "-c", PROGRAM], check=True, cwd=tmp_path)
-    for position in range(2):
-        for kind in KINDS:
-            actions = np.load(tmp_path / f"actions-policy{position}{FORMATS[kind]}.npz")
-            for name, rows in (("all", 40), ("one", 1)):
-                expected = evaluated[position, :rows]
-                np.testing.assert_allclose(actions[name], expected, rtol=1e-5, atol=1e-6, err_msg=kind)
+    for name, actions in expected.items():
+        found = np.load(tmp_path / f"actions-{name}.npz")
+        for key, rows in (("all", 40), ("one", 1)):
+            np.testing.assert_allclose(found[key], actions[:rows], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 def test_a_box_that_is_not_the_unit_box(trained) -> None:
@@ -143,7 +139,9 @@ def test_the_command_finds_a_run_by_what_bench_prints(world, bench, capfd, monke
     notes = json.loads(extra["cqlbench.json"])
     assert (notes["run"], notes["seed"], notes["step"]) == (run, 4, 6)
     assert notes["config"]["algorithm"]["batch_size"] == 8
-    assert EnvironmentSpec(**notes["environment"]) == EnvironmentSpec("Hopper-v4", max_episode_steps=50)
+    assert msgspec.convert(notes["environment"], EnvironmentSpec) == EnvironmentSpec(
+        "Hopper-v4", max_episode_steps=50
+    )
 
 
 @pytest.mark.parametrize(

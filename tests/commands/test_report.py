@@ -122,8 +122,9 @@ def test_mistakes_are_one_sentence(
 
 
 def test_budgets_and_sources_are_sections_and_name_their_files(
-    results: Path, capsys: pytest.CaptureFixture[str]
+    results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("cqlbench.reporting.plots.figures.render", lambda *_: b"drawn")
     golden, store = made(DATASETS[0]), RecordStore(results)
     store.write(replace(golden, budget=replace(golden.budget, name="paper")))
     store.write(made("embedded/hopper-medium-v0"))
@@ -147,7 +148,7 @@ def test_a_sweep_is_reported_by_what_was_swept(results: Path, capsys: pytest.Cap
         config |= {"algorithm": {"name": "swept", "conservative_weight": weight}}
         facts = {"algorithm": "swept", "config": config, "config_hash": config_hash(config)}
         RecordStore(results).write(made(DATASETS[0], **facts))
-    assert main(["report", f"results={results}"]) == 0
+    assert report(results) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 160
     text = (results / "report" / "report.md").read_text()
     assert "14 variants of b_c, cql, swept" in text
@@ -201,7 +202,7 @@ def test_a_seed_without_environment_beside_evaluated_ones_is_named(results: Path
     store = RecordStore(results)
     unplayed = {"protocol": None, "evaluations": (), "reason": "No environment is known."}
     store.write(made(DATASETS[0], seed=0, created_at="2026-11-30T00:00:00+00:00", **unplayed))
-    assert main(["report", f"results={results}"]) == 0
+    assert report(results) == 0
     text = (results / "report" / "report.md").read_text()
     assert "(2/3)" in text
     assert "cql on d4rl/hopper-medium-v2, seed 0: No environment is known." in text
@@ -213,7 +214,7 @@ def test_a_seed_of_other_data_is_left_out_of_its_cell_by_name_and_all_else_is_re
     store = RecordStore(results)
     later = made(DATASETS[0], seed=2, created_at="2026-11-30T00:00:00+00:00")
     store.write(replace(later, dataset=replace(later.dataset, content_hash="0" * 64)))
-    assert main(["report", f"results={results}"]) == 0
+    assert report(results) == 0
     text = (results / "report" / "report.md").read_text()
     for said in (text, capsys.readouterr().out):
         assert "cql on d4rl/hopper-medium-v2, seed 2 not pooled" in " ".join(said.split())

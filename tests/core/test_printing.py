@@ -38,7 +38,7 @@ def test_a_terminal_that_is_not_utf_8_shows_a_run_and_keeps_its_files(world, mon
 def test_a_command_in_the_c_locale_prints(tmp_path):
     locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     done = subprocess.run(
-        [sys.executable, "-m", "cqlbench", "bench", "dataset=ü"],
+        [sys.executable, "-m", "cqlbench", "results", "list", "results=ü"],
         capture_output=True,
         env=os.environ | locale,
         check=False,

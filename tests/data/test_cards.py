@@ -19,43 +19,43 @@ CARDS = all_cards()
 HUB = "https://huggingface.co/datasets/farama-minari"
 
 
-@pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
-def test_schema(card):
-    assert card.id == f"{card.source}/{card.name}"
-    assert card.version >= 0
-    assert card.short_name
-    assert card.family
-    assert card.licence
-    assert (card.environment is None) == bool(card.environment_missing_because)
-    assert (card.score_min is None) == bool(card.endpoints_missing_because)
-    if card.score_min is not None:
-        assert card.score_min < card.score_max
-        assert math.isfinite(card.score_max - card.score_min)
-        assert card.endpoints_source
-        assert card.max_episode_steps > 0  # endpoints hold for a limit
-    for reason in (card.environment_missing_because, card.endpoints_missing_because):
-        assert "\n" not in reason
-        assert not reason.endswith(".")
-        assert reason == reason.strip()
-    if card.environment is not None:
-        if not card.environment.module.startswith("cqlbench."):  # whose tasks do not all need a package
-            assert bool(card.environment.module) == bool(card.environment.extra)
-        assert card.environment.observation_keys == card.observation_keys
-    assert all(url.startswith(("http://", "https://")) for url in card.urls)
-    assert (card.source == "embedded") == bool(re.fullmatch("[0-9a-f]{64}", card.content_hash))
-    assert (card.bytes is None) == (card.sha256 is None)
-    if card.sha256 is not None:
-        assert card.bytes > 0
-        assert len(bytes.fromhex(card.sha256)) == 32
-    if card.source != "embedded":
-        assert card.urls
-        assert all(url.endswith(f"/{card.file}") for url in card.urls)
-    if card.source == "minari":
-        assert card.urls == (f"{HUB}/{card.name.replace('/', '/tree/main/', 1)}",)
-    if card.source == "embedded":
-        assert card.policies
-        assert card.rows > 0
-        assert card.collection_seed >= 0
+def test_schema():
+    for card in CARDS.values():
+        assert card.id == f"{card.source}/{card.name}"
+        assert card.version >= 0
+        assert card.short_name
+        assert card.family
+        assert card.licence
+        assert (card.environment is None) == bool(card.environment_missing_because)
+        assert (card.score_min is None) == bool(card.endpoints_missing_because)
+        if card.score_min is not None:
+            assert card.score_min < card.score_max
+            assert math.isfinite(card.score_max - card.score_min)
+            assert card.endpoints_source
+            assert card.max_episode_steps > 0  # endpoints hold for a limit
+        for reason in (card.environment_missing_because, card.endpoints_missing_because):
+            assert "\n" not in reason
+            assert not reason.endswith(".")
+            assert reason == reason.strip()
+        if card.environment is not None:
+            if not card.environment.module.startswith("cqlbench."):  # whose tasks do not all need a package
+                assert bool(card.environment.module) == bool(card.environment.extra)
+            assert card.environment.observation_keys == card.observation_keys
+        assert all(url.startswith(("http://", "https://")) for url in card.urls)
+        assert (card.source == "embedded") == bool(re.fullmatch("[0-9a-f]{64}", card.content_hash))
+        assert (card.bytes is None) == (card.sha256 is None)
+        if card.sha256 is not None:
+            assert card.bytes > 0
+            assert len(bytes.fromhex(card.sha256)) == 32
+        if card.source != "embedded":
+            assert card.urls
+            assert all(url.endswith(f"/{card.file}") for url in card.urls)
+        if card.source == "minari":
+            assert card.urls == (f"{HUB}/{card.name.replace('/', '/tree/main/', 1)}",)
+        if card.source == "embedded":
+            assert card.policies
+            assert card.rows > 0
+            assert card.collection_seed >= 0
 
 
 def test_no_two_published_files_are_the_same():
@@ -68,14 +68,14 @@ def test_short_names_are_unique_per_source_and_version():
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
-def test_every_card_is_found_by_its_id_and_by_its_short_name(card):
-    assert find_card(card.id) == find_card(card.name, card.source) == card
-    namesakes = [one for one in CARDS.values() if one.short_name == card.short_name]
-    newest = max(one.version for one in namesakes if one.source == card.source)
-    found = find_card(card.short_name, card.source)
-    assert (found.source, found.short_name, found.version) == (card.source, card.short_name, newest)
-    assert find_card(f"{card.short_name}-v{card.version}", card.source) == card
+def test_every_card_is_found_by_its_id_and_by_its_short_name():
+    for card in CARDS.values():
+        assert find_card(card.id) == find_card(card.name, card.source) == card
+        namesakes = [one for one in CARDS.values() if one.short_name == card.short_name]
+        newest = max(one.version for one in namesakes if one.source == card.source)
+        found = find_card(card.short_name, card.source)
+        assert (found.source, found.short_name, found.version) == (card.source, card.short_name, newest)
+        assert find_card(f"{card.short_name}-v{card.version}", card.source) == card
 
 
 def test_every_published_checksum_is_on_a_card():

@@ -31,7 +31,7 @@ SPECS = [
     EnvironmentSpec("cqlbench/antmaze-umaze-v2", 60, module="cqlbench.environments.d4rl"),
 ]
 DISCRETE = {"CartPole-v1", "Acrobot-v1"}
-BEFORE, AFTER = 130, 300
+BEFORE, AFTER = 70, 150
 
 
 def made(spec, seeds=(3, 4)):

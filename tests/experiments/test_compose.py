@@ -1,5 +1,7 @@
 """Words on the command line become a checked config, or one sentence."""
 
+import copy
+import functools
 from dataclasses import asdict
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.algorithms.sac import SACConfig
 from cqlbench.core.errors import ConfigError
-from cqlbench.experiments.compose import compose_bench
+from cqlbench.experiments.compose import Composed, check, compose_bench
 from cqlbench.experiments.config import BenchConfig
 
 
@@ -57,6 +59,11 @@ def test_changes_to_what_was_published_are_named() -> None:
     assert changed == ("budget.steps=7", "algorithm.batch_size=5")
 
 
+@functools.cache
+def plain(budget: str) -> Composed:
+    return compose_bench(["dataset=x", "algorithm.proposals=3"], budget)
+
+
 @pytest.mark.parametrize(
     ("budget", "word"),
     [
@@ -73,10 +80,9 @@ def test_changes_to_what_was_published_are_named() -> None:
     ],
 )
 def test_a_key_set_to_the_value_that_it_has_anyway_is_no_change(budget: str, word: str) -> None:
-    plain = compose_bench(["dataset=x"], budget)
     named = compose_bench(["dataset=x", word, "algorithm.proposals=3"], budget)
     assert named.changes == ("algorithm.proposals=3",)
-    assert compose_bench(["dataset=x", word], budget).config == plain.config
+    assert named.config == plain(budget).config
 
 
 def test_a_key_set_to_a_default_that_another_key_moves_is_a_change() -> None:
@@ -136,17 +142,7 @@ def test_paths_may_hold_anything() -> None:
         ("seed=1", "it is seeds=[1] here"),
         ("tau=1", "it is algorithm.polyak_rate here"),
         ("algorithm.discount=x", "algorithm.discount=x: Value 'x'"),
-        ("algorithm.discount=1.5", "between 0 and 1"),
         ("algorithm.conservative_weight=nan", "finite"),
-        ("algorithm.critic_hidden=[]", "at least one layer"),
-        ("algorithm.temperature_learning_rate=inf", "finite"),
-        ("algorithm.multiplier_learning_rate=-1", "number of at least 0"),
-        ("algorithm.target_entropy=nan", "finite"),
-        ("algorithm.cql_temperature=0", "positive"),
-        ("algorithm.max_gradient_norm=0", "positive"),
-        ("algorithm.last_layer_gain=0", "positive"),
-        ("algorithm.name=''", "name is empty"),
-        ("algorithm.variant=X", "H or rho"),
         ("preset=d4rl-gim", "preset 'd4rl-gim'"),
         ("steps=0", "budget.steps=0 must be"),
         ("steps=1.5", "budget.steps=1.5"),
@@ -161,18 +157,44 @@ def test_bad_words_end_in_one_sentence(word: str, sentence: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "sentence"),
+    ("key", "value", "word"),
     [
-        ("algorithm.conservative_weight=0", "raise the weight"),
-        ("algorithm.variant=rho", "leave out algorithm.variant=rho"),
-        ("algorithm.discount=1", "discount must be below 1"),
+        ("discount", 1.5, "between 0 and 1"),
+        ("critic_hidden", [], "at least one layer"),
+        ("temperature_learning_rate", float("inf"), "finite"),
+        ("multiplier_learning_rate", -1.0, "at least 0"),
+        ("target_entropy", float("nan"), "finite"),
+        ("cql_temperature", 0.0, "positive"),
+        ("max_gradient_norm", 0.0, "positive"),
+        ("last_layer_gain", 0.0, "positive"),
+        ("name", "", "empty"),
+        ("variant", "X", "H or rho"),
     ],
 )
-def test_cal_ql_refuses_what_it_makes_no_sense_with(word: str, sentence: str) -> None:
+def test_settings_that_make_no_sense_are_refused(key: str, value: object, word: str) -> None:
+    config = copy.deepcopy(plain("smoke").config)
+    check(config)
+    setattr(config.algorithm, key, value)
+    with pytest.raises(ConfigError, match=word) as caught:
+        check(config)
+    assert key in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "word"),
+    [
+        ("conservative_weight", 0.0, "raise the weight"),
+        ("variant", "rho", "leave out"),
+        ("discount", 1.0, "below 1"),
+    ],
+)
+def test_cal_ql_refuses_what_it_makes_no_sense_with(key: str, value: object, word: str) -> None:
     words = ["dataset=x", "algorithm=calql", "algorithm.sparse_rewards=true"]
-    assert compose_bench(words, "smoke").config.algorithm.sparse_rewards
-    with pytest.raises(ConfigError, match=sentence):
-        compose_bench([*words, word], "smoke")
+    config = compose_bench(words, "smoke").config
+    assert config.algorithm.sparse_rewards
+    setattr(config.algorithm, key, value)
+    with pytest.raises(ConfigError, match=word):
+        check(config)
 
 
 def test_an_algorithm_is_chosen_by_name_and_has_keys_of_its_own() -> None:

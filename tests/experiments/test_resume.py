@@ -69,13 +69,6 @@ def test_fine_tuned_runs_killed_at_random_moments_equal_the_one_that_was_not(wor
     assert sum(max(trial["resumed_at"], default=0) > 3 for trial in report["trials"]) >= 2
 
 
-@pytest.fixture(autouse=True)
-def training_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes most of a short run's time, and the steps that are timed beforehand are no training."""
-    monkeypatch.setattr("cqlbench.reporting.run.learning_curve", lambda _summary, _kind: b"")
-    monkeypatch.setattr(Engine, "seconds_per_step", lambda _self: 0.1)
-
-
 @pytest.fixture
 def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
     """`at_step(k, act)`: `act` is called in the middle of the k-th gradient step of training, once."""

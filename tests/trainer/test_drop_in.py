@@ -10,7 +10,7 @@ THEIRS = "from torchrl.trainers.algorithms import CQLTrainer\n"
 OURS = "from cqlbench import CQLTrainer\n"
 
 
-def run(line: str, folder: Path, frame_skip: int = 1, async_collection: bool = False) -> SimpleNamespace:
+def run(line: str, folder: Path, frame_skip: int, async_collection: bool = False) -> SimpleNamespace:
     """What the script leaves behind with `line` as its import."""
     source = SCRIPT.read_text(encoding="utf-8")
     assert source.count(THEIRS) == 1
@@ -35,9 +35,8 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("frame_skip", [1, 2])
-def test_it_counts_logs_and_saves_what_torchrls_trainer_does(tmp_path: Path, frame_skip: int) -> None:
-    theirs, ours = (run(line, tmp_path / line.split()[1], frame_skip) for line in (THEIRS, OURS))
+def test_it_counts_logs_and_saves_what_torchrls_trainer_does(tmp_path: Path) -> None:
+    theirs, ours = (run(line, tmp_path / line.split()[1], 2) for line in (THEIRS, OURS))
     for name in ("collected_frames", "_optim_count"):
         assert getattr(ours.trainer, name) == getattr(theirs.trainer, name), name
     assert {"r_training", "r_max", "r_total", "action_norm_std", "obs_norm", "utd_ratio"} <= theirs.logged

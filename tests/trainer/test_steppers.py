@@ -163,7 +163,7 @@ def test_torchrls_losses_train_as_in_torchrls_trainer(make_buffer, kind, argumen
         defaults = {"optim_steps_per_batch": 10, "log_rewards": False}  # torchrl's needs sums of rewards
         trainer_class(
             collector=Batches(batches=data.split(10)),
-            total_frames=200,
+            total_frames=60,
             frame_skip=1,
             loss_module=loss,
             optimizer=torch.optim.Adam(loss.parameters(), lr=3e-3),
