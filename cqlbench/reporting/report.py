@@ -38,7 +38,7 @@ FIELDS = {"last": "last", "best": "best", "mean10": "late"}
 """Selection -> the field of `SeedResult` that holds its scores."""
 
 _NAMED = 6
-"""More columns are counted, not named, and not all compared with one another."""
+"""More variants are counted, not named; more columns are not all compared with one another."""
 
 AGGREGATES: Mapping[str, statistics.Statistic] = {
     "mean": statistics.mean,
@@ -98,9 +98,9 @@ class Report:
     @property
     def whose(self) -> str:
         """Its algorithms, or how many columns there are of them."""
-        if len(self.algorithms) <= _NAMED:
-            return ", ".join(self.algorithms)
         names = dict.fromkeys(summary.lead.algorithm for summary in self.summaries.values())
+        if len(self.algorithms) <= max(_NAMED, len(names)):
+            return ", ".join(self.algorithms)
         return f"{len(self.algorithms)} variants of {', '.join(names)}"
 
 

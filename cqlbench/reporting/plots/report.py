@@ -34,7 +34,7 @@ _THRESHOLDS = 101
 _PROFILE_SAMPLES = 5_000
 _CURVE_SAMPLES = 1_000
 """Of each step of a curve: there are hundreds."""
-_IQM = "IQM of normalised scores (0-100)"
+_IQM = "IQM of scores (0-100)"
 _BAND = "The band is the 95 % interval of the mean (Student's t), none for fewer than three seeds."
 _TITLES = {"IQM": "IQM", "optimality gap": "Optimality gap (less is better)"}
 

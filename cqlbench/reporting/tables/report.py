@@ -28,8 +28,8 @@ from cqlbench.reporting.tables.format import (
 from cqlbench.reporting.tables.render import Document, Grid
 from cqlbench.reporting.tables.run import environment_text
 
-_WIDEST = 110
-"""Characters of the scores' columns, beside the dataset's, that a terminal and a page have room for."""
+_WIDEST = 170
+"""Characters of the scores' columns, beside the dataset's: a dozen algorithms by name."""
 _FOOT = {"mean": "Mean", "IQM": "IQM"}
 """The suite's numbers below the scores; the others have a table of their own."""
 _CSV = {

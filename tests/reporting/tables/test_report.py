@@ -4,7 +4,7 @@ import io
 import pandas as pd
 import pytest
 from made_records import replace
-from reporting.samples import build_report
+from reporting.samples import build_report, sample_records
 
 from cqlbench.reporting.published import COLUMNS
 from cqlbench.reporting.tables.report import csv_files, document, grids
@@ -43,6 +43,13 @@ def test_scores(report):
     )
     assert grid.bold == {(0, 3)}
     assert grid.foot == 2
+
+
+def test_a_dozen_algorithms_are_columns():
+    names = ("awac", "bc", "bc10", "calql", "cql", "dt", "edac", "iql", "rebrac", "sac", "sac_n", "td3_bc")
+    report = build_report(sample_records(["x/a-v0"], names, seeds=1, evaluations=1, episodes=1), samples=10)
+    assert grids(report)["scores"].columns[2:] == names
+    assert document(report).title.startswith("awac, bc, bc10")
 
 
 def test_each_score_is_held_against_the_data(report, make_record):
