@@ -70,12 +70,10 @@ def fetch_datasets(console: Console, names: Sequence[str], source: str) -> None:
             failed.append(error)
             if len(names) > 1:
                 sys.stderr.write(f"cqlbench: {error}\n")
+    if failed and len(names) == 1:
+        raise failed[0]
     if failed:
-        raise (
-            failed[0]
-            if len(names) == 1
-            else DatasetError(f"{len(failed)} of {len(names)} could not be fetched.")
-        )
+        raise DatasetError(f"{len(failed)} of {len(names)} could not be fetched.")
 
 
 def _fetched(card: Card) -> str:

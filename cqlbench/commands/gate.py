@@ -42,18 +42,7 @@ def gate(
 ) -> int:
     """Run a suite where this checkout has not, and compare it with its baseline or accept it as one.
 
-    Args:
-        console: where everything is printed.
-        suite: its name; by default, that of the baseline.
-        baseline: by default, the suite's in the results folder.
-        accept: make the baseline of this checkout's runs.
-        run: make the runs that this checkout has not recorded.
-        select: which evaluations are scored; by default, those of the baseline.
-        margin: as in `Limits`, like the next two.
-        level: see there.
-        throughput: see there.
-        output: folder for the verdict.
-        settings: any of `bench` but `dataset=` and `source=`.
+    The arguments are the keys that `cqlbench gate --help` explains; `settings` those of `bench`.
 
     Returns:
         0: no regression, or accepted. 1: a regression. 2: it cannot be said. 70: a dataset's run crashed,
@@ -67,10 +56,8 @@ def gate(
         suite = read_baseline(baseline).suite
     chosen = suite_of(suite, settings)
     name, results = safe_name(chosen.name), Path(word(settings, "results", "results"))
-    path, output = (
-        baseline or results / "baselines" / f"{name}.json",
-        output or results / "report" / f"gate-{name}",
-    )
+    path = baseline or results / "baselines" / f"{name}.json"
+    output = output or results / "report" / f"gate-{name}"
     if accept and git_state().dirty:
         raise RecordError(f"A baseline cannot be accepted from {UNCOMMITTED}; commit them first.")
     accepted = None

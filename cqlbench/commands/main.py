@@ -1,13 +1,4 @@
-"""The command line: one verb, then `key=value` words.
-
-    cqlbench bench dataset=hopper-medium
-
-`--key value` and `--key=value` mean the same as `key=value`.
-
-Exit status: 0 done; 1 a seed failed (`bench`, `finetune`, `train`, `paper`) or the gate found a regression;
-2 the user can put it right (one sentence on standard error) or the gate cannot say; 70 a bug of cqlbench's
-(with its traceback); 130 interrupted; 143 terminated.
-"""
+"""The command line: what runs a verb, and its exit status, which `cqlbench --help` explains."""
 
 import importlib
 import sys

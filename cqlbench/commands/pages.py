@@ -4,13 +4,12 @@ Nothing heavy is imported here: `--help` and a mistyped verb need not wait for t
 """
 
 import argparse
-import math
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cqlbench.commands.values import names, number, numbers, truth, whole
 from cqlbench.core.paths import benchmarks_dir, yaml_names
 
 Option = str | dict[str, Any]
@@ -54,55 +53,14 @@ def _key(meaning: str, kind: Callable[[str], Any] = str, **more: Any) -> dict[st
 
 def _truth(meaning: str, default: bool = False, **more: Any) -> dict[str, Any]:
     shown = f"{meaning} [{str(default).lower()}]"
-    return _key(shown, _true_or_false, default=default, metavar="{true,false}", **more)
-
-
-def _true_or_false(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"'{text}' must be true or false")
-    return text == "true"
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"'{text}' must be a whole number of at least {least}")
-        return int(text)
-
-    return read
-
-
-def _number(low: float = -math.inf, high: float = math.inf) -> Callable[[str], float]:
-    """A finite number of at least `low` and below `high`."""
-    bounds = "" if math.isinf(low) else f" of at least {low:g}" + (f" and below {high:g}" if high < 9 else "")
-
-    def read(text: str) -> float:
-        with suppress(ValueError):
-            value = float(text)
-            if math.isfinite(value) and low <= value < high:
-                return value
-        raise argparse.ArgumentTypeError(f"'{text}' must be a number{bounds}")
-
-    return read
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    """One number, or a list of them: `-1`, `-1,-2`, `[-1, -2]`."""
-    return tuple(map(_number(), text.strip("[]() ").split(",")))
-
-
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))
+    return _key(shown, truth, default=default, metavar="{true,false}", **more)
 
 
 _ALONE: dict[str, Any] = {"nargs": "?", "const": True}
 """`--key` alone is true."""
 _SOURCES = ("auto", "d4rl", "minari", "embedded", "imported")
 _SELECTIONS = ("last", "best", "mean10")
-_RESULTS: Keys = {
-    "results": _key("folder for records and reports [%(default)s]", Path, default=Path("results"))
-}
-_OUTPUT = "folder for the report [the results folder's report]"
+_RESULTS: Keys = {"results": _key("the results folder [%(default)s]", Path, default=Path("results"))}
 _OVERWRITE: Keys = {"overwrite": _truth("replace a file that exists already")}
 _SELECT: Keys = {
     "select": _key("which evaluations are scored [%(default)s]", choices=_SELECTIONS, default="last"),
@@ -121,12 +79,10 @@ _FILTERS: Keys = {
 }
 _POLICY: Keys = {
     "run": _key("the run as bench prints it, or its end (quick-1f2e3d4c5b6a)", required=True),
-    "seed": _key("whose policy [the run's first]", _whole(0)),
+    "seed": _key("whose policy [the run's first]", whole(0)),
     **_RESULTS,
 }
-_SOURCE: Keys = {
-    "source": _key("where a short name is looked up [%(default)s]", choices=_SOURCES, default="auto"),
-}
+_SOURCE: Keys = {"source": _key("where a short name is looked up [auto]", choices=_SOURCES, default="auto")}
 _CLIPPING = "consents to clipping a dataset's actions to their bounds"
 _CONSENT: Keys = {"clip_actions": _truth(_CLIPPING)}
 _LIMIT = "time limit of an episode, in steps"
@@ -179,7 +135,10 @@ PAGES: Mapping[str, Page] = {
     "report": Page(
         "tables, plots and a page of recorded runs, beside published scores where they may stand",
         "report:report",
-        keys=_SELECT | {"output": _key(_OUTPUT, Path)} | _RESULTS | _FILTERS,
+        keys=_SELECT
+        | {"output": _key("folder for the report [report in the results folder]", Path)}
+        | _RESULTS
+        | _FILTERS,
         tables=True,
     ),
     "paper": Page(
@@ -199,13 +158,13 @@ PAGES: Mapping[str, Page] = {
             "accept": _truth("make the baseline of this checkout's runs", **_ALONE),
             "run": _truth("train what this commit has not recorded; false compares what is recorded", True),
             "select": _key("which evaluations are scored [mean10, or the baseline's]", choices=_SELECTIONS),
-            "margin": _key("a drop in points that is small enough [%(default)g]", _number(0), default=5.0),
+            "margin": _key("a drop in points that is small enough [%(default)g]", number(0), default=5.0),
             "level": _key(
-                "bootstrap probability above which a drop is sure [%(default)g]", _number(0.5, 1), default=0.9
+                "bootstrap probability above which a drop is sure [%(default)g]", number(0.5, 1), default=0.9
             ),
             "throughput": _key(
                 "lowest ratio of speed to the accepted one; 0 only notes slower training [%(default)g]",
-                _number(0, 1),
+                number(0, 1),
                 default=0.0,
             ),
             "output": _key(
@@ -264,7 +223,7 @@ PAGES: Mapping[str, Page] = {
         keys=_POLICY
         | {
             "video": _key("the file, .mp4 or .gif", Path, required=True),
-            "episode": _key("which of the first evaluation's episodes [%(default)s]", _whole(0), default=0),
+            "episode": _key("which of the first evaluation's episodes [%(default)s]", whole(0), default=0),
         }
         | _OVERWRITE,
     ),
@@ -302,16 +261,16 @@ PAGES: Mapping[str, Page] = {
                 {
                     "id": _key("the name it gets, such as my/robot-v0", dest="name", required=True),
                     "env": "the gymnasium environment it was recorded in [a Minari dataset's own, or none]",
-                    "max_episode_steps": _key(_LIMIT, _whole(1)),
-                    "score_min": _key("return that counts as 0", _number()),
-                    "score_max": _key("return that counts as 100", _number()),
-                    "observation_keys": _key("parts of dictionary observations, with commas", _list),
+                    "max_episode_steps": _key(_LIMIT, whole(1)),
+                    "score_min": _key("return that counts as 0", number()),
+                    "score_max": _key("return that counts as 100", number()),
+                    "observation_keys": _key("parts of dictionary observations, with commas", names),
                     "actions": _key(
                         "of which kind they are [what they look like]", choices=("discrete", "continuous")
                     ),
-                    "action_count": _key("so many discrete actions", _whole(1)),
-                    "action_low": _key("bounds of actions: a number, or one for each [-1]", _numbers),
-                    "action_high": _key("the same [1]", _numbers),
+                    "action_count": _key("so many discrete actions", whole(1)),
+                    "action_low": _key("bounds of actions: a number, or one for each [-1]", numbers),
+                    "action_high": _key("the same [1]", numbers),
                     "columns": "'{observations: obs, terminals: done}': our columns' names, and the file's",
                     "clip_actions": _truth(_CLIPPING),
                     "ends": _key(
@@ -327,9 +286,9 @@ PAGES: Mapping[str, Page] = {
                 keys={
                     "policy": _key("a shipped behaviour policy, or the path of an npz file", required=True),
                     "env": _key("gymnasium id of the environment", required=True),
-                    "steps": _key("transitions to collect", _whole(1), required=True),
-                    "seed": _key("of environments and action noise [%(default)s]", _whole(0), default=0),
-                    "limit": _key(f"{_LIMIT} [the environment's own]", _whole(1)),
+                    "steps": _key("transitions to collect", whole(1), required=True),
+                    "seed": _key("of environments and action noise [%(default)s]", whole(0), default=0),
+                    "limit": _key(f"{_LIMIT} [the environment's own]", whole(1)),
                     "output": _key("an HDF5 file in D4RL's schema", Path),
                     "minari": "id of a Minari dataset to make, such as mine/hopper-v0",
                 },

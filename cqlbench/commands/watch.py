@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
@@ -33,7 +34,7 @@ def watch(
         raise UserError(f"Nothing can be watched: the card of '{notes['dataset']}' names no environment.")
     steps, total = record_episode(
         Policy(saved),
-        EnvironmentSpec(**notes["environment"]),
+        msgspec.convert(notes["environment"], EnvironmentSpec),
         int(environment_seeds(notes["seed"], Purpose.EVALUATION, episode + 1, 0)[episode]),
         video,
         discrete=saved.discrete,
