@@ -1,6 +1,7 @@
 """A world of its own for every test that needs one: cache, results, and an embedded dataset of 600 rows."""
 
 import copy
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -65,11 +66,25 @@ def suite_file(world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 _composed: dict[tuple[object, ...], object] = {}
 
 
+@pytest.fixture(scope="session")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests' dataset is kept once a test has collected it."""
+    return tmp_path_factory.mktemp("collected") / "buffers"
+
+
 @pytest.fixture
-def shortcuts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes most of a short run's time: nothing is drawn or timed, and each config is composed once."""
+def shortcuts(world: Path, collected: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out most of a short run's time: nothing is drawn or timed, and every config is composed and the
+    dataset collected once for all tests."""
     from cqlbench.engine.engine import Engine
-    from cqlbench.experiments import compose
+    from cqlbench.experiments import api, compose
+
+    buffers = world / "cache" / "buffers"
+    if not collected.exists():
+        api.load_dataset("embedded/tiny-hopper-v0")
+        shutil.copytree(buffers, collected)
+    elif not buffers.exists():
+        shutil.copytree(collected, buffers)
 
     monkeypatch.setattr("cqlbench.reporting.run.learning_curve", lambda _summary, _kind: b"")
     monkeypatch.setattr(Engine, "seconds_per_step", lambda _self: 0.1)

@@ -59,7 +59,10 @@ def test_a_bench_run_leaves_records_a_table_and_a_curve(world, shortcuts, bench)
     assert (report / "learning-curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_same_arguments_give_the_same_returns_and_the_second_run_collects_nothing(world, bench) -> None:
+@pytest.mark.parametrize("shortcuts", [None])
+def test_the_same_arguments_give_the_same_returns_and_the_second_run_collects_nothing(
+    world, shortcuts, bench
+) -> None:
     _, _, first_err = bench(TINY)
     status, _, second_err = bench(TINY, "rerun=true")
     assert status == 0
