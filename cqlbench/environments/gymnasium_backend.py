@@ -16,6 +16,26 @@ from cqlbench.environments.spaces import FlatObservations, action_bounds, native
 from cqlbench.environments.spec import EnvironmentSpec, Step, quiet_construction, remove_leftovers, time_limit
 
 
+def make(spec: EnvironmentSpec) -> gymnasium.Env[Any, Any]:
+    """One environment, not yet reset.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        with quiet_construction():
+            if spec.module:
+                importlib.import_module(spec.module)
+            made = gymnasium.make(spec.id, disable_env_checker=True, **time_limit(spec), **spec.kwargs)
+            for wrapper in spec.wrappers:
+                wrap: Any = load_env_creator(wrapper["entry_point"])
+                made = wrap(made, **wrapper["kwargs"])
+    except Exception as error:
+        raise UserError(unmade(spec, error)) from error
+    remove_leftovers(made)
+    return made
+
+
 class GymnasiumEnvironments:
     """A `VectorEnvironment` by gymnasium.
 
@@ -26,7 +46,7 @@ class GymnasiumEnvironments:
 
     def __init__(self, spec: EnvironmentSpec, seeds: Sequence[int], discrete: bool) -> None:
         self._spec = spec
-        self._environments = [self._make() for _ in seeds]
+        self._environments = [make(spec) for _ in seeds]
         # Seeding again would replay the first episodes, which envpool's `reset` does not do.
         self._unused_seeds: list[int | None] = list(seeds)
         self._ended = np.zeros(len(seeds), np.bool_)
@@ -39,21 +59,6 @@ class GymnasiumEnvironments:
             raise
         self.observation_size = self._flat.size
         self._round = _Round(len(seeds), self.observation_size)
-
-    def _make(self) -> gymnasium.Env[Any, Any]:
-        spec = self._spec
-        try:
-            with quiet_construction():
-                if spec.module:
-                    importlib.import_module(spec.module)
-                made = gymnasium.make(spec.id, disable_env_checker=True, **time_limit(spec), **spec.kwargs)
-                for wrapper in spec.wrappers:
-                    wrap: Any = load_env_creator(wrapper["entry_point"])
-                    made = wrap(made, **wrapper["kwargs"])
-        except Exception as error:
-            raise UserError(unmade(spec, error)) from error
-        remove_leftovers(made)
-        return made
 
     @property
     def frames_per_second(self) -> int | None:
@@ -115,7 +120,7 @@ class GymnasiumEnvironments:
     def replace(self, where: NDArray[np.bool_], seeds: Sequence[int]) -> None:
         """See `VectorEnvironment`."""
         for index in np.flatnonzero(where).tolist():
-            self._environments[index] = self._make()  # the old one may hang when it is closed, too
+            self._environments[index] = make(self._spec)  # the old one may hang when it is closed, too
             self._unused_seeds[index], self._ended[index] = seeds[index], False
 
     def state(self) -> list[Any] | None:
