@@ -85,6 +85,7 @@ _POLICY: Keys = {
 _SOURCE: Keys = {"source": _key("where a short name is looked up [auto]", choices=_SOURCES, default="auto")}
 _CLIPPING = "consents to clipping a dataset's actions to their bounds"
 _CONSENT: Keys = {"clip_actions": _truth(_CLIPPING)}
+_ROWS: Keys = {"rows": _key("that rows belong together, however odd they look", choices=("trusted",))}
 _LIMIT = "time limit of an episode, in steps"
 
 _DATASET: Keys = {
@@ -246,7 +247,7 @@ PAGES: Mapping[str, Page] = {
                 "the checks before training, one by one",
                 "data_check:check",
                 {"name": "ID"},
-                _CONSENT | _SOURCE,
+                _CONSENT | _SOURCE | _ROWS,
             ),
             "show": Page(
                 "a dataset's facts, and a figure of it",
@@ -277,6 +278,7 @@ PAGES: Mapping[str, Page] = {
                         "of doubtful end flags: right; terminals mark time limits too; the other way round",
                         choices=("trusted", "time_limits", "inverted"),
                     ),
+                    **_ROWS,
                     "licence": _key("of the data", default=""),
                 },
             ),

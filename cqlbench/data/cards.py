@@ -28,6 +28,7 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
         "one_reward_per_goal": "rewards and terminals are 1 once, when the goal is reached, where its "
         "siblings have them at every step near it (D4RL issue 199)",
         "returns_without_score": "its episodes are no evaluation's, so that their returns have no score",
+        "rows_are_right": "its rows are what they say, however odd they look",
         "rewards_of_the_state": "rewards[t] is for being in observations[t], not for the step from there "
         "(D4RL issue 194)",
         "terminals_mark_goals": "terminals say that the goal is near, and the recording goes on up to a time "

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 _NAMED = 5
 """Rows that a finding names."""
 
-Severity = Literal["ok", "warning", "error"]
+Severity = Literal["ok", "warning", "doubt", "error"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Expected:
         mean_return: mean undiscounted return of its whole episodes.
         clippable: the largest share of rows whose actions may be clipped: of more, the bounds are wrong.
         trusted_ends: whether doubts about end flags are warnings only.
+        trusted_rows: whether the user says that rows are right, however odd they look (see `alignment`).
     """
 
     action_low: ArrayLike = -1.0
@@ -36,6 +37,7 @@ class Expected:
     mean_return: float | None = None
     clippable: float = 0.01
     trusted_ends: bool = False
+    trusted_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Finding:
 
     Attributes:
         check: its name.
-        severity: `ok`; `warning`: train, but know; `error`: refused.
+        severity: `ok`; `warning`: train, but know; `doubt`: train, but `data check` fails; `error`: refused.
         message: one sentence; empty if all is well.
         count: rows, episodes or dimensions concerned.
         rows: the first few of the rows concerned.

@@ -89,6 +89,7 @@ def expected(card: Card) -> Expected:
         card.mean_return,
         clippable=Expected.clippable if own else 1.0,
         trusted_ends=not own or "ends_are_right" in card.quirks,
+        trusted_rows="rows_are_right" in card.quirks,
     )
 
 

@@ -6,8 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cqlbench.core.errors import DatasetError
+from cqlbench.data.alignment import examine_alignment
+from cqlbench.data.end_rows import examine_end_rows
 from cqlbench.data.ends import examine_ends
 from cqlbench.data.findings import Expected, Finding, Severity, found
+from cqlbench.data.odd_values import examine_values
 from cqlbench.data.readers.arrays import first_not_finite
 from cqlbench.data.transitions import Floats, Transitions
 
@@ -35,10 +38,12 @@ def examine(transitions: Transitions, expected: Expected | None = None) -> list[
     findings.append(_end_flags(transitions))
     if findings[0].severity == "error":
         return [*findings, _continuity(transitions)]
+    findings += [*examine_ends(transitions, expected), _continuity(transitions)]
+    if not expected.trusted_rows and all(finding.severity != "error" for finding in findings):
+        findings += [examine_end_rows(transitions), *examine_alignment(transitions)]
+        findings += examine_values(transitions, expected)
     return [
         *findings,
-        *examine_ends(transitions, expected),
-        _continuity(transitions),
         _reward_mass(transitions),
         _duplicates(transitions),
         _constant(transitions),
@@ -50,7 +55,7 @@ def check(transitions: Transitions, expected: Expected | None = None) -> tuple[s
     """Refuse a dataset that would train something else than it says.
 
     Returns:
-        The warnings, one sentence each.
+        The warnings and doubts, one sentence each.
 
     Raises:
         DatasetError: the first finding that is an error.
@@ -59,7 +64,7 @@ def check(transitions: Transitions, expected: Expected | None = None) -> tuple[s
     for finding in findings:
         if finding.severity == "error":
             raise DatasetError(finding.message)
-    return tuple(finding.message for finding in findings if finding.severity == "warning")
+    return tuple(finding.message for finding in findings if finding.severity != "ok")
 
 
 def clip_actions(transitions: Transitions, expected: Expected) -> int:

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 from data.conftest import d4rl_arrays, make_episodes, write_d4rl, write_minari
+from data.recordings import FAULTS, recording
 
 from cqlbench.commands.main import main
 from cqlbench.data.cards import all_cards
@@ -39,7 +40,7 @@ def file(tmp_path, episodes):
 def test_check_of_good_data(run, file):
     status, out, err = run("check", file)
     assert (status, err) == (0, "")
-    assert [line.split()[0] for line in out.splitlines()[1:]] == ["ok"] * 10
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["ok"] * 14
 
 
 def test_check_of_misaligned_rows(run, tmp_path, episodes):
@@ -83,6 +84,44 @@ def test_clipping_needs_consent(run, tmp_path, episodes):
     assert "note     The actions of 1 rows were clipped to their bounds." in out
     assert run("show", path)[0] == 2
     assert run("show", path, "clip_actions=true")[0] == 0
+
+
+def test_shifted_rows_need_consent(run, tmp_path):
+    arrays = recording("walker2d")
+    FAULTS["actions a row late"][1](arrays)
+    np.savez(tmp_path / "a.npz", **arrays)
+    status, out, err = run("check", tmp_path / "a.npz")
+    assert (status, "action rows" in err) == (2, True)
+    assert "doubt    action rows" in out
+    assert "rows=trusted" in out
+    assert run("check", tmp_path / "a.npz", "rows=trusted")[0] == 0
+    assert run("check", tmp_path / "a.npz", "rows=right")[0] == 2
+    status, out, _ = run("import", tmp_path / "a.npz", "id=my/a-v0")
+    assert (status, "move the actions" in out) == (0, True)
+    assert run("check", "my/a-v0")[0] == 2
+    status, out, _ = run("import", tmp_path / "a.npz", "id=my/b-v0", "rows=trusted")
+    assert (status, "move the actions" in out) == (0, False)
+    assert run("check", "my/b-v0")[0] == 0
+
+
+def test_rows_are_replayed_where_they_were_recorded(run, tmp_path):
+    arrays = recording("hopper")
+    arrays["actions"] *= 0.8  # too little for their range to tell
+    np.savez(tmp_path / "a.npz", **arrays)
+    assert run("check", tmp_path / "a.npz")[0] == 0
+    assert run("import", tmp_path / "a.npz", "id=my/a-v0", "env=Hopper-v4")[0] == 0
+    status, _, err = run("check", "my/a-v0")
+    assert (status, "replayed states" in err) == (2, True)
+    assert run("check", "my/a-v0", "rows=trusted")[0] == 0
+
+
+def test_rare_huge_rewards_are_not_refused(run, tmp_path):
+    arrays = recording("walker2d")
+    arrays["rewards"][2000:2003] = 1e5
+    np.savez(tmp_path / "a.npz", **arrays)
+    status, out, err = run("check", tmp_path / "a.npz")
+    assert (status, err) == (0, "")
+    assert "warning  outliers" in out
 
 
 def test_show_prints_facts_and_draws(run, tmp_path):
