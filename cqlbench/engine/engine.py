@@ -134,9 +134,9 @@ class Engine:
             if self.dataset is not None:
                 lowest = float(self._reward_transform(self.dataset.rewards.min()))
             extra = EpisodeColumns(self.online.rows, self._reward_transform, self.algorithm.columns(), lowest)
-        offline = None if self.dataset is None else self._gather
+        offline, count = (None, 0) if self.dataset is None else (self._gather, len(self.dataset.rewards))
         self._rows = self._mixture = Mixture(
-            self.online, offline, self.seeds, config.batch_size, self.device, extra
+            self.online, offline, self.seeds, config.batch_size, self.device, extra, count
         )
         self._graph = None
         return self._mixture

@@ -199,6 +199,12 @@ def _problems(config: BenchConfig) -> Iterator[str]:
     for key in ("online.offline_fraction", "online.final_offline_fraction"):
         if values[key] is not None and not 0 <= values[key] <= 1:
             yield f"{key}={values[key]} must be between 0 and 1."
+    final = config.online.final_offline_fraction
+    if config.online.offline_fraction is None and final is not None:
+        yield (
+            f"online.final_offline_fraction={final} requires online.offline_fraction, which is null: batches"
+            " are drawn as from one buffer."
+        )
     for key, choices in _CHOICES.items():
         if values[key] not in choices:
             yield f"Unknown {key} '{values[key]}' (choose from {', '.join(filter(None, choices))})."

@@ -40,7 +40,8 @@ class OnlineConfig:
         frames_per_batch: frames per seed collected at a time, 0: one of each environment,
         steps_per_batch: and gradient steps after each of them.
         random_frames: per seed, first, by uniform actions and without gradient steps.
-        offline_fraction: share of the dataset's rows in each batch (CORL `mixing_ratio`).
+        offline_fraction: share of the dataset's rows in each batch (CORL `mixing_ratio`); `null`: each row is
+            drawn from the dataset and all collected rows alike, as from one buffer that grows (CORL's CQL).
         final_offline_fraction: what it becomes, linearly; `None`: it stays, as where a command names
             `offline_fraction` and nothing else of it.
         anneal_frames: frames at which it gets there.
@@ -61,7 +62,7 @@ class OnlineConfig:
     frames_per_batch: int = 0
     steps_per_batch: int = 1
     random_frames: int = 0
-    offline_fraction: float = 0.5
+    offline_fraction: float | None = 0.5
     final_offline_fraction: float | None = None
     anneal_frames: int = 0
     algorithm: dict[str, Any] = field(default_factory=dict)

@@ -190,7 +190,10 @@ def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Consol
     )
     if online.frames:
         first, frames = online.offline_fraction, online.frames
-        last = offline_share(first, online.final_offline_fraction, online.anneal_frames, frames)
+        if first is None:
+            first, last = 1.0, dataset.rows / (dataset.rows + frames)
+        else:
+            last = offline_share(first, online.final_offline_fraction, online.anneal_frames, frames)
         shares = " to ".join(dict.fromkeys(f"{100 * share:.3g}" for share in (first, last)))
         console.print(
             f"Online   {frames:,} frames per seed, {counted(online.steps_per_batch, 'gradient step')} after"

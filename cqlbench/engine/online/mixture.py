@@ -46,17 +46,18 @@ class OnlinePhase:
 
     Attributes:
         rows: what they have seen.
-        offline_fraction: of each seed's batch, how much is the dataset's, rounded to whole rows.
+        offline_fraction: of each seed's batch, how much is the dataset's, rounded to whole rows; `None`: each
+            row is drawn from the dataset's and the seed's alike, as from one buffer that grows.
         final_offline_fraction: what it becomes, linearly in the collected rows per seed; `None`: it stays.
         anneal_rows: collected rows per seed at which it gets there.
         changes: of the algorithm's settings: field to value (CORL's `cql_alpha_online` is one).
 
     Raises:
-        ConfigError: a fraction outside [0, 1].
+        ConfigError: a fraction outside [0, 1], or a share that changes of one buffer.
     """
 
     rows: OnlineRows
-    offline_fraction: float = 0.5
+    offline_fraction: float | None = 0.5
     final_offline_fraction: float | None = None
     anneal_rows: int = 0
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -66,17 +67,21 @@ class OnlinePhase:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f"{name}={value} must be between 0 and 1.")
+        if self.offline_fraction is None and self.final_offline_fraction is not None:
+            raise ConfigError("final_offline_fraction requires an offline_fraction to change.")
 
     def offline_rows(self, batch_size: int) -> int:
         """How many of a seed's `batch_size` rows are the dataset's now: all, before anything is collected."""
-        if not self.rows.rows:
+        first, final = self.offline_fraction, self.final_offline_fraction
+        if not self.rows.rows or first is None:
             return batch_size
-        ends = self.offline_fraction, self.final_offline_fraction
-        return round(offline_share(*ends, self.anneal_rows, self.rows.rows) * batch_size)
+        return round(offline_share(first, final, self.anneal_rows, self.rows.rows) * batch_size)
 
 
 class Mixture:
     """`mixture(step)`: the rows of a gradient step, `[S · B, …]`, in each seed the dataset's before its own.
+
+    Drawn as from one buffer (`offline_fraction=None`), the two kinds stand in any order.
 
     torchrl's `OfflineToOnlineReplayBuffer` mixes the same way, but for one learner: it has no rows by seed,
     no batch that is a function of (seed, step), and no state to save.
@@ -88,6 +93,7 @@ class Mixture:
         batch_size: B.
         device: where the rows are wanted, and kept where there is room for them.
         extra: finds the algorithm's own columns of collected episodes; `None` where it has none.
+        dataset_rows: what `offline` draws from, counted.
 
     Attributes:
         rows: the collected rows.
@@ -101,9 +107,10 @@ class Mixture:
         batch_size: int,
         device: torch.device,
         extra: "EpisodeColumns | None" = None,
+        dataset_rows: int = 0,
     ) -> None:
         self._phase, self._offline, self._device = phase, offline, device
-        self._batch_size, self._extra = batch_size, extra
+        self._batch_size, self._extra, self._dataset_rows = batch_size, extra, dataset_rows
         host = torch.device("cpu")
         self._indices = IndexStream(seeds, batch_size, _LARGE, host, purpose=Purpose.ONLINE_BATCHES)
         self.rows = rows = phase.rows
@@ -154,15 +161,31 @@ class Mixture:
             if not rows:
                 raise ConfigError("There is no dataset, and nothing has been collected yet: collect first.")
             offline = 0
+        elif self._phase.offline_fraction is None and rows:
+            return self._pooled(step)
         parts = []
         if offline and self._offline is not None:
             parts.append(_shaped(self._offline(step, offline), offline))
         if offline < batch_size:
-            drawn = self._indices(step)[:, offline:] % rows
-            flat = (drawn.to(self._firsts.device) + self._firsts).reshape(-1)
-            own = [column.flatten(0, 1).index_select(0, flat).to(self._device) for column in self._columns]
+            own = self._own(self._indices(step)[:, offline:] % rows)
             parts.append(_shaped(own, batch_size - offline))
         return [torch.cat(columns, dim=1).flatten(0, 1) for columns in zip(*parts, strict=True)]
+
+    def _pooled(self, step: int) -> list[Tensor]:
+        """Each row uniformly from the dataset's and the seed's own: as many of each as the draw gives."""
+        assert self._offline is not None
+        drawn = self._indices(step) % (self._dataset_rows + self.rows.rows) - self._dataset_rows
+        chosen = (drawn >= 0).reshape(-1).to(self._device)
+        theirs, own = self._offline(step, self._batch_size), self._own(drawn.clamp(min=0))
+        return [
+            torch.where(chosen.view(-1, *(1,) * (mine.dim() - 1)), mine, other)
+            for mine, other in zip(own, theirs, strict=True)
+        ]
+
+    def _own(self, rows: Tensor) -> list[Tensor]:
+        """Rows `[S, n]` of each seed, as columns `[S · n, …]`."""
+        flat = (rows.to(self._firsts.device) + self._firsts).reshape(-1)
+        return [column.flatten(0, 1).index_select(0, flat).to(self._device) for column in self._columns]
 
 
 def _shaped(columns: Sequence[Tensor], count: int) -> list[Tensor]:
@@ -179,7 +202,7 @@ class EpisodeColumns:
         lowest: the dataset's lowest preprocessed reward; NaN without a dataset.
 
     Attributes:
-        columns: `[S, capacity]` float32 each.
+        columns: `[S, capacity]` or `[S, capacity, A]` float32 each.
     """
 
     def __init__(
@@ -187,7 +210,9 @@ class EpisodeColumns:
     ) -> None:
         self._rows, self._transform, self._lowest = rows, transform, lowest
         self._of = list(columns.values())
-        self.columns = [torch.full_like(rows.columns["rewards"], -torch.inf) for _ in columns]
+        flag, shape = np.ones(1, np.bool_), rows.columns["actions"].shape
+        row = Rows(np.zeros((1, shape[2]), np.float32), np.zeros(1, np.float32), flag, flag, lowest)
+        self.columns = [torch.full((*shape[:2], *of(row).shape[1:]), -torch.inf) for of in self._of]
         self._begins = torch.zeros(len(rows.columns["rewards"]), rows.environments, dtype=torch.int64)
 
     def update(self, first: int) -> int:
