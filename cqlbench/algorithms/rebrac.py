@@ -20,7 +20,9 @@ from cqlbench.algorithms.algorithm import (
     Noise,
     Rows,
     Stage,
+    added,
     at_least,
+    fractions,
     layer_sizes,
 )
 from cqlbench.algorithms.bc import BoxActions
@@ -45,6 +47,9 @@ class ReBRACConfig(AlgorithmConfig):
         noise_clip: and its bound.
         policy_period: gradient steps of the critics for each of the actor and of all targets (CORL
             `policy_freq`).
+        cloning_floor: β₁ falls linearly to this share of itself (CORL `min_decay_coef`); 1 leaves it,
+        decay_start: from this gradient step on,
+        decay_steps: at a slope that would take it to 0 in so many.
     """
 
     FIXED = AlgorithmConfig.FIXED | {"hidden", "layer_norm"}
@@ -62,6 +67,9 @@ class ReBRACConfig(AlgorithmConfig):
     policy_period: int = 2
     batch_size: int = 1024
     normalize_observations: bool = False
+    cloning_floor: float = added(1.0)
+    decay_start: int = added(0)
+    decay_steps: int = added(1_000_000)
 
     def problems(self) -> Iterator[str]:
         """See `AlgorithmConfig.problems`."""
@@ -75,15 +83,17 @@ class ReBRACConfig(AlgorithmConfig):
             "critic_cloning_weight",
             "policy_noise",
             "noise_clip",
+            "decay_start",
         )
-        yield from at_least(self, 1, "policy_period")
+        yield from at_least(self, 1, "policy_period", "decay_steps")
+        yield from fractions(self, "cloning_floor")
         yield from layer_sizes(self, "hidden")
 
 
 class ReBRAC(BoxActions[ReBRACConfig]):
     """ReBRAC. The actor's target follows the updated actor; in CORL it lags one update behind."""
 
-    Config, online = ReBRACConfig, False
+    Config = ReBRACConfig
 
     def init(self, generators: Sequence[torch.Generator]) -> tuple[dict[str, Params], tuple[str, ...]]:
         """As EDAC's authors begin: hidden biases 0.1, last layers within ± 0.001 (actor) and ± 0.003."""
@@ -117,8 +127,8 @@ class ReBRAC(BoxActions[ReBRACConfig]):
         )
 
     def columns(self) -> dict[str, Column]:
-        """The dataset's next actions."""
-        return {"next_actions": lambda rows: np.roll(rows.actions, -1, axis=0)}
+        """The actions taken next."""
+        return {"next_actions": next_actions}
 
     def rows(self, rows: Rows) -> NDArray[np.bool_] | None:
         """All but those cut off by time, whose next action is not known."""
@@ -138,7 +148,9 @@ class ReBRAC(BoxActions[ReBRACConfig]):
                 self.box,
             )
             values = action_values(networks.targets["critics"], batch.next_observations, actions).amin(1)
-            distance = (actions - batch.extra["next_actions"]).square().sum(-1)
+            following = batch.extra["next_actions"]
+            distance = (actions - following).square().sum(-1)
+            distance = distance.where(following.isfinite().all(-1), 0.0)  # a collected row's is not known yet
             values = values - config.critic_cloning_weight * distance
             targets = batch.rewards + config.discount * (1 - batch.terminated) * values  # [S, B]
         return squared_error(
@@ -148,12 +160,24 @@ class ReBRAC(BoxActions[ReBRACConfig]):
     def _actor_loss(self, networks: Networks, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
         """E [β₁·(π(s) − a)² − λ·min_k Q_k(s, π(s))], λ = 1 / E|min_k Q_k| (eq. 5)."""
         del noise
+        config = self.config
         actions = self.act(networks.parameters, batch.observations)
         frozen = {name: each.detach() for name, each in networks.parameters["critics"].items()}
         values = action_values(frozen, batch.observations, actions).amin(1)  # [S, B]
         cloning = (actions - batch.actions).square().sum(-1).mean(1)
         scaled = values.mean(1)
-        if self.config.normalize_values:
+        if config.normalize_values:
             scaled = scaled / values.detach().abs().mean(1)
-        loss = self.config.actor_cloning_weight * cloning - scaled
+        weight: float | Tensor = config.actor_cloning_weight
+        if config.cloning_floor < 1:
+            done = networks.steps - 1 - config.decay_start
+            weight = weight * (1 - done / config.decay_steps).clamp(config.cloning_floor, 1)
+        loss = weight * cloning - scaled
         return loss, {"actor_loss": loss.detach(), "cloning_error": cloning.detach()}
+
+
+def next_actions(rows: Rows) -> NDArray[np.float32]:
+    """The action after each row's, `[T, A]`; −∞ where time cut it off: nobody has seen it."""
+    following = np.roll(rows.actions, -1, axis=0)
+    following[rows.lasts & ~rows.terminated] = -np.inf
+    return following

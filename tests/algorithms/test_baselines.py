@@ -155,6 +155,33 @@ def test_rebrac_learns_from_rows_whose_next_action_is_known():
     assert chosen.tolist() == [True, True, True, True, True, False]
     following = algorithm.columns()["next_actions"](rows)[:, 0]
     assert following[chosen & ~lasts].tolist() == [1, 2, 4, 5]
+    assert following[~chosen].tolist() == [-np.inf]
+
+
+def test_rebrac_takes_no_penalty_for_an_action_that_is_not_known_yet():
+    losses = []
+    for weight, unknown in ((0.3, True), (0.0, False)):
+        algorithm, state, batch, noise = problem("rebrac", {"critic_cloning_weight": weight})
+        if unknown:
+            batch.extra["next_actions"].fill_(-torch.inf)
+        networks = Networks(state.parameters, state.targets, state.steps)
+        losses.append(algorithm.stages()[0].loss(networks, batch, noise)[0])
+    assert losses[0].isfinite().all()
+    assert torch.equal(*losses)
+
+
+@pytest.mark.parametrize(
+    ("step", "share"), [(1, 1.0), (101, 1.0), (111, 0.9), (121, 0.8), (151, 0.5), (181, 0.5)]
+)
+def test_rebracs_penalty_of_the_actor_falls_to_its_floor(step, share):
+    decay = {"cloning_floor": 0.5, "decay_start": 100, "decay_steps": 100}
+    losses = []
+    for changes in (decay | {"actor_cloning_weight": 0.2}, {"actor_cloning_weight": 0.2 * share}):
+        algorithm, state, batch, noise = problem("rebrac", changes)
+        taken = torch.tensor(float(step))  # this gradient step included
+        networks = Networks(state.parameters, state.targets, taken)
+        losses.append(algorithm.stages()[1].loss(networks, batch, noise)[0])
+    torch.testing.assert_close(*losses, rtol=1e-6, atol=0)
 
 
 def test_discrete_iql_learns_a_chain():

@@ -10,6 +10,7 @@ from torch import Tensor
 from cqlbench.algorithms.algorithm import Spaces
 from cqlbench.algorithms.cql import CQL, CQLConfig
 from cqlbench.algorithms.networks import ActionBox
+from cqlbench.algorithms.rebrac import ReBRAC, ReBRACConfig
 from cqlbench.core.errors import ConfigError
 from cqlbench.data.preprocess import RewardTransform
 from cqlbench.engine.online.mixture import EpisodeColumns, Mixture, OnlinePhase, as_columns
@@ -113,6 +114,36 @@ def test_without_a_dataset_all_rows_are_the_seeds_own() -> None:
         empty(0)
 
 
+def test_one_buffer_gives_every_row_the_same_chance() -> None:
+    phase = OnlinePhase(filled(10), offline_fraction=None)
+    draw = Mixture(phase, dataset_share, (0, 1), B, CPU, dataset_rows=30)
+    steps, seen = 1_000, [[], []]
+    for step in range(steps):
+        observations, _, rewards, *_ = draw(step)
+        assert torch.equal(observations[:, 0], rewards)
+        assert set(rewards[rewards < 0].tolist()) <= {-1.0 - step}
+        for seed in range(S):
+            seen[seed] += [each for each in rewards.view(S, B)[seed].tolist() if each >= 0]
+    for seed in range(S):
+        counts = [seen[seed].count(100.0 * seed + row) for row in range(10)]
+        assert sum(counts) == len(seen[seed])
+        expected = steps * B / 40  # 250; five standard deviations are 78
+        assert all(abs(count - expected) < 78 for count in counts)
+    assert seen[0] != [each - 100 for each in seen[1]]
+
+
+def test_one_buffer_is_the_datasets_before_anything_is_collected() -> None:
+    phase = OnlinePhase(filled(0), offline_fraction=None)
+    assert (Mixture(phase, dataset_share, (0, 1), B, CPU, dataset_rows=30)(3)[2] == -4.0).all()
+    own = Mixture(OnlinePhase(filled(5), offline_fraction=None), None, (0, 1), B, CPU)
+    assert set(own(0)[2].tolist()) <= {*range(5), *range(100, 105)}
+
+
+def test_one_buffer_has_no_share_that_changes() -> None:
+    with pytest.raises(ConfigError, match="requires an offline_fraction"):
+        OnlinePhase(filled(1), offline_fraction=None, final_offline_fraction=0.5)
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [("offline_fraction", 1.5), ("offline_fraction", -0.1), ("final_offline_fraction", 2.0)],
@@ -195,6 +226,22 @@ def test_an_episode_that_broke_off_ends_with_the_row_before() -> None:
     unknown = [-torch.inf] * 4
     assert returns.columns[0][0, :8].tolist() == [4.0, 3.0, 2.0, 1.0, *unknown]
     assert returns.columns[0][1, :8].tolist() == [4.0, 3.0, 2.0, 1.0, *unknown]
+
+
+def test_rebracs_next_actions_are_known_once_an_episode_has_ended() -> None:
+    box = ActionBox.from_bounds(-torch.ones(A), torch.ones(A))
+    rows, whole = OnlineRows(S, 8, OBSERVATION, A), filled(8, capacity=8)
+    whole.columns["ended"][:, [2, 5]] = True
+    whole.columns["terminated"][:, 5] = True
+    following = EpisodeColumns(
+        rows, RewardTransform(), ReBRAC(ReBRACConfig(), Spaces(OBSERVATION, box)).columns(), math.nan
+    )
+    rows.extend(dict(whole.columns))
+    following.update(0)
+    unknown = -torch.inf
+    assert following.columns[0].shape == (S, 8, A)
+    # Row 2 was cut off by time; what follows row 5, which is terminal, counts for nothing.
+    assert following.columns[0][0, :, 0].tolist() == [1, 2, unknown, 4, 5, 3, unknown, unknown]
 
 
 def collected(*shape: int) -> TensorDict:
