@@ -54,7 +54,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def suite_file(world: Path, shortcuts: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+def suite_file(world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only suite there is: `mine`, of `embedded/tiny-hopper-v0`."""
     path = world / "tree" / "suite" / "mine.yaml"
     path.parent.mkdir(parents=True)

@@ -166,18 +166,19 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
     named = composed.config
     resolution = resolve(named.dataset, named.source)
     preset = word(words, "preset", resolution.card.preset)
+    name = resolution.dataset_id.partition("/")[2]
     if resolution.card.preset:
-        name = resolution.dataset_id.partition("/")[2]
         composed = compose_bench(words, budget, preset, online=online, name=name)
-    config = composed.config
-    start = SavedStart.read(Path(config.online.start)) if config.online.start else None
-    if start is not None:
+    start = SavedStart.read(Path(named.online.start)) if named.online.start else None
+    if start is not None and composed.config.budget.steps != start.steps:
         asked = word(words, "steps", word(words, "budget.steps", ""))
-        if asked and config.budget.steps != start.steps:
+        if asked:
             raise ConfigError(
                 f"steps={asked} asks for other offline steps than the {start.steps:,} of online.start."
             )
-        config.budget.steps = start.steps
+        counted = [*words, f"steps={start.steps}"]  # settings may go by them, as IQL's schedule does
+        composed = compose_bench(counted, budget, preset, online=online, name=name)
+    config = composed.config
     arguments = [
         "finetune" if config.online.frames else "bench",
         f"dataset={named.dataset if resolution.card.source == 'path' else resolution.dataset_id}",
@@ -224,7 +225,7 @@ def _incomparable(composed: Composed, resolution: Resolution, preset: str) -> st
         "fewer than a million frames of fine-tuning": 0 < online < 1_000_000,
         f"budget {config.budget.name}": not config.budget.comparable,
         "clipped actions": config.clip_actions and "action_clip" not in card.quirks,
-        f"fine-tuned by the settings of offline {config.algorithm.name}, which are not CORL's": (
+        f"fine-tuned by settings of {config.algorithm.name} that are not CORL's for it": (
             online and not protocol.fine_tuning
         ),
         f"changed settings ({', '.join(settings)})": settings,

@@ -1,6 +1,7 @@
 """An exported policy needs torch (or an ONNX runtime) alone, and acts as the evaluated policy does."""
 
 import importlib.util
+import itertools
 import json
 import subprocess
 import sys
@@ -41,7 +42,7 @@ for path in sorted(pathlib.Path().glob("policy*")):
         module = torch.export.load(path, extra_files=extra).module()
         act = lambda x: module(torch.from_numpy(x)).numpy()
     assert path.suffix == ".onnx" or "dataset" in str(extra["cqlbench.json"])
-    x = np.load("observations.npy")[1]
+    x = np.load("observations.npy")[int(path.stem[-1])]
     np.savez("actions-" + path.name, all=act(x), one=act(x[:1]))
 """
 HAS_ONNX = all(map(importlib.util.find_spec, ("onnx", "onnxscript", "onnxruntime")))
@@ -90,13 +91,13 @@ def test_a_program_without_cqlbench_gets_the_evaluators_actions(trained, tmp_pat
     observations = np.random.default_rng(0).normal(3, 2, (2, 40, 4)).astype(np.float32)
     np.save(tmp_path / "observations.npy", observations)
     expected = {}
-    for head, engine in (("box", trained), ("discrete", train(DiscreteActions(2)))):
+    for head, engine, positions in (("box", trained, (0, 1)), ("discrete", train(DiscreteActions(2)), (1,))):
         evaluated = engine.act(torch.from_numpy(observations)).numpy()
         assert evaluated.std(axis=1).min() > 0.01, "a policy that looks at its observation"
-        for kind in KINDS:
-            name = f"policy-{head}{FORMATS[kind]}"
-            (tmp_path / name).write_bytes(exported(saved(engine, 1), kind))
-            expected[name] = evaluated[1]
+        for position, kind in itertools.product(positions, KINDS):
+            name = f"policy-{head}{position}{FORMATS[kind]}"
+            (tmp_path / name).write_bytes(exported(saved(engine, position), kind))
+            expected[name] = evaluated[position]
     subprocess.run([sys.executable, "-c", PROGRAM], check=True, cwd=tmp_path)
     for name, actions in expected.items():
         found = np.load(tmp_path / f"actions-{name}.npz")

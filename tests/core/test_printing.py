@@ -23,9 +23,7 @@ def test_what_an_encoding_lacks_is_spelled_out(text, expected):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "iso-8859-1"])
-def test_a_terminal_that_is_not_utf_8_shows_a_run_and_keeps_its_files(
-    world, shortcuts, monkeypatch, encoding
-):
+def test_a_terminal_that_is_not_utf_8_shows_a_run_and_keeps_its_files(world, monkeypatch, encoding):
     shown = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
     monkeypatch.setattr(sys, "stdout", shown)
     assert main([*SMOKE, f"results={world / 'results'}"]) == 0
@@ -49,7 +47,7 @@ def test_a_command_in_the_c_locale_prints(tmp_path):
     assert done.stderr.startswith(b"cqlbench: ")
 
 
-def test_a_reader_that_has_gone_costs_nothing(world, shortcuts, monkeypatch):
+def test_a_reader_that_has_gone_costs_nothing(world, monkeypatch):
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w", encoding="utf-8") as pipe:
@@ -59,7 +57,7 @@ def test_a_reader_that_has_gone_costs_nothing(world, shortcuts, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_full_disk_behind_standard_output_is_told(world, shortcuts, monkeypatch, capsys):
+def test_a_full_disk_behind_standard_output_is_told(world, monkeypatch, capsys):
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert main([*SMOKE, f"results={world / 'results'}"]) == 2

@@ -27,7 +27,6 @@ import cqlbench.data.cards
 import cqlbench.data.embedded.policy
 import cqlbench.reporting.run
 from cqlbench.engine import checkpoint
-from cqlbench.engine.engine import Engine
 from cqlbench.experiments import resume
 from cqlbench.experiments.plan import Plan, make_plan
 from cqlbench.experiments.run import bench
@@ -42,7 +41,6 @@ def patch(folder: Path) -> None:
     cqlbench.data.cards.cards_dir = lambda: folder / "cards"
     cqlbench.data.embedded.policy.policies_dir = lambda: folder / "policies"
     cqlbench.reporting.run.learning_curve = lambda _summary, _kind: b""  # most of a short run's time
-    Engine.seconds_per_step = lambda _self: 0.1
     resume._COST = 0
     sync, clear = os.fsync, checkpoint.CheckpointFolder.clear
 

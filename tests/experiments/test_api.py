@@ -19,7 +19,7 @@ SMALL = {
 
 
 @pytest.fixture
-def run(world, shortcuts):
+def run(world):
     return cqlbench.run("tiny-hopper", seeds=[3, 1], budget="smoke", results=world / "results", **SMALL)
 
 

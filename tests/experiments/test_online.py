@@ -17,13 +17,20 @@ ONLINE = ["dataset=tiny-hopper", "seeds=2", "online.frames=20", "online.evaluati
 EVALUATED = "budget.evaluation_interval=3"
 
 
-@pytest.mark.parametrize("algorithm", ["cql", "calql"])
+@pytest.mark.parametrize(
+    ("words", "share"),
+    [
+        (["algorithm=cql", "online.offline_fraction=null"], "100 to "),
+        (["algorithm=calql"], "50 % of each batch"),
+        (["algorithm=rebrac", "online.algorithm.cloning_floor=0.5"], "50 % of each batch"),
+    ],
+)
 def test_a_run_is_trained_offline_then_online_and_recorded(
-    bench: Command, world: Path, algorithm: str
+    bench: Command, world: Path, words: list[str], share: str
 ) -> None:
-    status, out, err = bench(*ONLINE, EVALUATED, f"algorithm={algorithm}", verb="finetune")
+    status, out, err = bench(*ONLINE, EVALUATED, *words, verb="finetune")
     assert status == 0, err
-    assert "Online   20 frames per seed, 1 gradient step after every 1" in out
+    assert f"Online   20 frames per seed, 1 gradient step after every 1, {share}" in out
     assert "after 20 frames per seed" in out
     paths = sorted((world / "results").rglob("seed-*.json"))
     assert len(paths) == 2
@@ -177,6 +184,10 @@ def test_a_fraction_named_alone_stays_what_it_is() -> None:
     both = compose_bench(words, "quick", online=True).config.online
     assert (both.offline_fraction, both.final_offline_fraction) == (0, 0.25)
     assert alone.changes == ("online.offline_fraction=0",)
+    pooled = compose_bench(["dataset=x", "online.offline_fraction=null"], "quick", online=True).config.online
+    assert (pooled.offline_fraction, pooled.final_offline_fraction) == (None, None)
+    with pytest.raises(ConfigError, match=r"requires online\.offline_fraction"):
+        compose_bench([*words[:1], "online.offline_fraction=null", words[2]], "quick", online=True)
 
 
 def test_the_budgets_interval_is_not_taken_for_one_of_steps() -> None:

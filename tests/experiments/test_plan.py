@@ -17,6 +17,7 @@ from cqlbench.data.resolve import Resolution, find_card
 from cqlbench.experiments.compose import compose_bench
 from cqlbench.experiments.plan import Plan, identity_of, make_plan
 from cqlbench.records.schema import config_hash
+from cqlbench.trainer.initial_checkpoint import SavedStart
 
 HOPPER = Resolution("x", find_card("embedded/hopper-medium-v0"), "")
 PLAN = Plan(compose_bench(["dataset=x"], "smoke").config, HOPPER, torch.device("cpu"), "", "", ())
@@ -103,6 +104,29 @@ def test_an_algorithm_is_comparable_with_its_own_published_settings(
     assert make_plan(plan.arguments[1:]).identity == plan.identity
     assert plan.config.algorithm.name == algorithm
     assert "algorithm.discount=0.9" in make_plan([*words, "algorithm.discount=0.9"]).incomparable_because
+
+
+@pytest.mark.parametrize("algorithm", ["awac", "calql", "cql", "iql", "rebrac"])
+def test_fine_tuning_is_comparable_where_corl_fine_tunes(monkeypatch, algorithm: str) -> None:
+    pretend_to_have_d4rl(monkeypatch)
+    words = ["budget=paper", f"algorithm={algorithm}", "device=cpu"]
+    plan = make_plan(["dataset=d4rl/antmaze-umaze-v2", *words], online=True)
+    assert plan.incomparable_because == ""
+    assert make_plan(plan.arguments[1:], online=True).identity == plan.identity
+    assert make_plan(["dataset=d4rl/pen-cloned-v1", *words], online=True).incomparable_because == ""
+    human = make_plan(["dataset=d4rl/pen-human-v1", *words], online=True)
+    assert "not CORL's" in human.incomparable_because
+
+
+def test_settings_go_by_the_steps_that_a_saved_trainer_has_taken(monkeypatch) -> None:
+    start = SavedStart(Path("saved.pt"), 70, "digest", {})
+    monkeypatch.setattr(SavedStart, "read", lambda path: start)
+    words = ["dataset=hopper-medium", "source=embedded", "algorithm=iql", "online.start=saved.pt"]
+    plan = make_plan([*words, "budget=quick", "device=cpu"], online=True)
+    assert (plan.config.budget.steps, plan.config.algorithm.decay_steps) == (70, 70)
+    assert make_plan(plan.arguments[1:], online=True).identity == plan.identity
+    with pytest.raises(ConfigError, match=r"steps=7 .* 70 of online\.start"):
+        make_plan([*words, "steps=7"], online=True)
 
 
 def test_embedded_data_are_never_comparable() -> None:

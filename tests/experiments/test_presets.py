@@ -31,6 +31,7 @@ def rows(name):
 
 
 ROWS, CALQL_ROWS, BASELINE_ROWS = rows("corl_cql.csv"), rows("corl_calql.csv"), rows("corl_baselines.csv")
+FINE_TUNING_ROWS = rows("corl_finetune.csv")
 
 SAME = {
     "batch_size": "batch_size",
@@ -60,17 +61,17 @@ def composed(preset, *words, name=""):
 
 
 @functools.cache
-def unresolved(preset, algorithm):
-    words = ["dataset=any", "budget=paper", f"preset={preset}", f"algorithm={algorithm}"]
+def unresolved(preset, algorithm, online="none"):
+    words = f"dataset=any budget=paper preset={preset} algorithm={algorithm} online={online}".split()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(benchmarks_dir()), version_base="1.3"):
         return compose("bench", words)
 
 
-def of_dataset(row, algorithm):
+def of_dataset(row, algorithm, online="none"):
     """What `compose_bench` gives, composed once for all datasets of a preset."""
     card = find_card(f"d4rl/{row['dataset']}")
-    config = unresolved(card.preset, algorithm)
+    config = unresolved(card.preset, algorithm, online)
     config.protocol.dataset = row["dataset"]
     return card, OmegaConf.to_object(config)
 
@@ -120,22 +121,40 @@ COMMON = {
     "discount": "discount gamma",
     "polyak_rate": "tau",
     "normalize_observations": "normalize normalize_states",
-    "policy_noise": "policy_noise",
-    "noise_clip": "noise_clip",
-    "policy_period": "policy_freq",
     "learning_rate": "learning_rate",
     "actor_learning_rate": "actor_lr actor_learning_rate",
     "critic_learning_rate": "qf_lr critic_learning_rate",
 }
+CQL = {
+    "actor_learning_rate": "policy_lr",
+    "temperature_learning_rate": "policy_lr",
+    "multiplier_learning_rate": "qf_lr",
+    "polyak_rate": "soft_target_update_rate",
+    "target_update_period": "target_update_period",
+    "entropy_multiplier": "alpha_multiplier",
+    "learn_entropy_temperature": "use_automatic_entropy_tuning",
+    "orthogonal_critics": "orthogonal_init",
+    "backup_entropy": "backup_entropy",
+    "bc_steps": "bc_steps",
+    "conservative_weight": "cql_alpha",
+    "importance_sampled": "cql_importance_sample",
+    "lagrange": "cql_lagrange",
+    "max_q_backup": "cql_max_target_backup",
+    "proposals": "cql_n_actions",
+    "target_action_gap": "cql_target_action_gap",
+    "cql_temperature": "cql_temp",
+}
+SMOOTHED = {"policy_noise": "policy_noise", "noise_clip": "noise_clip", "policy_period": "policy_freq"}
 BASELINES = {
     "bc": {"fraction": "frac"},
     "bc10": {"fraction": "frac"},
-    "td3_bc": {"value_weight": "alpha", "exploration_noise": "expl_noise"},
+    "td3_bc": SMOOTHED | {"value_weight": "alpha", "exploration_noise": "expl_noise"},
     "iql": {
         "expectile": "iql_tau",
         "inverse_temperature": "beta",
         "deterministic": "iql_deterministic",
         "value_learning_rate": "vf_lr",
+        "exploration_noise": "expl_noise",
     },
     "awac": {"temperature": "awac_lambda"},
     "sac_n": {"critics": "num_critics", "temperature_learning_rate": "alpha_learning_rate"},
@@ -144,14 +163,16 @@ BASELINES = {
         "temperature_learning_rate": "alpha_learning_rate",
         "diversity_weight": "eta",
     },
-    "rebrac": {
+    "rebrac": SMOOTHED
+    | {
         "actor_cloning_weight": "actor_bc_coef",
         "critic_cloning_weight": "critic_bc_coef",
         "layer_norm": "critic_ln",
         "normalize_values": "normalize_q",
     },
 }
-CLONING = ("bc", "bc10")
+NAMES = BASELINES | {"cql": CQL, "calql": CQL}
+CLONING, FINE_TUNED = ("bc", "bc10"), ("awac", "calql", "cql", "iql", "rebrac")
 
 
 def value(text):
@@ -169,10 +190,25 @@ def test_a_baselines_presets_are_the_published_configs(name):
 def assert_published_baseline(row):
     name, corls = row["algorithm"], dict(each.split("=") for each in row["settings"].split())
     card, config = of_dataset(row, name)
+    assert_corls(name, corls, card, config)
+    epoch = int(corls.get("num_updates_on_epoch", 1))
+    steps = corls.get("max_timesteps") or corls.get("num_train_ops") or corls["num_epochs"]
+    assert config.budget.steps == float(steps) * epoch
+    assert config.budget.evaluation_interval == float(first_of(corls, *EVERY)) * epoch
+
+
+EVERY = ("eval_freq", "eval_frequency", "eval_every")
+
+
+def first_of(settings, *names):
+    return next(settings[name] for name in names if name in settings)
+
+
+def assert_corls(name, corls, card, config):
     algorithm = config.algorithm
     expected = {
         ours: value(corls[theirs])
-        for ours, names in (COMMON | BASELINES[name]).items()
+        for ours, names in (COMMON | NAMES[name]).items()
         for theirs in names.split()
         if theirs in corls and not (name in CLONING and ours == "discount")
     }
@@ -185,18 +221,59 @@ def assert_published_baseline(row):
     # `modify_reward` of the torch scripts; ReBRAC's `normalize_reward` multiplies antmaze's by 100.
     modified, antmaze = value(corls.get("normalize_reward", "false")), card.family == "antmaze"
     assert algorithm.normalize_rewards == (modified and card.family == "gym-mujoco")
-    assert algorithm.reward_scale == (100 if modified and antmaze and name == "rebrac" else 1)
-    assert algorithm.reward_bias == (-1 if modified and antmaze and name != "rebrac" else 0)
-    epoch = int(corls.get("num_updates_on_epoch", 1))
-    steps = corls.get("max_timesteps") or corls.get("num_train_ops") or corls["num_epochs"]
-    every = corls.get("eval_freq") or corls.get("eval_frequency") or corls["eval_every"]
-    episodes = corls.get("n_episodes") or corls.get("n_test_episodes") or corls["eval_episodes"]
-    budget = config.budget
-    assert (budget.steps, budget.evaluation_interval, budget.evaluation_episodes) == (
-        float(steps) * epoch,
-        float(every) * epoch,
-        int(episodes),
-    )
+    scale, bias = (100, 0) if name == "rebrac" else (1, -1)
+    scale, bias = float(corls.get("reward_scale", scale)), float(corls.get("reward_bias", bias))
+    assert algorithm.reward_scale == (scale if modified and antmaze else 1)
+    assert algorithm.reward_bias == (bias if modified and antmaze else 0)
+    episodes = first_of(corls, "n_episodes", "n_test_episodes", "eval_episodes")
+    assert config.budget.evaluation_episodes == int(episodes)
+
+
+@pytest.mark.parametrize("name", FINE_TUNED)
+def test_fine_tuning_by_the_paper_budget_is_the_published_config(name):
+    rows = [row for row in FINE_TUNING_ROWS if row["algorithm"] == name]
+    assert len(rows) == 10
+    for row in rows:
+        assert_fine_tuning(row)
+
+
+def assert_fine_tuning(row):
+    name, corls = row["algorithm"], dict(each.split("=") for each in row["settings"].split())
+    card, config = of_dataset(row, name, "paper")
+    assert_corls(name, corls, card, config)
+    budget, online, algorithm = config.budget, config.online, config.algorithm
+    assert budget.steps == float(first_of(corls, "offline_iterations", "num_offline_updates"))
+    assert online.frames == float(first_of(corls, "online_iterations", "num_online_updates"))
+    every = float(first_of(corls, *EVERY))
+    assert (budget.evaluation_interval, online.evaluation_interval) == (every, every)
+    assert (online.steps_per_batch, online.environments, online.frames_per_batch) == (1, 1, 0)
+    # Where CORL has no mixing_ratio, what is collected is added to the dataset.
+    assert online.offline_fraction == (float(corls["mixing_ratio"]) if "mixing_ratio" in corls else None)
+    assert (online.final_offline_fraction, online.random_frames) == (None, 0)
+    assert config.protocol.fine_tuning
+    if name in ("cql", "calql"):
+        assert float(corls["cql_alpha_online"]) == algorithm.conservative_weight
+        assert algorithm.critic_hidden == [256] * int(corls["q_n_hidden_layers"])
+        assert algorithm.actor_hidden == [256] * 3
+        assert (algorithm.gap_clip_min, algorithm.gap_clip_max) == (float(corls["cql_clip_diff_min"]), None)
+        assert algorithm.orthogonal_actor
+        assert algorithm.last_layer_gain == 2**0.5
+        assert algorithm.calibrated == (name == "calql")
+        assert algorithm.sparse_rewards == value(corls.get("is_sparse_reward", "false"))
+        assert online.algorithm == {}
+    if name == "rebrac":  # as its script goes on
+        decay = {"cloning_floor": float(corls["min_decay_coef"]), "decay_start": 1e6, "decay_steps": 1e6}
+        assert online.algorithm == {"critic_cloning_weight": 0} | decay
+        assert algorithm.cloning_floor == 1
+
+
+@pytest.mark.parametrize("algorithm", FINE_TUNED)
+def test_adroit_is_fine_tuned_on_the_cloned_datasets_only(algorithm):
+    found = [
+        of_dataset({"dataset": name}, algorithm, "paper")[1].protocol.fine_tuning
+        for name in ("pen-cloned-v1", "pen-human-v1")
+    ]
+    assert found == [True, False]
 
 
 def test_a_dataset_whose_settings_nobody_published_is_told_from_its_family():
@@ -257,11 +334,16 @@ def test_what_stands_for_one_algorithm_is_found_by_its_name():
     # A misspelt file would be skipped in silence: they are optional.
     names = {
         group: {path.stem for path in (benchmarks_dir() / group).glob("*.yaml")}
-        for group in ("algorithm", "preset", "preset/by_algorithm", "budget", "budget/by_algorithm")
-    }
+        for group in (
+            "algorithm", "preset", "preset/by_algorithm", "preset/by_online", "budget", "budget/by_algorithm",
+            "online",
+        )
+    }  # fmt: skip
     for group in ("preset", "budget"):
         pairs = {f"{name}-{algorithm}" for name in names[group] for algorithm in names["algorithm"]}
         assert names[f"{group}/by_algorithm"] <= pairs
+    tails = names["preset"] | names["preset/by_algorithm"]
+    assert names["preset/by_online"] <= {f"{name}-{tail}" for name in names["online"] for tail in tails}
 
 
 def test_every_published_config_is_a_cards_preset_and_no_other_card_has_one():
