@@ -6,6 +6,7 @@ from cqlbench.algorithms.algorithm import Algorithm, AlgorithmConfig, Spaces
 from cqlbench.algorithms.awac import AWAC, AWACConfig
 from cqlbench.algorithms.bc import BC, BC10Config, BCConfig, DiscreteBC
 from cqlbench.algorithms.cql import CQL, CalQLConfig, CQLConfig, DiscreteCQL
+from cqlbench.algorithms.dt import DT, DTConfig
 from cqlbench.algorithms.iql import IQL, DiscreteIQL, IQLConfig
 from cqlbench.algorithms.networks import DiscreteActions
 from cqlbench.algorithms.rebrac import ReBRAC, ReBRACConfig
@@ -26,6 +27,7 @@ ALGORITHMS: dict[str, tuple[type[AlgorithmConfig], tuple[type[Algorithm[Any]], .
     "rebrac": (ReBRACConfig, (ReBRAC,)),
     "sac_n": (SACNConfig, (SACN,)),
     "edac": (EDACConfig, (SACN,)),
+    "dt": (DTConfig, (DT,)),
 }
 """Name -> its settings, and what computes it, for one kind of actions or for both."""
 

@@ -7,6 +7,7 @@ has a leading S, every loss returns `[S]`, and seeds share no parameter: a seed 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -127,6 +128,8 @@ class Batch:
         next_observations: `[S, B, O]`, preprocessed.
         terminated: `[S, B]` float: 1 where the value of the next observation is 0. Time limits are 0 here.
         extra: the algorithm's own columns, `[S, B]` or `[S, B, A]` each: see `Algorithm.columns`.
+
+    With a context of L rows, each has an axis L after B.
     """
 
     observations: Tensor
@@ -165,6 +168,11 @@ def cosine(rate: float, steps: int) -> Schedule:
     return lambda done: 0.5 * rate * (1 + torch.cos(math.pi / steps * done))
 
 
+def warmed_up(rate: float, steps: int) -> Schedule:
+    """`rate`, reached linearly in the first `steps` gradient steps."""
+    return lambda done: rate * ((done + 1) / steps).clamp(max=1.0)
+
+
 @dataclass(frozen=True)
 class Stage:
     """One loss and what it moves. A step's stages run in order, each at the parameters the one before left.
@@ -176,6 +184,7 @@ class Stage:
         first: the gradient step of the first run, below `every`.
         targets: groups whose target networks follow afterwards,
         target_period: once in so many gradient steps.
+        weight_decay: decoupled, as AdamW's (Loshchilov & Hutter 2019).
     """
 
     loss: Loss
@@ -184,17 +193,36 @@ class Stage:
     first: int = 0
     targets: tuple[str, ...] = ()
     target_period: int = 1
+    weight_decay: float = 0.0
 
 
 class PolicyNetwork(NamedTuple):
     """What is saved and exported of a policy: an MLP, and what turns its outputs into an action.
 
     `head`: `tanh` and `clip` give the action box's centre plus half its width times the tanh or the outputs,
-    bounded; `argmax` is the one-hot action of the largest mean over an ensemble.
+    bounded; `argmax` is the one-hot action of the largest mean over an ensemble. With `sequence` it is no MLP
+    but a decision transformer, and `facts` holds its `context` and `heads`.
     """
 
     layers: Params
-    head: Literal["tanh", "clip", "argmax"]
+    head: Literal["tanh", "clip", "argmax", "sequence"]
+    facts: Mapping[str, int] = MappingProxyType({})
+
+
+class History(NamedTuple):
+    """What an episode has been up to now, L time steps of it.
+
+    Attributes:
+        observations: `[S, R, L, O]`, preprocessed; the last is that which is to be acted on.
+        actions: `[S, R, L, A]`; the last is not known yet.
+        returns: `[S, R, L]`: what is asked for from there on, in preprocessed rewards.
+        steps: `[S, R, L]` integers, counted from the episode's beginning.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    returns: Tensor
+    steps: Tensor
 
 
 class Rows(NamedTuple):
@@ -232,6 +260,11 @@ class Algorithm(Generic[C]):
     def __init__(self, config: C, spaces: Spaces) -> None:
         self.config, self.spaces = config, spaces
 
+    @property
+    def context(self) -> int:
+        """L: rows that are learned from together, from a drawn one on in the dataset's order."""
+        return 1
+
     def init(self, generators: Sequence[torch.Generator]) -> tuple[dict[str, Params], tuple[str, ...]]:
         """Parameters by group, each seed from its own generator; and the groups with a target network."""
         raise NotImplementedError
@@ -247,6 +280,19 @@ class Algorithm(Generic[C]):
     def act(self, parameters: Mapping[str, Params], observations: Tensor) -> Tensor:
         """Deterministic actions of every seed at its own observations, `[S, R, O]` -> `[S, R, A]`."""
         raise NotImplementedError
+
+    def act_after(self, parameters: Mapping[str, Params], history: History) -> Tensor:
+        """Deterministic actions at the last observations, `[S, R, A]`; with a context, evaluation's."""
+        return self.act(parameters, history.observations[:, :, -1])
+
+    def asked_return(self, columns: Mapping[str, Tensor]) -> float:
+        """With a context: the return, in preprocessed rewards, that evaluation asks for.
+
+        Args:
+            columns: `[T]` each: see `Algorithm.columns`.
+        """
+        del columns
+        return math.nan
 
     def sample(self, parameters: Mapping[str, Params], observations: Tensor, normals: Tensor) -> Tensor:
         """Exploring actions by standard normal numbers `[S, R, A]`; without this, the deterministic ones."""

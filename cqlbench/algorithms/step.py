@@ -111,7 +111,7 @@ def make_update(algorithm: Algorithm[Any]) -> Update:
                         clip_by_seed(gradients[group], norms[group], config.max_gradient_norm)
                     diagnostics[f"{group}_gradient_norm"] = norms[group]
                     now = rate(state.steps - 1) if callable(rate) else rate
-                    _adam(state, group, gradients[group], now, count)
+                    _adam(state, group, gradients[group], now, count, stage.weight_decay)
                 for group in stage.targets:
                     _polyak(state, group, config.polyak_rate, stage.target_period)
         return state, diagnostics
@@ -140,10 +140,13 @@ def loss_gradients(
     return gradients, diagnostics
 
 
-def _adam(state: TrainState, group: str, gradients: Params, rate: float | Tensor, count: Tensor) -> None:
+def _adam(
+    state: TrainState, group: str, gradients: Params, rate: float | Tensor, count: Tensor, decay: float
+) -> None:
     names = list(gradients)
-    # The kernel under torch.optim.Adam(fused=True): one pass over memory, bias correction from `count`.
-    torch._fused_adam_(
+    # The kernels under torch.optim's fused ones: one pass over memory, bias correction from `count`.
+    update = torch._fused_adamw_ if decay else torch._fused_adam_
+    update(
         [state.parameters[group][name] for name in names],
         [gradients[name] for name in names],
         [state.first_moments[group][name] for name in names],
@@ -153,7 +156,7 @@ def _adam(state: TrainState, group: str, gradients: Params, rate: float | Tensor
         lr=rate,
         beta1=_BETAS[0],
         beta2=_BETAS[1],
-        weight_decay=0.0,
+        weight_decay=decay,
         eps=_EPSILON,
         amsgrad=False,
         maximize=False,

@@ -12,7 +12,7 @@ from cqlbench.core.seeding import Purpose, environment_seeds
 from cqlbench.environments.make import EnvironmentSpec
 from cqlbench.evaluation.scores import normalized_score
 from cqlbench.evaluation.video import SUFFIXES, record_episode
-from cqlbench.experiments.policy_module import Policy
+from cqlbench.experiments.policy_module import SequencePolicy, module_of
 from cqlbench.records.find import find_policy
 from cqlbench.records.policy import SavedPolicy
 
@@ -32,8 +32,9 @@ def watch(
     notes = saved.notes
     if notes["environment"] is None:
         raise UserError(f"Nothing can be watched: the card of '{notes['dataset']}' names no environment.")
+    module = module_of(saved)
     steps, total = record_episode(
-        Policy(saved),
+        module.player() if isinstance(module, SequencePolicy) else module,
         msgspec.convert(notes["environment"], EnvironmentSpec),
         int(environment_seeds(notes["seed"], Purpose.EVALUATION, episode + 1, 0)[episode]),
         video,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cqlbench.algorithms import algorithm_of
-from cqlbench.algorithms.algorithm import AlgorithmConfig, Batch, Spaces
+from cqlbench.algorithms.algorithm import AlgorithmConfig, Batch, History, Spaces
 from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.algorithms.networks.sharing import shared
 from cqlbench.algorithms.step import TrainState, initial_state, make_update
@@ -110,7 +110,8 @@ class Engine:
         if self._resident:
             self.dataset = self.dataset.to(self.device)
         where = self.device if self._resident else torch.device("cpu")
-        self._indices = IndexStream(self.seeds, self.config.batch_size, len(self.dataset.rewards), where)
+        rows, context = len(self.dataset.rewards), self.algorithm.context
+        self._indices = IndexStream(self.seeds, self.config.batch_size, rows, where, context=context)
         if not self._resident:
             self._rows = Prefetcher(self.dataset.tensors(), self._indices, self.device)
 
@@ -143,7 +144,8 @@ class Engine:
 
     def batch(self, step: int) -> Batch:
         """The preprocessed batch of gradient step `step`, `[S, B, …]`."""
-        shape = (len(self.seeds), self.config.batch_size)
+        context = self.algorithm.context
+        shape = (len(self.seeds), self.config.batch_size, *([context] if context > 1 else []))
         observations, actions, rewards, next_observations, terminated, *extra = (
             column.view(*shape, *column.shape[1:]) for column in self._rows(step)
         )
@@ -276,6 +278,23 @@ class Engine:
             return self.algorithm.act(self.state.parameters, self._seen(observations))
 
     @torch.no_grad()
+    def act_after(self, history: History) -> Tensor:
+        """Deterministic actions `[S, E, A]` after raw observations and returns, on any device."""
+        with self._on_one_core():
+            observations, actions, returns, steps = (each.to(self.device) for each in history)
+            returns = returns * self._reward_transform.scale
+            normalized = self._normalize(observations)
+            return self.algorithm.act_after(
+                self.state.parameters, History(normalized, actions, returns, steps)
+            )
+
+    @property
+    def asked_return(self) -> float:
+        """What `act_after` is asked for at an episode's beginning: see `Algorithm.asked_return`."""
+        extra = {} if self.dataset is None else self.dataset.extra
+        return self.algorithm.asked_return(extra) / self._reward_transform.scale
+
+    @torch.no_grad()
     def sample_actions(self, observations: Tensor, normals: Tensor) -> Tensor:
         """Exploring actions `[S, E, A]` of every seed at its own raw observations, on the engine's device.
 
@@ -286,17 +305,21 @@ class Engine:
         with self._on_one_core():
             return self.algorithm.sample(self.state.parameters, self._seen(observations), normals)
 
-    def policy(self, position: int) -> tuple[dict[str, NDArray[np.float32]], str]:
-        """Arrays and head of the policy of the seed at `position`: see `records/policy.py`."""
+    def policy(self, position: int) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
+        """Arrays and notes of the policy of the seed at `position`: see `records/policy.py`."""
         network = self.algorithm.policy(self.state.parameters)
+        sequence = network.head == "sequence"
         tensors = {
-            name: each[position] if name.endswith("weight") else each[position].squeeze(-2)
+            name: each[position] if name.endswith("weight") or sequence else each[position].squeeze(-2)
             for name, each in network.layers.items()
         }
         tensors |= {"observation_mean": self._mean, "observation_scale": self._inverse_std}
         if isinstance(self.actions, ActionBox):
             tensors |= {"action_low": self.actions.low, "action_high": self.actions.high}
-        return {name: tensor.numpy(force=True).copy() for name, tensor in tensors.items()}, network.head
+        notes: dict[str, Any] = {"head": network.head, **network.facts}
+        if sequence:
+            notes |= {"asked_return": self.asked_return, "return_scale": self._reward_transform.scale}
+        return {name: tensor.numpy(force=True).copy() for name, tensor in tensors.items()}, notes
 
     def seconds_per_step(self, launches: int = 8) -> float:
         """The time of a gradient step, taken as `advance` takes them. Afterwards training is where it was."""

@@ -96,7 +96,10 @@ class ExplorationStream:
 
 
 class IndexStream:
-    """`indices(step)`: row numbers `[S, B]`, uniform with replacement over `rows`, each seed with its own."""
+    """`indices(step)`: row numbers `[S, B]`, uniform with replacement over `rows`, each seed with its own.
+
+    With a `context` of L rows they are `[S, B · L]`: each drawn row and those after it, up to the last.
+    """
 
     def __init__(
         self,
@@ -105,16 +108,21 @@ class IndexStream:
         rows: int,
         device: torch.device,
         purpose: Purpose = Purpose.BATCHES,
+        context: int = 1,
     ) -> None:
         self._seeds, self._purpose = tuple(seeds), purpose
         self._rows = rows
+        self._following = torch.arange(context, device=device)
         self._device = device
         self._chunk = -1
         self._indices = torch.empty(CHUNK, len(seeds), batch_size, dtype=torch.int64, device=device)
 
     def __call__(self, step: int) -> Tensor:
         """Indices of gradient step `step`, counted from 0. Valid until the next chunk is drawn."""
-        return self._indices[self.prepare(step)]
+        indices = self._indices[self.prepare(step)]
+        if len(self._following) == 1:
+            return indices
+        return (indices.unsqueeze(-1) + self._following).clamp(max=self._rows - 1).flatten(1)
 
     def prepare(self, step: int) -> int:
         """Draw the chunk of `step`, unless it is drawn; returns the step's place in it."""

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from cqlbench.environments.make import EnvironmentSpec, make_environments
-from cqlbench.evaluation.rollout import Rollout, rollout
+from cqlbench.evaluation.player import Player
+from cqlbench.evaluation.rollout import Policy, Rollout, rollout
 from cqlbench.evaluation.scores import normalized_score
 from cqlbench.trainer.trainer import CQLTrainer
 
@@ -125,10 +126,13 @@ class Evaluator:
         shape = (len(engine.seeds), self.episodes, environments.observation_size)
         try:
             observations = environments.reset()
+            act, rewarded = self._player()
             start = time.perf_counter()
             for _ in range(steps):
-                actions = self._act(observations.reshape(shape))
-                observations = environments.step(actions.reshape(len(observations), -1)).observations
+                actions = act(observations.reshape(shape))
+                step = environments.step(actions.reshape(len(observations), -1))
+                observations = step.observations
+                rewarded(step.rewards.reshape(shape[:2]))
             return (time.perf_counter() - start) / steps * self.spec.max_episode_steps
         finally:
             environments.close()
@@ -139,8 +143,15 @@ class Evaluator:
         played, scores = None, None
         if self.spec is not None:
             index = len(self.history)
+            act, rewarded = self._player()
             played = rollout(
-                self._act, self.spec, engine.seeds, self.episodes, index, discrete=engine.discrete
+                act,
+                self.spec,
+                engine.seeds,
+                self.episodes,
+                index,
+                discrete=engine.discrete,
+                rewarded=rewarded,
             )
             if self.score_min is not None and self.score_max is not None:
                 scores = normalized_score(played.returns, self.score_min, self.score_max)
@@ -163,10 +174,22 @@ class Evaluator:
         if not any(latest.finite):
             self.trainer.request_stop("every seed has diverged")
 
-    def _act(self, observations: NDArray[np.float64]) -> NDArray[np.float32]:
-        self.check()
-        actions: NDArray[np.float32] = self.trainer.engine.act(torch.from_numpy(observations)).cpu().numpy()
-        return actions
+    def _player(self) -> tuple[Policy, Callable[[NDArray[np.float64]], None]]:
+        """Who plays one evaluation's episodes, and what is to be told their rewards."""
+        engine = self.trainer.engine
+        by, rewarded = engine.act, None
+        if engine.algorithm.context > 1:
+            player = Player(
+                engine.act_after, engine.algorithm.context, engine.asked_return, engine.actions.size
+            )
+            by, rewarded = player.act, player.rewarded
+
+        def act(observations: NDArray[np.float64]) -> NDArray[np.float32]:
+            self.check()
+            actions: NDArray[np.float32] = by(torch.from_numpy(observations)).cpu().numpy()
+            return actions
+
+        return act, lambda rewards: rewarded(torch.from_numpy(rewards)) if rewarded else None
 
 
 def _mean(values: NDArray[np.float64]) -> float:

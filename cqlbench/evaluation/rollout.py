@@ -53,6 +53,7 @@ def rollout(
     threads: int = 0,
     *,
     discrete: bool = False,
+    rewarded: Callable[[NDArray[np.float64]], None] = lambda _: None,
 ) -> Rollout:
     """Play `episodes` whole episodes with every seed's policy.
 
@@ -69,6 +70,7 @@ def rollout(
         backend: see `make_environments`.
         threads: see `make_environments`.
         discrete: whether actions are discrete, each a one-hot row of A.
+        rewarded: told the rewards of each step, `[S, E]`; of ended episodes they mean nothing.
 
     Raises:
         UserError: the environment cannot be made, or an episode has no end.
@@ -81,7 +83,7 @@ def rollout(
     environments = make_environments(spec, every, backend, threads, discrete=discrete)
     try:
         tally = _Tally.empty(len(seeds), episodes)
-        _play(policy, environments, tally)
+        _play(policy, environments, tally, rewarded)
     except _EndlessEpisodeError as error:
         raise UserError(
             f"An episode of '{spec.id}' did not end within {_LONGEST_EPISODE} steps; give the environment a "
@@ -130,7 +132,12 @@ class _Tally:
         self.live &= ~self.failed[:, None]
 
 
-def _play(policy: Policy, environments: VectorEnvironment, tally: _Tally) -> None:
+def _play(
+    policy: Policy,
+    environments: VectorEnvironment,
+    tally: _Tally,
+    rewarded: Callable[[NDArray[np.float64]], None],
+) -> None:
     shape = tally.live.shape
     observations = environments.reset().reshape(*shape, -1)
     action_shape = (*shape, len(environments.action_low))
@@ -151,6 +158,7 @@ def _play(policy: Policy, environments: VectorEnvironment, tally: _Tally) -> Non
         finite = np.all(np.isfinite(observations), axis=-1) & np.isfinite(rewards)
         tally.fail(~finite)
         observations = np.nan_to_num(observations)
+        rewarded(np.nan_to_num(rewards))
         tally.returns[tally.live] += rewards[tally.live]
         terminated = step.terminated.reshape(shape)
         tally.terminated |= tally.live & terminated

@@ -14,12 +14,13 @@ from torch import Tensor
 from cqlbench.core import outputs
 from cqlbench.core.errors import UserError
 from cqlbench.environments.make import EnvironmentSpec, GymnasiumEnvironments
+from cqlbench.evaluation.player import Player
 
 SUFFIXES = (".mp4", ".gif")
 FRAMES_PER_SECOND = 30
 
-Act = Callable[[Tensor], Tensor]
-"""Raw observations `[B, O]` float32 -> actions `[B, A]`."""
+Act = Callable[[Tensor], Tensor] | Player
+"""Raw observations `[B, O]` float32 -> actions `[B, A]`; or who looks back."""
 
 
 def record_episode(
@@ -92,8 +93,11 @@ def _play(environment: GymnasiumEnvironments, act: Act, writer: Any) -> tuple[in
     writer.append_data(environment.frame())
     while not ended:
         with torch.no_grad():
-            actions = act(torch.from_numpy(observation).float()).numpy()
-        step = environment.step(actions)
+            seen = torch.from_numpy(observation).float()
+            actions = act.act(seen.unsqueeze(0))[0] if isinstance(act, Player) else act(seen)
+        step = environment.step(actions.numpy())
+        if isinstance(act, Player):
+            act.rewarded(torch.from_numpy(step.rewards).unsqueeze(0))
         observation, steps, total = step.observations, steps + 1, total + float(step.rewards[0])
         ended = bool(step.terminated[0] or step.truncated[0])
         writer.append_data(environment.frame())

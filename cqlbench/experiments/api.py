@@ -25,7 +25,7 @@ from cqlbench.data.cards import all_cards
 from cqlbench.data.load import provide
 from cqlbench.data.resolve import resolve
 from cqlbench.experiments.plan import make_plan
-from cqlbench.experiments.policy_module import Policy
+from cqlbench.experiments.policy_module import Policy, SequencePolicy, module_of
 from cqlbench.experiments.run import bench
 from cqlbench.records.find import find_policy
 from cqlbench.records.frame import evaluations_frame, seeds_frame
@@ -70,7 +70,7 @@ class Run:
         """A row per evaluation of each seed: see `cqlbench.records.frame`."""
         return evaluations_frame(self.records)
 
-    def policy(self, seed: int | None = None) -> Policy:
+    def policy(self, seed: int | None = None) -> Policy | SequencePolicy:
         """The final policy of `seed`, the first one's by default: see `load_policy`."""
         return load_policy(self.name, seed, self.results)
 
@@ -115,8 +115,12 @@ def run(
     return Run(tuple(records), Path(results))
 
 
-def load_policy(run: str, seed: int | None = None, results: str | Path = "results") -> Policy:
+def load_policy(
+    run: str, seed: int | None = None, results: str | Path = "results"
+) -> Policy | SequencePolicy:
     """The final policy of a recorded run: a torch module, raw observations `[B, O]` -> actions `[B, A]`.
+
+    A decision transformer's takes the last time steps instead: see `SequencePolicy.forward`.
 
     Args:
         run: its name as printed, or the end of it (`quick-1f2e3d4c5b6a`).
@@ -126,7 +130,7 @@ def load_policy(run: str, seed: int | None = None, results: str | Path = "result
     Raises:
         RecordError: there is no such run, or no policy of that seed.
     """
-    return Policy(SavedPolicy.load(find_policy(Path(results), run, seed)))
+    return module_of(SavedPolicy.load(find_policy(Path(results), run, seed)))
 
 
 def load_dataset(name: str, source: str = "auto") -> Dataset:

@@ -4,11 +4,15 @@ import io
 import json
 import logging
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cqlbench.algorithms.networks.transformer import transformer
 from cqlbench.core.errors import ConfigError
+from cqlbench.evaluation.player import Player
 from cqlbench.records.policy import SavedPolicy
 
 FORMATS = {"export": ".pt2", "torchscript": ".pt", "onnx": ".onnx"}
@@ -54,14 +58,84 @@ class Policy(nn.Module):
         return self.centre + self.half_range * unit
 
 
+class SequencePolicy(nn.Module):
+    """A decision transformer: deterministic actions from the last time steps of an episode."""
+
+    mean: Tensor
+    scale: Tensor
+    centre: Tensor
+    half_range: Tensor
+
+    def __init__(self, saved: SavedPolicy) -> None:
+        super().__init__()
+        arrays = {name: torch.from_numpy(array.copy()) for name, array in saved.arrays.items()}
+        self.register_buffer("mean", arrays.pop("observation_mean"))
+        self.register_buffer("scale", arrays.pop("observation_scale"))
+        low, high = arrays.pop("action_low"), arrays.pop("action_high")
+        self.register_buffer("centre", (high + low) / 2)
+        self.register_buffer("half_range", (high - low) / 2)
+        self._names = sorted(arrays)
+        self.weights = nn.ParameterList(arrays[name].unsqueeze(0) for name in self._names)
+        self.requires_grad_(False)
+        notes = saved.notes
+        self.context, self.heads = int(notes["context"]), int(notes["heads"])
+        self.asked_return, self.return_scale = float(notes["asked_return"]), float(notes["return_scale"])
+
+    def forward(self, observation: Tensor, action: Tensor, return_to_go: Tensor, step: Tensor) -> Tensor:
+        """The action at the last time step.
+
+        Args:
+            observation: `[B, L, O]`, raw; L up to `context`.
+            action: `[B, L, A]`; the last is not looked at.
+            return_to_go: `[B, L]`, raw: `asked_return` less the rewards before.
+            step: `[B, L]` int64, since the episode began.
+
+        Returns:
+            `[B, A]`.
+        """
+        params = dict(zip(self._names, self.weights, strict=True))
+        normalized, scaled = (observation - self.mean) * self.scale, return_to_go * self.return_scale
+        inputs = (each.unsqueeze(0) for each in (normalized, action, scaled, step))
+        told = transformer(params, *inputs, heads=self.heads)
+        return self.centre + self.half_range * told[0, :, -1].tanh()
+
+    def player(self) -> Player:
+        """Plays one episode with it, `[1, 1, O]` -> `[1, 1, A]`."""
+        return Player(
+            lambda history: self(*(each[0] for each in history)).unsqueeze(0),
+            self.context,
+            self.asked_return,
+            len(self.centre),
+        )
+
+
+def module_of(saved: SavedPolicy) -> Policy | SequencePolicy:
+    """The module of a saved policy."""
+    return SequencePolicy(saved) if saved.head == "sequence" else Policy(saved)
+
+
 def exported(saved: SavedPolicy, kind: str) -> bytes:
     """The policy as a file's content; its notes (run, dataset, config) are in it.
 
     Raises:
         ConfigError: ONNX, and its packages are not here.
     """
-    module, notes = Policy(saved).eval(), json.dumps(dict(saved.notes))
-    example = (torch.zeros(2, saved.observation_size),)
+    module, notes = module_of(saved).eval(), json.dumps(dict(saved.notes))
+    example: tuple[Tensor, ...] = (torch.zeros(2, saved.observation_size),)
+    batch = torch.export.Dim("batch")
+    names, shapes = ["observation"], [{0: batch}]
+    if isinstance(module, SequencePolicy):
+        steps = torch.arange(min(module.context, 2)).expand(2, -1)
+        wide = torch.zeros(*steps.shape, 1)
+        example = (
+            wide.expand(-1, -1, saved.observation_size),
+            wide.expand(-1, -1, saved.action_size),
+            wide[..., 0],
+            steps,
+        )
+        names = ["observation", "action", "return_to_go", "step"]
+        length = torch.export.Dim("length", max=module.context)
+        shapes = [{0: batch, 1: length} if module.context > 1 else {0: batch}] * 4
     buffer = io.BytesIO()
     if kind == "torchscript":
         with warnings.catch_warnings():
@@ -71,15 +145,15 @@ def exported(saved: SavedPolicy, kind: str) -> bytes:
             torch.jit.save(traced, buffer, _extra_files={_EXTRA: notes})
         return buffer.getvalue()
     if kind == "onnx":
-        return _onnx(module, example, notes)
-    shapes = ({0: torch.export.Dim("batch")},)
-    torch.export.save(
-        torch.export.export(module, example, dynamic_shapes=shapes), buffer, extra_files={_EXTRA: notes}
-    )
+        return _onnx(module, example, dict(zip(names, shapes, strict=True)), notes)
+    program = torch.export.export(module, example, dynamic_shapes=tuple(shapes))
+    torch.export.save(program, buffer, extra_files={_EXTRA: notes})
     return buffer.getvalue()
 
 
-def _onnx(module: Policy, example: tuple[Tensor], notes: str) -> bytes:
+def _onnx(
+    module: nn.Module, example: tuple[Tensor, ...], shapes: Mapping[str, dict[int, Any]], notes: str
+) -> bytes:
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
@@ -92,9 +166,9 @@ def _onnx(module: Policy, example: tuple[Tensor], notes: str) -> bytes:
         program = torch.onnx.export(
             module,
             example,
-            input_names=["observation"],
+            input_names=list(shapes),
             output_names=["action"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=tuple(shapes.values()),
             dynamo=True,
             verbose=False,
         )

@@ -118,5 +118,5 @@ def keep_policies(store: RecordStore, records: Sequence[Record], evaluator: Eval
             "score_min": evaluator.score_min,
             "score_max": evaluator.score_max,
         }
-        arrays, head = evaluator.trainer.engine.policy(position)
-        SavedPolicy(arrays, notes | {"head": head}).save(store.path_of(record).with_suffix(".npz"))
+        arrays, how = evaluator.trainer.engine.policy(position)
+        SavedPolicy(arrays, notes | how).save(store.path_of(record).with_suffix(".npz"))

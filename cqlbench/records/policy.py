@@ -10,6 +10,8 @@ An npz file of float32 arrays and one text::
 The head says what becomes of the outputs, `[A]`. `tanh`: the box's centre + half its width · tanh(outputs);
 `clip`: the same of the outputs bounded to [-1, 1]; `argmax`: there is no box, and the network is an ensemble
 with weights `[K, in, out]`, biases `[K, out]` and outputs `[K, A]`: the one-hot action of the largest mean.
+`sequence`: the arrays are a decision transformer's (`networks/transformer.py`), followed by `tanh`;
+the notes hold its `context` and `heads`, the `asked_return`, and the `return_scale` of its inputs.
 Policies without a head are older: `argmax` where there is no box, else `tanh` of the first A of 2A outputs.
 """
 
@@ -37,7 +39,7 @@ class SavedPolicy:
     Attributes:
         arrays: float32, named as in the module's format.
         notes: `run`, `seed`, `step`, `dataset`, `config`, `environment` (`id`, `max_episode_steps`, `kwargs`;
-            or `None`), `score_min`, `score_max` and `head`.
+            or `None`), `score_min`, `score_max`, `head`, and those of the head.
     """
 
     arrays: Mapping[str, NDArray[np.float32]]
@@ -50,12 +52,14 @@ class SavedPolicy:
 
     @property
     def head(self) -> str:
-        """What follows the last layer: `tanh`, `clip` or `argmax`."""
+        """What follows the last layer: `tanh`, `clip` or `argmax`; or `sequence`."""
         return str(self.notes.get("head", "argmax" if self.discrete else "tanh"))
 
     @property
     def action_size(self) -> int:
         """`A`."""
+        if self.head == "sequence":
+            return len(self.arrays["action_low"])
         outputs = int(self.layers[-1][0].shape[-1])
         return outputs if self.discrete or "head" in self.notes else outputs // 2
 
@@ -95,7 +99,8 @@ class SavedPolicy:
                 arrays = dict(file)
             policy = cls(arrays, json.loads(str(arrays.pop("notes"))))
             box = [arrays[name] for name in _BOX if not policy.discrete]
-            sizes = {policy.layers[0][0].shape[-2], len(arrays["observation_scale"])}
+            first = arrays["observe.weight"] if policy.head == "sequence" else policy.layers[0][0]
+            sizes = {first.shape[-2], len(arrays["observation_scale"])}
             if sizes != {policy.observation_size} or any(len(each) != policy.action_size for each in box):
                 raise ValueError("its arrays do not fit together")  # noqa: TRY301
         except (OSError, EOFError, IndexError, KeyError, ValueError, zipfile.BadZipFile) as error:

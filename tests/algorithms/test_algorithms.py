@@ -15,7 +15,7 @@ from cqlbench.algorithms.networks import ActionBox, DiscreteActions
 from cqlbench.core.errors import ConfigError
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.engine.engine import Engine
-from cqlbench.experiments.policy_module import Policy
+from cqlbench.experiments.policy_module import SequencePolicy, module_of
 from cqlbench.records.policy import SavedPolicy
 
 BOX = ActionBox.from_bounds(-torch.ones(2), 2 * torch.ones(2))
@@ -32,7 +32,8 @@ CPU = torch.device("cpu")
 def small(settings: type[AlgorithmConfig]) -> AlgorithmConfig:
     names = {field.name for field in fields(settings)}
     sizes = {name: [8, 6] for name in names if name.endswith("hidden")}
-    return settings(**sizes, batch_size=8, **({"proposals": 2} if "proposals" in names else {}))
+    few = {"proposals": 2, "embedding_size": 8, "heads": 2, "blocks": 2, "context": 3}
+    return settings(**sizes, batch_size=8, **{name: value for name, value in few.items() if name in names})
 
 
 def engine_of(
@@ -108,8 +109,13 @@ def test_the_saved_policy_acts_as_the_engine_does(settings: type[AlgorithmConfig
     observations = 3 + torch.linspace(-2, 2, 2 * 20 * O).sin().view(2, 20, O)
     acted = engine.act(observations)
     for position in range(2):
-        arrays, head = engine.policy(position)
-        exported = Policy(SavedPolicy(arrays, {"head": head}))(observations[position])
+        arrays, notes = engine.policy(position)
+        module, seen = module_of(SavedPolicy(arrays, notes)), observations[position]
+        if isinstance(module, SequencePolicy):  # an episode's first action, as the engine's
+            one, asked = seen.unsqueeze(1), torch.zeros(20, 1)
+            exported = module(one, torch.zeros(20, 1, 2), asked, asked.long())
+        else:
+            exported = module(seen)
         torch.testing.assert_close(exported, acted[position], rtol=1e-5, atol=1e-6)
     assert acted.shape == (2, 20, 2)
 

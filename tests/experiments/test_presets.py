@@ -170,6 +170,25 @@ BASELINES = {
         "layer_norm": "critic_ln",
         "normalize_values": "normalize_q",
     },
+    "dt": {
+        "max_gradient_norm": "clip_grad",
+        "embedding_size": "embedding_dim",
+        "blocks": "num_layers",
+        "heads": "num_heads",
+        "context": "seq_len",
+        "episode_length": "episode_len",
+        "target_return": "target_returns",
+        **{
+            name: name
+            for name in (
+                "attention_dropout",
+                "residual_dropout",
+                "embedding_dropout",
+                "warmup_steps",
+                "weight_decay",
+            )
+        },
+    },
 }
 NAMES = BASELINES | {"cql": CQL, "calql": CQL}
 CLONING, FINE_TUNED = ("bc", "bc10"), ("awac", "calql", "cql", "iql", "rebrac")
@@ -192,7 +211,7 @@ def assert_published_baseline(row):
     card, config = of_dataset(row, name)
     assert_corls(name, corls, card, config)
     epoch = int(corls.get("num_updates_on_epoch", 1))
-    steps = corls.get("max_timesteps") or corls.get("num_train_ops") or corls["num_epochs"]
+    steps = first_of(corls, "max_timesteps", "num_train_ops", "update_steps", "num_epochs")
     assert config.budget.steps == float(steps) * epoch
     assert config.budget.evaluation_interval == float(first_of(corls, *EVERY)) * epoch
 
@@ -223,7 +242,8 @@ def assert_corls(name, corls, card, config):
     assert algorithm.normalize_rewards == (modified and card.family == "gym-mujoco")
     scale, bias = (100, 0) if name == "rebrac" else (1, -1)
     scale, bias = float(corls.get("reward_scale", scale)), float(corls.get("reward_bias", bias))
-    assert algorithm.reward_scale == (scale if modified and antmaze else 1)
+    changed = (modified and antmaze) or name == "dt"
+    assert algorithm.reward_scale == (scale if changed else 1)
     assert algorithm.reward_bias == (bias if modified and antmaze else 0)
     episodes = first_of(corls, "n_episodes", "n_test_episodes", "eval_episodes")
     assert config.budget.evaluation_episodes == int(episodes)
