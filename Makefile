@@ -16,7 +16,7 @@ BENCH = $(call quote,dataset=$(DATASET)) $(call setting,SOURCE,source) $(call se
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check fix test bench finetune report paper gate selftest speed policy lock clean named
+.PHONY: help setup check fix test bench finetune report paper gate selftest speed profile policy lock clean named
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -75,6 +75,9 @@ selftest: $(READY) ## Does the gate see planted bugs? Trains the smoke suite fou
 
 speed: $(READY) ## Time the gradient step against this machine's matrix products and torchrl
 	@PYTHONPATH=scripts $(BIN)/python -m speed $(call setting,DEVICE,device) $(call setting,RESULTS,results) $(ARGS)
+
+profile: $(READY) ## Where the time of a gradient step goes, by operation, and a trace: make profile ARGS='seeds=10 layers=3'
+	@PYTHONPATH=scripts $(BIN)/python -m speed.profiling $(call setting,DEVICE,device) $(call setting,RESULTS,results) $(ARGS)
 
 policy: $(READY) ## Train the behaviour policies of an embedded dataset: make policy RECIPE=hopper-v0 (maintainers, hours)
 	@PYTHONPATH=scripts $(BIN)/python -m behaviour.train $(call quote,$(RECIPE)) $(ARGS)

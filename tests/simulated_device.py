@@ -122,7 +122,7 @@ class Device:
         reads: operations for which the host waited.
         operations: those dispatched.
         kernels: those of them that compute or copy; views and allocations do not.
-        moved: bytes that the kernels read and write.
+        moved: bytes that the kernels read and write, counted where only shapes are.
     """
 
     def __init__(self, *, computes: bool = True) -> None:
@@ -230,10 +230,11 @@ class Device:
         ]
         if (new or writes) and "empty" not in name and name != "lift_fresh":
             self.kernels[name] += 1
-            touched = {id(each): each for each in [*_leaves((*plain[0], *plain[1].values())), *results]}
-            self.moved += sum(_bytes(each) for each in touched.values() if isinstance(each, Tensor))
-            if name not in ("copy_", "fill_", "zero_"):  # what is changed in place is read and written
-                self.moved += sum(_bytes(each) for each in results if isinstance(each, Tensor)) * writes
+            if not self.computes:
+                touched = {id(each): each for each in [*_leaves((*plain[0], *plain[1].values())), *results]}
+                self.moved += sum(_bytes(each) for each in touched.values() if isinstance(each, Tensor))
+                if name not in ("copy_", "fill_", "zero_"):  # what is changed in place is read and written
+                    self.moved += sum(_bytes(each) for each in results if isinstance(each, Tensor)) * writes
             if self.capturing:
                 self.capturing.calls.append((func, *plain, new))
         if self.capturing:

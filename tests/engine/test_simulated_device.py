@@ -48,7 +48,7 @@ def make_engine(
     settings = ALGORITHMS[name][0]
     known = vars(settings())
     small = {layers: [6, 5] for layers in LAYERS if layers in known} | {"batch_size": 7}
-    few = {"proposals": 2, "context": 3, "embedding_size": 4, "episode_length": 10, "warmup_steps": 2}
+    few = {"proposals": 2, "context": 3, "embedding_size": 4, "episode_length": 9, "blocks": 1}
     small |= {key: value for key, value in few.items() if key in known}
     config = settings(**(small | CASES.get(case, {}) | changes))
     generator = torch.Generator().manual_seed(0)

@@ -1,0 +1,146 @@
+"""`make profile`: a gradient step's operations by their time.
+
+    PYTHONPATH=scripts python -m speed.profiling device=auto results=results seeds=4 layers=3 steps=3
+
+`layers` counts hidden layers of 256; a CPU is profiled on one thread. The trace that is written opens in
+Perfetto (ui.perfetto.dev) or `chrome://tracing`.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from torch.profiler import ProfilerActivity, profile
+
+from cqlbench.core.devices import device_of, one_thread
+from cqlbench.core.errors import ConfigError, UserError
+from cqlbench.engine.streams import CHUNK
+from speed.baselines import floor, ours
+from speed.remote import timed
+from speed.workload import Workload
+
+_SHOWN = 20
+
+
+@dataclass
+class Settings:
+    """What is profiled, as the module's documentation says."""
+
+    device: str = "auto"
+    results: str = "results"
+    seeds: int = 4
+    layers: int = 3
+    steps: int = 3
+
+
+class Operation(NamedTuple):
+    """Times of a step: `seconds` on the device by the operation itself, in `calls` calls."""
+
+    name: str
+    calls: float
+    seconds: float
+
+
+def operations(workload: Workload, device: torch.device, steps: int, trace: Path) -> list[Operation]:
+    """Those of a gradient step, the longest first.
+
+    Args:
+        workload: what is trained.
+        device: where; on CUDA, steps are taken by the chunk.
+        steps: how many are averaged over.
+        trace: the file that is written.
+
+    Raises:
+        ConfigError: the trace cannot be written.
+    """
+    run, cuda = ours(workload, device), device.type == "cuda"
+    each = CHUNK if cuda else 1
+    run(2 * each)  # the first captures the graph
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+    with profile(activities=kinds) as found:
+        run(steps * each)
+        if cuda:
+            torch.cuda.synchronize(device)
+    try:
+        trace.parent.mkdir(parents=True, exist_ok=True)
+        trace.touch()
+    except OSError as error:
+        raise ConfigError(f"The trace {trace} cannot be written: {error.strerror}.") from error
+    found.export_chrome_trace(str(trace))
+    taken = steps * each
+    made = [
+        Operation(
+            event.key,
+            event.count / taken,
+            (event.self_device_time_total if cuda else event.self_cpu_time_total) / 1e6 / taken,
+        )
+        for event in found.key_averages()
+    ]
+    return sorted((one for one in made if one.seconds), key=lambda one: -one.seconds)
+
+
+def table(found: list[Operation], floor_seconds: float) -> Table:
+    """The longest operations, the others in one line, and their sum."""
+    shown = Table("operation", "calls", "ms", "% of the step", "x floor", box=SIMPLE_HEAD)
+    for column in shown.columns[1:]:
+        column.justify = "right"
+    total = sum(one.seconds for one in found)
+    rest = found[_SHOWN:]
+    others = Operation("others", sum(one.calls for one in rest), sum(one.seconds for one in rest))
+    whole = Operation("step", sum(one.calls for one in found), total)
+    for one in (*found[:_SHOWN], others, whole):
+        shown.add_row(
+            one.name[:60],
+            f"{one.calls:,.0f}",
+            f"{one.seconds * 1e3:.2f}",
+            f"{100 * one.seconds / total:.1f}",
+            f"{one.seconds / floor_seconds:.2f}",
+        )
+    return shown
+
+
+def show(words: list[str], console: Console) -> None:
+    """Profile the gradient step on this machine.
+
+    Raises:
+        UserError: a word that is not understood, or a trace that cannot be written.
+    """
+    try:
+        given = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.from_cli(words))
+        settings = cast("Settings", OmegaConf.to_object(given))
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    for name in ("seeds", "layers", "steps"):
+        if getattr(settings, name) < 1:
+            raise ConfigError(f"{name}={getattr(settings, name)} must be at least 1.")
+    device = device_of(settings.device)
+    workload = Workload(settings.seeds, (256,) * settings.layers)
+    trace = Path(settings.results) / "speed" / f"trace-{device.type}-{workload.name}-{settings.seeds}.json"
+    with one_thread():
+        found = operations(workload, device, settings.steps, trace)
+        products = floor(workload, device)
+        products()
+        seconds = timed(products, settings.steps, device) / settings.steps
+    console.print(table(found, seconds))
+    console.print(f"Trace: {trace}")
+
+
+def main() -> int:
+    """`speed.profiling` from the command line."""
+    try:
+        show(sys.argv[1:], Console(soft_wrap=True, highlight=False))
+    except UserError as error:
+        sys.stderr.write(f"profile: {error}\n")
+        return error.status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
