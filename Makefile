@@ -73,7 +73,7 @@ gate: $(READY) ## Has a score dropped? SUITE=smoke against its baseline; ARGS=--
 selftest: $(READY) ## Does the gate see planted bugs? Trains the smoke suite four times
 	@$(PYTEST) -q -m slow tests/commands/test_gate_selftest.py
 
-speed: $(READY) ## Time the gradient step against this machine's matrix products and torchrl
+speed: $(READY) ## Time every algorithm's step against its matrix products and an eager one, CQL's also against torchrl
 	@PYTHONPATH=scripts $(BIN)/python -m speed $(call setting,DEVICE,device) $(call setting,RESULTS,results) $(ARGS)
 
 profile: $(READY) ## Where the time of a gradient step goes, by operation, and a trace: make profile ARGS='seeds=10 layers=3'

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cqlbench.core.seeding import Purpose, torch_generator
+from cqlbench.engine.engine import Engine
 from cqlbench.trainer.steppers import TORCHRL_CQL_COMPONENTS
 from speed.workload import ACTION_SIZE, OBSERVATION_SIZE, Workload, products
 
@@ -22,7 +23,11 @@ Step = Callable[[], None]
 
 def ours(workload: Workload, device: torch.device) -> Callable[[int], None]:
     """The project's own steps, so many at a call: indices, gather, noise, losses, Adam and target update."""
-    engine = workload.engine(device)
+    return steps_of(workload.engine(device))
+
+
+def steps_of(engine: Engine) -> Callable[[int], None]:
+    """The steps of an engine, so many at a call."""
     taken = 0
 
     def steps(count: int) -> None:
@@ -65,9 +70,9 @@ class _Plain:
         self.batch = workload.batch(device)
         hidden = list(workload.hidden)
         critic = [OBSERVATION_SIZE + ACTION_SIZE, *hidden, 1]
-        self.actor = _modules([OBSERVATION_SIZE, *hidden, 2 * ACTION_SIZE]).to(device)
-        self.critics = nn.ModuleList(_modules(critic) for _ in range(workload.critics)).to(device)
-        self.targets = nn.ModuleList(_modules(critic) for _ in range(workload.critics)).to(device)
+        self.actor = modules([OBSERVATION_SIZE, *hidden, 2 * ACTION_SIZE]).to(device)
+        self.critics = nn.ModuleList(modules(critic) for _ in range(workload.critics)).to(device)
+        self.targets = nn.ModuleList(modules(critic) for _ in range(workload.critics)).to(device)
         self.targets.load_state_dict(self.critics.state_dict())
         self.log_temperature = torch.zeros((), device=device, requires_grad=True)
         self.optimizers = [
@@ -157,7 +162,7 @@ def _torchrl(workload: Workload, device: torch.device, *, deactivate_vmap: bool)
     config = workload.config()
     spec = Bounded(-torch.ones(ACTION_SIZE), torch.ones(ACTION_SIZE), (ACTION_SIZE,), device=device)
     hidden = list(workload.hidden)
-    body = nn.Sequential(_modules([OBSERVATION_SIZE, *hidden, 2 * ACTION_SIZE]), NormalParamExtractor())
+    body = nn.Sequential(modules([OBSERVATION_SIZE, *hidden, 2 * ACTION_SIZE]), NormalParamExtractor())
     module = TensorDictModule(body, in_keys=["observation"], out_keys=["loc", "scale"])
     actor = ProbabilisticActor(module, spec=spec, in_keys=["loc", "scale"], distribution_class=TanhNormal)
     critic = ValueOperator(_TwoInputs(hidden), in_keys=["observation", "action"])
@@ -210,14 +215,15 @@ def _torchrl_batch(workload: Workload, device: torch.device) -> TensorDict:
 class _TwoInputs(nn.Module):
     def __init__(self, hidden: list[int]) -> None:
         super().__init__()
-        self.body = _modules([OBSERVATION_SIZE + ACTION_SIZE, *hidden, 1])
+        self.body = modules([OBSERVATION_SIZE + ACTION_SIZE, *hidden, 1])
 
     def forward(self, observation: Tensor, action: Tensor) -> Tensor:
         value: Tensor = self.body(torch.cat([observation, action], -1))
         return value
 
 
-def _modules(sizes: list[int]) -> nn.Sequential:
+def modules(sizes: list[int]) -> nn.Sequential:
+    """A ReLU MLP."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in itertools.pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]

@@ -4,10 +4,10 @@ import contextlib
 import json
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from msgspec import structs
@@ -22,13 +22,9 @@ from cqlbench.core.errors import ConfigError
 from cqlbench.engine.streams import CHUNK
 from cqlbench.records import provenance
 from speed import baselines
-from speed.memory import Growth
 from speed.remote import Remote, timed
 from speed.roofline import Peaks, bytes_moved, measure_peaks, roofline_seconds
 from speed.workload import Workload, products
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 SIZES = ((256, 256), (256, 256, 256))
 SEED_BATCHES = (1, 4, 10)
@@ -119,8 +115,9 @@ def measure_one(workload: Workload, device: torch.device, rounds: int, peaks: Pe
 
     with contextlib.ExitStack() as processes:
         contestants: dict[str, Contestant] = {"ours": ours}
-        for name in ("torchrl", "torchrl_without_vmap", "plain"):
-            contestants[name] = processes.enter_context(Remote(name, alone, device)).steps
+        for make in (baselines.torchrl, baselines.torchrl_without_vmap, baselines.plain):
+            remote = processes.enter_context(Remote(partial(make, alone), device))
+            contestants[make.__name__] = remote.steps
         for name, step in here.items():
             contestants[name] = partial(timed, step, device=device)
         seconds = time_in_turns(contestants, rounds, device)
@@ -149,7 +146,7 @@ def steps_timed(rounds: int) -> int:
 
 
 def time_in_turns(
-    contestants: Mapping[str, Contestant], rounds: int, device: torch.device
+    contestants: Mapping[str, Contestant], rounds: int, device: torch.device, count: int | None = None
 ) -> dict[str, Timing]:
     """Time each contestant once per round, so that a slow minute of the machine slows all alike.
 
@@ -157,8 +154,9 @@ def time_in_turns(
         contestants: each takes so many steps and returns the seconds they took.
         rounds: how many times.
         device: where; on CUDA a turn is many steps.
+        count: steps of a turn on a CPU, where the default suits CQL.
     """
-    count = 4 * CHUNK if device.type == "cuda" else _STEPS_PER_TURN
+    count = 4 * CHUNK if device.type == "cuda" else count or _STEPS_PER_TURN
     for steps in contestants.values():
         # Whole chunks on CUDA, so that every timed turn replays graphs and takes no step outside them.
         steps(count if device.type == "cuda" else _WARMUP)
@@ -198,14 +196,8 @@ def table(rows: list[Row]) -> Table:
     return made
 
 
-def write(
-    rows: list[Row],
-    growth: Growth | None,
-    collection: "DataclassInstance | None",
-    folder: Path,
-    device: torch.device,
-) -> Path:
-    """File the rows with what they were measured on.
+def write(parts: Mapping[str, Any], folder: Path, device: torch.device) -> Path:
+    """File what was measured with what it was measured on.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -213,9 +205,7 @@ def write(
     origin = provenance.collect(*device_facts(str(device)))
     content: dict[str, Any] = {
         "schema_version": 1,
-        "rows": [asdict(row) for row in rows],
-        "collection": None if collection is None else asdict(collection),
-        "memory": None if growth is None else asdict(growth),
+        **parts,
         "matmul_precision": torch.get_float32_matmul_precision(),
         "created_at": origin.created_at,
         "versions": origin.versions,

@@ -12,24 +12,24 @@ from typing import Self
 
 import torch
 
-from speed import baselines
-from speed.workload import Workload
+Make = Callable[[torch.device], Callable[[], None]]
+Clock = Callable[[], float]
 
 
 class Remote:
     """`steps(n)` takes n steps over there and says how many seconds they took.
 
     Args:
-        name: a function of `speed.baselines`.
-        workload: what it trains.
+        make: makes the contestant; sent there, so it can be pickled.
         device: where. Threads and the precision of products are this process's own.
+        clock: which seconds.
     """
 
-    def __init__(self, name: str, workload: Workload, device: torch.device) -> None:
+    def __init__(self, make: Make, device: torch.device, clock: Clock = time.perf_counter) -> None:
         context = multiprocessing.get_context("spawn")
         self._here, there = context.Pipe()
         settings = (torch.get_num_threads(), torch.get_float32_matmul_precision())
-        arguments = (there, name, workload, str(device), *settings)
+        arguments = (there, make, str(device), clock, *settings)
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         there.close()
@@ -56,29 +56,31 @@ class Remote:
         self._process.join()
 
 
-def timed(step: Callable[[], object], count: int, device: torch.device) -> float:
+def timed(
+    step: Callable[[], object], count: int, device: torch.device, clock: Clock = time.perf_counter
+) -> float:
     """Seconds that `count` steps take, the device's work included."""
     _synchronize(device)
-    start = time.perf_counter()
+    start = clock()
     for _ in range(count):
         step()
     _synchronize(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def _serve(
-    there: Connection, name: str, workload: Workload, device_name: str, threads: int, precision: str
+    there: Connection, make: Make, device_name: str, clock: Clock, threads: int, precision: str
 ) -> None:
     torch.set_num_threads(threads)
     torch.set_float32_matmul_precision(precision)
     device = torch.device(device_name)
-    step: Callable[[], None] = getattr(baselines, name)(workload, device)
+    step = make(device)
     while True:
         try:
             count = there.recv()
         except (EOFError, KeyboardInterrupt):
             return
-        there.send(timed(step, count, device))
+        there.send(timed(step, count, device, clock))
 
 
 def _synchronize(device: torch.device) -> None:

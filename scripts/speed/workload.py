@@ -1,11 +1,13 @@
 """What is timed: a network size and a seed batch on Hopper's dimensions, and the matrix products in it."""
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 
-from cqlbench.algorithms.algorithm import Batch
+from cqlbench.algorithms import algorithm_of
+from cqlbench.algorithms.algorithm import AlgorithmConfig, Batch, Rows, Spaces
 from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.algorithms.networks import ActionBox
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
@@ -51,23 +53,7 @@ class Workload:
 
     def engine(self, device: torch.device, rows: int = 100_000) -> Engine:
         """The project's training on made-up data."""
-        generator = torch.Generator().manual_seed(0)
-        columns = Columns(
-            observations=torch.randn(rows, OBSERVATION_SIZE, generator=generator),
-            actions=torch.randn(rows, ACTION_SIZE, generator=generator).tanh(),
-            rewards=torch.randn(rows, generator=generator),
-            next_observations=torch.randn(rows, OBSERVATION_SIZE, generator=generator),
-            terminated=torch.rand(rows, generator=generator) < 0.01,
-        )
-        return Engine(
-            self.config(),
-            columns,
-            ObservationNormalizer.identity(OBSERVATION_SIZE),
-            RewardTransform(),
-            ActionBox.from_bounds(-torch.ones(ACTION_SIZE), torch.ones(ACTION_SIZE)),
-            range(self.seeds),
-            device,
-        )
+        return engine_of(self.config(), self.seeds, device, rows)
 
     def batch(self, device: torch.device, seed: int = 0) -> Batch:
         """Made-up transitions of the right shapes."""
@@ -82,6 +68,40 @@ class Workload:
         ]
         observations, actions, rewards, following, terminated = (column.to(device) for column in columns)
         return Batch(observations, actions, rewards, following, terminated)
+
+
+def made_up(rows: int = 100_000, device: torch.device | None = None) -> Columns:
+    """Made-up rows, in episodes of a thousand."""
+    generator = torch.Generator().manual_seed(0)
+    return Columns(
+        observations=torch.randn(rows, OBSERVATION_SIZE, generator=generator),
+        actions=torch.randn(rows, ACTION_SIZE, generator=generator).tanh(),
+        rewards=torch.randn(rows, generator=generator),
+        next_observations=torch.randn(rows, OBSERVATION_SIZE, generator=generator),
+        terminated=torch.rand(rows, generator=generator) < 0.01,
+    ).to(device or torch.device("cpu"))
+
+
+def engine_of(config: AlgorithmConfig, seeds: int, device: torch.device, rows: int = 100_000) -> Engine:
+    """The project's training of any algorithm on made-up data."""
+    box = ActionBox.from_bounds(-torch.ones(ACTION_SIZE), torch.ones(ACTION_SIZE))
+    columns = made_up(rows)
+    lasts = columns.terminated.numpy() | (np.arange(rows) % 1000 == 999)
+    lasts[-1] = True
+    table = Rows(
+        columns.actions.numpy(), columns.rewards.numpy(), columns.terminated.numpy(), lasts, lowest=-5.0
+    )
+    wanted = algorithm_of(config, Spaces(OBSERVATION_SIZE, box)).columns()
+    extra = {name: torch.as_tensor(column(table)) for name, column in wanted.items()}
+    return Engine(
+        config,
+        replace(columns, extra=extra),
+        ObservationNormalizer.identity(OBSERVATION_SIZE),
+        RewardTransform(),
+        box,
+        range(seeds),
+        device,
+    )
 
 
 @dataclass(frozen=True)

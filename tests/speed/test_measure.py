@@ -3,6 +3,7 @@
 import itertools
 import json
 from contextlib import nullcontext
+from dataclasses import asdict
 from functools import partial
 from types import SimpleNamespace
 
@@ -75,9 +76,8 @@ def test_torchrls_step_differentiates_what_its_trainer_does(monkeypatch) -> None
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_every_contestant_takes_steps_and_the_ratios_are_theirs(monkeypatch) -> None:
-    def here(name: str, workload: Workload, device: torch.device):
-        step = getattr(baselines, name)(workload, device)
-        return nullcontext(SimpleNamespace(steps=partial(timed, step, device=device)))
+    def here(make, device: torch.device):
+        return nullcontext(SimpleNamespace(steps=partial(timed, make(device), device=device)))
 
     monkeypatch.setattr(measure, "Remote", here)  # a process for each takes long to start
     row = measure.measure_one(TINY, CPU, rounds=2)
@@ -92,7 +92,7 @@ def test_every_contestant_takes_steps_and_the_ratios_are_theirs(monkeypatch) -> 
 
 
 def test_a_process_of_its_own_takes_steps() -> None:
-    with Remote("floor", TINY, CPU) as remote:
+    with Remote(partial(baselines.floor, TINY), CPU) as remote:
         assert remote.steps(2) > 0
 
 
@@ -112,7 +112,20 @@ def test_memory_stays_flat(monkeypatch) -> None:
     assert growth.percent < 2
 
 
-@pytest.mark.parametrize("word", ["rounds=0", "rounds=x", "colour=red", "tf32=maybe", "device=toaster"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "rounds=0",
+        "rounds=x",
+        "colour=red",
+        "tf32=maybe",
+        "device=toaster",
+        "algorithms=iql,ppo",
+        "clock=sun",
+        "clock=cpu",
+        "threads=0",
+    ],
+)
 def test_mistakes_are_one_sentence(word: str) -> None:
     with pytest.raises(ConfigError):
         speed([word], Console())
@@ -121,7 +134,7 @@ def test_mistakes_are_one_sentence(word: str) -> None:
 def test_the_record_says_where_it_was_measured(tmp_path) -> None:
     timing = measure.Timing(0.1, 0.09)
     row = measure.Row("8x2", 1, 10, 10, 1.2, 1.1, 2, 2, 2, 5, 0.1, None, {"ours": timing})
-    content = json.loads(measure.write([row], None, None, tmp_path, CPU).read_text())
+    content = json.loads(measure.write({"rows": [asdict(row)], "memory": None}, tmp_path, CPU).read_text())
     assert content["machine"]["device"] == "cpu"
     assert content["rows"][0]["over_floor"] == 1.2
-    assert content["collection"] is content["memory"] is None
+    assert content["memory"] is None

@@ -1,0 +1,159 @@
+"""A row for every algorithm: its step against its own matrix products, and against an eager step."""
+
+import math
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from cqlbench.algorithms import ALGORITHMS
+from cqlbench.core.allocator import keep_freed_memory
+from cqlbench.core.errors import ConfigError
+from cqlbench.engine.streams import CHUNK
+from speed.baselines import steps_of
+from speed.eager import eager, of_modules
+from speed.measure import Contestant, Timing, time_in_turns
+from speed.recorded import floor_of, period, recorded_products
+from speed.remote import Clock, Remote, timed
+from speed.workload import engine_of
+
+SEED_BATCHES = (1, 10)
+_TURN_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class AlgorithmRow:
+    """One algorithm's result, at its default settings. Ratios compare medians of steps timed in turns.
+
+    Attributes:
+        algorithm: its name.
+        seeds: S.
+        seed_steps_per_second: gradient steps of all seeds per second.
+        over_floor: the step's time over the time of the products that it computes, all seeds in each.
+        over_eager: the eager step's time per seed over ours per seed: how many times faster we are. It runs
+            in a process of its own, with the C allocator as it comes.
+        eager: what the eager step is: `modules`, or the algorithm's own `losses` (see `speed.eager`).
+        gflops: of the matrix products in the step, per second of it.
+        seconds: contestant -> timing of a step.
+    """
+
+    algorithm: str
+    seeds: int
+    seed_steps_per_second: float
+    over_floor: float
+    over_eager: float
+    eager: str
+    gflops: float
+    seconds: dict[str, Timing]
+
+
+def names_of(words: str) -> list[str]:
+    """The algorithms that `words` names, with commas, or `all`.
+
+    Raises:
+        ConfigError: one is not known.
+    """
+    if words == "all":
+        return list(ALGORITHMS)
+    names = words.split(",")
+    for name in names:
+        if name not in ALGORITHMS:
+            raise ConfigError(f"unknown algorithm '{name}' (choose from {', '.join(ALGORITHMS)})")
+    return names
+
+
+def measure_algorithms(
+    names: list[str], device: torch.device, rounds: int, console: Console, clock: Clock = time.perf_counter
+) -> list[AlgorithmRow]:
+    """Time every algorithm with each number of seeds; prints a line as each is done.
+
+    Args:
+        names: of the algorithms.
+        device: where.
+        rounds: how often each contestant is timed.
+        console: what is printed on.
+        clock: `time.process_time` leaves out what other processes take of a core, with one thread.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
+    rows = []
+    for name in names:
+        for seeds in SEED_BATCHES:
+            row = measure_algorithm(ALGORITHMS[name][0](), seeds, device, rounds, clock)
+            console.print(
+                f"{name:8} S={seeds:<2}  {row.seconds['ours'].median * 1e3:8.2f} ms/step"
+                f"  {row.over_floor:5.2f} x floor  {row.over_eager:5.2f} x eager {row.eager}"
+            )
+            rows.append(row)
+    return rows
+
+
+def measure_algorithm(
+    config: Any, seeds: int, device: torch.device, rounds: int, clock: Clock = time.perf_counter
+) -> AlgorithmRow:
+    """Time one algorithm against its products and the eager step, in turns."""
+    engine = engine_of(config, seeds, device)
+    every, products = period(engine), recorded_products(engine)
+    run, multiply = steps_of(engine), floor_of(products, device)
+
+    def ours(count: int) -> float:
+        return timed(partial(run, count), 1, device, clock)
+
+    def floor(count: int) -> float:
+        return timed(multiply, count // every, device, clock)
+
+    with Remote(partial(eager, config.name), device, clock) as remote:
+        ours(every)
+        count = _steps_per_turn(ours(every) / every, every)
+        contestants: dict[str, Contestant] = {"ours": ours, "floor": floor, "eager": remote.steps}
+        seconds = time_in_turns(contestants, rounds, device, count)
+    duration = seconds["ours"].median
+    return AlgorithmRow(
+        algorithm=config.name,
+        seeds=seeds,
+        seed_steps_per_second=seeds / duration,
+        over_floor=duration / seconds["floor"].median,
+        over_eager=seconds["eager"].median * seeds / duration,
+        eager="modules" if of_modules(config.name) else "losses",
+        gflops=sum(product.flops for product in products) / every / duration / 1e9,
+        seconds=seconds,
+    )
+
+
+def _steps_per_turn(seconds: float, every: int) -> int:
+    """Whole periods of the stages, and whole chunks of noise where they are short."""
+    wanted = _TURN_SECONDS / seconds
+    whole = math.lcm(every, CHUNK) if wanted > CHUNK / 2 else every
+    return whole * max(1, round(wanted / whole))
+
+
+def algorithms_table(rows: list[AlgorithmRow]) -> Table:
+    """The rows as a terminal table."""
+    title = "One gradient step of each algorithm: default settings, Hopper's dimensions"
+    made = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    made.add_column("Algorithm", no_wrap=True)
+    for column in ("S", "ms", "steps/s", "x floor", "x eager", "GFLOP/s"):
+        made.add_column(column, justify="right", no_wrap=True)
+    made.add_column("eager", no_wrap=True)
+    for row in rows:
+        made.add_row(
+            row.algorithm,
+            str(row.seeds),
+            f"{row.seconds['ours'].median * 1e3:.2f}",
+            f"{row.seed_steps_per_second:.0f}",
+            f"{row.over_floor:.2f}",
+            f"{row.over_eager:.2f}",
+            f"{row.gflops:.0f}",
+            row.eager,
+        )
+    made.caption = (
+        "steps/s: every seed's. x floor: time over that of the step's own products.\n"
+        "x eager: how many times faster per seed than an eager step of one seed, of\n"
+        "plain modules or of the algorithm's own losses."
+    )
+    return made
