@@ -26,6 +26,7 @@ from cqlbench.algorithms.networks import (
     Init,
     Params,
     action_values,
+    bounded_std,
     gaussian_log_density,
     init_critics,
     init_mlp,
@@ -94,7 +95,7 @@ class AWAC(BoxActions[AWACConfig]):
     def sample(self, parameters: Mapping[str, Params], observations: Tensor, normals: Tensor) -> Tensor:
         """An action drawn from the policy, within the box."""
         actor = parameters["actor"]
-        drawn = torch.addcmul(mlp(actor, observations), actor["log_std"].exp(), normals)
+        drawn = torch.addcmul(mlp(actor, observations), bounded_std(actor["log_std"]), normals)
         return self.box.from_unit(drawn.clamp(-1, 1))
 
     def policy(self, parameters: Mapping[str, Params]) -> PolicyNetwork:

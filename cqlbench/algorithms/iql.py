@@ -28,6 +28,7 @@ from cqlbench.algorithms.networks import (
     Init,
     Params,
     action_values,
+    bounded_std,
     gaussian_log_density,
     init_critics,
     init_mlp,
@@ -42,7 +43,7 @@ class IQLConfig(AlgorithmConfig):
     Attributes:
         hidden: hidden layer sizes of actor, value and critics.
         actor_learning_rate: Adam's first rate for the actor, which falls as half a cosine to 0
-        decay_steps: after so many gradient steps (CORL: all of the offline ones).
+        decay_steps: after so many gradient steps (CORL: all of the offline ones); with 0 it does not.
         critic_learning_rate: Adam's rate for the critics.
         value_learning_rate: Adam's rate for the value.
         expectile: τ of the value's regression (CORL `iql_tau`).
@@ -74,7 +75,7 @@ class IQLConfig(AlgorithmConfig):
         yield from super().problems()
         rates = "actor_learning_rate", "critic_learning_rate", "value_learning_rate"
         yield from at_least(self, 0, *rates, "inverse_temperature", "largest_weight", "exploration_noise")
-        yield from at_least(self, 1, "decay_steps")
+        yield from at_least(self, 0, "decay_steps")
         yield from fractions(self, "expectile", "dropout")
         yield from layer_sizes(self, "hidden")
         if self.dropout == 1:
@@ -99,8 +100,9 @@ class _IQL(Algorithm[IQLConfig]):
     def stages(self) -> tuple[Stage, ...]:
         """One loss."""
         config = self.config
+        rate, steps = config.actor_learning_rate, config.decay_steps
         rates: dict[str, float | Schedule] = {
-            "actor": cosine(config.actor_learning_rate, config.decay_steps),
+            "actor": cosine(rate, steps) if steps else rate,
             "value": config.value_learning_rate,
             "critics": config.critic_learning_rate,
         }
@@ -154,7 +156,7 @@ class IQL(_IQL, BoxActions[IQLConfig]):
     def sample(self, parameters: Mapping[str, Params], observations: Tensor, normals: Tensor) -> Tensor:
         """The policy's mean with its own noise, or, deterministic, with `exploration_noise`."""
         log_std = parameters["actor"].get("log_std")
-        std = self.config.exploration_noise if log_std is None else log_std.exp()
+        std = self.config.exploration_noise if log_std is None else bounded_std(log_std)
         return self.box.clamp(self.act(parameters, observations) + std * self.box.half_range * normals)
 
     def values(self, critics: Params, batch: Batch) -> Tensor:

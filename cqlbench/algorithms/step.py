@@ -51,8 +51,8 @@ class TrainState:
 
     def copy_(self, other: "TrainState") -> None:
         """Take the values of `other`, keeping this state's memory."""
-        for mine, theirs in zip(self.tensors(), other.tensors(), strict=True):
-            mine.copy_(theirs)
+        for own, given in zip(self.tensors(), other.tensors(), strict=True):
+            own.copy_(given)
 
     def tensors(self) -> list[Tensor]:
         """Every tensor of this state, in a fixed order."""
@@ -171,7 +171,8 @@ def norms_by_seed(gradients: Params) -> Tensor:
 
 def clip_by_seed(gradients: Params, norms: Tensor, max_norm: float) -> None:
     """Scale each seed's gradients in place to a joint norm (now `norms`, `[S]`) of at most `max_norm`."""
-    factors = (max_norm / norms.clamp(min=1e-12)).clamp(max=1.0)
+    # A diverged seed's gradients are 0 by now, and its norm may be no number.
+    factors = (max_norm / norms.clamp(min=1e-12)).clamp(max=1.0).nan_to_num(0.0)
     for gradient in gradients.values():
         gradient.mul_(factors.view(-1, *[1] * (gradient.dim() - 1)))
 

@@ -1,6 +1,7 @@
 """Whether a run fits the memory, said before anything is allocated."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from cqlbench.algorithms.algorithm import Algorithm
 from cqlbench.algorithms.step import initial_state
 from cqlbench.core.errors import ConfigError
 from cqlbench.engine.streams import CHUNK
+
+_FEW = 16
+"""Critics of an ensemble, each of which is as large as the others."""
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -37,12 +41,26 @@ def least_bytes(algorithm: Algorithm[Any], seeds: int) -> int:
     Training state and gradients, noise and indices drawn ahead, and what a gradient step keeps for its
     backward pass.
     """
-    with torch.device("meta"):  # shapes alone
-        state = initial_state(algorithm, [0])
-    numbers = sum(tensor.numel() for tensor in [*state.tensors(), *tree_leaves(state.parameters)])
+    critics = getattr(algorithm.config, "critics", 0)
+    if critics > _FEW:  # a million would take minutes to lay out
+        few, more = (_state_numbers(_with_critics(algorithm, count)) for count in (_FEW, _FEW + 1))
+        numbers = few + (critics - _FEW) * (more - few)
+    else:
+        numbers = _state_numbers(algorithm)
     noise = CHUNK * sum(math.prod(draw.shape) for draw in algorithm.draws().values())
     indices = CHUNK * algorithm.config.batch_size
     return int(seeds * (4 * (numbers + noise + algorithm.activations()) + 8 * indices))
+
+
+def _state_numbers(algorithm: Algorithm[Any]) -> int:
+    """Of a seed's training state and gradients."""
+    with torch.device("meta"):  # shapes alone
+        state = initial_state(algorithm, [0])
+    return sum(tensor.numel() for tensor in [*state.tensors(), *tree_leaves(state.parameters)])
+
+
+def _with_critics(algorithm: Algorithm[Any], critics: int) -> Algorithm[Any]:
+    return type(algorithm)(replace(algorithm.config, critics=critics), algorithm.spaces)
 
 
 def free_bytes(device: torch.device) -> int | None:

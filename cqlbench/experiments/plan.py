@@ -63,7 +63,9 @@ class Plan:
     @property
     def _training_batches(self) -> int:
         online = self.config.online
-        return training_batches(online.frames, online.frames_per_batch, online.random_frames)
+        return training_batches(
+            online.frames, online.frames_per_batch, online.random_frames + online.warmup_frames
+        )
 
     @property
     def online_evaluations(self) -> int:
@@ -227,6 +229,9 @@ def _incomparable(composed: Composed, resolution: Resolution, preset: str) -> st
         "clipped actions": config.clip_actions and "action_clip" not in card.quirks,
         f"fine-tuned by settings of {config.algorithm.name} that are not CORL's for it": (
             online and not protocol.fine_tuning
+        ),
+        f"settings of {config.algorithm.name} that were published for fine-tuning": (
+            not online and protocol.fine_tuning
         ),
         f"changed settings ({', '.join(settings)})": settings,
         f"preset {preset}": d4rl and preset != card.preset,

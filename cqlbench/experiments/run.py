@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from cqlbench.algorithms import algorithm_of
-from cqlbench.algorithms.algorithm import Rows
+from cqlbench.algorithms.algorithm import Rows, Spaces
+from cqlbench.algorithms.networks import ActionBox
 from cqlbench.core.allocator import keep_freed_memory
 from cqlbench.core.devices import device_facts, on_threads
 from cqlbench.core.errors import UserError
@@ -68,6 +69,10 @@ def _records(plan: Plan, console: Console, stands: Stands) -> list[Record]:
     origin = provenance.collect(*device_facts(str(plan.device)), plan.arguments)
     store = RecordStore(results)
     store.check_writable()
+    # What any dataset would need at least is refused before this one is fetched.
+    one = torch.ones(1)
+    least = algorithm_of(plan.config.algorithm, Spaces(1, ActionBox.from_bounds(-one, one)))
+    check_room(least, len(plan.config.seeds), plan.device)
     dataset = provide(plan.resolution, clip_actions=plan.config.clip_actions)
     plan.check_actions(discrete=dataset.discrete_actions)
     other = other_content(plan.resolution.card, dataset.content_hash)

@@ -129,9 +129,11 @@ def test_the_multiplier_grows_while_the_gap_is_above_its_target() -> None:
     assert torch.equal(fixed.parameters["multiplier"]["log"], torch.ones(2))
 
 
-def test_a_seed_whose_gradients_are_not_finite_is_frozen_where_it_was() -> None:
-    state = initial_state(cql(), [0, 1])
-    update = make_update(cql())
+@pytest.mark.parametrize("norm", [None, 1e9])
+def test_a_seed_whose_gradients_are_not_finite_is_frozen_where_it_was(norm: float | None) -> None:
+    algorithm = cql(CQLConfig(**(vars(CONFIG) | {"max_gradient_norm": norm})))
+    state = initial_state(algorithm, [0, 1])
+    update = make_update(algorithm)
     noise = noise_of([0, 1])
     for step in range(6):
         batch = batch_for([0, 1], step)

@@ -40,6 +40,17 @@ def test_it_counts_what_is_allocated(config: CQLConfig) -> None:
     assert room.least_bytes(algorithm, S) == pytest.approx(fixed + activations, abs=8 * S)
 
 
+def test_a_large_ensemble_is_counted_without_being_laid_out() -> None:
+    def numbers(critics: int) -> int:
+        return room.least_bytes(cql(replace(CONFIG, critics=critics), 17, 6), 2)
+
+    state = initial_state(cql(replace(CONFIG, critics=40), 17, 6), range(2))
+    more = initial_state(cql(replace(CONFIG, critics=41), 17, 6), range(2))
+    one = sum(t.nbytes for t in more.tensors()) - sum(t.nbytes for t in state.tensors())
+    activations = 4 * 2 * CONFIG.batch_size * (3 * CONFIG.proposals + 1) * sum(CONFIG.critic_hidden)
+    assert numbers(41) - numbers(40) == one + one // 4 + activations
+
+
 def test_discrete_actions_need_neither_actor_nor_noise() -> None:
     algorithm = DiscreteCQL(CONFIG, Spaces(5, DiscreteActions(3)))
     state = initial_state(algorithm, range(2))
@@ -51,7 +62,12 @@ def test_discrete_actions_need_neither_actor_nor_noise() -> None:
 
 @pytest.mark.parametrize(
     "too_large",
-    [{"batch_size": 100_000_000}, {"proposals": 10_000_000}, {"critic_hidden": [1_000_000, 1_000_000]}],
+    [
+        {"batch_size": 100_000_000},
+        {"proposals": 10_000_000},
+        {"critic_hidden": [1_000_000, 1_000_000]},
+        {"critics": 1_000_000},
+    ],
 )
 def test_what_cannot_fit_is_refused_and_what_can_is_not(too_large, monkeypatch) -> None:
     monkeypatch.setattr(room, "free_bytes", lambda device: 10**12)

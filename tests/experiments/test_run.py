@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from cqlbench.core.errors import ConfigError
 from cqlbench.data.buffer import buffer_for
 from cqlbench.data.load import provide
 from cqlbench.data.transitions import Transitions
 from cqlbench.engine.dataset_tensors import Columns
 from cqlbench.experiments.plan import make_plan
-from cqlbench.experiments.run import make_engine
+from cqlbench.experiments.run import bench, make_engine
 
 
 def three_kinds_of_end() -> Transitions:
@@ -47,3 +49,12 @@ def test_cal_ql_trains_beside_the_returns_of_preprocessed_rewards(world) -> None
         expected[row] = following
     assert columns.extra["returns_to_go"].tolist() == pytest.approx(expected.tolist(), rel=1e-5)
     assert make_engine(make_plan(words), dataset).dataset.extra == {}
+
+
+def test_sizes_that_cannot_fit_are_refused_before_a_dataset_is_fetched(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("CQLBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr("cqlbench.experiments.run.provide", lambda *_, **__: pytest.fail("it was fetched"))
+    words = ["algorithm=sac_n", "algorithm.critics=1000000", "seeds=100", f"results={tmp_path}/results"]
+    plan = make_plan(["dataset=hopper-medium", "source=embedded", "budget=smoke", "device=cpu", *words])
+    with pytest.raises(ConfigError, match="GB"):
+        bench(plan, Console(quiet=True))

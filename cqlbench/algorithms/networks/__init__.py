@@ -8,6 +8,7 @@ from cqlbench.algorithms.networks.mlp import Init, Params, depth, init_mlp, mlp
 from cqlbench.algorithms.networks.policies import (
     TanhGaussian,
     actor_distribution,
+    bounded_std,
     gaussian_log_density,
     init_actor,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "TanhGaussian",
     "action_values",
     "actor_distribution",
+    "bounded_std",
     "critic_values",
     "depth",
     "gaussian_log_density",

@@ -94,6 +94,11 @@ def actor_distribution(actor: Params, observations: Tensor, box: ActionBox) -> T
     return TanhGaussian(mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX), box)
 
 
+def bounded_std(log_std: Tensor) -> Tensor:
+    """The standard deviation, its logarithm bounded as the density's."""
+    return log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).exp()
+
+
 def gaussian_log_density(mean: Tensor, log_std: Tensor, actions: Tensor) -> Tensor:
     """Log N(a; mean, std) of a diagonal Gaussian, `[…, A]` -> `[…]`; `log_std` is bounded."""
     log_std = log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
