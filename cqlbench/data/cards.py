@@ -78,6 +78,7 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
         notes: what a reader of its scores should know.
         quirks: names from `QUIRKS`.
         policies: names of the behaviour policies in `datasets/policies`, each for an equal share of the rows.
+        maze_play: in place of policies: its maze's balls are driven from cell to cell (`embedded.waypoint`).
         rows: how many transitions there are; an embedded dataset is collected with as many.
         episodes: how many episodes there are.
         mean_return: mean undiscounted return of its whole episodes.
@@ -116,6 +117,7 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     notes: tuple[str, ...] = ()
     quirks: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
+    maze_play: bool = False
     rows: Count | None = None
     episodes: Count | None = None
     mean_return: float | None = None

@@ -146,8 +146,8 @@ def word(words: Sequence[str], key: str, default: str) -> str:
 
 _AT_LEAST = {
     0: (
-        "checkpoint_interval", "online.frames", "online.random_frames", "online.anneal_frames",
-        "online.timeout",
+        "checkpoint_interval", "online.frames", "online.random_frames", "online.warmup_frames",
+        "online.anneal_frames", "online.timeout",
     ),
     1: (
         "budget.evaluation_interval", "budget.evaluation_episodes", "online.environments",
@@ -165,6 +165,7 @@ _MULTIPLES = (
     ("online.frames_per_batch", "online.environments"),
     ("online.frames", "online.frames_per_batch"),
     ("online.random_frames", "online.frames_per_batch"),
+    ("online.warmup_frames", "online.frames_per_batch"),
     ("budget.evaluation_interval", "trainer.optim_steps_per_batch"),  # between batches of steps
 )
 
@@ -211,10 +212,11 @@ def _problems(config: BenchConfig) -> Iterator[str]:
     for key, unit in _MULTIPLES:
         if values[key] % values[unit]:
             yield f"{key}={values[key]} must be a multiple of {unit}={values[unit]}."
-    if 0 < config.online.frames <= config.online.random_frames:
+    online = config.online
+    if 0 < online.frames <= online.random_frames + online.warmup_frames:
         yield (
-            f"online.random_frames={config.online.random_frames} leaves nothing of"
-            f" online.frames={config.online.frames}."
+            f"online.random_frames={online.random_frames} and online.warmup_frames={online.warmup_frames}"
+            f" leave nothing of online.frames={online.frames}."
         )
     if config.online.frames and not learns_online(config.algorithm):
         yield f"algorithm={config.algorithm.name} learns from datasets only: it is not fine-tuned."

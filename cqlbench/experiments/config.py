@@ -7,7 +7,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from cqlbench.algorithms import ALGORITHMS
-from cqlbench.algorithms.algorithm import AlgorithmConfig
+from cqlbench.algorithms.algorithm import AlgorithmConfig, added
 from cqlbench.trainer.config import CQLTrainerConfig
 
 
@@ -39,7 +39,8 @@ class OnlineConfig:
         environments: of each seed.
         frames_per_batch: frames per seed collected at a time, 0: one of each environment,
         steps_per_batch: and gradient steps after each of them.
-        random_frames: per seed, first, by uniform actions and without gradient steps.
+        random_frames: per seed, first, by uniform actions and without gradient steps,
+        warmup_frames: then by the policy as it is, without gradient steps: the first online rows are many.
         offline_fraction: share of the dataset's rows in each batch (CORL `mixing_ratio`); `null`: each row is
             drawn from the dataset and all collected rows alike, as from one buffer that grows (CORL's CQL).
         final_offline_fraction: what it becomes, linearly; `None`: it stays, as where a command names
@@ -62,6 +63,7 @@ class OnlineConfig:
     frames_per_batch: int = 0
     steps_per_batch: int = 1
     random_frames: int = 0
+    warmup_frames: int = added(0)
     offline_fraction: float | None = 0.5
     final_offline_fraction: float | None = None
     anneal_frames: int = 0

@@ -53,6 +53,7 @@ def make_collector(
         environments=online.environments,
         frames_per_batch=online.frames_per_batch,
         random_frames=online.random_frames,
+        warmup_frames=online.warmup_frames,
         backend=online.backend,
         timeout=online.timeout,
     )

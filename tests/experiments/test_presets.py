@@ -4,6 +4,7 @@ import csv
 import functools
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -339,7 +340,10 @@ def test_networks_start_as_corls(algorithm, network):
 @pytest.mark.parametrize("budget", ["gate", "paper"])
 def test_soft_actor_critic_stays_so_under_every_preset_and_budget(preset, budget):
     algorithm = composed(preset, "algorithm=sac", f"budget={budget}").algorithm
-    assert algorithm == composed("none", "algorithm=sac", f"budget={budget}").algorithm
+    usual = composed("none", "algorithm=sac", f"budget={budget}").algorithm
+    for_all = OmegaConf.load(benchmarks_dir() / "preset" / f"{preset}.yaml").get("algorithm", {})
+    assert set(for_all) <= {"discount", "reward_bias"}  # of a task, whatever the algorithm is
+    assert algorithm == replace(usual, **for_all)
     assert (algorithm.name, algorithm.backup_entropy) == ("sac", True)
 
 

@@ -21,8 +21,10 @@ from cqlbench.core.progress import Progress
 from cqlbench.core.seeding import Purpose, environment_seeds, numpy_generator
 from cqlbench.data.cards import Card
 from cqlbench.data.embedded.policy import BehaviourPolicy, policy_path
+from cqlbench.data.embedded.waypoint import MazePlay
 from cqlbench.data.local import sha256_of
 from cqlbench.data.transitions import COLUMNS, Transitions
+from cqlbench.environments import d4rl
 from cqlbench.environments.make import (
     EnvironmentSpec,
     VectorEnvironment,
@@ -54,12 +56,14 @@ def collect(card: Card, progress: bool = True) -> Transitions:
         UserError: the environment cannot be made on this machine.
     """
     spec, rows, seed = _facts(card)
-    bounds = np.arange(len(card.policies) + 1) * rows // len(card.policies)
+    policies: list[BehaviourPolicy | MazePlay] = [BehaviourPolicy.load(name) for name in card.policies]
+    if card.maze_play:
+        policies.append(MazePlay(d4rl.maze_of(spec.id), seed))
+    bounds = np.arange(len(policies) + 1) * rows // len(policies)
     parts = []
-    for number, (name, share) in enumerate(zip(card.policies, np.diff(bounds), strict=True)):
-        which = f" {number + 1}/{len(card.policies)}" if len(card.policies) > 1 else ""
+    for number, (policy, share) in enumerate(zip(policies, np.diff(bounds), strict=True)):
+        which = f" {number + 1}/{len(policies)}" if len(policies) > 1 else ""
         title = f"collecting {card.id}{which}" if progress else None
-        policy = BehaviourPolicy.load(name)
         parts.append(collect_transitions(policy, spec, int(share), seed + number, title=title))
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS
@@ -83,7 +87,7 @@ def source_key(card: Card) -> str:
     except OSError as error:
         raise DatasetError(f"A behaviour policy of '{card.id}' cannot be read: {error}.") from error
     facts = {
-        "policy_sha256": digests[0] if len(digests) == 1 else digests,
+        "policy_sha256": "maze play" if card.maze_play else digests[0] if len(digests) == 1 else digests,
         "seed": seed,
         "rows": rows,
         "environment": environment_versions(spec, choose_backend(spec)),
@@ -96,7 +100,7 @@ def source_key(card: Card) -> str:
 def _facts(card: Card) -> tuple[EnvironmentSpec, int, int]:
     """The card's environment, rows and seed."""
     spec, rows, seed = card.environment, card.rows, card.collection_seed
-    if not card.policies or spec is None or rows is None or seed is None:
+    if not (card.policies or card.maze_play) or spec is None or rows is None or seed is None:
         raise DatasetError(
             f"'{card.id}' cannot be collected: it lacks policies, environment, rows or collection_seed."
         )
@@ -104,7 +108,7 @@ def _facts(card: Card) -> tuple[EnvironmentSpec, int, int]:
 
 
 def collect_transitions(
-    policy: BehaviourPolicy,
+    policy: BehaviourPolicy | MazePlay,
     spec: EnvironmentSpec,
     rows: int,
     seed: int,
@@ -149,7 +153,7 @@ def collect_transitions(
         vector.close()
 
 
-def _check_fit(policy: BehaviourPolicy, vector: VectorEnvironment, spec: EnvironmentSpec) -> None:
+def _check_fit(policy: BehaviourPolicy | MazePlay, vector: VectorEnvironment, spec: EnvironmentSpec) -> None:
     own, other = (
         f"{each.observation_size} observations, actions from {each.action_low.tolist()} to "
         f"{each.action_high.tolist()}"
@@ -160,7 +164,7 @@ def _check_fit(policy: BehaviourPolicy, vector: VectorEnvironment, spec: Environ
 
 
 def _recorded(
-    policy: BehaviourPolicy,
+    policy: BehaviourPolicy | MazePlay,
     vector: VectorEnvironment,
     rows: int,
     noise: list[np.random.Generator],
@@ -181,7 +185,10 @@ def _recorded(
         if tick == normals.shape[1]:
             shape = (_NOISE_CHUNK, policy.action_size)
             normals, tick = np.stack([generator.standard_normal(shape) for generator in noise]), 0
-        chosen = policy.sample(seen, normals[:, tick])
+        if isinstance(policy, MazePlay):
+            chosen = policy.sample(seen, normals[:, tick], starting)
+        else:
+            chosen = policy.sample(seen, normals[:, tick])
         step = vector.step(chosen)
         tick += 1
         # The step after an episode's end only resets: its action was ignored, so it is no transition.

@@ -4,14 +4,19 @@ Facts: Farama-Foundation/D4RL@89141a6:d4rl/pointmaze/waypoint_controller.py. It 
 cell to cell, and steers for the next cell as a spring with a damper would.
 """
 
+import zlib
 from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cqlbench.core.seeding import Purpose, numpy_generator
 from cqlbench.environments.d4rl.maze import Cell, Maze
 
 Floats = NDArray[np.float64]
+
+# Runs use the same seeds: the balls' numbers must not be those of their collectors.
+_STREAM = zlib.crc32(b"maze-play")
 
 
 class WaypointController:
@@ -66,6 +71,52 @@ class WaypointController:
         offsets = self._generator.uniform(0.0, self._offset, (len(way), 2))
         offsets[-1] = 0.0
         return list(np.array(way, np.float64) - offsets)
+
+
+class MazePlay:
+    """Balls that are driven from cell to cell, each drawn at random, by D4RL's controller and with its noise.
+
+    So D4RL recorded antmaze's -play: rows lead anywhere, and to the task's goal now and then.
+
+    Args:
+        maze: the map.
+        seed: of the cells and way-points.
+        noise: standard deviation of what is added to a force (D4RL: 0.5).
+        near: nearer than this to a cell, the ball heads for another one.
+    """
+
+    observation_size, action_size = 4, 2
+
+    def __init__(self, maze: Maze, seed: int, *, noise: float = 0.5, near: float = 0.5) -> None:
+        self._maze, self._seed, self._noise, self._near = maze, seed, noise, near
+        self.action_low, self.action_high = -np.ones(2, np.float32), np.ones(2, np.float32)
+        self._balls: list[tuple[WaypointController, np.random.Generator]] = []
+        self._goals: list[Floats] = []
+
+    def sample(
+        self, observations: Floats, normals: Floats, starting: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """The forces on all balls, `[n, 2]`.
+
+        Args:
+            observations: `[n, 4]`, positions and velocities.
+            normals: `[n, 2]`, standard normal numbers.
+            starting: `[n]`, the balls whose episode begins.
+        """
+        for ball in range(len(self._balls), len(observations)):
+            generator = numpy_generator(self._seed, Purpose.COLLECTION, _STREAM, ball)
+            self._balls.append((WaypointController(self._maze, generator), generator))
+            self._goals.append(np.full(2, np.inf))
+        forces = np.empty((len(observations), 2))
+        for ball, (controller, generator) in enumerate(self._balls):
+            position, velocity = observations[ball, :2], observations[ball, 2:]
+            if starting[ball]:
+                controller.reset()
+            if starting[ball] or np.linalg.norm(position - self._goals[ball]) < self._near:
+                free = self._maze.free
+                self._goals[ball] = np.array(free[generator.integers(len(free))], np.float64)
+            forces[ball] = controller(position, velocity, self._goals[ball])
+        return np.clip(forces + self._noise * normals, -1.0, 1.0).astype(np.float32)
 
 
 def shortest_way(maze: Maze, start: Cell, goal: Cell) -> list[Cell]:

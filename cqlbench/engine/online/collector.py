@@ -48,6 +48,7 @@ class SeedCollector:
         environments: `E`.
         frames_per_batch: frames per seed and `collect`; default `E`.
         random_frames: of each seed, taken with uniform actions before the policy acts.
+        warmup_frames: of each seed, after these, taken with the policy before gradient steps make sense.
         backend: see `make_environments`.
         timeout: seconds after which a step counts as hung; 0: never; default `DEFAULT_TIMEOUTS`.
         observation_size: `O` of the data; default the environment's.
@@ -76,6 +77,7 @@ class SeedCollector:
         environments: int = 1,
         frames_per_batch: int | None = None,
         random_frames: int = 0,
+        warmup_frames: int = 0,
         backend: str = "auto",
         timeout: float | None = None,
         observation_size: int | None = None,
@@ -87,10 +89,13 @@ class SeedCollector:
                 f"{frames_per_batch} frames per batch must be a multiple of {environments} environments per"
                 " seed, at least 1."
             )
-        if random_frames < 0 or (timeout is not None and not timeout >= 0):
-            raise ConfigError(f"random_frames={random_frames} and timeout={timeout} must be 0 or more.")
+        if min(random_frames, warmup_frames) < 0 or (timeout is not None and not timeout >= 0):
+            raise ConfigError(
+                f"random_frames={random_frames}, warmup_frames={warmup_frames} and timeout={timeout} must be"
+                " 0 or more."
+            )
         self.environments, self.frames_per_batch = environments, frames_per_batch
-        self.init_random_frames = random_frames
+        self._random_frames, self.init_random_frames = random_frames, random_frames + warmup_frames
         self._spec, self._seeds, self._act = spec, tuple(seeds), act
         self._steps = frames_per_batch // environments
         self._guard = EnvironmentGuard(spec, seeds, environments, backend, timeout)
@@ -217,7 +222,7 @@ class SeedCollector:
 
     def _actions(self) -> NDArray[np.float32]:
         """`[n, A]`, in the box."""
-        step, random = self.frames // self.environments, self.frames < self.init_random_frames
+        step, random = self.frames // self.environments, self.frames < self._random_frames
         if random:
             drawn = self._exploration.uniforms(step)
         else:

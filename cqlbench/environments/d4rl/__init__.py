@@ -17,6 +17,7 @@ import gymnasium
 import msgspec
 
 from cqlbench.environments.d4rl.correction import Correction
+from cqlbench.environments.d4rl.maze import Maze
 
 __version__ = "1"
 """Raised whenever an episode would be another one."""
@@ -45,6 +46,15 @@ def correction(name: str) -> Correction | None:
     """What makes a simulator's steps those of `name`, if they are others."""
     found = TASKS.get(name, {}).get("correction")
     return None if found is None else msgspec.convert(found, Correction)
+
+
+def maze_of(name: str) -> Maze:
+    """The map of a task here.
+
+    Raises:
+        KeyError: `name` is none, or has no map.
+    """
+    return Maze(tuple(_TABLE["maze"][TASKS[name]["maze"]]))
 
 
 def _register() -> None:

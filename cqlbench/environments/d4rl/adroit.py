@@ -14,7 +14,7 @@ from gymnasium_robotics.envs.adroit_hand import (
 from numpy.typing import NDArray
 
 from cqlbench.environments.d4rl.correction import Correction
-from cqlbench.environments.d4rl.maze import Outcome
+from cqlbench.environments.d4rl.model import Outcome
 
 
 class _Corrected:

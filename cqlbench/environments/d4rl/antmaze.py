@@ -14,7 +14,8 @@ import numpy as np
 from gymnasium.envs.mujoco import mujoco_env
 from numpy.typing import NDArray
 
-from cqlbench.environments.d4rl.maze import Maze, ModelEnv, Outcome, add
+from cqlbench.environments.d4rl.maze import Maze
+from cqlbench.environments.d4rl.model import ModelEnv, Outcome, add
 
 REACH = 0.5
 """Up to this distance from it, the ant is at the goal."""

@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 from numpy.typing import NDArray
 
-from cqlbench.environments.d4rl.maze import Outcome
+from cqlbench.environments.d4rl.model import Outcome
 
 _MODEL = "envs/assets/kitchen_franka/kitchen_assets/kitchen_env_model.xml"
 

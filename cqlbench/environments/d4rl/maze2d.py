@@ -8,7 +8,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from cqlbench.environments.d4rl.maze import Cell, Maze, ModelEnv, Outcome, add
+from cqlbench.environments.d4rl.maze import Cell, Maze
+from cqlbench.environments.d4rl.model import ModelEnv, Outcome, add
 
 REACH = 0.5
 """Up to this distance from it, the ball is at the goal."""
@@ -59,6 +60,7 @@ class Maze2d(ModelEnv):
         goal: the cell of the goal; the goal lies at these positions.
         dense: the reward is exp(-distance) after the step, not 1 where the distance is at most `REACH`.
         ends: the episode ends where the distance is at most `REACH`; D4RL's never does.
+        repeat: D4RL's steps in each step, all with the same action; D4RL's is 1.
         kwargs: `MujocoEnv`'s, of rendering.
     """
 
@@ -74,11 +76,12 @@ class Maze2d(ModelEnv):
         *,
         dense: bool = False,
         ends: bool = False,
+        repeat: int = 1,
         **kwargs: Any,
     ) -> None:
         self.maze = Maze(tuple(maze))
         self.goal = np.array(goal, np.float64)
-        self._dense, self._ends = dense, ends
+        self._dense, self._ends, self._repeat = dense, ends, repeat
         self._starts = np.array(self.maze.free, np.float64)
         middle = [len(self.maze.lines) / 2 + 0.5, len(self.maze.lines[0]) / 2 + 0.5, 0.0]
         view = {"distance": 2.5 * max(middle), "elevation": -90.0, "azimuth": 0.0, "lookat": np.array(middle)}
@@ -91,9 +94,10 @@ class Maze2d(ModelEnv):
 
     def step(self, action: NDArray[Any]) -> Outcome:
         """See `gymnasium.Env`."""
-        # The ball is driven by a force, so its speed would grow without bound (maze_model.py:221-223).
-        self.set_state(self.data.qpos, np.clip(self.data.qvel, -5.0, 5.0))
-        self.do_simulation(np.clip(action, -1.0, 1.0), self.frame_skip)
+        for _ in range(self._repeat):
+            # The ball is driven by a force, so its speed would grow without bound (maze_model.py:221-223).
+            self.set_state(self.data.qpos, np.clip(self.data.qvel, -5.0, 5.0))
+            self.do_simulation(np.clip(action, -1.0, 1.0), self.frame_skip)
         distance = np.linalg.norm(self.data.qpos - self.goal)
         there = bool(distance <= REACH)
         reward = np.exp(-distance) if self._dense else np.float64(there)

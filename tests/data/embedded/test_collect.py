@@ -3,6 +3,7 @@ import itertools
 from types import SimpleNamespace
 
 import gymnasium
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from cqlbench.data.embedded import collect as module
 from cqlbench.data.embedded import policy
 from cqlbench.data.embedded.collect import collect, collect_transitions, source_key
 from cqlbench.data.embedded.policy import BehaviourPolicy
+from cqlbench.data.resolve import find_card
 from cqlbench.environments.make import EnvironmentSpec, make_environments
 
 HOPPER = EnvironmentSpec("Hopper-v4", 25)
@@ -178,7 +180,12 @@ def card(tmp_path, monkeypatch):
     monkeypatch.setattr(policy, "policies_dir", lambda: tmp_path)
     POLICY.save(tmp_path / "toy-v0.npz")
     return SimpleNamespace(
-        id="embedded/toy-v0", environment=HOPPER, policies=("toy-v0",), rows=60, collection_seed=2
+        id="embedded/toy-v0",
+        environment=HOPPER,
+        policies=("toy-v0",),
+        maze_play=False,
+        rows=60,
+        collection_seed=2,
     )
 
 
@@ -266,3 +273,19 @@ def test_an_interruption_closes_the_simulator(card, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         collect(card)
     assert closed == [True]
+
+
+def test_a_maze_is_played_until_its_goal():
+    card = msgspec.structs.replace(find_card("embedded/pointmaze-umaze-v0"), rows=4_000)
+    data = collect(card, progress=False)
+    np.testing.assert_array_equal(data.rewards, data.terminated)
+    near = np.linalg.norm(data.next_observations[:, :2] - [1, 1], axis=1)
+    margin = np.abs(near - 0.5) > 1e-5  # of float32
+    np.testing.assert_array_equal(data.terminated[margin], (near <= 0.5)[margin])
+    lengths = np.diff([*data.episode_starts, len(data)])
+    assert lengths.max() == 60
+    ends = data.episode_ends
+    assert 0.2 < data.terminated[ends].mean() < 0.8
+    assert_same(data, collect(card, progress=False))
+    other = msgspec.structs.replace(card, maze_play=False, policies=("hopper-medium-v0",))
+    assert source_key(card) != source_key(other)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import cqlbench.environments.d4rl  # noqa: F401 registers the mazes
-from cqlbench.data.embedded.waypoint import WaypointController, shortest_way
+from cqlbench.data.embedded.waypoint import MazePlay, WaypointController, shortest_way
 from cqlbench.environments.d4rl.maze import Maze
 
 HOOK = Maze(("#####", "#...#", "###.#", "#...#", "#####"))
@@ -85,3 +85,38 @@ def test_d4rls_reference_scores(maze, episodes, lowest, highest):
         error = sample.std(ddof=1) / np.sqrt(episodes)
         assert abs(sample.mean() - published) < 3 * error
         assert error < 0.25 * highest
+
+
+def test_played_balls_head_for_cell_after_cell_each_by_numbers_of_its_own():
+    env = gymnasium.make("cqlbench/pointmaze-umaze-v0", max_episode_steps=400).unwrapped
+
+    def played(balls, starts):
+        play, noise = MazePlay(HOOK, 3), np.zeros((balls, 2))
+        seen = np.tile([1.0, 1.0, 0.0, 0.0], (balls, 1))
+        visited, forces = set(), []
+        for step in range(400):
+            starting = np.full(balls, step in starts)
+            forces.append(play.sample(seen, noise, starting))
+            env.set_state(seen[0, :2], seen[0, 2:])
+            seen[0] = env.step(forces[-1][0])[0]
+            visited.add(tuple(seen[0, :2].round()))
+        return visited, np.array(forces)
+
+    visited, forces = played(1, {0})
+    assert len(visited) == len(HOOK.free)
+    assert forces.dtype == np.float32
+    # Another ball beside it changes nothing, and goes another way.
+    _, both = played(2, {0})
+    np.testing.assert_array_equal(both[:, 0], forces[:, 0])
+    assert (both[:, 0] != both[:, 1]).any()
+    # An episode's beginning brings another goal.
+    assert (played(1, {0, 1})[1] != forces).any()
+
+
+def test_noise_is_added_to_the_force_within_its_bounds():
+    seen, starting = np.array([[1.0, 1.0, 0.0, 0.0]]), np.array([True])
+    still, pushed, thrown = (
+        MazePlay(HOOK, 0).sample(seen, np.array([[push, 0.0]]), starting)[0] for push in (0.0, 0.4, 9.0)
+    )
+    assert pushed[0] == pytest.approx(min(still[0] + 0.2, 1.0))
+    assert thrown[0] == 1.0

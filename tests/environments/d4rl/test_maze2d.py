@@ -129,3 +129,12 @@ def test_the_speed_is_clipped_before_the_step_and_the_action_at_one():
     mass = 4 / 3 * np.pi * 0.1**3 * 1000
     speed = (mass * 5.0 + 0.01 * 100) / (mass + 0.01)
     np.testing.assert_allclose(outcomes[0], [2.0, 2.0 + 0.01 * speed, 0.0, speed], atol=1e-9)
+
+
+def test_a_repeated_step_is_as_many_of_d4rls():
+    once, five = (Maze2d(["####", "#..#", "####"], (1, 1), repeat=repeat) for repeat in (1, 5))
+    for env in (once, five):
+        env.reset(seed=0)
+        env.set_state(np.array([1.0, 1.6]), np.array([0.0, 7.0]))
+    outcomes = [once.step(np.array([0.3, -1.0])) for _ in range(5)]
+    np.testing.assert_array_equal(five.step(np.array([0.3, -1.0]))[0], outcomes[-1][0])
