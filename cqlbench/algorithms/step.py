@@ -178,9 +178,11 @@ def clip_by_seed(gradients: Params, norms: Tensor, max_norm: float) -> None:
 
 
 def _freeze_diverged(state: TrainState, gradients: dict[str, Params], norms: dict[str, Tensor]) -> None:
-    """Stop the seeds whose gradients are not finite where they are, without asking the host."""
+    """Stop the seeds whose gradients are not finite where they are, without making a GPU wait."""
     state.alive.logical_and_(torch.stack(list(norms.values())).isfinite().all(0))
     dead = ~state.alive
+    if dead.device.type == "cpu" and not dead.any():
+        return  # the masks would change nothing, in two passes over memory; only a GPU would have to wait
     for group in norms:
         for name, gradient in gradients[group].items():
             mask = dead.view(-1, *[1] * (gradient.dim() - 1))
