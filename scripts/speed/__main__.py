@@ -14,11 +14,9 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from cqlbench.core.devices import device_of, on_threads
@@ -29,6 +27,7 @@ from speed.collection import measure_collection
 from speed.measure import measure, table, write
 from speed.memory import memory_growth
 from speed.remote import Clock
+from speed.settings import read_settings
 
 
 @dataclass
@@ -45,17 +44,13 @@ class Settings:
     clock: str = "wall"
 
 
-def speed(words: list[str], console: Console) -> None:
+def speed(arguments: list[str], console: Console) -> None:
     """Measure the gradient step on this machine.
 
     Raises:
-        UserError: a word that is not understood, or a results folder that cannot be written.
+        UserError: an unknown or invalid argument, or a results folder that cannot be written.
     """
-    try:
-        given = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.from_cli(words))
-        settings = cast("Settings", OmegaConf.to_object(given))
-    except OmegaConfBaseException as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+    settings = read_settings(Settings, arguments)
     device, rounds = device_of(settings.device), settings.rounds
     if rounds < 1:
         raise ConfigError(f"rounds={rounds} must be at least 1.")

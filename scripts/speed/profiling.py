@@ -9,11 +9,9 @@ Perfetto (ui.perfetto.dev) or `chrome://tracing`.
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +22,7 @@ from cqlbench.core.errors import ConfigError, UserError
 from cqlbench.engine.streams import CHUNK
 from speed.baselines import floor, ours
 from speed.remote import timed
+from speed.settings import read_settings
 from speed.workload import Workload
 
 _SHOWN = 20
@@ -106,17 +105,13 @@ def table(found: list[Operation], floor_seconds: float) -> Table:
     return shown
 
 
-def show(words: list[str], console: Console) -> None:
+def show(arguments: list[str], console: Console) -> None:
     """Profile the gradient step on this machine.
 
     Raises:
-        UserError: a word that is not understood, or a trace that cannot be written.
+        UserError: an unknown or invalid argument, or a trace that cannot be written.
     """
-    try:
-        given = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.from_cli(words))
-        settings = cast("Settings", OmegaConf.to_object(given))
-    except OmegaConfBaseException as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+    settings = read_settings(Settings, arguments)
     for name in ("seeds", "layers", "steps"):
         if getattr(settings, name) < 1:
             raise ConfigError(f"{name}={getattr(settings, name)} must be at least 1.")

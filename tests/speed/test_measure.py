@@ -127,7 +127,7 @@ def test_memory_stays_flat(monkeypatch) -> None:
     ],
 )
 def test_mistakes_are_one_sentence(word: str) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=word.partition("=")[2 if word.startswith("device") else 0]):
         speed([word], Console())
 
 
