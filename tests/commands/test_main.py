@@ -1,5 +1,7 @@
 """The real command, end to end, on a tiny dataset; and every way a user can get it wrong."""
 
+import ctypes
+import functools
 import json
 import os
 import signal
@@ -211,6 +213,19 @@ def test_help_works_everywhere(capsys) -> None:
     assert main(["--version"]) == 0
 
 
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _as_a_child(parent: int) -> None:
+    # A test run that was started in the background ignores SIGINT, and its children inherit that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.platform == "linux":  # a killed test run kills nothing itself
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
 def test_a_signal_saves_leaves_no_record_and_has_its_exit_status(tmp_path: Path) -> None:
     path = write_d4rl(tmp_path / "robot.hdf5")
     environment = os.environ | {"CQLBENCH_CACHE": str(tmp_path / "cache"), "CQLBENCH_OFFLINE": "1"}
@@ -221,15 +236,14 @@ def test_a_signal_saves_leaves_no_record_and_has_its_exit_status(tmp_path: Path)
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # A test run that was started in the background ignores SIGINT, and its children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=functools.partial(_as_a_child, os.getpid()),
     ) as process:
-        for line in iter(process.stdout.readline, b""):
-            if line.startswith(b"Time"):
-                break
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
         try:
+            for line in iter(process.stdout.readline, b""):
+                if line.startswith(b"Time"):
+                    break
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=10)
         finally:
             process.kill()
