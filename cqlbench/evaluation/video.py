@@ -59,6 +59,8 @@ def record_episode(
 def _rendered(spec: EnvironmentSpec, seed: int, discrete: bool) -> GymnasiumEnvironments:
     if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
         os.environ.setdefault("MUJOCO_GL", "egl")  # gymnasium would open a window
+        # libwayland, which EGL and GLFW try, prints an error of its own where the variable is not set.
+        os.environ.setdefault("XDG_RUNTIME_DIR", os.devnull)
     spec = replace(spec, kwargs={**spec.kwargs, "render_mode": "rgb_array"})
     environment = GymnasiumEnvironments(spec, [seed], discrete)
     try:
