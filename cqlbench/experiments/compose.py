@@ -229,7 +229,7 @@ def _online_settings(config: BenchConfig) -> AlgorithmConfig:
     try:
         merged = OmegaConf.to_object(OmegaConf.merge(settings, config.online.algorithm))
     except OmegaConfBaseException as error:
-        raise ConfigError(f"online.algorithm: {str(error).splitlines()[0]}.") from error
+        raise ConfigError(f"online.algorithm: {str(error).splitlines()[0].rstrip('.')}.") from error
     changed = cast("AlgorithmConfig", merged)
     config.online.algorithm = {key: getattr(changed, key) for key in config.online.algorithm}
     return changed
@@ -284,7 +284,7 @@ def _one_sentence(error: Exception, overrides: list[str]) -> str:
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    text = str(cause).partition("\n")[0].strip()
+    text = str(cause).partition("\n")[0].strip().rstrip(".")
     key = getattr(cause, "full_key", None)
     at_fault = next((o for o in overrides if key and o.startswith(f"{key}=")), None)
     return f"{at_fault}: {text}." if at_fault else f"The configuration is not valid: {text}."

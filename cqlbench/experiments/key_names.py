@@ -81,8 +81,12 @@ def check_choice(group: str, name: str) -> None:
     """Refuse a name that is no file of a group.
 
     Raises:
-        ConfigError: naming those that there are.
+        ConfigError: naming the valid ones, or the command that takes several algorithms.
     """
+    if group == "algorithm" and ("," in name or name == "all"):
+        raise ConfigError(
+            f"A run has one algorithm, not '{name}'; for several say cqlbench paper algorithm={name}."
+        )
     if name not in group_choices(group):
         raise ConfigError(f"Unknown {group} '{name}' (choose from {', '.join(group_choices(group))}).")
 
@@ -106,14 +110,17 @@ def aliases() -> dict[str, str]:
 
 
 def _hint(key: str, value: str, algorithm: str) -> str:
+    # Of equal leaves the last counts: fine-tuning's are meant least often.
+    ordered = sorted(known_keys(algorithm), key=lambda name: not name.startswith("online."))
+    if key.lower() in ordered:  # make's variables are upper case
+        return f"; keys are lower case: '{key.lower()}'"
     leaf = key.rpartition(".")[2]
     if leaf in aliases():
         return f"; it is {_meant(leaf, value, algorithm)} here"
-    # Of equal leaves the last counts: fine-tuning's are meant least often.
-    ordered = sorted(known_keys(algorithm), key=lambda name: not name.startswith("online."))
     by_leaf = {name.rpartition(".")[2]: name for name in ordered}
-    nearest = [leaf] if leaf in by_leaf else difflib.get_close_matches(key, ordered, n=1, cutoff=0.5)
-    nearest = nearest or difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(leaf, list(by_leaf), n=1)
+    if "." not in key:  # a group's common beginning would make any of its keys near
+        nearest = difflib.get_close_matches(key, [*ordered, *nearest], n=1)
     return f"; the nearest is '{by_leaf.get(nearest[0], nearest[0])}'" if nearest else ""
 
 

@@ -144,6 +144,10 @@ def test_paths_may_hold_anything() -> None:
         ("algorithm.discount=x", "algorithm.discount=x: Value 'x'"),
         ("algorithm.conservative_weight=nan", "finite"),
         ("preset=d4rl-gim", "preset 'd4rl-gim'"),
+        ("algorithm.actor_hidden=abc", "algorithm.actor_hidden=abc: "),
+        ("algorithm=iql,td3_bc", "cqlbench paper algorithm=iql,td3_bc"),
+        ("algorithm=all", "cqlbench paper algorithm=all"),
+        ("STEPS=3", "'steps'"),
         ("steps=0", "budget.steps=0 must be"),
         ("steps=1.5", "budget.steps=1.5"),
         ("nonsense", "'nonsense' is not an override"),
@@ -154,6 +158,7 @@ def test_bad_words_end_in_one_sentence(word: str, sentence: str) -> None:
         compose_bench(["dataset=hopper-medium", word], "smoke")
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert ".." not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -64,3 +64,10 @@ def test_what_cannot_be_set_is_no_ones_hint() -> None:
     assert "trainer.optimizer" not in str(caught.value)
     with pytest.raises(ConfigError, match="cannot be set"):
         check_key("trainer.optimizer=adam", "cql")
+
+
+@pytest.mark.parametrize("key", ["plots", "online.algorithm.nope", "algorithm.x"])
+def test_a_key_like_no_other_has_no_nearest(key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_key(f"{key}=1", "cql")
+    assert str(caught.value) == f"Unknown key '{key}'."
