@@ -7,7 +7,7 @@ import pytest
 from made_records import replace
 
 from cqlbench.records.codec import from_json, to_json
-from cqlbench.records.schema import OnlineFacts, Record
+from cqlbench.records.schema import OnlineFacts, Record, config_hash
 from cqlbench.reporting.aggregate import summarise
 from cqlbench.reporting.fine_tuning import fine_tuning, run_grid
 from cqlbench.reporting.plots.run import learning_curve
@@ -71,6 +71,10 @@ def test_published_fine_tuning_stands_beside_the_same_dataset_only(tuned: list[R
     assert grid.columns[-1] == "CORL-finetune"
     assert grid.rows[0][:4] == ("d4rl/antmaze-umaze-v2", "calql", "500", "20.0 ± 10.0 → 50.0 ± 17.3")
     assert grid.rows[0][-1] == "76.8 ± 7.5 → 99.8 ± 0.4, regret 0.01"
+    assert "Cal-QL" not in grid.caption
+    settings = tuned[0].config | {"algorithm": tuned[0].config["algorithm"] | {"calibrated": True}}
+    calibrated = [replace(r, config=settings, config_hash=config_hash(settings)) for r in comparable]
+    assert "Cal-QL" in fine_tuning_grid([summarise(calibrated)], published).caption
     own = [replace(r, comparable=False, comparable_reason="embedded data") for r in comparable]
     alone = fine_tuning_grid([summarise(own)], published)
     assert "CORL-finetune" not in alone.columns

@@ -267,7 +267,7 @@ def fine_tuning_grid(summaries: Iterable[Summary], published: pd.DataFrame) -> G
         "Score ± std over seeds before the first frame and after the last one; gain: seed by seed, with its "
         "95 % interval. Regret: mean over the evaluations between of 1 − score / 100."
     )
-    if sources:
+    if sources and any(summary.lead.config["algorithm"].get("calibrated") for summary, _ in tuned):
         caption += " CORL's Cal-QL bounds the penalty offline only, ours in both phases."
     notes = differing_notes(summary for summary, _ in tuned)
     return Grid("Fine-tuning", head, rows, caption, labels=2, notes=notes)
