@@ -21,7 +21,7 @@ from cqlbench.algorithms.algorithm import (
     layer_sizes,
     positive,
 )
-from cqlbench.algorithms.bc import BoxActions
+from cqlbench.algorithms.critic_losses import squared_error
 from cqlbench.algorithms.networks import (
     Init,
     Params,
@@ -32,7 +32,7 @@ from cqlbench.algorithms.networks import (
     init_mlp,
     mlp,
 )
-from cqlbench.algorithms.sac import squared_error
+from cqlbench.algorithms.policies import BoxActions
 
 
 @dataclass
@@ -42,8 +42,8 @@ class AWACConfig(AlgorithmConfig):
     Attributes:
         hidden: hidden layer sizes of actor and critics.
         learning_rate: Adam's rate of both.
-        temperature: λ of the actor's weights exp((Q − V) / λ) (CORL `awac_lambda`),
-        largest_weight: and their bound.
+        temperature: λ of the actor's weights exp((Q − V) / λ) (CORL `awac_lambda`).
+        largest_weight: upper bound of the actor's weights.
     """
 
     FIXED = AlgorithmConfig.FIXED | {"hidden"}

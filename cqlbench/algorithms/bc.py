@@ -1,29 +1,26 @@
 """Behaviour cloning of a dataset's actions, or of those of its best episodes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from cqlbench.algorithms.algorithm import (
-    Algorithm,
     AlgorithmConfig,
     Batch,
-    C,
     Networks,
     Noise,
-    PolicyNetwork,
     Rows,
     Stage,
     added,
     at_least,
     layer_sizes,
 )
-from cqlbench.algorithms.networks import ActionBox, Init, Params, init_mlp, mlp
+from cqlbench.algorithms.networks import Init, Params, init_mlp
+from cqlbench.algorithms.policies import BoxActions, DiscreteActor
 
 
 @dataclass
@@ -59,44 +56,6 @@ class BC10Config(BCConfig):
 
     name: str = "bc10"
     fraction: float = 0.1
-
-
-class BoxActions(Algorithm[C]):
-    """An algorithm of continuous actions whose policy is the tanh of an MLP, unless it says otherwise."""
-
-    @property
-    def box(self) -> ActionBox:
-        """The box of actions."""
-        assert isinstance(self.spaces.actions, ActionBox)
-        return self.spaces.actions
-
-    def act(self, parameters: Mapping[str, Params], observations: Tensor) -> Tensor:
-        """The policy's action."""
-        return self.box.from_unit(mlp(parameters["actor"], observations).tanh())
-
-    def policy(self, parameters: Mapping[str, Params]) -> PolicyNetwork:
-        """The actor, without what is not of its MLP."""
-        actor = {name: each for name, each in parameters["actor"].items() if name != "log_std"}
-        return PolicyNetwork(actor, "tanh")
-
-
-class DiscreteActor(Algorithm[C]):
-    """An algorithm of discrete actions whose policy is the likeliest one by an MLP, an ensemble of one."""
-
-    actions = "discrete"
-
-    def logits(self, actor: Params, observations: Tensor, factors: Sequence[Tensor] = ()) -> Tensor:
-        """`[S, R, O]` -> `[S, R, A]`; `factors`: see `mlp`, `[S, R, H]` each."""
-        return mlp(actor, observations.unsqueeze(1), [each.unsqueeze(1) for each in factors]).squeeze(1)
-
-    def act(self, parameters: Mapping[str, Params], observations: Tensor) -> Tensor:
-        """The likeliest action, one-hot."""
-        best = self.logits(parameters["actor"], observations).argmax(-1)
-        return functional.one_hot(best, self.spaces.actions.size).to(observations.dtype)
-
-    def policy(self, parameters: Mapping[str, Params]) -> PolicyNetwork:
-        """The actor."""
-        return PolicyNetwork(parameters["actor"], "argmax")
 
 
 def best_episodes(rows: Rows, fraction: float) -> NDArray[np.bool_] | None:

@@ -27,9 +27,9 @@ from cqlbench.algorithms.algorithm import (
     fractions,
     warmed_up,
 )
-from cqlbench.algorithms.bc import BoxActions
 from cqlbench.algorithms.networks import Params
 from cqlbench.algorithms.networks.transformer import Drop, drop_sites, init_transformer, transformer
+from cqlbench.algorithms.policies import BoxActions
 
 
 @dataclass
@@ -38,15 +38,15 @@ class DTConfig(AlgorithmConfig):
 
     Attributes:
         embedding_size: D, of tokens.
-        blocks: attention blocks (CORL `num_layers`).
-        heads: of each attention (CORL `num_heads`).
+        blocks: number of attention blocks (CORL `num_layers`).
+        heads: attention heads of each block (CORL `num_heads`).
         context: L, time steps that an action looks back on, its own included (CORL `seq_len`).
         episode_length: time steps that are told apart (CORL `episode_len`); later ones count as the last.
-        attention_dropout: share of attention weights that training leaves out,
-        residual_dropout: of each block's two outputs,
-        embedding_dropout: and of the tokens.
-        learning_rate: AdamW's rate, reached linearly
-        warmup_steps: in so many gradient steps.
+        attention_dropout: share of attention weights that training leaves out.
+        residual_dropout: share of each block's two outputs that training leaves out.
+        embedding_dropout: share of the tokens' entries that training leaves out.
+        learning_rate: AdamW's rate, after its warm-up.
+        warmup_steps: gradient steps in which the rate rises linearly from 0.
         weight_decay: AdamW's, of all parameters.
         target_return: the undiscounted return that is asked for in evaluation (the first of CORL's
             `target_returns`); `None`: that of the dataset's best episode.

@@ -23,7 +23,6 @@ from cqlbench.algorithms.algorithm import (
     fractions,
     layer_sizes,
 )
-from cqlbench.algorithms.bc import BoxActions, DiscreteActor
 from cqlbench.algorithms.networks import (
     Init,
     Params,
@@ -34,6 +33,7 @@ from cqlbench.algorithms.networks import (
     init_mlp,
     mlp,
 )
+from cqlbench.algorithms.policies import BoxActions, DiscreteActor
 
 
 @dataclass
@@ -42,17 +42,19 @@ class IQLConfig(AlgorithmConfig):
 
     Attributes:
         hidden: hidden layer sizes of actor, value and critics.
-        actor_learning_rate: Adam's first rate for the actor, which falls as half a cosine to 0
-        decay_steps: after so many gradient steps (CORL: all of the offline ones); with 0 it does not.
+        actor_learning_rate: Adam's first rate for the actor, which falls to 0 as half a cosine.
+        decay_steps: gradient steps in which the actor's rate falls to 0 (CORL: all of the offline ones); 0:
+            it is constant.
         critic_learning_rate: Adam's rate for the critics.
         value_learning_rate: Adam's rate for the value.
         expectile: τ of the value's regression (CORL `iql_tau`).
-        inverse_temperature: β of the actor's weights exp(β·(Q − V)) (CORL `beta`),
-        largest_weight: and their bound.
+        inverse_temperature: β of the actor's weights exp(β·(Q − V)) (CORL `beta`).
+        largest_weight: upper bound of the actor's weights.
         dropout: share of the actor's hidden units that training leaves out (CORL `actor_dropout`).
         deterministic: regress a deterministic actor; otherwise it is a Gaussian with one learned standard
             deviation for each action dimension (CORL `iql_deterministic`).
-        exploration_noise: of a deterministic actor's collected actions (CORL `expl_noise`).
+        exploration_noise: standard deviation of the noise on a deterministic actor's collected actions, in
+            half widths of the box (CORL `expl_noise`).
     """
 
     FIXED = AlgorithmConfig.FIXED | {"hidden", "deterministic"}

@@ -25,10 +25,9 @@ from cqlbench.algorithms.algorithm import (
     fractions,
     layer_sizes,
 )
-from cqlbench.algorithms.bc import BoxActions
+from cqlbench.algorithms.critic_losses import smoothed, squared_error
 from cqlbench.algorithms.networks import Init, Params, action_values, init_critics, init_mlp
-from cqlbench.algorithms.sac import squared_error
-from cqlbench.algorithms.td3_bc import smoothed
+from cqlbench.algorithms.policies import BoxActions
 
 
 @dataclass
@@ -43,13 +42,13 @@ class ReBRACConfig(AlgorithmConfig):
         critic_cloning_weight: β₂, of (π(s′) − a′)² in the targets (CORL `critic_bc_coef`).
         normalize_values: divide the values in the actor's loss by their mean size (CORL `normalize_q`).
         layer_norm: layer norms in the critics (CORL `critic_ln`).
-        policy_noise: standard deviation of the noise on the target's action, in half widths of the box,
-        noise_clip: and its bound.
+        policy_noise: standard deviation of the noise on the target's action, in half widths of the box.
+        noise_clip: where that noise is clipped, in half widths of the box.
         policy_period: gradient steps of the critics for each of the actor and of all targets (CORL
             `policy_freq`).
-        cloning_floor: β₁ falls linearly to this share of itself (CORL `min_decay_coef`); 1 leaves it,
-        decay_start: from this gradient step on,
-        decay_steps: at a slope that would take it to 0 in so many.
+        cloning_floor: β₁ falls linearly to this share of itself (CORL `min_decay_coef`); 1: constant.
+        decay_start: gradient step at which β₁ begins to fall.
+        decay_steps: gradient steps in which β₁ would fall to 0; `cloning_floor` stops it before.
     """
 
     FIXED = AlgorithmConfig.FIXED | {"hidden", "layer_norm"}

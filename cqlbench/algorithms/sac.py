@@ -23,6 +23,7 @@ from cqlbench.algorithms.algorithm import (
     layer_sizes,
     positive,
 )
+from cqlbench.algorithms.critic_losses import squared_error
 from cqlbench.algorithms.networks import (
     ActionBox,
     Init,
@@ -289,17 +290,6 @@ def targets_of(
         chosen = log_density.gather(2, best.unsqueeze(2)).squeeze(2)
         values = values - found.entropy_temperature.unsqueeze(1) * chosen
     return batch.rewards + config.discount * (1 - batch.terminated) * values
-
-
-def squared_error(data_values: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Σ_k E(Q_k(s,a) − y)² of `[S, K, B]` values and `[S, B]` targets, `[S]`, and diagnostics."""
-    error = (data_values - targets.unsqueeze(1)).square().mean(2)  # [S, K]
-    loss = error.sum(1)
-    return loss, {
-        "td_loss": error.detach().mean(1),
-        "data_value": data_values.detach().mean((1, 2)),
-        "critic_loss": loss.detach(),
-    }
 
 
 def target_entropy(config: SACConfig, box: ActionBox) -> Tensor:

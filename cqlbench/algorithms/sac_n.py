@@ -21,7 +21,7 @@ from cqlbench.algorithms.algorithm import (
     layer_sizes,
     positive,
 )
-from cqlbench.algorithms.bc import BoxActions
+from cqlbench.algorithms.critic_losses import squared_error
 from cqlbench.algorithms.networks import (
     Init,
     Params,
@@ -32,7 +32,8 @@ from cqlbench.algorithms.networks import (
     init_mlp,
     mlp,
 )
-from cqlbench.algorithms.sac import actor_loss, mean_head, squared_error, temperature_loss
+from cqlbench.algorithms.policies import BoxActions
+from cqlbench.algorithms.sac import actor_loss, mean_head, temperature_loss
 
 _LOG_STD = -5.0, 2.0
 """Bounds of the policy's log standard deviation (CORL, the authors)."""
@@ -48,7 +49,7 @@ class SACNConfig(AlgorithmConfig):
         actor_learning_rate: Adam's rate for the actor.
         critic_learning_rate: Adam's rate for the critics.
         temperature_learning_rate: Adam's rate for the log entropy temperature (CORL `alpha_learning_rate`).
-        entropy_temperature: its starting value.
+        entropy_temperature: SAC's α: its starting value.
         diversity_weight: η of EDAC's penalty (eq. 4).
     """
 

@@ -19,9 +19,9 @@ from cqlbench.algorithms.algorithm import (
     at_least,
     layer_sizes,
 )
-from cqlbench.algorithms.bc import BoxActions
-from cqlbench.algorithms.networks import ActionBox, Init, Params, action_values, init_critics, init_mlp
-from cqlbench.algorithms.sac import squared_error
+from cqlbench.algorithms.critic_losses import smoothed, squared_error
+from cqlbench.algorithms.networks import Init, Params, action_values, init_critics, init_mlp
+from cqlbench.algorithms.policies import BoxActions
 
 
 @dataclass
@@ -32,8 +32,8 @@ class TD3BCConfig(AlgorithmConfig):
         hidden: hidden layer sizes of actor and critics.
         learning_rate: Adam's rate of both.
         value_weight: the paper's α: of the values in the actor's loss, relative to their mean size.
-        policy_noise: standard deviation of the noise on the target's action, in half widths of the box,
-        noise_clip: and its bound.
+        policy_noise: standard deviation of the noise on the target's action, in half widths of the box.
+        noise_clip: where that noise is clipped, in half widths of the box.
         policy_period: gradient steps of the critics for each of the actor and of all targets (CORL
             `policy_freq`).
         exploration_noise: standard deviation of the noise on collected actions (CORL `expl_noise`).
@@ -58,19 +58,6 @@ class TD3BCConfig(AlgorithmConfig):
         )
         yield from at_least(self, 1, "policy_period")
         yield from layer_sizes(self, "hidden")
-
-
-def smoothed(actions: Tensor, normals: Tensor, std: float, bound: float, box: ActionBox) -> Tensor:
-    """Target policy smoothing: actions with clipped noise, within the box (TD3, eq. 14).
-
-    Args:
-        actions: `[S, B, A]`.
-        normals: `[S, B, A]`, standard normal.
-        std: of the noise, in half widths of the box,
-        bound: and where it is clipped.
-        box: the action box.
-    """
-    return box.clamp(actions + (normals * std).clamp(-bound, bound) * box.half_range)
 
 
 class TD3BC(BoxActions[TD3BCConfig]):

@@ -45,8 +45,8 @@ def replace(path: Path, content: bytes) -> None:
 def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Make the folder `path`, in place of what may be there, with what `fill` puts into it.
 
-    It asks nobody: make sure first that what is at `path` and `previous(path)` may go.
-    Two folders are not swapped at once: cut off at the wrong moment, the old one lies at `previous(path)`.
+    It asks nobody: make sure first that what is at `path` and `.<name>.previous` beside it may go.
+    Two folders are not swapped at once: cut off at the wrong moment, only `.<name>.previous` is there.
 
     Raises:
         OSError: the folder cannot be written; what was there is left as it was.
@@ -62,16 +62,16 @@ def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
                     os.fsync(file.fileno())
             _sync_folder(Path(folder))
         if path.exists():
-            _remove(previous(path))
-            path.rename(previous(path))
+            _remove(_previous(path))
+            path.rename(_previous(path))
         whole.rename(path)
     finally:
         _remove(whole)
     _sync_folder(path.parent)
-    _remove(previous(path))
+    _remove(_previous(path))
 
 
-def previous(path: Path) -> Path:
+def _previous(path: Path) -> Path:
     """Where `replace_folder` keeps the old folder while it puts the new one in place."""
     return path.with_name(f".{path.name}.previous")
 

@@ -36,11 +36,12 @@ class OnlineConfig:
 
     Attributes:
         frames: environment frames per seed; 0 ends with the offline steps.
-        environments: of each seed.
-        frames_per_batch: frames per seed collected at a time, 0: one of each environment,
-        steps_per_batch: and gradient steps after each of them.
-        random_frames: per seed, first, by uniform actions and without gradient steps,
-        warmup_frames: then by the policy as it is, without gradient steps: the first online rows are many.
+        environments: environments of each seed.
+        frames_per_batch: frames per seed collected at a time, 0: one of each environment.
+        steps_per_batch: gradient steps after each batch of frames.
+        random_frames: first frames per seed, collected by uniform actions and without gradient steps.
+        warmup_frames: frames per seed after the random ones, collected by the policy as it is and without
+            gradient steps.
         offline_fraction: share of the dataset's rows in each batch (CORL `mixing_ratio`); `null`: each row is
             drawn from the dataset and all collected rows alike, as from one buffer that grows (CORL's CQL).
         final_offline_fraction: what it becomes, linearly; `None`: it stays, as where a command names

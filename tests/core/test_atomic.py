@@ -48,4 +48,4 @@ def test_cut_off_between_the_renames_the_old_folder_is_beside(tmp_path, monkeypa
     monkeypatch.setattr(Path, "rename", cut_off)
     with pytest.raises(KeyboardInterrupt):
         atomic.replace_folder(tmp_path / "folder", fill("new"))
-    assert (atomic.previous(tmp_path / "folder") / "a").read_text() == "old"
+    assert (atomic._previous(tmp_path / "folder") / "a").read_text() == "old"

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from cqlbench.algorithms.algorithm import Batch, Networks, Noise
 from cqlbench.algorithms.cql.config import CQLConfig
+from cqlbench.algorithms.critic_losses import squared_error
 from cqlbench.algorithms.networks import ActionBox, TanhGaussian, critic_values
-from cqlbench.algorithms.sac import actor_losses, squared_error, targets_of
+from cqlbench.algorithms.sac import actor_losses, targets_of
 from cqlbench.core.errors import ConfigError
 
 _LARGEST_MULTIPLIER = 1e6

@@ -1,4 +1,4 @@
-"""The actions that there are."""
+"""Action spaces: a box of continuous actions, or a number of discrete ones."""
 
 from dataclasses import dataclass
 

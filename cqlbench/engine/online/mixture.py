@@ -176,10 +176,10 @@ class Mixture:
         assert self._offline is not None
         drawn = self._indices(step) % (self._dataset_rows + self.rows.rows) - self._dataset_rows
         chosen = (drawn >= 0).reshape(-1).to(self._device)
-        theirs, own = self._offline(step, self._batch_size), self._own(drawn.clamp(min=0))
+        dataset, own = self._offline(step, self._batch_size), self._own(drawn.clamp(min=0))
         return [
-            torch.where(chosen.view(-1, *(1,) * (mine.dim() - 1)), mine, other)
-            for mine, other in zip(own, theirs, strict=True)
+            torch.where(chosen.view(-1, *(1,) * (column.dim() - 1)), column, other)
+            for column, other in zip(own, dataset, strict=True)
         ]
 
     def _own(self, rows: Tensor) -> list[Tensor]:
