@@ -9,7 +9,7 @@ from rich.text import Text
 from cqlbench.commands.paper import suite_of
 from cqlbench.core import outputs
 from cqlbench.core.errors import BUG, ConfigError
-from cqlbench.experiments.compose import word
+from cqlbench.experiments.compose import value_of
 from cqlbench.experiments.recorded import differing
 from cqlbench.experiments.suite import IncompleteSuiteError, make_runs
 from cqlbench.records.provenance import Provenance, git_state, now
@@ -55,7 +55,7 @@ def gate(
     if baseline and not suite:
         suite = read_baseline(baseline).suite
     chosen = suite_of(suite, settings)
-    name, results = safe_name(chosen.name), Path(word(settings, "results", "results"))
+    name, results = safe_name(chosen.name), Path(value_of(settings, "results", "results"))
     path = baseline or results / "baselines" / f"{name}.json"
     output = output or results / "report" / f"gate-{name}"
     if accept and git_state().dirty:
@@ -65,7 +65,7 @@ def gate(
         accepted = _baseline(path, chosen.name, None if accept else select)
     if not accept:
         outputs.check_folder(output, _FILES, "gate", "output")
-    if not word(settings, "resume", ""):
+    if not value_of(settings, "resume", ""):
         settings = ["resume=never", *settings]  # what was cut off may be of the code before
     runs = make_runs(chosen, settings, console, _made_here if run else lambda *_: True, run)
     crashed = any(each.crashed for each in runs)

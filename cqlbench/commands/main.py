@@ -24,15 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status or (USER_ERROR if problems else 0)
 
 
-def _run(words: list[str]) -> int:
-    if words[:1] == ["help"]:
-        words = [*words[1:], "--help"]
+def _run(arguments: list[str]) -> int:
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
     try:
         with signals.at_once():
-            return _command(*parse(words))
+            return _command(*parse(arguments))
     except SystemExit as done:  # argparse printed what was asked for
-        if words[:1] == ["train"]:
-            sys.stdout.write(_settings(words))
+        if arguments[:1] == ["train"]:
+            sys.stdout.write(_settings(arguments))
         return int(done.code or 0)
     except UserError as error:
         sys.stderr.write(f"cqlbench: {error}\n")
@@ -63,9 +63,9 @@ def _command(page: Page, values: dict[str, Any]) -> int:
     return function(console, **values) or 0
 
 
-def _settings(words: Sequence[str]) -> str:
-    from cqlbench.experiments.compose import default_algorithm, word
+def _settings(arguments: Sequence[str]) -> str:
+    from cqlbench.experiments.compose import default_algorithm, value_of
     from cqlbench.experiments.config_help import keys_help
 
-    keys = keys_help(word(words, "algorithm", default_algorithm()))
+    keys = keys_help(value_of(arguments, "algorithm", default_algorithm()))
     return f"\nall settings (the dataset's preset and the budget win over these defaults):\n{keys}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cqlbench.core.errors import ConfigError
-from cqlbench.experiments.compose import word
+from cqlbench.experiments.compose import value_of
 from cqlbench.experiments.run import status_of
 from cqlbench.experiments.suite import IncompleteSuiteError, Suite, make_runs, read_suite, suite_names
 from cqlbench.records.store import safe_name
@@ -27,7 +27,7 @@ def paper(
     runs = make_runs(chosen, settings, console)
     records = [record for run in runs for record in run.records]
     if records:
-        output = Path(word(settings, "results", "results")) / "report" / safe_name(chosen.name)
+        output = Path(value_of(settings, "results", "results")) / "report" / safe_name(chosen.name)
         publish(records, select, plots, output, console, key="results")
     if any(run.problem for run in runs):
         raise IncompleteSuiteError(chosen.name, runs)

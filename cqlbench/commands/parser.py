@@ -1,4 +1,4 @@
-"""The reading of words, pages of help and shell completion, all by argparse."""
+"""The reading of arguments, pages of help and shell completion, all by argparse."""
 
 import argparse
 import os
@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are ours."""
 
     def error(self, message: str) -> NoReturn:
-        """A mistake in the words.
+        """A mistake in the arguments.
 
         Raises:
             ConfigError: always.
@@ -42,50 +42,50 @@ class _PrintCompletion(argparse.Action):
         parser.exit()
 
 
-def parse(words: Sequence[str]) -> tuple[Page, dict[str, Any]]:
-    """The verb that `words` begin with, and what the others say, by name; `settings` as `key=value` words.
+def parse(arguments: Sequence[str]) -> tuple[Page, dict[str, Any]]:
+    """The verb that `arguments` begin with, and the others' values by name; `settings` are `key=value`.
 
     Raises:
-        ConfigError: a word that is not understood.
+        ConfigError: an argument that is not understood.
         SystemExit: help, the version or a completion script was printed.
     """
-    whole, page, rest = _parser(), Page("", verbs=PAGES), list(words)
+    whole, page, rest = _parser(), Page("", verbs=PAGES), list(arguments)
     while rest and rest[0] in page.verbs:
         page = page.verbs[rest.pop(0)]
-    names = words[: len(words) - len(rest)]
+    names = arguments[: len(arguments) - len(rest)]
     if page.verbs and not rest:
         with suppress(SystemExit):
             whole.parse_args([*names, "--help"])
         raise SystemExit(USER_ERROR)
-    options, settings = read_words(page, rest) if page.runs else (rest, [])
+    options, settings = read_arguments(page, rest) if page.runs else (rest, [])
     found, others = whole.parse_known_args([*names, *options])
     if others:
         raise _unknown(page, others[0])
     return page, (vars(found) | {"settings": settings} if page.settings else vars(found))
 
 
-def read_words(page: Page, words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Words as argparse takes them, `--key=value` each, and the settings of runs, `key=value` each.
+def read_arguments(page: Page, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Arguments as argparse takes them, `--key=value` each, and the settings of runs, `key=value` each.
 
     Raises:
         ConfigError: a key without a value, an unknown one, one of `_ONCE` given twice, or `~user` without a
             home folder.
     """
     names, options, settings, keys = list[str](), list[str](), list[str](), list[str]()
-    for word in _key_value_words(page, words):
-        key, equals, value = word.partition("=")
+    for argument in _key_value_arguments(page, arguments):
+        key, equals, value = argument.partition("=")
         if equals:
             keys.append(key)
-        if word.startswith("-"):
-            options.append(word)
+        if argument.startswith("-"):
+            options.append(argument)
         elif equals and key in page.keys:
             if not value:
                 raise ConfigError(f"'{key}' has no value; say {key}=VALUE.")
             options.append(f"--{key.replace('_', '-')}={value}")
         elif page.settings:
-            settings.append(word)
+            settings.append(argument)
         elif not equals or "/" in key:  # a path may hold an equals sign
-            names.append(word)
+            names.append(argument)
         else:
             raise _unknown(page, key)
     for key in _ONCE:
@@ -94,34 +94,34 @@ def read_words(page: Page, words: Sequence[str]) -> tuple[list[str], list[str]]:
     return [*names, *options], settings
 
 
-def _key_value_words(page: Page, words: Sequence[str]) -> Iterator[str]:
+def _key_value_arguments(page: Page, arguments: Sequence[str]) -> Iterator[str]:
     """`--key value` and `--key=value` as `key=value`; options that take no value stay as they are."""
-    rest = iter(words)
-    for word in rest:
-        name, equals, value = word.removeprefix("--").partition("=")
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.removeprefix("--").partition("=")
         key = name.replace("-", "_")
-        if not word.startswith("--") or (not equals and (key == "help" or page.takes_no_value(key))):
-            yield _at_home(word)
+        if not argument.startswith("--") or (not equals and (key == "help" or page.takes_no_value(key))):
+            yield _at_home(argument)
             continue
         if not equals and (value := next(rest, "--")).startswith("--"):
             if key not in page.keys | page.settings and "." not in key:
-                raise _unknown(page, word)
-            raise ConfigError(f"'{word}' has no value; say {key}=VALUE or {word} VALUE.")
+                raise _unknown(page, argument)
+            raise ConfigError(f"'{argument}' has no value; say {key}=VALUE or {argument} VALUE.")
         yield _at_home(f"{key}={value}")
 
 
-def _unknown(page: Page, word: str) -> ConfigError:
+def _unknown(page: Page, argument: str) -> ConfigError:
     known = (*page.verbs, *page.takes.values(), *(f"{key}=" for key in page.keys | page.settings))
-    return ConfigError(f"Unknown word '{word}' (choose from {', '.join(known)}).")
+    return ConfigError(f"Unknown argument '{argument}' (choose from {', '.join(known)}).")
 
 
-def _at_home(word: str) -> str:
-    """The word, a leading `~` of its value replaced: not every shell does that behind a `=`."""
-    value = word.partition("=")[2] if "=" in word else word
+def _at_home(argument: str) -> str:
+    """The argument, a leading `~` of its value replaced: not every shell does that behind a `=`."""
+    value = argument.partition("=")[2] if "=" in argument else argument
     path = os.path.expanduser(value)  # noqa: PTH111, a Path would change other values
     if path.startswith("~"):
-        raise ConfigError(f"{word} names a user who has no home folder here; write the whole path.")
-    return word.removesuffix(value) + path
+        raise ConfigError(f"{argument} names a user who has no home folder here; write the whole path.")
+    return argument.removesuffix(value) + path
 
 
 def _parser() -> Parser:

@@ -1,4 +1,4 @@
-"""Command-line words -> a typed, checked config, composed by Hydra from `benchmarks/`."""
+"""Command-line arguments -> a typed, checked config, composed by Hydra from `benchmarks/`."""
 
 import dataclasses
 import math
@@ -42,8 +42,8 @@ class Composed:
 
     Attributes:
         config: the checked config.
-        changes: the words that changed the algorithm, the budget or the protocol; a key set to the value that
-            it has anyway is none of them.
+        changes: the arguments that changed the algorithm, the budget or the protocol; a key set to the
+            value that it has anyway is none of them.
         algorithm: a file in `benchmarks/algorithm`.
         online: how it goes on after the offline steps: a file in `benchmarks/online`.
     """
@@ -55,24 +55,24 @@ class Composed:
 
 
 def compose_bench(
-    words: Sequence[str], default_budget: str, preset: str = "", *, online: bool = False, name: str = ""
+    arguments: Sequence[str], default_budget: str, preset: str = "", *, online: bool = False, name: str = ""
 ) -> Composed:
     """The config of a bench run.
 
     Args:
-        words: `key=value` overrides in Hydra's grammar; `steps=` is short for `budget.steps=`, `seeds=` also
-            takes a count (`3` is `[0,1,2]`) or a plain list (`0,1,2`).
-        default_budget: the budget when `words` name none.
-        preset: the dataset's own settings, a file in `benchmarks/preset`; budget and words win over it.
-        online: fine-tune as the budget does, unless `words` say how.
+        arguments: `key=value` overrides in Hydra's grammar; `steps=` is short for `budget.steps=`, `seeds=`
+            also takes a count (`3` is `[0,1,2]`) or a plain list (`0,1,2`).
+        default_budget: the budget when `arguments` name none.
+        preset: the dataset's own settings, a file in `benchmarks/preset`; budget and arguments win over it.
+        online: fine-tune as the budget does, unless `arguments` say how.
         name: the dataset's, without its source.
 
     Raises:
-        ConfigError: a word that is no override, an unknown key (with the nearest valid one), a value of the
-            wrong type or out of range, seeds that are missing or repeat.
+        ConfigError: an argument that is no override, an unknown key (with the nearest valid one), a value of
+            the wrong type or out of range, seeds that are missing or repeat.
     """
-    overrides = [_expand(word) for word in words]
-    algorithm = word(overrides, "algorithm", default_algorithm())
+    overrides = [_expand(argument) for argument in arguments]
+    algorithm = value_of(overrides, "algorithm", default_algorithm())
     for override in overrides:
         check_key(override, algorithm)
     if not any(override.startswith("dataset=") and override != "dataset=''" for override in overrides):
@@ -83,7 +83,7 @@ def compose_bench(
         )
     sequel = "none"
     if online and not _named(overrides, "online"):
-        sequel = _online_of(word(words, "budget", default_budget))
+        sequel = _online_of(value_of(arguments, "budget", default_budget))
 
     def composed(these: Sequence[str]) -> BenchConfig:
         groups = {"budget": default_budget, "online": sequel, "preset": preset, "protocol.dataset": name}
@@ -94,7 +94,7 @@ def compose_bench(
         raise ConfigError("Fine-tuning requires frames: online.frames is 0 (bench trains offline only).")
     check(config)
     changes = _changes(overrides, config, composed)
-    return Composed(config, changes, algorithm, word(overrides, "online", sequel))
+    return Composed(config, changes, algorithm, value_of(overrides, "online", sequel))
 
 
 def _completed(overrides: Sequence[str], groups: Mapping[str, str]) -> list[str]:
@@ -138,9 +138,9 @@ def _online_of(budget: str) -> str:
     return budget
 
 
-def word(words: Sequence[str], key: str, default: str) -> str:
-    """The last value that `words` give `key`."""
-    values = [value.strip() for name, _, value in (each.partition("=") for each in words) if name == key]
+def value_of(arguments: Sequence[str], key: str, default: str) -> str:
+    """The last value that `arguments` give `key`."""
+    values = [value.strip() for name, _, value in (each.partition("=") for each in arguments) if name == key]
     return values[-1] if values else default
 
 
@@ -235,10 +235,10 @@ def _online_settings(config: BenchConfig) -> AlgorithmConfig:
     return changed
 
 
-def _expand(word: str) -> str:
-    key, equals, value = word.partition("=")
+def _expand(argument: str) -> str:
+    key, equals, value = argument.partition("=")
     if not equals:
-        raise ConfigError(f"'{word}' is not an override; overrides look like key=value.")
+        raise ConfigError(f"'{argument}' is not an override; overrides look like key=value.")
     value = value.strip()
     if key == "seeds":
         if re.fullmatch(r"[1-9]\d{0,5}", value):

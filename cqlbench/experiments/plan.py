@@ -1,4 +1,4 @@
-"""Words on the command line -> everything that is decided before the data are touched."""
+"""Arguments on the command line -> everything that is decided before the data are touched."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -18,7 +18,7 @@ from cqlbench.core.threads import threads_of
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.resolve import Resolution, resolve
 from cqlbench.engine.online.mixture import evaluations_due, training_batches
-from cqlbench.experiments.compose import Composed, compose_bench, word
+from cqlbench.experiments.compose import Composed, compose_bench, value_of
 from cqlbench.experiments.config import BenchConfig, BudgetConfig
 from cqlbench.records.schema import RecordKey, config_hash
 from cqlbench.records.store import run_folder, safe_name
@@ -35,7 +35,7 @@ class Plan:
         device: where it trains.
         budget_note: why this budget, if it was not named.
         incomparable_because: why its scores may not stand beside published ones; empty if they may.
-        arguments: words that make the same run again, whatever the machine's network and devices.
+        arguments: what makes the same run again, whatever the machine's network and devices.
         start: the trainer that fine-tuning begins from; `None` trains offline first.
         threads: CPU threads that compute; `None` leaves their number to torch.
         other_content: the dataset's content hash, if it is not the one that its card expects.
@@ -92,7 +92,7 @@ class Plan:
 
     def with_seeds(self, seeds: Sequence[int]) -> "Plan":
         """The same run of other seeds."""
-        others = [_seeds_word(seeds) if each.startswith("seeds=") else each for each in self.arguments]
+        others = [_seeds_argument(seeds) if each.startswith("seeds=") else each for each in self.arguments]
         return replace(self, config=replace(self.config, seeds=list(seeds)), arguments=tuple(others))
 
     def spaces(self, dataset: Dataset) -> Spaces:
@@ -154,42 +154,46 @@ def identity_of(settings: Any) -> dict[str, Any]:
     return everything
 
 
-def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
-    """Decide a bench run; `online`: one that fine-tunes, as its budget does where `words` do not say how.
+def make_plan(arguments: Sequence[str], *, online: bool = False) -> Plan:
+    """Decide a bench run; `online`: one that fine-tunes, as its budget does where `arguments` do not say how.
 
     Raises:
-        ConfigError: a word or value that makes no sense.
+        ConfigError: an argument or value that makes no sense.
         DatasetError: no such dataset, or none that can be had.
     """
-    device = device_of(word(words, "device", "auto"))
-    threads = threads_of(word(words, "threads", "auto"))
+    device = device_of(value_of(arguments, "device", "auto"))
+    threads = threads_of(value_of(arguments, "threads", "auto"))
     budget, note = ("paper", "a GPU trains") if device.type == "cuda" else ("quick", "a CPU trains")
-    composed = compose_bench(words, budget, online=online)
+    composed = compose_bench(arguments, budget, online=online)
     named = composed.config
     resolution = resolve(named.dataset, named.source)
-    preset = word(words, "preset", resolution.card.preset)
+    preset = value_of(arguments, "preset", resolution.card.preset)
     name = resolution.dataset_id.partition("/")[2]
     if resolution.card.preset:
-        composed = compose_bench(words, budget, preset, online=online, name=name)
+        composed = compose_bench(arguments, budget, preset, online=online, name=name)
     start = SavedStart.read(Path(named.online.start)) if named.online.start else None
     if start is not None and composed.config.budget.steps != start.steps:
-        asked = word(words, "steps", word(words, "budget.steps", ""))
+        asked = value_of(arguments, "steps", value_of(arguments, "budget.steps", ""))
         if asked:
             raise ConfigError(
                 f"steps={asked} asks for other offline steps than the {start.steps:,} of online.start."
             )
-        counted = [*words, f"steps={start.steps}"]  # settings may go by them, as IQL's schedule does
+        counted = [*arguments, f"steps={start.steps}"]  # settings may depend on them, as IQL's schedule does
         composed = compose_bench(counted, budget, preset, online=online, name=name)
     config = composed.config
-    arguments = [
+    reproducing = [
         "finetune" if config.online.frames else "bench",
         f"dataset={named.dataset if resolution.card.source == 'path' else resolution.dataset_id}",
-        f"budget={word(words, 'budget', budget)}",
-        _seeds_word(config.seeds),
+        f"budget={value_of(arguments, 'budget', budget)}",
+        _seeds_argument(config.seeds),
         f"device={device}",
         *([f"threads={threads}"] if threads else []),
-        *([f"online={composed.online}"] if config.online.frames and not word(words, "online", "") else []),
-        *([f"preset={preset}"] if word(words, "preset", "") else []),
+        *(
+            [f"online={composed.online}"]
+            if config.online.frames and not value_of(arguments, "online", "")
+            else []
+        ),
+        *([f"preset={preset}"] if value_of(arguments, "preset", "") else []),
         *([] if config.tf32 else ["tf32=false"]),
         *(["clip_actions=true"] if config.clip_actions else []),
         *composed.changes,
@@ -198,9 +202,9 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
         config=config,
         resolution=resolution,
         device=device,
-        budget_note="" if word(words, "budget", "") else f" (none was named, and {note})",
+        budget_note="" if value_of(arguments, "budget", "") else f" (none was named, and {note})",
         incomparable_because=_incomparable(composed, resolution, preset),
-        arguments=tuple(arguments),
+        arguments=tuple(reproducing),
         start=start,
         threads=threads,
     )
@@ -211,7 +215,7 @@ def make_plan(words: Sequence[str], *, online: bool = False) -> Plan:
     return plan
 
 
-def _seeds_word(seeds: Sequence[int]) -> str:
+def _seeds_argument(seeds: Sequence[int]) -> str:
     return f"seeds={list(seeds)}".replace(" ", "")
 
 

@@ -38,24 +38,24 @@ class Standing:
     """How far a run has come.
 
     Attributes:
-        left: the run of the seeds that are trained, or whose run is completed; `None` if there are none.
+        to_train: the run of the seeds that are trained, or whose run is completed; `None` if there are none.
         records: seed to record, of the others.
         notes: what a reader should know of the records, one sentence each.
     """
 
-    left: Plan | None
+    to_train: Plan | None
     records: Mapping[int, Record] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def tell(self, console: Console) -> None:
+    def show(self, console: Console) -> None:
         """Say what is recorded, and what that means for this run."""
         lines = [f"Note     {note}" for note in self.notes]
         if self.records:
             dates = sorted({record.created_at[:10] for record in self.records.values()})
             made = " to ".join(dict.fromkeys((dates[0], dates[-1])))
             then = "nothing is trained; rerun=true trains them again"
-            if self.left is not None:
-                then = f"training seeds {_listed(self.left.config.seeds)}"
+            if self.to_train is not None:
+                then = f"training seeds {_listed(self.to_train.config.seeds)}"
             lines.insert(0, f"Recorded already: seeds {_listed(self.records)} ({made}); {then}")
         for line in lines:
             console.print(Text(line), soft_wrap=True)
@@ -82,40 +82,40 @@ def standing(
     config, saved = plan.config, plan.config.trainer.save_trainer_file
     if config.rerun or config.resume not in ("auto", "never"):
         return Standing(plan)
-    found = {
+    recorded = {
         record.seed: record
         for record in _counting(plan, store, dataset_id(dataset, plan.resolution))
         if record.dataset.content_hash == dataset.content_hash and stands(record)
     }
-    if len(found) == len(config.seeds):
-        if saved and not _trainer_of(list(found.values()), Path(saved), store, plan, dataset):
+    if len(recorded) == len(config.seeds):
+        if saved and not _trainer_of(list(recorded.values()), Path(saved), store, plan, dataset):
             return Standing(plan, notes=(f"trained again for '{saved}', which no record can give",))
-        return _complete(plan, dataset, origin, found)
+        return _complete(plan, dataset, origin, recorded)
     if saved or plan.start is not None:  # a saved trainer holds the whole batch
-        return Standing(plan, notes=_again(found, plan, "a trainer of the whole batch is asked for"))
-    alike = {seed: record for seed, record in found.items() if not differing([record], origin, code=False)}
-    notes = differing(found.values(), origin)
-    if apart := _without(found, alike):
+        return Standing(plan, notes=_again(recorded, plan, "a trainer of the whole batch is asked for"))
+    alike = {seed: record for seed, record in recorded.items() if not differing([record], origin, code=False)}
+    notes = differing(recorded.values(), origin)
+    if apart := _without(recorded, alike):
         notes += (f"seeds {_listed(apart)} are trained again, to be made by the same packages as the others",)
     missing = [seed for seed in config.seeds if seed not in alike]
-    left = plan.with_seeds(missing)
+    to_train = plan.with_seeds(missing)
     for each in _parts(plan, dataset) if config.resume != "never" else ():
         if _checkpoints(each, dataset).paths() and set(missing) <= set(each.config.seeds):
-            left = each
+            to_train = each
             break
-    notes += _again(alike, left, "the interrupted run that holds them is resumed")
-    return Standing(left, _without(alike, left.config.seeds), notes)
+    notes += _again(alike, to_train, "the interrupted run that holds them is resumed")
+    return Standing(to_train, _without(alike, to_train.config.seeds), notes)
 
 
-def _complete(plan: Plan, dataset: Dataset, origin: Provenance, found: Mapping[int, Record]) -> Standing:
+def _complete(plan: Plan, dataset: Dataset, origin: Provenance, recorded: Mapping[int, Record]) -> Standing:
     """Of a run whose seeds are all recorded."""
-    notes, logger = differing(found.values(), origin), plan.config.trainer.logger
-    unfinished = _cut_off(plan, dataset, origin, found.values())
+    notes, logger = differing(recorded.values(), origin), plan.config.trainer.logger
+    unfinished = _cut_off(plan, dataset, origin, recorded.values())
     if unfinished is not None:
-        return Standing(unfinished, _without(found, unfinished.config.seeds), notes)
+        return Standing(unfinished, _without(recorded, unfinished.config.seeds), notes)
     if logger not in (None, "none"):
         notes += (f"nothing is logged, as nothing is trained; logger={logger} needs rerun=true",)
-    return Standing(None, found, notes)
+    return Standing(None, recorded, notes)
 
 
 def without_dataset(plan: Plan, origin: Provenance, store: RecordStore, stands: Stands) -> Standing:
@@ -125,36 +125,36 @@ def without_dataset(plan: Plan, origin: Provenance, store: RecordStore, stands: 
     errors as of `standing`.
     """
     card, name = plan.resolution.card, plan.resolution.dataset_id
-    found = [
+    recorded = [
         record
         for content in {record.dataset.content_hash or "" for record in store.find(dataset=name)}
         for record in _counting(replace(plan, other_content=other_content(card, content)), store, name)
         if record.dataset.content_hash == content and stands(record)
     ]
-    if not found:
+    if not recorded:
         return Standing(None)
-    newest = max((record.created_at, record.dataset.content_hash or "") for record in found)[1]
-    records = {record.seed: record for record in found if record.dataset.content_hash == newest}
+    newest = max((record.created_at, record.dataset.content_hash or "") for record in recorded)[1]
+    records = {record.seed: record for record in recorded if record.dataset.content_hash == newest}
     notes = differing(records.values(), origin)
-    if other_content(card, newest) or len(records) < len(found):
+    if other_content(card, newest) or len(records) < len(recorded):
         notes += (f"the records are of the dataset with content {newest[:12]}",)
     return Standing(None, records, notes)
 
 
 def _counting(plan: Plan, store: RecordStore, dataset: str) -> list[Record]:
     """The records of the plan's seeds that count, whatever became of them; `dataset`: the id in them."""
-    found = store.find(
+    recorded = store.find(
         dataset=dataset,
         algorithm=plan.config.algorithm.name,
         budget=plan.budget.name,
         config_hash=config_hash(plan.identity),
     )
-    return [record for record in found if record.seed in plan.config.seeds]
+    return [record for record in recorded if record.seed in plan.config.seeds]
 
 
-def _again(records: Mapping[int, Record], left: Plan, reason: str) -> tuple[str, ...]:
-    """A note that names the seeds of `left` that another batch has recorded, if there are any."""
-    batch = tuple(left.config.seeds)
+def _again(records: Mapping[int, Record], to_train: Plan, reason: str) -> tuple[str, ...]:
+    """A note that names the seeds of `to_train` that another batch has recorded, if there are any."""
+    batch = tuple(to_train.config.seeds)
     twice = [seed for seed in batch if seed in records and records[seed].seed_batch != batch]
     return (f"seeds {_listed(twice)} are trained again: {reason}",) if twice else ()
 
@@ -181,8 +181,8 @@ def _trainer_of(
 
 def _parts(plan: Plan, dataset: Dataset) -> list[Plan]:
     """Runs of the plan's seeds, or of some of them, that have left a folder; the plan itself first."""
-    left = re.compile(r"(?:checkpoints|collected)-(\d+(?:,\d+)*)")
-    names = [left.fullmatch(path.name) for path in plan.place(dataset, "").parent.glob("c*-*")]
+    pattern = re.compile(r"(?:checkpoints|collected)-(\d+(?:,\d+)*)")
+    names = [pattern.fullmatch(path.name) for path in plan.place(dataset, "").parent.glob("c*-*")]
     batches = {tuple(map(int, name[1].split(","))) for name in names if name}
     wanted = plan.config.seeds
     return [plan, *(plan.with_seeds(each) for each in sorted(batches) if set(each) < set(wanted))]

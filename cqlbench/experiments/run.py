@@ -80,11 +80,11 @@ def _records(plan: Plan, console: Console, stands: Stands) -> list[Record]:
     if plan.other_content:
         console.print(Text(f"Note     {dataset.notes[-1]}"), soft_wrap=True)
     known = standing(plan, dataset, origin, store, stands)
-    known.tell(console)
+    known.show(console)
     records = dict(known.records)
-    if known.left is not None:
-        origin = replace(origin, command=provenance.command(known.left.arguments))
-        made = make_records(known.left, dataset, origin, store, console, began)
+    if known.to_train is not None:
+        origin = replace(origin, command=provenance.command(known.to_train.arguments))
+        made = make_records(known.to_train, dataset, origin, store, console, began)
         records |= {record.seed: record for record in made}
     wanted = [records[seed] for seed in plan.config.seeds]
     console.print(Text(f"Run      {run_folder(wanted[0].key)}"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Suites of datasets and algorithms: read from `benchmarks/suite`, and run or found recorded, one by one."""
+"""Suites of datasets and algorithms: read from `benchmarks/suite`, and run or looked up, one by one."""
 
 import itertools
 import sys
@@ -16,7 +16,7 @@ from cqlbench.core.devices import device_facts
 from cqlbench.core.errors import BUG, USER_ERROR, ConfigError, UserError, out_of_memory
 from cqlbench.core.paths import benchmarks_dir, yaml_names
 from cqlbench.data.cards import all_cards
-from cqlbench.experiments.compose import default_algorithm, word
+from cqlbench.experiments.compose import default_algorithm, value_of
 from cqlbench.experiments.key_names import algorithms_named, group_choices
 from cqlbench.experiments.plan import Plan, make_plan
 from cqlbench.experiments.recorded import without_dataset
@@ -98,7 +98,7 @@ def read_suite(name: str) -> Suite:
 
 def make_runs(
     suite: Suite,
-    words: Sequence[str],
+    arguments: Sequence[str],
     console: Console,
     usable: Usable = lambda _record, _origin: True,
     train: bool = True,
@@ -107,25 +107,27 @@ def make_runs(
 
     Args:
         suite: whose datasets.
-        words: `key=value` words of `bench`, but for the dataset; `algorithm=` may name several, or `all`.
-        console: where the runs are told.
+        arguments: those of `bench`, but for the dataset; `algorithm=` may name several, or `all`.
+        console: where the progress is printed.
         usable: which records stand for a seed, of those of the same dataset and configuration.
         train: whether what is not recorded is made.
 
     Raises:
-        ConfigError: a word that makes no sense for any of the runs; none is made then.
+        ConfigError: an argument that makes no sense for any of the runs; none is made then.
     """
-    if not word(words, "budget", ""):
-        words = [f"budget={suite.budget}", *words]
-    named = word(words, "algorithm", "")
+    if not value_of(arguments, "budget", ""):
+        arguments = [f"budget={suite.budget}", *arguments]
+    named = value_of(arguments, "algorithm", "")
     algorithms = algorithms_named(named) if named else suite.algorithms or (default_algorithm(),)
-    words = [each for each in words if not each.startswith("algorithm=")]
-    if len(algorithms) > 1 and word(words, "algorithm.name", ""):
+    arguments = [each for each in arguments if not each.startswith("algorithm=")]
+    if len(algorithms) > 1 and value_of(arguments, "algorithm.name", ""):
         raise ConfigError(f"algorithm.name is one algorithm's, and these are {', '.join(algorithms)}.")
     plans: dict[tuple[str, str], Plan | UserError] = {}
     for dataset, algorithm in itertools.product(suite.datasets, algorithms):
         try:
-            plans[dataset, algorithm] = make_plan([f"dataset={dataset}", f"algorithm={algorithm}", *words])
+            plans[dataset, algorithm] = make_plan(
+                [f"dataset={dataset}", f"algorithm={algorithm}", *arguments]
+            )
         except ConfigError:
             raise
         except UserError as error:
@@ -145,7 +147,7 @@ def make_runs(
 
 def _run(dataset: str, plan: Plan, console: Console, usable: Usable, train: bool) -> SuiteRun:
     seeds, problem, crashed = tuple(plan.config.seeds), "", False
-    found: Mapping[int, Record] = {}
+    recorded: Mapping[int, Record] = {}
     origin = provenance.collect(*device_facts(str(plan.device)), plan.arguments)
 
     def stands(record: Record) -> bool:
@@ -153,11 +155,11 @@ def _run(dataset: str, plan: Plan, console: Console, usable: Usable, train: bool
 
     try:
         if train:
-            found = {record.seed: record for record in bench(plan, console, stands)}
+            recorded = {record.seed: record for record in bench(plan, console, stands)}
         else:
             known = without_dataset(plan, origin, RecordStore(Path(plan.config.results)), stands)
-            known.tell(console)
-            found = known.records
+            known.show(console)
+            recorded = known.records
     except UserError as error:
         problem = str(error)
     except Exception as error:  # noqa: BLE001
@@ -165,5 +167,5 @@ def _run(dataset: str, plan: Plan, console: Console, usable: Usable, train: bool
         traceback.print_exc(file=sys.stderr)
         problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
         crashed = not out_of_memory(error)
-    records = tuple(found[seed] for seed in seeds if seed in found)
+    records = tuple(recorded[seed] for seed in seeds if seed in recorded)
     return SuiteRun(dataset, seeds, records, problem, crashed, plan.config.algorithm.name)

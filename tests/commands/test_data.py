@@ -160,8 +160,8 @@ def test_a_failure_does_not_stop_the_rest(data, world):
         (["list", "source=hub"], "argument --source: invalid choice: 'hub' (choose from 'd4rl', "),
         (["list", "family=arm"], "Unknown family 'arm' (choose from arms)."),
         (["list", "cached=yes"], "argument --cached: 'yes' must be true or false"),
-        (["list", "arms"], "Unknown word 'arms' (choose from source=, family=, cached=)."),
-        (["list", "famly=arms"], "Unknown word 'famly' (choose from source=, family=, cached=)."),
+        (["list", "arms"], "Unknown argument 'arms' (choose from source=, family=, cached=)."),
+        (["list", "famly=arms"], "Unknown argument 'famly' (choose from source=, family=, cached=)."),
     ],
     ids=" ".join,
 )

@@ -18,7 +18,7 @@ import torch
 from cqlbench.commands import main as module
 from cqlbench.commands.main import main
 from cqlbench.commands.pages import PAGES
-from cqlbench.commands.parser import read_words
+from cqlbench.commands.parser import read_arguments
 from cqlbench.engine.engine import Engine
 
 TINY = "dataset=tiny-hopper"
@@ -257,11 +257,11 @@ def test_a_signal_saves_leaves_no_record_and_has_its_exit_status(tmp_path: Path)
 
 def test_a_key_may_be_written_as_an_option() -> None:
     words = ["--dataset", "x/y-1", "--tf32=true", "seeds=2", "--clip-actions", "true", "--print-config", "-m"]
-    options, settings = read_words(PAGES["train"], words)
+    options, settings = read_arguments(PAGES["train"], words)
     assert options == ["--print-config", "-m"]
     assert settings == ["dataset=x/y-1", "tf32=true", "seeds=2", "clip_actions=true"]
     words = ["--id", "my/x-v0", "dir/a=1.hdf5", "action_low=-1,-2", "--score-min", "-3"]
-    assert read_words(PAGES["data"].verbs["import"], words) == (
+    assert read_arguments(PAGES["data"].verbs["import"], words) == (
         ["dir/a=1.hdf5", "--id=my/x-v0", "--action-low=-1,-2", "--score-min=-3"],
         [],
     )
@@ -283,7 +283,7 @@ def test_a_tilde_is_the_home_folder_whatever_the_shell_does(monkeypatch, tmp_pat
         "online.start=~",
         "a=b~",
     ]
-    assert read_words(PAGES["train"], words)[1] == [
+    assert read_arguments(PAGES["train"], words)[1] == [
         f"results={tmp_path}/out",
         f"dataset={tmp_path}/x.hdf5",
         f"trainer.save_trainer_file={tmp_path}/t",
@@ -309,7 +309,7 @@ def test_what_is_worked_on_is_given_once(words: list[str], capsys) -> None:
     assert main(words) == 2
     assert "twice" in capsys.readouterr().err
     settings = ["steps=1", "steps=2"]
-    assert read_words(PAGES["bench"], settings) == ([], settings), "the last value of a setting counts"
+    assert read_arguments(PAGES["bench"], settings) == ([], settings), "the last value of a setting counts"
 
 
 @pytest.mark.parametrize(
