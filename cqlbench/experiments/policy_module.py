@@ -141,6 +141,8 @@ def exported(saved: SavedPolicy, kind: str) -> bytes:
         with warnings.catch_warnings():
             # torch has superseded it by torch.export; C++ programs and older torch read nothing else.
             warnings.filterwarnings("ignore", r"`torch\.jit\.", DeprecationWarning)
+            # Of numbers that are the module's own, such as the size of a head.
+            warnings.filterwarnings("ignore", "Converting a tensor to a Python")
             traced = torch.jit.trace(module, example)  # type: ignore[no-untyped-call]
             torch.jit.save(traced, buffer, _extra_files={_EXTRA: notes})
         return buffer.getvalue()

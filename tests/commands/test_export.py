@@ -1,6 +1,7 @@
 """An exported policy needs torch (or an ONNX runtime) alone, and acts as the evaluated policy does."""
 
 import importlib.util
+import io
 import itertools
 import json
 import subprocess
@@ -14,12 +15,13 @@ import torch
 
 from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
+from cqlbench.algorithms.networks.transformer import init_transformer
 from cqlbench.commands.main import main
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.engine.dataset_tensors import Columns
 from cqlbench.engine.engine import Engine
 from cqlbench.environments.make import EnvironmentSpec
-from cqlbench.experiments.policy_module import FORMATS, Policy, exported
+from cqlbench.experiments.policy_module import FORMATS, Policy, exported, module_of
 from cqlbench.records.policy import SavedPolicy
 
 PROGRAM = """
@@ -83,8 +85,32 @@ def trained() -> Engine:
 
 
 def saved(engine: Engine, position: int) -> SavedPolicy:
-    arrays, head = engine.policy(position)
-    return SavedPolicy(arrays, {"run": "a/b-c", "seed": 5, "dataset": "a", "head": head})
+    arrays, notes = engine.policy(position)
+    return SavedPolicy(arrays, {"run": "a/b-c", "seed": 5, "dataset": "a", **notes})
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated")
+@pytest.mark.parametrize("kind", ["export", "torchscript"])
+def test_a_decision_transformers_file_acts_as_its_module(kind: str) -> None:
+    params = init_transformer((3, 2, 8), 2, 9, [torch.Generator().manual_seed(0)])
+    arrays = {name: each[0].numpy() for name, each in params.items()}
+    arrays |= {"observation_mean": np.full(3, 0.5, np.float32), "observation_scale": np.ones(3, np.float32)}
+    arrays |= {"action_low": np.array([-1, 0], np.float32), "action_high": np.array([2, 1], np.float32)}
+    notes = {"head": "sequence", "context": 5, "heads": 2, "asked_return": 3.0, "return_scale": 0.1}
+    policy = SavedPolicy(arrays, notes)
+    content = io.BytesIO(exported(policy, kind))
+    loaded = torch.jit.load(content) if kind == "torchscript" else torch.export.load(content).module()
+    generator = torch.Generator().manual_seed(1)
+    for batch, steps in ((3, 4), (1, 5)):
+        sizes = (3, 2)
+        seen, acted = (torch.randn(batch, steps, size, generator=generator) for size in sizes)
+        inputs = (
+            seen,
+            acted,
+            torch.rand(batch, steps, generator=generator),
+            torch.arange(steps).expand(batch, -1),
+        )
+        torch.testing.assert_close(loaded(*inputs), module_of(policy)(*inputs))
 
 
 def test_a_program_without_cqlbench_gets_the_evaluators_actions(trained, tmp_path: Path) -> None:

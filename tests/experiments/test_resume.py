@@ -144,16 +144,27 @@ def test_a_resumed_run_logs_its_own_evaluations(world, bench, at_step) -> None:
     assert steps == [[3], [6, 9]]
 
 
+def stopped_in_the_evaluation_after(monkeypatch: pytest.MonkeyPatch, step: int) -> list[int]:
+    """Terminates the run at the evaluation's fifth frame; the gradient steps before each frame played."""
+    player, calls = Evaluator._player, []
+
+    def terminating(self: Evaluator) -> object:
+        act, rewarded = player(self)
+
+        def slow_act(observations: object) -> object:
+            calls.append(self.trainer.gradient_steps)
+            if calls[-1] == step and calls.count(step) == 5:
+                terminate()
+            return act(observations)
+
+        return slow_act, rewarded
+
+    monkeypatch.setattr(Evaluator, "_player", terminating)
+    return calls
+
+
 def test_a_run_stopped_in_its_last_evaluation_logs_it_when_resumed(world, bench, monkeypatch) -> None:
-    act, calls = Evaluator._act, []
-
-    def slow_act(self: Evaluator, observations: object) -> object:
-        calls.append(self.trainer.gradient_steps)
-        if calls[-1] == 9 and calls.count(9) == 5:
-            terminate()
-        return act(self, observations)
-
-    monkeypatch.setattr(Evaluator, "_act", slow_act)
+    stopped_in_the_evaluation_after(monkeypatch, 9)
     assert bench(*RUN, "logger=csv")[0] == 143
     assert bench(*RUN, "logger=csv")[0] == 0
     logs = sorted((world / "results" / "logs").rglob("evaluation/return.csv"))
@@ -174,15 +185,7 @@ def test_an_impatient_second_ctrl_c_saves_no_half_taken_step(world, bench, at_st
 
 
 def test_a_signal_in_an_evaluation_does_not_wait_for_its_end(world, bench, whole, monkeypatch) -> None:
-    act, calls = Evaluator._act, []
-
-    def slow_act(self: Evaluator, observations: object) -> object:
-        calls.append(self.trainer.gradient_steps)
-        if calls[-1] == 6 and calls.count(6) == 5:
-            terminate()
-        return act(self, observations)
-
-    monkeypatch.setattr(Evaluator, "_act", slow_act)
+    calls = stopped_in_the_evaluation_after(monkeypatch, 6)
     status, _, err = bench(*RUN)
     assert status == 143
     assert "saved after 6 of 9" in err

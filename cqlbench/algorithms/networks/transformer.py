@@ -125,7 +125,7 @@ def _norm(params: Params, name: str, inputs: Tensor) -> Tensor:
 def _attention(params: Params, block: int, inputs: Tensor, heads: int, drop: Drop) -> Tensor:
     S, B, T, D = inputs.shape
     joint = _linear(params, f"{block}.attend", inputs).view(S, B, T, 3, heads, D // heads)
-    queries, keys, values = joint.permute(3, 0, 1, 4, 2, 5)  # [S, B, H, T, D / H] each
+    queries, keys, values = joint.permute(3, 0, 1, 4, 2, 5).unbind()  # [S, B, H, T, D / H] each
     scores = queries @ keys.transpose(-1, -2) / math.sqrt(D // heads)
     later = torch.ones(T, T, dtype=torch.bool, device=inputs.device).triu(1)
     weights = drop(f"{block}.weights", scores.masked_fill(later, -math.inf).softmax(-1))
