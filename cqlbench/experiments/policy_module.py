@@ -19,23 +19,36 @@ FORMATS = {"export": ".pt2", "torchscript": ".pt", "onnx": ".onnx"}
 _EXTRA = "cqlbench.json"
 
 
-class Policy(nn.Module):
-    """Deterministic actions, `[B, O]` raw observations -> `[B, A]` float32: in the action box, or one-hot."""
+def _tensors(saved: SavedPolicy) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array.copy()) for name, array in saved.arrays.items()}
+
+
+class _Saved(nn.Module):
+    """What all saved policies have: statistics of observations, and the action box if there is one."""
 
     mean: Tensor
     scale: Tensor
     centre: Tensor
     half_range: Tensor
 
-    def __init__(self, saved: SavedPolicy) -> None:
+    def __init__(self, arrays: dict[str, Tensor]) -> None:
+        """`arrays` of a saved policy's file, of which the network's are left."""
         super().__init__()
-        arrays = {name: torch.from_numpy(array.copy()) for name, array in saved.arrays.items()}
+        self.register_buffer("mean", arrays.pop("observation_mean"))
+        self.register_buffer("scale", arrays.pop("observation_scale"))
+        if "action_low" in arrays:
+            low, high = arrays.pop("action_low"), arrays.pop("action_high")
+            self.register_buffer("centre", (high + low) / 2)
+            self.register_buffer("half_range", (high - low) / 2)
+
+
+class Policy(_Saved):
+    """Deterministic actions, `[B, O]` raw observations -> `[B, A]` float32: in the action box, or one-hot."""
+
+    def __init__(self, saved: SavedPolicy) -> None:
+        arrays = _tensors(saved)
+        super().__init__(arrays)
         self.head, self.actions = saved.head, saved.action_size
-        self.register_buffer("mean", arrays["observation_mean"])
-        self.register_buffer("scale", arrays["observation_scale"])
-        if not saved.discrete:
-            self.register_buffer("centre", (arrays["action_high"] + arrays["action_low"]) / 2)
-            self.register_buffer("half_range", (arrays["action_high"] - arrays["action_low"]) / 2)
         # An actor is an ensemble of one.
         weights = [arrays[f"{layer}.weight"] for layer in range(len(saved.layers))]
         biases = [arrays[f"{layer}.bias"] for layer in range(len(saved.layers))]
@@ -58,22 +71,12 @@ class Policy(nn.Module):
         return self.centre + self.half_range * unit
 
 
-class SequencePolicy(nn.Module):
+class SequencePolicy(_Saved):
     """A decision transformer: deterministic actions from the last time steps of an episode."""
 
-    mean: Tensor
-    scale: Tensor
-    centre: Tensor
-    half_range: Tensor
-
     def __init__(self, saved: SavedPolicy) -> None:
-        super().__init__()
-        arrays = {name: torch.from_numpy(array.copy()) for name, array in saved.arrays.items()}
-        self.register_buffer("mean", arrays.pop("observation_mean"))
-        self.register_buffer("scale", arrays.pop("observation_scale"))
-        low, high = arrays.pop("action_low"), arrays.pop("action_high")
-        self.register_buffer("centre", (high + low) / 2)
-        self.register_buffer("half_range", (high - low) / 2)
+        arrays = _tensors(saved)
+        super().__init__(arrays)
         self._names = sorted(arrays)
         self.weights = nn.ParameterList(arrays[name].unsqueeze(0) for name in self._names)
         self.requires_grad_(False)

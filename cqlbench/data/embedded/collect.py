@@ -185,10 +185,7 @@ def _recorded(
         if tick == normals.shape[1]:
             shape = (_NOISE_CHUNK, policy.action_size)
             normals, tick = np.stack([generator.standard_normal(shape) for generator in noise]), 0
-        if isinstance(policy, MazePlay):
-            chosen = policy.sample(seen, normals[:, tick], starting)
-        else:
-            chosen = policy.sample(seen, normals[:, tick])
+        chosen = policy.sample(seen, normals[:, tick], starting)
         step = vector.step(chosen)
         tick += 1
         # The step after an episode's end only resets: its action was ignored, so it is no transition.

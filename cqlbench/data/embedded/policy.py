@@ -139,13 +139,20 @@ class BehaviourPolicy:
         atomic.replace(path.with_suffix(".json"), (json.dumps(notes, indent=2) + "\n").encode())
         atomic.replace(path.with_suffix(".npz"), buffer.getvalue())
 
-    def sample(self, observations: NDArray[np.float64], normals: NDArray[np.float64]) -> Floats:
+    def sample(
+        self,
+        observations: NDArray[np.float64],
+        normals: NDArray[np.float64],
+        starting: NDArray[np.bool_] | None = None,
+    ) -> Floats:
         """Stochastic actions, `[n, A]`, inside the action box.
 
         Args:
             observations: `[n, O]`.
             normals: `[n, A]`, standard normal numbers.
+            starting: where episodes begin, which makes no difference to a network without memory.
         """
+        del starting
         mean, log_std = self._distribution(observations)
         return self._squash(mean + np.exp(np.clip(log_std, LOG_STD_MIN, LOG_STD_MAX)) * normals)
 
