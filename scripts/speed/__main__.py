@@ -20,14 +20,14 @@ import torch
 from rich.console import Console
 
 from cqlbench.core.devices import device_of, on_threads
-from cqlbench.core.errors import ConfigError, UserError
+from cqlbench.core.errors import ConfigError
 from cqlbench.core.threads import threads_of
 from speed.algorithms import algorithms_table, measure_algorithms, names_of
 from speed.collection import measure_collection
 from speed.measure import measure, table, write
 from speed.memory import memory_growth
 from speed.remote import Clock
-from speed.settings import read_settings
+from speed.settings import read_settings, run
 
 
 @dataclass
@@ -94,15 +94,5 @@ def _cql_alone(device: torch.device, settings: Settings, console: Console) -> di
     }
 
 
-def main() -> int:
-    """`speed` from the command line."""
-    try:
-        speed(sys.argv[1:], Console(soft_wrap=True, highlight=False))
-    except UserError as error:
-        sys.stderr.write(f"speed: {error}\n")
-        return error.status
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("speed", speed))

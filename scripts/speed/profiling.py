@@ -18,11 +18,11 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
 from cqlbench.core.devices import device_of, one_thread
-from cqlbench.core.errors import ConfigError, UserError
+from cqlbench.core.errors import ConfigError
 from cqlbench.engine.streams import CHUNK
 from speed.baselines import floor, ours
 from speed.remote import timed
-from speed.settings import read_settings
+from speed.settings import read_settings, run
 from speed.workload import Workload
 
 _SHOWN = 20
@@ -127,15 +127,5 @@ def show(arguments: list[str], console: Console) -> None:
     console.print(f"Trace: {trace}")
 
 
-def main() -> int:
-    """`speed.profiling` from the command line."""
-    try:
-        show(sys.argv[1:], Console(soft_wrap=True, highlight=False))
-    except UserError as error:
-        sys.stderr.write(f"profile: {error}\n")
-        return error.status
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("profile", show))

@@ -1,12 +1,14 @@
 """The settings of a measurement, from the command line."""
 
-from collections.abc import Sequence
-from typing import TypeVar, cast
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
 
-from cqlbench.core.errors import ConfigError
+from cqlbench.core.errors import ConfigError, UserError
 
 T = TypeVar("T")
 
@@ -23,3 +25,13 @@ def read_settings(kind: type[T], arguments: Sequence[str]) -> T:
     except OmegaConfBaseException as error:
         key, message = error.full_key, str(error).splitlines()[0].rstrip(".")
         raise ConfigError(f"{key}: {message}." if key else f"{message}.") from error
+
+
+def run(name: str, measurement: Callable[[list[str], Console], Any]) -> int:
+    """`measurement` of the command line's arguments; the exit status. A user's error is one line."""
+    try:
+        measurement(sys.argv[1:], Console(soft_wrap=True, highlight=False))
+    except UserError as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        return error.status
+    return 0
