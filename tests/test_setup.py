@@ -269,6 +269,7 @@ def test_the_environment_is_the_lock_s() -> None:
 
 
 def test_the_wheel_holds_the_package_and_its_data(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling")
     answer = run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path, folder=ROOT)
     assert answer.returncode == 0, answer.stderr
     (wheel,) = tmp_path.glob("*.whl")

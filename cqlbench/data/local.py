@@ -90,7 +90,11 @@ def why_unplayed(card: Card) -> str:
 def _missing(extra: str, module: str) -> str:
     """A package of cqlbench's extra, or else a module, that is not installed."""
     marker = re.compile(f"extra == ['\"]{extra}['\"]")
-    for requirement in metadata.requires("cqlbench") or () if extra else ():
+    try:
+        declared = metadata.requires("cqlbench") or () if extra else ()
+    except metadata.PackageNotFoundError:  # run from its source tree, without being installed
+        declared = ()
+    for requirement in declared:
         name, _, condition = requirement.partition(";")
         package = re.split(r"[^\w.-]", name.strip())[0]
         try:

@@ -48,8 +48,8 @@ def save(path: Path, state: Mapping[str, Any], facts: Mapping[str, Any]) -> None
     """
     buffer = io.BytesIO()
     torch.save({"facts": dict(facts), "state": dict(state)}, buffer)
-    content = buffer.getbuffer()
-    with _refused(f"Checkpoint '{path}' cannot be written"):
+    # Released here: left to the garbage collector, it crashes Python 3.12.1 (python/cpython#111049).
+    with buffer.getbuffer() as content, _refused(f"Checkpoint '{path}' cannot be written"):
         atomic.replace(path, _NAME + str(FORMAT).encode() + b"\n" + _digest(content) + content)
 
 

@@ -69,6 +69,9 @@ def test_what_can_be_played_shows_without_making_it(monkeypatch):
     versions["gymnasium-robotics"] = "1.4.2"
     assert why_unplayed(needy) == ""
     local._missing.cache_clear()
+    monkeypatch.setattr(local.metadata, "requires", version)  # from a tree that is not installed
+    assert why_unplayed(needy) == ""
+    local._missing.cache_clear()
 
 
 def test_a_minari_folder_says_how_long_it_is_and_what_its_scores_are(world, monkeypatch, tmp_path):
