@@ -1,8 +1,8 @@
 """A GPU that is not there: tensors that claim `cuda`, computed on the CPU and under CUDA's rules.
 
 Operations refuse tensors of both sides, as CUDA does. Under capture, whatever makes the host wait, crosses
-between host and device, or draws is refused too; operations are recorded, and a graph's replay does them
-again on the same memory, which must still be there.
+between host and device, or draws is refused too, and so is freeing another graph; operations are recorded,
+and a graph's replay does them again on the same memory, which must still be there.
 """
 
 import contextlib
@@ -95,10 +95,14 @@ class OnDevice(Tensor):
 class Graph:
     """Recorded operations, and the memory of before that they work on."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: "Device") -> None:
+        self._device = device
         self.calls: list[tuple[Any, Any, Any, list[tuple[int, Tensor]]]] = []
         self.before: dict[int, tuple[weakref.ref[Memory], str]] = {}
         self.replays = 0
+
+    def __del__(self) -> None:
+        self._device.spoiled |= self._device.capturing is not None
 
     def replay(self) -> None:
         for memory, operation in self.before.values():
@@ -119,6 +123,7 @@ class Device:
 
     Attributes:
         capturing: the graph that is being recorded.
+        spoiled: whether another was freed meanwhile.
         reads: operations for which the host waited.
         operations: those dispatched.
         kernels: those of them that compute or copy; views and allocations do not.
@@ -128,6 +133,7 @@ class Device:
     def __init__(self, *, computes: bool = True) -> None:
         self.computes = computes
         self.capturing: Graph | None = None
+        self.spoiled = False
         self.forget()
         self._memories: weakref.WeakValueDictionary[int, Memory] = weakref.WeakValueDictionary()
         self._generators: set[int] = set()  # by their seeds: dispatched, they are other Python objects
@@ -335,11 +341,13 @@ def simulated(monkeypatch: pytest.MonkeyPatch, *, computes: bool = True) -> Iter
 
     @contextlib.contextmanager
     def graph(graph: Graph, stream: object) -> Iterator[None]:
-        device.capturing = graph
+        device.capturing, device.spoiled = graph, False
         try:
             yield
         finally:
             device.capturing = None
+        if device.spoiled:
+            raise DeviceError("A graph was freed during another's capture.")
 
     cuda: dict[str, Callable[..., Any]] = {
         "is_available": lambda: True,
@@ -351,7 +359,7 @@ def simulated(monkeypatch: pytest.MonkeyPatch, *, computes: bool = True) -> Iter
         "Stream": _Stream,
         "current_stream": lambda device=None: current,
         "stream": contextlib.nullcontext,
-        "CUDAGraph": Graph,
+        "CUDAGraph": partial(Graph, device),
         "graph": graph,
     }
     for name, fake in cuda.items():

@@ -1,6 +1,8 @@
 """Many gradient steps as one CUDA graph: the host launches once, and the GPU never waits for it."""
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -22,9 +24,9 @@ def capture(
     Returns:
         A graph whose `replay()` does what `steps` does.
     """
-    saved = [tensor.clone() for tensor in changed]
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.device(device):
+    with _nothing_collected(), torch.cuda.device(device):
+        saved = [tensor.clone() for tensor in changed]
+        graph = torch.cuda.CUDAGraph()
         # A stream of our own: torch's default for captures belongs to whichever device captured first.
         side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream(device))
@@ -34,6 +36,19 @@ def capture(
         torch.cuda.current_stream(device).wait_stream(side)
         with torch.cuda.graph(graph, stream=side):
             steps()
-    for tensor, value in zip(changed, saved, strict=True):
-        tensor.copy_(value)
+        for tensor, value in zip(changed, saved, strict=True):
+            tensor.copy_(value)
     return graph
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Collect garbage now, and none within: a graph that is freed during another's capture spoils it."""
+    gc.collect()
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()

@@ -1,6 +1,6 @@
 """A dataset as the fused step reads it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -70,6 +70,26 @@ class Columns:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
         return replace(self, **tree_map(change, vars(self) | {"extra": dict(self.extra)}))
+
+
+class Gather:
+    """`gather(step)`: the dataset's rows of gradient step `step`, every column `[R, …]` on the device.
+
+    Args:
+        columns: `[T, …]` each.
+        indices: the row numbers of a gradient step, `[S, R / S]`, on the columns' device.
+        device: where the rows go.
+    """
+
+    def __init__(
+        self, columns: Sequence[Tensor], indices: Callable[[int], Tensor], device: torch.device
+    ) -> None:
+        self._columns, self._indices, self._device = columns, indices, device
+
+    def __call__(self, step: int, count: int | None = None) -> list[Tensor]:
+        """The rows of `step`: the first `count` of each seed's batch, or all."""
+        indices = self._indices(step)[:, :count].reshape(-1)
+        return [column.index_select(0, indices).to(self._device) for column in self._columns]
 
 
 def fits(tensors: Iterable[Tensor], device: torch.device) -> bool:

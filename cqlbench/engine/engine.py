@@ -22,7 +22,7 @@ from cqlbench.core.devices import numbered, one_thread
 from cqlbench.core.errors import ConfigError
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.engine.cuda_graph import capture
-from cqlbench.engine.dataset_tensors import Columns, fits
+from cqlbench.engine.dataset_tensors import Columns, Gather, fits
 from cqlbench.engine.diagnostics import Diagnostics, Reader
 from cqlbench.engine.online.mixture import EpisodeColumns, Mixture, OnlinePhase
 from cqlbench.engine.prefetch import Prefetcher
@@ -100,7 +100,7 @@ class Engine:
 
     def _draw_offline(self) -> None:
         """Draw batches from the dataset alone."""
-        self._rows: Callable[[int], list[Tensor]] = self._gather
+        self._rows: Callable[[int], list[Tensor]] = _no_rows
         self._resident = True
         if self.dataset is None:
             return
@@ -112,6 +112,8 @@ class Engine:
         where = self.device if self._resident else torch.device("cpu")
         rows, context = len(self.dataset.rewards), self.algorithm.context
         self._indices = IndexStream(self.seeds, self.config.batch_size, rows, where, context=context)
+        self._gather = Gather(self.dataset.tensors(), self._indices, self.device)
+        self._rows = self._gather
         if not self._resident:
             self._rows = Prefetcher(self.dataset.tensors(), self._indices, self.device)
 
@@ -191,13 +193,6 @@ class Engine:
         self._graph = capture(chunk, changed, self.device)
         self._diagnostics.steps = summed
         return CHUNK
-
-    def _gather(self, step: int, count: int | None = None) -> list[Tensor]:
-        """The dataset's rows of gradient step `step`: the first `count` of each seed's batch, or all."""
-        if self.dataset is None:
-            raise ConfigError("There is no dataset to draw from: collect first.")
-        indices = self._indices(step)[:, :count].reshape(-1)
-        return [column.index_select(0, indices).to(self.device) for column in self.dataset.tensors()]
 
     def step(self, step: int) -> dict[str, Tensor]:
         """Take gradient step `step` (counted from 0); returns its diagnostics, `[S]` each, on the device."""
@@ -347,3 +342,7 @@ class Engine:
         """Wait for the device."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def _no_rows(_step: int) -> list[Tensor]:
+    raise ConfigError("There is no dataset to draw from: collect first.")

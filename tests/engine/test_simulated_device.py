@@ -1,5 +1,8 @@
 """What CUDA would refuse, wait for or lose is refused by a simulated device: see `simulated_device`."""
 
+import contextlib
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -85,8 +88,10 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     for module in ("engine", "streams"):
         monkeypatch.setattr(f"cqlbench.engine.{module}.CHUNK", CHUNK)
     monkeypatch.setattr(cuda_graph, "_WARMUP", 1)
+    gc.freeze()  # collecting before each capture would take most of the time
     with simulated(monkeypatch) as device:
         yield device
+    gc.unfreeze()
 
 
 def advance(engine: Engine, first: int, last: int) -> None:
@@ -256,6 +261,55 @@ def test_what_a_warm_up_changes_and_nobody_restores_is_seen(device, monkeypatch)
     for each in (engine, single):
         advance(each, 0, 2 * CHUNK)
     assert not equal(engine, single)
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("way", ["resident", "prefetched", "online"])
+def test_an_engine_is_freed_with_its_last_reference(device, monkeypatch, no_collector, way) -> None:
+    monkeypatch.setattr(
+        "cqlbench.engine.engine.fits", lambda tensors, device: way != "prefetched" or device == CPU
+    )
+    engine = make_engine("calql", 2, OnlinePhase(OnlineRows(2, 20, O, A), 0.5) if way == "online" else None)
+    advance(engine, 0, 2 * CHUNK)
+    assert (engine._graph is None) == (way == "prefetched")
+    left = [weakref.ref(each) for each in (engine, engine.state.tensors()[0].memory)]
+    if way == "online":
+        engine.begin_online()
+    del engine
+    assert [each() for each in left] == [None, None]
+
+
+def left_behind() -> weakref.ref[object]:
+    """A graph that only the collector frees."""
+    circle: list[object] = [torch.cuda.CUDAGraph()]
+    circle.append(circle)
+    return weakref.ref(circle[0])
+
+
+def test_no_graph_is_freed_during_a_capture(device, monkeypatch, no_collector) -> None:
+    total, before = torch.zeros(2, device=CUDA), left_behind()
+
+    def steps() -> None:
+        total.add_(1)
+        left_behind()
+        if gc.isenabled():
+            gc.collect()  # as it may happen at any moment
+
+    gc.enable()
+    cuda_graph.capture(steps, [total], CUDA)
+    assert before() is None
+    assert gc.isenabled()
+    monkeypatch.setattr(cuda_graph, "_nothing_collected", contextlib.nullcontext)
+    with pytest.raises(DeviceError, match="freed"):
+        cuda_graph.capture(steps, [total], CUDA)
 
 
 def test_a_graph_does_not_see_what_is_made_anew(device) -> None:
