@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from cqlbench.core import lease
+
+Check = Callable[[], None]
+"""Raises where the file must not be written after all; called right before it appears."""
 
 
-def create(path: Path, content: bytes) -> None:
+def create(path: Path, content: bytes, check: Check = lambda: None) -> None:
     """Make the new file `path`.
 
     Raises:
@@ -18,31 +21,33 @@ def create(path: Path, content: bytes) -> None:
         OSError: the file cannot be written; nothing is left under its name.
     """
     with _beside(path, content) as whole:
+        check()
         try:
             os.link(whole, path)
         except FileExistsError:
             raise
         except OSError:
             # File systems without hard links (exFAT, some network mounts).
-            with FileLock(path.with_name(".lock")):
+            with lease.held(path.with_name(".lease"), f"the writing of '{path}'"):
                 if path.exists():
                     raise FileExistsError(path) from None
                 whole.rename(path)
     _sync_folder(path.parent)
 
 
-def replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes, check: Check = lambda: None) -> None:
     """Make the file `path`, in place of one that may be there.
 
     Raises:
         OSError: the file cannot be written; what was there is left as it was.
     """
     with _beside(path, content) as whole:
+        check()
         whole.replace(path)
     _sync_folder(path.parent)
 
 
-def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
+def replace_folder(path: Path, fill: Callable[[Path], None], check: Check = lambda: None) -> None:
     """Make the folder `path`, in place of what may be there, with what `fill` puts into it.
 
     It asks nobody: make sure first that what is at `path` and `.<name>.previous` beside it may go.
@@ -61,6 +66,7 @@ def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
                 with (Path(folder) / name).open("rb") as file:
                     os.fsync(file.fileno())
             _sync_folder(Path(folder))
+        check()
         if path.exists():
             _remove(_previous(path))
             path.rename(_previous(path))

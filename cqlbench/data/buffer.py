@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from tensordict import TensorDict
 from torchrl.data import ImmutableDatasetWriter, TensorDictReplayBuffer, TensorStorage
 
 from cqlbench.core import atomic
 from cqlbench.core.errors import DatasetError, UserError
+from cqlbench.core.lease import Lease
 from cqlbench.data.buffer_files import buffer_folder, damage, read_manifest, write_manifest
 from cqlbench.data.local import writing
 from cqlbench.data.transitions import Transitions
@@ -163,20 +163,26 @@ def buffer_for(dataset_id: str, source_key: str, load: Callable[[], Transitions]
             `load` cannot give its rows again; or whatever `load` raises.
     """
     folder = buffer_folder(dataset_id, source_key)
-    if dataset := _open(folder, dataset_id):
-        return dataset
-    with writing(folder.parent):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_name(folder.name + ".lock"))
-        lock.acquire()
-    try:
-        if dataset := _open(folder, dataset_id):
-            return dataset
-        transitions = _load_again(folder, dataset_id, load) if folder.exists() else load()
+    while not (dataset := _open(folder, dataset_id)):
+        lease = Lease(folder.with_name(folder.name + ".lease"), f"the making of '{dataset_id}'")
         with writing(folder.parent):
-            _build(folder, dataset_id, transitions)
-    finally:
-        lock.release()
+            lease.acquire()
+        try:
+            if dataset := _open(folder, dataset_id):
+                return dataset
+            transitions = _load_again(folder, dataset_id, load) if folder.exists() else load()
+            with writing(folder.parent):
+                _build(folder, dataset_id, transitions, lease.check)
+            return _made(folder, dataset_id)
+        except UserError:
+            if not lease.lost:
+                raise  # otherwise another process makes the same buffer
+        finally:
+            lease.release()
+    return dataset
+
+
+def _made(folder: Path, dataset_id: str) -> Dataset:
     if dataset := _open(folder, dataset_id):
         return dataset
     raise DatasetError(f"The buffer {folder} vanished while it was opened; run again.")
@@ -227,7 +233,7 @@ def _load_again(folder: Path, dataset_id: str, load: Callable[[], Transitions]) 
     return transitions
 
 
-def _build(folder: Path, dataset_id: str, transitions: Transitions) -> None:
+def _build(folder: Path, dataset_id: str, transitions: Transitions, check: atomic.Check) -> None:
     columns = _columns(transitions)
     needed = sum(column.nbytes for column in columns.values())
     free = shutil.disk_usage(folder.parent).free
@@ -238,7 +244,7 @@ def _build(folder: Path, dataset_id: str, transitions: Transitions) -> None:
             "make room, or set CQLBENCH_CACHE to another folder."
         )
     for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed: we hold the lock
+        shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed: we hold the lease
     source_hash = _hash(columns, transitions.episode_starts)
 
     def fill(temporary: Path) -> None:
@@ -253,7 +259,7 @@ def _build(folder: Path, dataset_id: str, transitions: Transitions) -> None:
         facts = {"id": dataset_id, "content_hash": source_hash, **_statistics(transitions)}
         write_manifest(temporary, facts)
 
-    atomic.replace_folder(folder, fill)
+    atomic.replace_folder(folder, fill, check)
 
 
 def _fill(folder: Path, columns: Columns) -> None:

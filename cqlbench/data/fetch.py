@@ -10,10 +10,10 @@ from typing import Any
 
 import h5py
 import requests
-from filelock import FileLock
 
 from cqlbench.core import atomic
 from cqlbench.core.errors import DatasetError
+from cqlbench.core.lease import Lease, held
 from cqlbench.data.cards import Card
 from cqlbench.data.download import TIMEOUT, Wanted, download, reason
 from cqlbench.data.local import (
@@ -85,13 +85,13 @@ def fetch_folder(card: Card, progress: bool = True) -> Path:
     if found := minari_folder(card):
         return found
     target = download_path(card)
-    with writing(target.parent), _alone(card, target):
+    with writing(target.parent), _alone(card, target) as lease:
         found = minari_folder(card)  # another process may have been first
-        return found or _download_folder(card, target, progress)
+        return found or _download_folder(card, target, progress, lease)
 
 
 @contextlib.contextmanager
-def _alone(card: Card, target: Path) -> Iterator[None]:
+def _alone(card: Card, target: Path) -> Iterator[Lease]:
     """No other process downloads `target` meanwhile.
 
     Raises:
@@ -103,12 +103,11 @@ def _alone(card: Card, target: Path) -> Iterator[None]:
         raise DatasetError(
             f"'{card.id}' has no intact copy on this machine; unset CQLBENCH_OFFLINE to download it."
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(target.name + ".lock")):
-        yield
+    with held(target.with_name(target.name + ".lease"), f"the download of '{card.id}'") as lease:
+        yield lease
 
 
-def _download_folder(card: Card, target: Path, progress: bool) -> Path:
+def _download_folder(card: Card, target: Path, progress: bool, lease: Lease) -> Path:
     record = target.with_name(target.name + ".sha256.json")
     known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     part = target.with_name(target.name + ".part")
@@ -121,6 +120,7 @@ def _download_folder(card: Card, target: Path, progress: bool) -> Path:
             download(wanted, file, progress)
         known[name] = sha256_of(file)
     atomic.replace(record, json.dumps(known, indent=1, sort_keys=True).encode())
+    lease.check()
     return part.replace(target)
 
 

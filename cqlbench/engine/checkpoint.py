@@ -9,16 +9,16 @@ import io
 import pickle
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from cqlbench.core import atomic
 from cqlbench.core.errors import UserError
+from cqlbench.core.lease import Lease, LeaseHeldError, held, patience
 
 FORMAT = 3
 """Raise it whenever the layout or meaning of a run's state changes: older checkpoints are then rejected."""
@@ -35,13 +35,16 @@ class OtherRunError(CheckpointError):
     """A checkpoint of another run, or of a version of cqlbench with another format."""
 
 
-def save(path: Path, state: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+def save(
+    path: Path, state: Mapping[str, Any], facts: Mapping[str, Any], check: atomic.Check = lambda: None
+) -> None:
     """Write a checkpoint, in place of one that may be there.
 
     Args:
         path: the file.
         state: nested dictionaries and lists of plain values and tensors, on any device.
         facts: what the state belongs to, in plain JSON types: see `differences`.
+        check: as of `atomic.replace`.
 
     Raises:
         CheckpointError: the file cannot be written; what was there is left as it was.
@@ -50,7 +53,7 @@ def save(path: Path, state: Mapping[str, Any], facts: Mapping[str, Any]) -> None
     torch.save({"facts": dict(facts), "state": dict(state)}, buffer)
     # Released here: left to the garbage collector, it crashes Python 3.12.1 (python/cpython#111049).
     with buffer.getbuffer() as content, _refused(f"Checkpoint '{path}' cannot be written"):
-        atomic.replace(path, _NAME + str(FORMAT).encode() + b"\n" + _digest(content) + content)
+        atomic.replace(path, _NAME + str(FORMAT).encode() + b"\n" + _digest(content) + content, check)
 
 
 def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -134,6 +137,19 @@ class CheckpointFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lease: Lease | None = None
+
+    def check(self, within: float = 0.0) -> None:
+        """Within `alone`, make sure that no other process has taken the run over.
+
+        Args:
+            within: as of `Lease.check`.
+
+        Raises:
+            LeaseLostError: one has.
+        """
+        if self._lease is not None:
+            self._lease.check(within)
 
     def save(self, step: int, state: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
         """Save what holds after `step` gradient steps, and drop what is older than the newest two.
@@ -142,7 +158,7 @@ class CheckpointFolder:
             CheckpointError: it cannot be written; those before it are left as they were.
         """
         path = self.folder / f"step-{step:012d}.checkpoint"
-        save(path, state, facts)
+        save(path, state, facts, self.check)
         # Any of a later step was refused when the run was resumed from an earlier one.
         before = [other for other in self.paths() if other < path]
         for other in self.paths():
@@ -173,6 +189,7 @@ class CheckpointFolder:
 
     def clear(self) -> None:
         """Remove the checkpoints."""
+        self.check()
         for path in self.paths():
             path.unlink(missing_ok=True)
 
@@ -185,26 +202,23 @@ class CheckpointFolder:
         Raises:
             CheckpointError: another process is in it, or it cannot be made.
         """
-        lock = FileLock(self.folder / ".lock", timeout=0)
-        with _refused(f"Checkpoints cannot be kept in '{self.folder}'"):
+        with _refused(f"Checkpoints cannot be kept in '{self.folder}'"), ExitStack() as stack:
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                lock.acquire()
-            except Timeout as error:
-                raise CheckpointError(
-                    f"Another process makes this run, and keeps its checkpoints in '{self.folder}': wait for"
-                    " it, or choose another results folder."
-                ) from error
+                what = f"the run whose checkpoints are in '{self.folder}'"
+                self._lease = stack.enter_context(held(self.folder / ".lease", what, patience()))
+            except LeaseHeldError as error:
+                raise CheckpointError(f"{error} Wait for it, or choose another results folder.") from error
+            leaving = stack.pop_all()
         try:
-            for half_written in self.folder.glob(".step-*.tmp"):
-                half_written.unlink(missing_ok=True)
-            yield
+            with leaving:
+                for half_written in self.folder.glob(".step-*.tmp"):
+                    half_written.unlink(missing_ok=True)
+                yield
         finally:
+            self._lease = None
             if not self.paths():
                 with suppress(OSError):  # files of others are in it
-                    (self.folder / ".lock").unlink()
                     self.folder.rmdir()
-            lock.release()
 
 
 @contextmanager

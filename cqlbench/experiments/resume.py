@@ -11,6 +11,7 @@ from msgspec import structs
 from rich.console import Console
 
 from cqlbench.core import signals
+from cqlbench.core.lease import BEAT
 from cqlbench.data.buffer import Dataset
 from cqlbench.engine.checkpoint import (
     CheckpointError,
@@ -23,7 +24,7 @@ from cqlbench.engine.checkpoint import (
 from cqlbench.evaluation.evaluator import Evaluator
 from cqlbench.experiments.plan import Plan, dataset_id
 from cqlbench.records.provenance import Provenance
-from cqlbench.records.schema import Git
+from cqlbench.records.schema import Git, Machine
 
 _COST = 50
 """However slow the disk, a save is followed by so many times its duration of training: less than 2 %."""
@@ -40,16 +41,23 @@ class ResumableRun:
         dataset: what it trains on.
         origin: code and computer of this process.
         evaluator: evaluates the trainer that trains.
+        folder: the checkpoints, beside the run's records; no other process is in them.
 
     Attributes:
-        folder: the checkpoints, beside the run's records.
         facts: what a checkpoint must agree in; they decide every number.
         origin: as given, with what is known of the processes before: when the run began, where it was
-            resumed, and whose code took part.
+            resumed, and whose code and machines took part.
     """
 
-    def __init__(self, plan: Plan, dataset: Dataset, origin: Provenance, evaluator: Evaluator) -> None:
-        self.folder = CheckpointFolder(plan.place(dataset, "checkpoints"))
+    def __init__(
+        self,
+        plan: Plan,
+        dataset: Dataset,
+        origin: Provenance,
+        evaluator: Evaluator,
+        folder: CheckpointFolder,
+    ) -> None:
+        self.folder = folder
         self.facts = facts_of(plan, dataset, origin)
         self.origin = origin
         self._plan = plan
@@ -125,13 +133,18 @@ class ResumableRun:
         self._next_save = time.perf_counter() + self._interval
         self._trainer.register_op("post_optim", self._between_steps)
         self._trainer.register_op("pre_steps_log", lambda _batch: self._between_steps())  # after collecting
-        with signals.deferred() as self._check:
-            self._evaluator.check = self._check
+        with signals.deferred() as stopped:
+
+            def check() -> None:
+                stopped()
+                self.folder.check(within=BEAT)
+
+            self._check = self._evaluator.check = check
             try:
                 self._evaluator()  # the one that a kill came before
                 self._trainer.train()
                 self._save()
-                self._check()  # a signal during that save
+                stopped()  # a signal during that save
             except signals.Paused as paused:
                 raise signals.Paused(paused.number, self._last_words()) from None
 
@@ -167,12 +180,16 @@ class ResumableRun:
         before, here = Git(**state["git"]), self.origin.git
         dirty = (before.dirty, here.dirty)
         others = dict.fromkeys([*state["earlier_commits"], before.commit])
+        machines = [Machine(**each) for each in [*state.get("earlier_machines", []), state["machine"]]]
         self.origin = replace(
             self.origin,
             created_at=state["created_at"],
             resumed_at=(*state["resumed_at"], self._trainer.gradient_steps),
             git=Git(commit=here.commit, dirty=any(dirty) or (None if None in dirty else False)),
             earlier_commits=tuple(each for each in others if each not in (None, here.commit)),
+            earlier_machines=tuple(
+                each for at, each in enumerate(machines) if each not in (self.origin.machine, *machines[:at])
+            ),
         )
 
     def _between_steps(self) -> None:
@@ -194,6 +211,7 @@ class ResumableRun:
             "machine": structs.asdict(self.origin.machine),
             "git": structs.asdict(self.origin.git),
             "earlier_commits": list(self.origin.earlier_commits),
+            "earlier_machines": [structs.asdict(each) for each in self.origin.earlier_machines],
         }
         try:
             self.folder.save(self._trainer.gradient_steps, state, self.facts)

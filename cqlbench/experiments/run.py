@@ -22,6 +22,7 @@ from cqlbench.data.buffer import Dataset
 from cqlbench.data.load import other_content, provide
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.data.resolve import as_stored
+from cqlbench.engine.checkpoint import CheckpointFolder
 from cqlbench.engine.dataset_tensors import Columns
 from cqlbench.engine.engine import Engine
 from cqlbench.engine.online.mixture import offline_share
@@ -79,13 +80,21 @@ def _records(plan: Plan, console: Console, stands: Stands) -> list[Record]:
     plan = replace(plan, resolution=as_stored(plan.resolution), other_content=other)
     if plan.other_content:
         console.print(Text(f"Note     {dataset.notes[-1]}"), soft_wrap=True)
-    known = standing(plan, dataset, origin, store, stands)
-    known.show(console)
-    records = dict(known.records)
-    if known.to_train is not None:
-        origin = replace(origin, command=provenance.command(known.to_train.arguments))
-        made = make_records(known.to_train, dataset, origin, store, console, began)
-        records |= {record.seed: record for record in made}
+    records: dict[int, Record] = {}
+    while not records:
+        filed = _filed(plan, dataset)
+        known = standing(plan, dataset, origin, store, stands)
+        known.show(console)
+        if known.to_train is None:
+            records = dict(known.records)
+            break
+        checkpoints = CheckpointFolder(known.to_train.place(dataset, "checkpoints"))
+        with checkpoints.alone():
+            if _filed(plan, dataset) != filed:
+                continue  # another process has recorded something of it meanwhile
+            origin = replace(origin, command=provenance.command(known.to_train.arguments))
+            made = make_records(known.to_train, dataset, origin, store, console, began, checkpoints)
+        records = dict(known.records) | {record.seed: record for record in made}
     wanted = [records[seed] for seed in plan.config.seeds]
     console.print(Text(f"Run      {run_folder(wanted[0].key)}"), soft_wrap=True)
     report_run(wanted, results, console)
@@ -97,12 +106,24 @@ def status_of(records: Iterable[Record]) -> int:
     return int(any(record.status != "finished" for record in records))
 
 
+def _filed(plan: Plan, dataset: Dataset) -> list[str]:
+    """The names of the run's records."""
+    folder = Path(plan.config.results) / "runs" / plan.folder(dataset)
+    return sorted(path.name for path in folder.glob("seed-*.json"))
+
+
 def make_records(
-    plan: Plan, dataset: Dataset, origin: Provenance, store: RecordStore, console: Console, began: float
+    plan: Plan,
+    dataset: Dataset,
+    origin: Provenance,
+    store: RecordStore,
+    console: Console,
+    began: float,
+    checkpoints: CheckpointFolder,
 ) -> list[Record]:
     """Train and evaluate a seed batch, and file its records and policies; arguments and errors as of `bench`.
 
-    `began` is when the run began, on the clock of `time.perf_counter`.
+    `began` is when the run began, on the clock of `time.perf_counter`; no other process is in `checkpoints`.
     """
     config, card = plan.config, plan.resolution.card
     environment, unplayed_because = playable(card, dataset)
@@ -131,17 +152,17 @@ def make_records(
     )
     trainer.register_op("post_steps", evaluator)
     log_evaluations(evaluator)
-    run = ResumableRun(plan, dataset, origin, evaluator)
-    with run.folder.alone():
-        run.find(console)
-        announce(plan, evaluator, dataset, console, run.steps_done)
-        run.train()
-        records = records_of(evaluator, dataset, plan, run.origin, time.perf_counter() - evaluator.began)
-        for record in records:
-            if not (record.resumed_at and store.holds(record)):  # it may have been killed between two records
-                store.write(record)
-        keep_policies(store, records, evaluator)
-        run.finish()
+    run = ResumableRun(plan, dataset, origin, evaluator, checkpoints)
+    run.find(console)
+    announce(plan, evaluator, dataset, console, run.steps_done)
+    run.train()
+    records = records_of(evaluator, dataset, plan, run.origin, time.perf_counter() - evaluator.began)
+    for record in records:
+        if not (record.resumed_at and store.holds(record)):  # it may have been killed between two records
+            store.write(record, checkpoints.check)
+    checkpoints.check()
+    keep_policies(store, records, evaluator)
+    run.finish()
     return records
 
 

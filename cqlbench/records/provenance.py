@@ -33,6 +33,7 @@ class Provenance:
     created_at: str
     resumed_at: tuple[int, ...] = ()
     earlier_commits: tuple[str, ...] = ()
+    earlier_machines: tuple[Machine, ...] = ()
 
 
 def collect(

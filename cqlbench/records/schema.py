@@ -182,6 +182,7 @@ class Record(Part, frozen=True, kw_only=True, omit_defaults=True):
     command: tuple[str, ...]
     resumed_at: tuple[Count, ...] = ()
     earlier_commits: tuple[str, ...] = ()
+    earlier_machines: tuple[Machine, ...] = ()
     online: OnlineFacts | None = None
     schema_version: Annotated[int, msgspec.Meta(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)] = SCHEMA_VERSION
 

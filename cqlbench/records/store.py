@@ -65,8 +65,12 @@ class RecordStore:
                 "choose another with results=<folder>."
             ) from error
 
-    def write(self, record: Record) -> Path:
+    def write(self, record: Record, check: atomic.Check = lambda: None) -> Path:
         """File a record beside those of the same key; returns the new file.
+
+        Args:
+            record: what to file.
+            check: as of `atomic.create`.
 
         Raises:
             RecordError: the folder cannot be written; no partial file is left.
@@ -77,7 +81,7 @@ class RecordStore:
         try:
             for path in (folder / f"seed-{record.seed}{number}.json" for number in numbers):
                 with suppress(FileExistsError):
-                    atomic.create(path, content)
+                    atomic.create(path, content, check)
                     return path
         except OSError as error:
             raise RecordError(

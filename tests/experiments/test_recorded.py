@@ -137,7 +137,7 @@ def test_a_run_of_missing_seeds_that_was_stopped_is_resumed(world, bench, monkey
     assert bench(TINY, "seeds=2")[0] == 0
     write, written = RecordStore.write, []
 
-    def killed_after_one(self: RecordStore, record: Record) -> Path:
+    def killed_after_one(self: RecordStore, record: Record, *check: object) -> Path:
         if written:
             raise KeyboardInterrupt
         written.append(write(self, record))

@@ -69,6 +69,37 @@ def test_fine_tuned_runs_killed_at_random_moments_equal_the_one_that_was_not(wor
     assert sum(max(trial["resumed_at"], default=0) > 3 for trial in report["trials"]) >= 2
 
 
+def two_hosts(world: Path, trials: int) -> None:
+    program = Path(__file__).parent / "two_hosts.py"
+    done = subprocess.run(
+        [sys.executable, str(program), str(world), str(trials)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    reports = json.loads(done.stdout)
+    assert len(reports) == trials
+    for report in reports:
+        assert report["same_records"], (report, done.stderr)
+        assert report["left"] == []
+        first, second = report["statuses"]
+        assert second == 0, done.stderr
+        assert first in (0, 3)  # 0: it had not begun to train, and found everything recorded
+    assert any(report["statuses"][0] == 3 for report in reports)
+
+
+def test_a_host_that_slept_while_another_took_its_run_over_writes_nothing(world: Path) -> None:
+    two_hosts(world, 2)
+
+
+@pytest.mark.slow
+def test_hosts_that_sleep_at_many_moments_write_nothing(world: Path) -> None:
+    two_hosts(world, 20)
+
+
 @pytest.fixture
 def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
     """`at_step(k, act)`: `act` is called in the middle of the k-th gradient step of training, once."""
@@ -215,7 +246,7 @@ def test_a_signal_in_the_last_save_says_that_it_was_saved(world, bench, whole, m
 def test_a_run_stopped_between_its_records_writes_each_once(world, bench, whole, monkeypatch) -> None:
     write, written = RecordStore.write, []
 
-    def write_some(self: RecordStore, record: object) -> Path:
+    def write_some(self: RecordStore, record: object, *check: object) -> Path:
         if len(written) == 1:
             written.append(None)
             terminate()
@@ -471,6 +502,10 @@ def test_other_threads_are_said_where_they_matter(world, bench, stopped, monkeyp
     assert status == 0
     assert "Resumed" in out
     assert ("with other threads: " in out) != shares
+    for record in all_records(world / "results"):
+        assert record.machine.threads == 77
+        assert [each.threads for each in record.earlier_machines] != [77]
+        assert len(record.earlier_machines) == 1
 
 
 def test_one_process_at_a_time_makes_a_run(world, bench, stopped) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from cqlbench.core.text import counted
 from cqlbench.records.schema import Record
 from cqlbench.records.seed_result import mean_of
 from cqlbench.records.store import run_folder
@@ -76,7 +77,8 @@ def _run(summary: Summary, share: _Share, points: int) -> dict[str, Any]:
 
 
 def _provenance(record: Record) -> dict[str, str]:
-    machine, commit = record.machine, record.git.commit
+    machine, commit, resumed = record.machine, record.git.commit, len(record.resumed_at)
+    others = "; ".join(f"{each.platform}, {each.cpu}, {each.device}" for each in record.earlier_machines)
     known = {
         "Config hash": record.config_hash,
         "Dataset content hash": record.dataset.content_hash,
@@ -87,6 +89,8 @@ def _provenance(record: Record) -> dict[str, str]:
         "Device": machine.device,
         "Memory": None if machine.memory_gib is None else f"{machine.memory_gib:g} GiB",
         "Made": record.created_at,
+        "Resumed": counted(resumed, "time") if resumed else None,
+        "Began on": others or None,
     }
     return {name: value for name, value in known.items() if value is not None}
 
