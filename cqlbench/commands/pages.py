@@ -150,6 +150,16 @@ PAGES: Mapping[str, Page] = {
         more=f"Its report: report/<suite> of the results folder. {_SETTINGS} Exit status 1: a seed failed.",
         tables=True,
     ),
+    "sweep": Page(
+        "run or resume an algorithm's configurations of benchmarks/sweep, and report them",
+        "sweep:sweep",
+        keys={"draw": _key("configurations of each algorithm [the sweep's]", whole(1))} | _SELECT,
+        settings=_DATASET
+        | _TRAINING
+        | {"algorithm": f"names, with commas [cql]: {', '.join(yaml_names(benchmarks_dir() / 'sweep'))}"},
+        more=f"Its report: report/sweep of the results folder. {_SETTINGS} Exit status 1: a seed failed.",
+        tables=True,
+    ),
     "gate": Page(
         "run a suite and compare it with its accepted baseline",
         "gate:gate",

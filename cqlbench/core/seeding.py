@@ -27,6 +27,7 @@ class Purpose(enum.StrEnum):
     COLLECTION = "collection"
     ONLINE_BATCHES = "online-batches"
     BOOTSTRAP = "bootstrap"
+    SWEEP = "sweep"
 
 
 def _sequence(seed: int, purpose: Purpose, counters: tuple[int, ...]) -> np.random.SeedSequence:

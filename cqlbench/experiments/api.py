@@ -27,6 +27,7 @@ from cqlbench.data.resolve import resolve
 from cqlbench.experiments.plan import make_plan
 from cqlbench.experiments.policy_module import Policy, SequencePolicy, module_of
 from cqlbench.experiments.run import bench
+from cqlbench.experiments.sweep import argument_text
 from cqlbench.records.find import find_policy
 from cqlbench.records.frame import evaluations_frame, seeds_frame
 from cqlbench.records.policy import SavedPolicy
@@ -109,8 +110,8 @@ def run(
         UserError: the sentence says what to put right.
     """
     named = {"dataset": dataset, "algorithm": algorithm, "seeds": seeds, "budget": budget, "results": results}
-    words = [f"{key}={_text(value)}" for key, value in named.items() if value is not None]
-    plan = make_plan([*words, *(f"{key}={_text(value)}" for key, value in settings.items())])
+    words = [f"{key}={argument_text(value)}" for key, value in named.items() if value is not None]
+    plan = make_plan([*words, *(f"{key}={argument_text(value)}" for key, value in settings.items())])
     records = bench(plan, Console(quiet=not verbose, soft_wrap=True, highlight=False))
     return Run(tuple(records), Path(results))
 
@@ -165,14 +166,3 @@ def list_datasets() -> pd.DataFrame:
 def list_algorithms() -> dict[str, type[AlgorithmConfig]]:
     """Name to settings, whose documentation says what each of them means."""
     return {name: settings for name, (settings, _) in ALGORITHMS.items()}
-
-
-def _text(value: Any) -> str:
-    """A value as the command line takes it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"[{','.join(map(_text, value))}]"
-    return str(value)
