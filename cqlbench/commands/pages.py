@@ -153,7 +153,7 @@ PAGES: Mapping[str, Page] = {
     "sweep": Page(
         "run or resume an algorithm's configurations of benchmarks/sweep, and report them",
         "sweep:sweep",
-        keys={"draw": _key("configurations of each algorithm [the sweep's]", whole(1))} | _SELECT,
+        keys=_SELECT | {"draw": _key("configurations of each algorithm [the sweep's]", whole(1))},
         settings=_DATASET
         | _TRAINING
         | {"algorithm": f"names, with commas [cql]: {', '.join(yaml_names(benchmarks_dir() / 'sweep'))}"},

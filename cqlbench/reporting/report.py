@@ -27,6 +27,7 @@ from cqlbench.reporting.aggregate import (
 )
 from cqlbench.reporting.published import COLUMNS, compare
 from cqlbench.reporting.sections import CHOOSE, Section, check_table, columns, sections
+from cqlbench.reporting.tuning import Tuning, published_tunings, tunings
 
 Selection = Literal["last", "best", "mean10"]
 SELECTIONS: Mapping[Selection, str] = {
@@ -76,6 +77,8 @@ class Report:
             than `_NAMED`, of the one of the highest mean and each of the others.
         rivals: published scores beside the cells that may stand beside them: see `published.compare`.
         published: every published score.
+        tuning: score by tuning budget of the algorithms in several configurations; then, where all may stand
+            beside published scores, of published sweeps of the same datasets.
         section: in what it differs from other reports that were made with it; empty for the only one.
         note: the same in words, but for the budget.
     """
@@ -92,8 +95,14 @@ class Report:
     improvement: pd.DataFrame
     rivals: pd.DataFrame
     published: pd.DataFrame
+    tuning: tuple[Tuning, ...]
     section: str
     note: str
+
+    @property
+    def behaviour(self) -> float:
+        """The data's mean score over the datasets; NaN unless each has one."""
+        return float(self.cells.groupby("dataset")["behaviour"].first().mean(skipna=False))
 
     @property
     def whose(self) -> str:
@@ -170,6 +179,7 @@ def _report(section: Section, selection: Selection, published: pd.DataFrame, sam
         improvement=_improvement(scores, samples),
         rivals=compare(cells, published),
         published=published,
+        tuning=_tuning(summaries, scores, datasets),
         section=section.name,
         note=section.note,
     )
@@ -239,6 +249,18 @@ def best(cells: pd.DataFrame) -> "pd.Series[bool]":
     rows = cells.dropna(subset="mean").groupby("dataset")["mean"]
     tops = cells.loc[rows.idxmax()].set_index("dataset")["low"].where(rows.count() > 1)
     return cells["low"].notna() & (cells["mean"] >= cells["dataset"].map(tops))
+
+
+def _tuning(
+    summaries: Mapping[tuple[str, str], Summary],
+    scores: Mapping[str, Sequence[Floats]],
+    datasets: Sequence[str],
+) -> tuple[Tuning, ...]:
+    of_runs = {place: scores[place[1]][datasets.index(place[0])] for place in summaries}
+    found = tunings(summaries, of_runs)
+    if found and not any(summary.incomparable_because for summary in summaries.values()):
+        found += published_tunings(datasets)
+    return found
 
 
 def _suite(scores: Mapping[str, Sequence[Floats]], samples: int) -> pd.DataFrame:

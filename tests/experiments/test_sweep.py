@@ -1,7 +1,9 @@
 import pytest
 
 from cqlbench.core.errors import ConfigError
-from cqlbench.experiments.sweep import job_words, multirun
+from cqlbench.core.paths import benchmarks_dir, yaml_names
+from cqlbench.experiments.key_names import check_key
+from cqlbench.experiments.sweep import job_words, multirun, read_sweep
 
 
 def test_jobs_are_all_combinations_the_last_word_fastest() -> None:
@@ -32,3 +34,26 @@ def test_what_a_word_stands_for(word: str, expected: list[str]) -> None:
 def test_a_glob_is_refused() -> None:
     with pytest.raises(ConfigError, match="list the values"):
         job_words("budget=glob(*)")
+
+
+@pytest.mark.parametrize("algorithm", yaml_names(benchmarks_dir() / "sweep"))
+def test_shipped_sweeps_set_what_there_is_and_more_draws_add(algorithm: str) -> None:
+    sweep = read_sweep(algorithm)
+    every = sweep.configurations(1000)
+    assert (
+        len({tuple(each) for each in every}) == len(every) >= sweep.draw == len(sweep.configurations()) == 8
+    )
+    assert sweep.configurations(5) == every[:5]
+    for word in every[0]:
+        check_key(word, algorithm)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "title: x\ndraw: 0\nkeys: {a: [1]}", "title: x\ndraw: 1\nkeys: {a: []}"]
+)
+def test_a_sweep_that_makes_no_sense_is_named(tmp_path, monkeypatch, text: str) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text(text)
+    monkeypatch.setattr("cqlbench.experiments.sweep.benchmarks_dir", lambda: tmp_path)
+    with pytest.raises(ConfigError, match=r"mine\.yaml"):
+        read_sweep("mine")

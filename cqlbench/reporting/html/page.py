@@ -12,7 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from cqlbench import __version__
 from cqlbench.reporting.html.runs import run_id, runs_json
 from cqlbench.reporting.plots.figures import render
-from cqlbench.reporting.plots.report import Plot, plots_of
+from cqlbench.reporting.plots.plot import Plot
+from cqlbench.reporting.plots.report import plots_of
 from cqlbench.reporting.report import SELECTIONS, Report
 from cqlbench.reporting.tables.render import Grid
 from cqlbench.reporting.tables.report import document, grids

@@ -225,7 +225,7 @@ def performance_profiles(
     looks = looks_of(order or [*profiles])
     figure = Figure()
     axes = figure.add_subplot()
-    handles = [_draw_line(axes, profiles[name], name, looks[name], 1) for name in _shown(looks, profiles)]
+    handles = [draw_line(axes, profiles[name], name, looks[name], 1) for name in _shown(looks, profiles)]
     thresholds = next(iter(profiles.values())).x
     axes.set_xlim(thresholds[0], thresholds[-1])
     axes.set_ylim(-0.02, 1.02)
@@ -276,7 +276,7 @@ def _panels(
     for axes, dataset in zip(panels, datasets, strict=False):
         shown = {name: line for (place, name), line in lines.items() if place == dataset}
         for name in _shown(looks, shown):
-            handles[name] = _draw_line(axes, shown[name], name, looks[name], unit)
+            handles[name] = draw_line(axes, shown[name], name, looks[name], unit)
         mean = reference.means.get(dataset) if reference else None
         if mean is not None:
             axes.axhline(mean, **DASHED)
@@ -292,7 +292,7 @@ def _panels(
     return figure
 
 
-def _draw_line(axes: Axes, line: Line, name: str, look: Look, unit: float) -> Line2D:
+def draw_line(axes: Axes, line: Line, name: str, look: Look, unit: float) -> Line2D:
     """Returns its entry in the legend."""
     x = line.x / unit
     every = max(1, math.ceil(len(x) / 6))

@@ -1,8 +1,8 @@
 """The plots of a report: which there are, what they are drawn from, and what they show in words."""
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial, reduce
 from math import nan
 from typing import TypeVar
@@ -18,6 +18,8 @@ from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import FEWEST_SEEDS, Curve, Floats, Summary, reference_name
 from cqlbench.reporting.plots import figures
 from cqlbench.reporting.plots.figures import Line, Reference
+from cqlbench.reporting.plots.plot import Plot
+from cqlbench.reporting.plots.tuning import tuning_plot
 from cqlbench.reporting.report import SELECTIONS, Report, rows_of
 from cqlbench.reporting.statistics import (
     bootstrap_intervals,
@@ -39,31 +41,12 @@ _BAND = "The band is the 95 % interval of the mean (Student's t), none for fewer
 _TITLES = {"IQM": "IQM", "optimality gap": "Optimality gap (less is better)"}
 
 
-@dataclass(frozen=True)
-class Plot:
-    """One plot, before it is drawn.
-
-    Attributes:
-        name: of its files, without ending.
-        title: its heading.
-        caption: how to read it.
-        alt: what it shows, for those who cannot see it.
-        draw: draws it.
-    """
-
-    name: str
-    title: str
-    caption: str
-    alt: str
-    draw: Callable[[], Figure]
-
-
 def plots_of(report: Report) -> list[Plot]:
     """Every plot that there are numbers for, in the order in which they are shown."""
     shown, explained = _marked(report), ""
     if shown.algorithms != report.algorithms:
         explained = f" {MARK} marks seeds made differently; the notes below the tables say how."
-    kinds = (_scores, _aggregates, _iqm_curves, _profiles, _improvements, _curves, _training)
+    kinds = (_scores, _tuning, _aggregates, _iqm_curves, _profiles, _improvements, _curves, _training)
     return [
         *(
             replace(plot, caption=f"{plot.caption}{explained}")
@@ -117,6 +100,11 @@ def _scores(report: Report) -> Iterator[Plot]:
         f"Highest means: {some(highest, between=', ')}.",
         lambda: figures.intervals(known, order=report.algorithms, reference=reference),
     )
+
+
+def _tuning(report: Report) -> Iterator[Plot]:
+    if report.tuning:
+        yield tuning_plot(report.tuning, report.reference, report.behaviour)
 
 
 def _aggregates(report: Report) -> Iterator[Plot]:

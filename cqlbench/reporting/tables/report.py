@@ -27,6 +27,7 @@ from cqlbench.reporting.tables.format import (
 )
 from cqlbench.reporting.tables.render import Document, Grid
 from cqlbench.reporting.tables.run import environment_text
+from cqlbench.reporting.tables.tuning import tuning_frame, tuning_grid
 
 _WIDEST = 170
 """Characters of the scores' columns, beside the dataset's: a dozen algorithms by name."""
@@ -37,6 +38,7 @@ _CSV = {
     "mean std low high best comparable run differing behaviour above_behaviour",
     "suite": "algorithm aggregate datasets runs value low high",
     "improvement": "first second probability low high",
+    "tuning": "algorithm published kind budget score low high",
     "published": "dataset algorithm ours source published std seeds "
     "difference uncertainty inside protocol place",
 }
@@ -64,6 +66,8 @@ def grids(report: Report) -> dict[str, Grid]:
             found["suite"] = _suite(report)
         if report.cells["above_behaviour"].notna().any():
             found["behaviour"] = _behaviour(report)
+    if report.tuning:
+        found["tuning"] = tuning_grid(report.tuning, report.reference, report.behaviour)
     if unevaluated:
         found["training"] = training.suite_grid(unevaluated)
     if len(report.improvement):
@@ -90,12 +94,14 @@ def csv_files(report: Report) -> dict[str, str]:
         "suite": report.suite,
         "improvement": report.improvement,
         "published": rivals,
+        "tuning": tuning_frame(report.tuning),
     }
     return {
         f"{name}.csv": tables[name][names.split()].to_csv(
             index=False, lineterminator="\n", float_format="%.6g"
         )
         for name, names in _CSV.items()
+        if name != "tuning" or report.tuning
     }
 
 
