@@ -108,6 +108,8 @@ def sweep_jobs(arguments: Sequence[str], draw: int | None = None) -> list[list[s
     """
     jobs = []
     several = ("dataset=", "algorithm=")
+    last = f"algorithm={value_of(arguments, 'algorithm', default_algorithm())}"
+    arguments = [*(each for each in arguments if not each.startswith("algorithm=")), last]
     for words in itertools.product(*(job_words(a) if a.startswith(several) else [a] for a in arguments)):
         sweep = read_sweep(value_of(words, "algorithm", default_algorithm()))
         set_twice = [word for word in words if word.partition("=")[0] in sweep.keys]

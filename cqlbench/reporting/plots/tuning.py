@@ -28,8 +28,8 @@ def tuning_plot(tunings: Sequence[Tuning], reference: str, behaviour: float) -> 
         "tuning",
         "Score by tuning budget",
         "Expected score of the best of so many configurations tried online, and of what a bandit keeps after "
-        "so many episodes. Bands: 95 % bootstrap intervals over configurations and seeds, none where more than "
-        "half of the configurations are tried. Averaged over "
+        "so many episodes. Bands: 95 % bootstrap intervals over configurations and seeds, none where more "
+        "than half of the configurations are tried. Averaged over "
         f"{counted(len(tunings[0].datasets), 'dataset')}.{line}",
         f"Score by tuning budget: {'; '.join(ends)}.",
         lambda: tuning_figure(tunings, reference, behaviour),

@@ -15,8 +15,8 @@ _CAPTION = (
     "Expected score of the best of k configurations tried (Kurenkov & Kolesnikov 2022), tuned per dataset "
     "and averaged over the datasets. Episodes: the score of what a bandit keeps that has played so many with "
     "a policy of each configuration. In brackets the 95 % interval of the bootstrap over configurations and "
-    "seeds, none where more than half of the configurations are tried. The score that chooses is the one that "
-    "is reported, so large k flatter, most where seeds are few."
+    "seeds, none where more than half of the configurations are tried. The score that chooses is the one "
+    "that is reported, so large k flatter, most where seeds are few."
 )
 
 
