@@ -315,10 +315,3 @@ class Algorithm(Generic[C]):
     def activations(self) -> int:
         """Numbers that a seed's backward pass keeps at least, to refuse what cannot fit the memory."""
         return 0
-
-    def on_one_core(self) -> bool:
-        """Whether one thread computes a step on the CPU, and only `networks.sharing` divides its work.
-
-        True by default: OpenMP's threads wait for each other at every product; only large ones are worth it.
-        """
-        return True

@@ -177,10 +177,6 @@ class SAC(ActorCritic[SACConfig]):
         config = self.config
         return config.critics * config.batch_size * sum(config.critic_hidden)
 
-    def on_one_core(self) -> bool:
-        """No: OpenMP divides its products."""
-        return False
-
     def _loss(self, networks: Networks, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
         found = actor_losses(networks, batch, noise["actor"], self.config, self.box)
         targets = targets_of(networks, batch, noise["target"], found, self.config)

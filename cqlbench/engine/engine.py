@@ -26,6 +26,7 @@ from cqlbench.engine.dataset_tensors import Columns, Gather, fits
 from cqlbench.engine.diagnostics import Diagnostics, Reader
 from cqlbench.engine.online.mixture import EpisodeColumns, Mixture, OnlinePhase
 from cqlbench.engine.prefetch import Prefetcher
+from cqlbench.engine.seed_groups import ByGroups
 from cqlbench.engine.streams import CHUNK, IndexStream, NoiseStream
 
 
@@ -65,7 +66,7 @@ class Engine:
         if device.type == "cuda":
             torch.cuda.set_device(device)  # streams and graphs belong to the current device
         self.config, self.seeds, self.online, self.dataset = config, tuple(seeds), online, columns
-        self._on_one_core = one_thread if device.type == "cpu" else nullcontext
+        self._on_one_core = one_thread if self.shares_work else nullcontext
         self._mixture: Mixture | None = None
         if columns is not None:
             self.observation_size = columns.observations.shape[1]
@@ -89,14 +90,13 @@ class Engine:
     def _learn_by(self, config: AlgorithmConfig) -> None:
         self.algorithm = algorithm_of(config, Spaces(self.observation_size, self.actions))
         self._noise = NoiseStream(self.seeds, self.algorithm.draws(), self.device)
-        self._update = make_update(self.algorithm)
-        shares = self.device.type == "cpu" and self.algorithm.on_one_core()
-        self._computing = shared if shares else nullcontext
+        update = make_update(self.algorithm)
+        self._update = ByGroups(update) if self.shares_work else update
 
     @property
     def shares_work(self) -> bool:
-        """Whether its numbers do not depend on the number of threads, which share whole jobs."""
-        return self._computing is shared
+        """Whether threads share whole jobs, so that no number depends on how many there are."""
+        return self.device.type == "cpu"
 
     def _draw_offline(self) -> None:
         """Draw batches from the dataset alone."""
@@ -196,7 +196,7 @@ class Engine:
 
     def step(self, step: int) -> dict[str, Tensor]:
         """Take gradient step `step` (counted from 0); returns its diagnostics, `[S]` each, on the device."""
-        with self._computing():
+        with shared() if self.shares_work else nullcontext():
             self.state, diagnostics = self._update(self.state, self.batch(step), self._noise(step), step)
         self._diagnostics.add(diagnostics)
         return diagnostics

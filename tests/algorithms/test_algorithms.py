@@ -14,6 +14,7 @@ from cqlbench.algorithms.algorithm import Algorithm, AlgorithmConfig, Rows, Spac
 from cqlbench.algorithms.networks import ActionBox, DiscreteActions
 from cqlbench.core.errors import ConfigError
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
+from cqlbench.engine import seed_groups
 from cqlbench.engine.engine import Engine
 from cqlbench.experiments.policy_module import SequencePolicy, module_of
 from cqlbench.records.policy import SavedPolicy
@@ -37,9 +38,13 @@ def small(settings: type[AlgorithmConfig]) -> AlgorithmConfig:
 
 
 def engine_of(
-    settings: type[AlgorithmConfig], kind: str, seeds: Sequence[int], device: torch.device = CPU
+    settings: type[AlgorithmConfig],
+    kind: str,
+    seeds: Sequence[int],
+    device: torch.device = CPU,
+    config: AlgorithmConfig | None = None,
 ) -> Engine:
-    config, actions = small(settings), ACTIONS[kind]
+    config, actions = config or small(settings), ACTIONS[kind]
     data = columns(discrete=kind == "discrete", calibrated=False)
     lasts = np.arange(len(data.rewards)) % 20 == 19
     rows = Rows(data.actions.numpy(), data.rewards.numpy(), data.terminated.numpy(), lasts, -1.0)
@@ -74,6 +79,25 @@ def test_a_seed_trains_alike_in_any_company_and_order(settings: type[AlgorithmCo
     for seed in together.seeds:
         assert_close(of_seed(together, seed), of_seed(permuted, seed))
     assert not torch.allclose(of_seed(together, 3)[0], of_seed(together, 8)[0])
+
+
+@EVERY
+def test_no_bit_depends_on_the_number_of_threads(
+    settings: type[AlgorithmConfig], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seed_groups, "_LEAST", 1)  # so that such networks are divided, too
+    config = small(settings)
+    wide = {name: [64, 64] for name in vars(config) if name.endswith("hidden")}
+    config, engines, before = replace(config, **wide, batch_size=128), [], torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            engines.append(train(engine_of(settings, kind, [0, 1, 2], config=config), 0, 3))
+        finally:
+            torch.set_num_threads(before)
+    one, two = engines
+    assert all(map(torch.equal, one.state.tensors(), two.state.tensors()))
+    assert one.drain_diagnostics() == two.drain_diagnostics()
 
 
 @EVERY

@@ -188,15 +188,14 @@ def test_sampled_discrete_actions_are_greedy(make_engine, columns) -> None:
     assert torch.equal(engine.sample_actions(observations, torch.ones(2, 5, 2)), engine.act(observations))
 
 
-@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
-def test_no_bit_depends_on_the_number_of_threads(make_engine, seeds) -> None:
+def test_no_bit_of_a_single_seed_depends_on_the_number_of_threads(make_engine) -> None:
     before = torch.get_num_threads()
     large = {"actor_hidden": [64, 64], "critic_hidden": [64, 64], "batch_size": 256, "proposals": 8}
     engines = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
         try:
-            engine = make_engine(*seeds, **large)
+            engine = make_engine(0, **large)
             for step in range(4):
                 engine.step(step)
             engines.append(engine)

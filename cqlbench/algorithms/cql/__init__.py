@@ -68,10 +68,6 @@ class CQL(ActorCritic[CQLConfig]):
         values = (3 * N if config.variant == "H" else N) + 1
         return config.critics * config.batch_size * values * sum(config.critic_hidden)
 
-    def on_one_core(self) -> bool:
-        """With a penalty there are 3N actions per state, which the critics divide."""
-        return self.config.conservative_weight > 0
-
     def _loss(self, networks: Networks, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
         found = losses(networks, batch, noise, self.config, self.box)
         return found.total(), found.diagnostics

@@ -88,10 +88,6 @@ class DiscreteCQL(Algorithm[CQLConfig]):
         config = self.config
         return config.critics * config.batch_size * sum(config.critic_hidden)
 
-    def on_one_core(self) -> bool:
-        """No: OpenMP divides its products."""
-        return False
-
     def _loss(self, networks: Networks, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
         del noise
         return discrete_loss(networks.parameters["critics"], networks.targets["critics"], batch, self.config)

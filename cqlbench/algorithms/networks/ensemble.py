@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cqlbench.algorithms.networks.sharing import is_shared, share
+from cqlbench.algorithms.networks.sharing import evenly, is_shared, share
 
 _BLOCK_NUMBERS = 1 << 19
 """Numbers in one activation (2 MiB) of a block on a CPU; measured, flat from half to double."""
@@ -135,12 +135,10 @@ def _jobs(inputs: Tensor, first: Tensor) -> list[_Job]:
     if inputs.device.type != "cpu":
         return [_Job(0, slice(0, G), [slice(0, R)])]
     critics = -(-(_LEAST_SHARED if is_shared() else _LEAST) // (R * H))
-    groups = range(0, G, critics)
+    groups = evenly(G, max(1, G // critics))  # a critic left over would be multiplied by another kernel
     parts = max(1, min(-(-_JOBS // len(groups)), R * H // _LEAST))
     rows = max(1, min(_BLOCK_NUMBERS // (critics * H), -(-R // parts)))
     blocks = [slice(row, min(row + rows, R)) for row in range(0, R, rows)]
     per_part = -(-len(blocks) // parts)
     cut = [blocks[at : at + per_part] for at in range(0, len(blocks), per_part)]
-    return [
-        _Job(part, slice(g, min(g + critics, G)), of_part) for part, of_part in enumerate(cut) for g in groups
-    ]
+    return [_Job(part, group, of_part) for part, of_part in enumerate(cut) for group in groups]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from cqlbench.algorithms.networks.sharing import is_shared, share, shared
+from cqlbench.algorithms.networks.sharing import evenly, is_shared, share, shared
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -99,3 +99,33 @@ def test_every_job_has_the_precision_of_the_caller(threads: int) -> None:
     with shared():
         share(job, 7)
     assert kinds == {torch.float32}
+
+
+def test_jobs_of_a_job_are_done_by_threads_left_idle_and_no_more(threads: int) -> None:
+    lock, at_once, most, inner = threading.Lock(), 0, 0, []
+
+    def work(number: int) -> None:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.01)
+        inner.append((number, threading.get_ident()))
+        with lock:
+            at_once -= 1
+
+    def outer(number: int) -> None:
+        assert is_shared()
+        assert torch.is_grad_enabled()
+        share(lambda each: work(10 * number + each), 6 if number else 1)
+
+    with shared():
+        share(outer, 2, gradients=True)
+    assert sorted(number for number, _ in inner) == [0, *range(10, 16)]
+    assert most <= threads
+    assert len({thread for number, thread in inner if number}) == threads
+
+
+def test_parts_are_even_and_the_larger_first() -> None:
+    assert evenly(10, 3) == [slice(0, 4), slice(4, 7), slice(7, 10)]
+    assert evenly(4, 1) == [slice(0, 4)]
