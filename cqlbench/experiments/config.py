@@ -110,7 +110,7 @@ class BenchConfig:
         seeds: the seed batch.
         device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
         threads: CPU threads to compute with; `auto` takes `OMP_NUM_THREADS`, or one per core. Numbers do not
-            depend on it, except in their last digits without a penalty (SAC) and with discrete actions.
+            depend on it.
         tf32: on CUDA, let matrix products round their factors to TF32 (10 bits of mantissa).
         clip_actions: consent to clipping the dataset's actions to their bounds; without it they are refused.
         results: folder for records, policies, logs, tables and plots.
