@@ -9,12 +9,15 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from cqlbench.algorithms.algorithm import Algorithm, Batch, Networks, Noise, Stage
+from cqlbench.algorithms.gpu.adam import BETAS, EPSILON, adam
+from cqlbench.algorithms.gpu.operations import usable
 from cqlbench.algorithms.networks import Params
 from cqlbench.core.seeding import Purpose, torch_generator
 
-_BETAS = (0.9, 0.999)
-_EPSILON = 1e-8
-"""Adam's published defaults (Kingma & Ba 2015, algorithm 1), which all CQL code uses."""
+_ALL = "all"
+"""The name of the one tensor of a group that is joined."""
+_ALIGNED = 16
+"""Numbers: joined tensors begin at multiples of this, which the fast kernels of matrix products ask for."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class TrainState:
         second_moments: Adam's, shaped as `parameters`.
         steps: scalar float: gradient steps taken.
         alive: `[S]` bool: the seeds whose gradients have been finite so far. The others are frozen.
+        joined: on a GPU, the same numbers in the same memory, every group of tensors as one `[S, P]`.
     """
 
     parameters: dict[str, Params]
@@ -36,18 +40,28 @@ class TrainState:
     second_moments: dict[str, Params]
     steps: Tensor
     alive: Tensor
+    joined: "TrainState | None" = None
 
     def state_dict(self) -> dict[str, Any]:
         """Nested dictionaries of tensors, sharing memory with this state."""
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if name != "joined"}
 
     def clone(self) -> "TrainState":
         """A copy that shares nothing with this state."""
         return TrainState(**tree_map(torch.clone, self.state_dict()))
 
     def to(self, device: torch.device | str) -> "TrainState":
-        """This state on `device`."""
-        return TrainState(**tree_map(lambda tensor: tensor.to(device), self.state_dict()))
+        """This state on `device`; on a GPU, each group's tensors are views of one."""
+        there = TrainState(**tree_map(lambda tensor: tensor.to(device), self.state_dict()))
+        return there._join() if usable(there.steps) else there
+
+    def _join(self) -> "TrainState":
+        groups, joined = self.state_dict(), self.state_dict()
+        for field in ("parameters", "targets", "first_moments", "second_moments"):
+            wholes = {group: join(params) for group, params in groups[field].items()}
+            groups[field] = {group: _parts(whole, groups[field][group]) for group, whole in wholes.items()}
+            joined[field] = {group: {_ALL: whole.flatten(1)} for group, whole in wholes.items()}
+        return TrainState(**groups, joined=TrainState(**joined))
 
     def copy_(self, other: "TrainState") -> None:
         """Take the values of `other`, keeping this state's memory."""
@@ -103,17 +117,21 @@ def make_update(algorithm: Algorithm[Any]) -> Update:
             gradients, found = loss_gradients(stage, state, batch, noise)
             diagnostics |= found
             with torch.no_grad():
+                moved = state
+                if state.joined is not None:
+                    moved = state.joined
+                    gradients = {group: {_ALL: join(each).flatten(1)} for group, each in gradients.items()}
                 norms = {group: norms_by_seed(gradients[group]) for group in stage.rates}
-                _freeze_diverged(state, gradients, norms)
+                _freeze_diverged(moved, gradients, norms)
                 count = state.steps if stage.every == 1 else (state.steps / stage.every).ceil()
                 for group, rate in stage.rates.items():
                     if config.max_gradient_norm is not None:
                         clip_by_seed(gradients[group], norms[group], config.max_gradient_norm)
                     diagnostics[f"{group}_gradient_norm"] = norms[group]
                     now = rate(state.steps - 1) if callable(rate) else rate
-                    _adam(state, group, gradients[group], now, count, stage.weight_decay)
+                    _adam(moved, group, gradients[group], now, count, stage.weight_decay)
                 for group in stage.targets:
-                    _polyak(state, group, config.polyak_rate, stage.target_period)
+                    _polyak(moved, group, config.polyak_rate, stage.target_period)
         return state, diagnostics
 
     return update
@@ -136,14 +154,43 @@ def loss_gradients(
     )
     gradients: dict[str, Params] = {group: {} for group in leaves}
     for (group, name), grad in zip(flat, grads, strict=True):
-        gradients[group][name] = grad.contiguous()  # the fused Adam kernel does not look at strides
+        # torch's fused Adam does not look at strides; where groups are joined, they are copied anyway.
+        gradients[group][name] = grad.contiguous() if state.joined is None else grad
     return gradients, diagnostics
+
+
+def join(params: Params) -> Tensor:
+    """A group's numbers, `[S, P]` or, where all tensors have members, `[S, K, P]`, with zeros in between."""
+    tensors = list(params.values())
+    lead = 2 if all(t.dim() > 2 and t.shape[:2] == tensors[0].shape[:2] for t in tensors) else 1
+    zero, parts = tensors[0].new_zeros(()), []
+    for tensor in tensors:
+        rows = tensor.reshape(*tensor.shape[:lead], -1)
+        parts += [rows, zero.expand(*tensor.shape[:lead], -rows.shape[-1] % _ALIGNED)]
+    return torch.cat(parts, -1)
+
+
+def _parts(whole: Tensor, params: Params) -> Params:
+    """Views of `join(params)`, shaped as `params`."""
+    parts, at = {}, 0
+    for name, tensor in params.items():
+        size = tensor[(0,) * (whole.dim() - 1)].numel()
+        parts[name] = whole[..., at : at + size].view(tensor.shape)
+        at += size + -size % _ALIGNED
+    return parts
 
 
 def _adam(
     state: TrainState, group: str, gradients: Params, rate: float | Tensor, count: Tensor, decay: float
 ) -> None:
     names = list(gradients)
+    if names == [_ALL]:
+        speed = rate if isinstance(rate, Tensor) else torch.full_like(count, rate)
+        moments = state.first_moments[group], state.second_moments[group]
+        for name in names:
+            of_name = (each[name] for each in (state.parameters[group], gradients, *moments))
+            adam(*of_name, state.alive, count, speed, decay)
+        return
     # The kernels under torch.optim's fused ones: one pass over memory, bias correction from `count`.
     update = torch._fused_adamw_ if decay else torch._fused_adam_
     update(
@@ -154,10 +201,10 @@ def _adam(
         [],
         [count] * len(names),
         lr=rate,
-        beta1=_BETAS[0],
-        beta2=_BETAS[1],
+        beta1=BETAS[0],
+        beta2=BETAS[1],
         weight_decay=decay,
-        eps=_EPSILON,
+        eps=EPSILON,
         amsgrad=False,
         maximize=False,
     )
@@ -165,6 +212,9 @@ def _adam(
 
 def norms_by_seed(gradients: Params) -> Tensor:
     """The joint norm of one network's gradients, `[S]`."""
+    if list(gradients) == [_ALL]:
+        norms: Tensor = torch.linalg.vector_norm(gradients[_ALL], dim=1)
+        return norms
     squares = [gradient.reshape(len(gradient), -1).square().sum(1) for gradient in gradients.values()]
     return torch.stack(squares).sum(0).sqrt()
 
@@ -180,6 +230,8 @@ def clip_by_seed(gradients: Params, norms: Tensor, max_norm: float) -> None:
 def _freeze_diverged(state: TrainState, gradients: dict[str, Params], norms: dict[str, Tensor]) -> None:
     """Stop the seeds whose gradients are not finite where they are, without making a GPU wait."""
     state.alive.logical_and_(torch.stack(list(norms.values())).isfinite().all(0))
+    if all(list(each) == [_ALL] for each in gradients.values()):
+        return  # there `adam` leaves them out
     dead = ~state.alive
     if dead.device.type == "cpu" and not dead.any():
         return  # the masks would change nothing, in two passes over memory; only a GPU would have to wait
@@ -192,8 +244,11 @@ def _freeze_diverged(state: TrainState, gradients: dict[str, Params], norms: dic
 
 def _polyak(state: TrainState, group: str, rate: float, period: int) -> None:
     targets, sources = list(state.targets[group].values()), list(state.parameters[group].values())
-    if period == 1:
+    if period == 1 and len(targets) > 1:
         torch._foreach_lerp_(targets, sources, rate)
+        return
+    if period == 1:
+        targets[0].lerp_(sources[0], rate)
         return
     # A tensor decides, not Python: reading the step number would make a GPU wait.
     weight = rate * (state.steps % period == 0)

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from cqlbench.algorithms import ALGORITHMS, algorithm_of, sac
 from cqlbench.algorithms.algorithm import History, Rows, Spaces
+from cqlbench.algorithms.gpu import operations
 from cqlbench.algorithms.networks import ActionBox, DiscreteActions
 from cqlbench.core.seeding import Purpose
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
@@ -331,14 +332,78 @@ def test_cuda_takes_numbers_of_the_host_and_nothing_else(device) -> None:
         torch.zeros(()).add_(ours.sum())
 
 
-def test_a_step_takes_no_more_kernels_and_bytes_than_it_did(monkeypatch) -> None:
-    """CQL at ten seeds and the paper's sizes: at 10,000 steps/s a launch-bound step has no room."""
+@pytest.fixture
+def fused(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The device's own operations in their plain form, with products that may be rounded and that may not."""
+    monkeypatch.setattr(operations, "_has_triton", lambda: True)
+    torch.set_float32_matmul_precision(request.param)
+    yield request.param
+    torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize(
+    ("fused", "case"),
+    [*(("highest", case) for case in CASES), *(("high", case) for case in ("cql", "sac_n", "iql"))],
+    indirect=["fused"],
+)
+def test_its_own_operations_give_what_the_cpus_do(device, fused, case) -> None:
+    ours, theirs = make_engine(case, 2), make_engine(case, 2, device=CPU)
+    advance(ours, 0, 2 * CHUNK)
+    assert ours._graph.replays == 1
+    for step in range(2 * CHUNK):
+        theirs.step(step)
+    rounding = 1e-4 if fused == "highest" else 0.05
+    expected = theirs.drain_diagnostics()
+    for name, values in ours.drain_diagnostics().items():
+        assert values == pytest.approx(expected[name], rel=rounding, abs=rounding), name
+    furthest = 2 * CHUNK * 3 * max(stage_rate(theirs))
+    for mine, other in zip(ours.state.tensors(), theirs.state.tensors(), strict=True):
+        torch.testing.assert_close(
+            mine.cpu(), other, rtol=1e-3, atol=1e-6 if fused == "highest" else furthest
+        )
+
+
+def stage_rate(engine: Engine) -> list[float]:
+    rates = [rate for stage in engine.algorithm.stages() for rate in stage.rates.values()]
+    return [float(rate(torch.zeros(()))) if callable(rate) else rate for rate in rates]
+
+
+@pytest.mark.parametrize("fused", ["high", "highest"], indirect=True)
+def test_a_seed_that_diverges_is_frozen_by_its_own_operations_too(device, fused) -> None:
+    engine = make_engine("cql", 2)
+    advance(engine, 0, CHUNK)
+    engine.state.parameters["critics"]["0.weight"][0].fill_(float("nan"))
+    before = [tensor.cpu() for tensor in engine.state.tensors() if tensor.dim()]
+    advance(engine, CHUNK, 2 * CHUNK)
+    assert engine.finite_seeds() == [False, True]
+    after = [tensor.cpu() for tensor in engine.state.tensors() if tensor.dim()]
+    assert any(not torch.equal(one[1], other[1]) for one, other in zip(before, after, strict=True))
+
+
+WIDE = {"actor_hidden": [256] * 3, "critic_hidden": [256] * 3, "batch_size": 256, "proposals": 10}
+
+
+def of_a_step(monkeypatch: pytest.MonkeyPatch) -> Device:
     with simulated(monkeypatch, computes=False) as device:
-        wide = {"actor_hidden": [256] * 3, "critic_hidden": [256] * 3, "batch_size": 256, "proposals": 10}
-        engine = make_engine("cql", 10, **wide)
+        engine = make_engine("cql", 10, **WIDE)
         for step in range(2):  # the first draws the noise
             device.forget()
             engine.step(step)
-    assert device.operations.total() <= 652
-    assert device.kernels.total() <= 373
+    return device
+
+
+def test_a_step_takes_no_more_kernels_and_bytes_than_it_did(monkeypatch) -> None:
+    """CQL at ten seeds and the paper's sizes, with torch's operations alone."""
+    device = of_a_step(monkeypatch)
+    assert device.operations.total() <= 653
+    assert device.kernels.total() <= 368
     assert device.moved <= 6.57e9
+
+
+@pytest.mark.parametrize("fused", ["high"], indirect=True)
+def test_a_step_of_the_devices_own_operations_takes_no_more_than_it_did(monkeypatch, fused) -> None:
+    """The same with the operations of `algorithms/gpu`: at 10,000 steps/s a launch-bound step has no room."""
+    device = of_a_step(monkeypatch)
+    assert device.operations.total() <= 373
+    assert device.kernels.total() <= 175
+    assert device.moved <= 2.0e9

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cqlbench.algorithms.networks.ensemble import EnsembleValues
-from cqlbench.algorithms.networks.mlp import Init, Params, depth, init_mlp, mlp
+from cqlbench.algorithms.networks.mlp import Init, Params, can_round, depth, init_mlp, mlp, rounded_mlp
 
 
 def init_critics(
@@ -35,6 +35,9 @@ def critic_values(critics: Params, observations: Tensor, actions: Tensor) -> Ten
     S, B, M, _ = actions.shape
     K = critics["0.weight"].shape[1]
     states = observations.unsqueeze(2).expand(S, B, M, observations.shape[-1])
+    if can_round(critics, actions):
+        inputs = torch.cat([states, actions], dim=-1).view(S, B * M, -1)
+        return rounded_mlp(critics, inputs).view(S, K, B, M)
     ones = actions.new_ones(()).expand(S, B, M, 1)
     inputs = torch.cat([states, actions, ones], dim=-1)  # [S, B, M, O+A+1]
     shared = inputs.view(S, 1, B * M, -1).expand(S, K, B * M, -1).flatten(0, 1)
@@ -49,7 +52,9 @@ def critic_values(critics: Params, observations: Tensor, actions: Tensor) -> Ten
 
 
 def action_values(critics: Params, observations: Tensor, actions: Tensor) -> Tensor:
-    """Q(s, a) of all critics for one action per state, twice differentiable, layer norms included.
+    """Q(s, a) of all critics for one action per state, layer norms included.
+
+    Each critic's own actions `[S, K, B, A]` give values that are twice differentiable.
 
     Args:
         critics: parameters `[S, K, …]`.
@@ -60,6 +65,9 @@ def action_values(critics: Params, observations: Tensor, actions: Tensor) -> Ten
         `[S, K, B]`.
     """
     K = critics["0.weight"].shape[1]
+    if observations.dim() == actions.dim() == 3 and can_round(critics, actions):
+        values = rounded_mlp(critics, torch.cat([observations, actions], dim=-1))
+        return values.view(len(actions), K, -1)
     states, actions = (
         each if each.dim() == 4 else each.unsqueeze(1).expand(-1, K, -1, -1)
         for each in (observations, actions)

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cqlbench.algorithms.gpu.half import HalfNetwork
+from cqlbench.algorithms.gpu.operations import rounds
+
 Params = dict[str, Tensor]
 """`{layer}.weight` `[S, (K,) in, out]` and `{layer}.bias` `[S, (K,) 1, out]`, layers counted from 0; where a
 hidden layer is normalised, also its `{layer}.norm.weight` and `{layer}.norm.bias`, `[S, (K,) 1, out]`."""
@@ -24,6 +27,8 @@ def depth(params: Params) -> int:
 def mlp(params: Params, inputs: Tensor, factors: Sequence[Tensor] = ()) -> Tensor:
     """A ReLU MLP, one batched matrix product per layer, with layer norms after the ReLUs where it has them.
 
+    Inputs `[S, R, in]` may be rounded as `rounded_mlp` does, which can be differentiated once.
+
     Args:
         params: parameters with batch dimensions `…` (`[S]` or `[S, K]`).
         inputs: `[…, R, in]`, the same batch dimensions.
@@ -32,6 +37,8 @@ def mlp(params: Params, inputs: Tensor, factors: Sequence[Tensor] = ()) -> Tenso
     Returns:
         `[…, R, out]`.
     """
+    if inputs.dim() == 3 and not factors and can_round(params, inputs):
+        return rounded_mlp(params, inputs)
     hidden = inputs
     for layer in range(depth(params)):
         if layer:
@@ -44,6 +51,26 @@ def mlp(params: Params, inputs: Tensor, factors: Sequence[Tensor] = ()) -> Tenso
                 hidden = hidden * factors[layer - 1]
         hidden = affine(hidden, params[f"{layer}.weight"], params[f"{layer}.bias"])
     return hidden
+
+
+def can_round(params: Params, inputs: Tensor) -> bool:
+    """Whether there is a `rounded_mlp` for these parameters on the device of `inputs`, and it may be used."""
+    return rounds(inputs) and "0.norm.weight" not in params
+
+
+def rounded_mlp(params: Params, inputs: Tensor) -> Tensor:
+    """A ReLU MLP without layer norms on a GPU: see `gpu/half.py`. Can be differentiated once.
+
+    Args:
+        params: parameters `[S, (K,) …]`.
+        inputs: `[S, R, in]`, of all K.
+
+    Returns:
+        `[S·K, R, out]`.
+    """
+    names = [f"{layer}.{part}" for layer in range(depth(params)) for part in ("weight", "bias")]
+    out: Tensor = HalfNetwork.apply(inputs, *(params[name].flatten(0, -3) for name in names))  # type: ignore[no-untyped-call]
+    return out
 
 
 def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

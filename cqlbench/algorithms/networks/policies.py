@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cqlbench.algorithms.gpu.operations import usable
+from cqlbench.algorithms.gpu.sampling import HALF_LOG_2PI, LOG_2, TanhGaussianSample
 from cqlbench.algorithms.networks.mlp import Init, Params, depth, init_mlp, mlp
 from cqlbench.algorithms.networks.spaces import ActionBox
 
@@ -16,8 +18,6 @@ LOG_STD_MAX = 2.0
 
 _INITIAL_LOG_STD = -1.0
 """CORL's and JaxCQL's `log_std_offset`, here the starting bias of the head."""
-_LOG_2 = 0.6931471805599453
-_HALF_LOG_2PI = 0.9189385332046727
 _EDGE = 1e-6
 
 
@@ -62,7 +62,18 @@ class TanhGaussian:
             log(1 − tanh²u) is computed as 2·(log 2 − u − softplus(−2u)) from the pre-tanh u (SAC appendix C).
         """
         mean, log_std = self.mean, self.log_std
-        if normals.dim() > mean.dim():
+        single = normals.dim() == mean.dim()
+        if usable(normals) and (single or not mean.requires_grad):
+            rows = normals.reshape(mean[..., 0].numel(), -1, mean.shape[-1])
+            actions, density = TanhGaussianSample.apply(  # type: ignore[no-untyped-call]
+                mean.reshape(len(rows), -1),
+                log_std.reshape(len(rows), -1),
+                rows,
+                self.box.centre,
+                self.box.half_range,
+            )
+            return actions.view(normals.shape), density.view(normals.shape[:-1])
+        if not single:
             mean, log_std = mean.unsqueeze(-2), log_std.unsqueeze(-2)
         pre_tanh = torch.addcmul(mean, log_std.exp(), normals)
         return self.box.from_unit(pre_tanh.tanh()), self._log_density(pre_tanh, normals, log_std)
@@ -79,8 +90,8 @@ class TanhGaussian:
         return self._log_density(pre_tanh, normals, self.log_std)
 
     def _log_density(self, pre_tanh: Tensor, normals: Tensor, log_std: Tensor) -> Tensor:
-        gaussian = -0.5 * normals.square() - log_std - _HALF_LOG_2PI
-        squash = 2 * (_LOG_2 - pre_tanh - functional.softplus(-2 * pre_tanh))
+        gaussian = -0.5 * normals.square() - log_std - HALF_LOG_2PI
+        squash = 2 * (LOG_2 - pre_tanh - functional.softplus(-2 * pre_tanh))
         return (gaussian - squash - self.box.half_range.log()).sum(-1)
 
     def mode(self) -> Tensor:
@@ -103,4 +114,4 @@ def gaussian_log_density(mean: Tensor, log_std: Tensor, actions: Tensor) -> Tens
     """Log N(a; mean, std) of a diagonal Gaussian, `[…, A]` -> `[…]`; `log_std` is bounded."""
     log_std = log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
     normals = (actions - mean) * (-log_std).exp()
-    return (-0.5 * normals.square() - log_std - _HALF_LOG_2PI).sum(-1)
+    return (-0.5 * normals.square() - log_std - HALF_LOG_2PI).sum(-1)
