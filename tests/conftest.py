@@ -88,6 +88,7 @@ def shortcuts(world: Path, collected: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr("cqlbench.reporting.run.learning_curve", lambda _summary, _kind: b"")
     monkeypatch.setattr(Engine, "seconds_per_step", lambda _self: 0.1)
+    monkeypatch.setattr("cqlbench.engine.product_rate._SECONDS", 0.0)
 
     plain = compose._compose
 

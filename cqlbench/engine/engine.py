@@ -130,7 +130,8 @@ class Engine:
         config = replace(self.config, **self.online.changes)
         if config != self.config:
             self._learn_by(config)
-            self._diagnostics = Diagnostics()
+            first, self._diagnostics = self._diagnostics.first, Diagnostics()
+            self._diagnostics.first = first
         extra = None
         if self.algorithm.columns():
             lowest = math.nan
@@ -198,7 +199,7 @@ class Engine:
         """Take gradient step `step` (counted from 0); returns its diagnostics, `[S]` each, on the device."""
         with shared() if self.shares_work else nullcontext():
             self.state, diagnostics = self._update(self.state, self.batch(step), self._noise(step), step)
-        self._diagnostics.add(diagnostics)
+        self._diagnostics.add(diagnostics, step)
         return diagnostics
 
     def latest_diagnostics(self) -> dict[str, Tensor]:
@@ -208,6 +209,10 @@ class Engine:
     def drain_diagnostics(self, reader: Reader = Reader.EVALUATION) -> dict[str, list[float]]:
         """Each diagnostic's mean since `reader`'s last call, one number per seed. Synchronises."""
         return self._diagnostics.drain(reader)
+
+    def first_diagnostics(self) -> list[dict[str, list[float]]]:
+        """Those of each of the first gradient steps, one number per seed. Synchronises."""
+        return self._diagnostics.first_steps()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the following steps and diagnostics depend on, sharing memory with the engine.

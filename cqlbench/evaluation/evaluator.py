@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cqlbench.engine.product_rate import ProductRate
 from cqlbench.environments.make import EnvironmentSpec, make_environments
 from cqlbench.evaluation.player import Player
 from cqlbench.evaluation.rollout import Policy, Rollout, rollout
@@ -64,6 +65,7 @@ class Evaluator:
         check: called at every step of the environments; what it raises breaks the evaluation off, without a
             trace in the history.
         loaded: entries of the history that are an earlier process's.
+        products: the device's speed, measured at each evaluation of this process.
     """
 
     trainer: CQLTrainer
@@ -80,6 +82,10 @@ class Evaluator:
     began: float = field(default_factory=time.perf_counter)
     check: Callable[[], None] = lambda: None
     loaded: int = 0
+    products: ProductRate = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.products = ProductRate(self.trainer.engine.device)
 
     def __call__(self) -> None:
         """Evaluate if it is time to and has not been done."""
@@ -160,6 +166,7 @@ class Evaluator:
         finite = engine.finite_seeds()
         frames = self.trainer.collected_frames
         diagnostics = engine.drain_diagnostics()
+        self.products.measure()
         self.history.append(EvaluationPoint(step, played, scores, diagnostics, finite, seconds, frames))
         self._after_evaluation()
 

@@ -64,8 +64,10 @@ def records_of(
             seed_steps_per_second=per_second * len(engine.seeds),
             evaluation_seconds=evaluator.seconds,
             total_seconds=total_seconds,
+            products_per_second=evaluator.products.per_second,
         ),
     }
+    first = engine.first_diagnostics()
     records = []
     for position, seed in enumerate(engine.seeds):
         reason = failure(evaluator.history, position)
@@ -80,6 +82,10 @@ def records_of(
                 status="failed" if reason else "finished",
                 reason=reason or (None if protocol else evaluator.unplayed_because),
                 online=online_facts(evaluator, position),
+                first_steps=tuple(
+                    diagnostics_row(step, {name: values[position] for name, values in each.items()})
+                    for step, each in enumerate(first, 1)
+                ),
                 **shared,
             )
         )

@@ -22,7 +22,7 @@ def to_json(record: Record) -> str:
     lines = []
     for name, value in content.items():
         text = _dumps(value)
-        if name in ("evaluations", "diagnostics") and value:
+        if name in ("evaluations", "diagnostics", "first_steps") and value:
             text = "[\n" + ",\n".join(f"  {_dumps(row)}" for row in value) + "\n ]"
         lines.append(f" {json.dumps(name)}: {text}")
     return "{\n" + ",\n".join(lines) + "\n}\n"

@@ -16,6 +16,7 @@ from cqlbench.records.seed_result import mean_of, mean_score, seed_result
 from cqlbench.records.settings import flat
 from cqlbench.records.store import RecordStore, run_folder
 
+_APART = ("seed", "status", "evaluations", "diagnostics", "first_steps", "protocol", "throughput")
 _CATEGORIES = ("run", "dataset", "algorithm", "budget", "status")
 
 
@@ -125,13 +126,7 @@ def _rows(record: Record, said: str | None) -> list[dict[str, Any]]:
         "seed": record.seed,
         "status": record.status,
         "differing": said,
-        **flat(
-            {
-                name: value
-                for name, value in plain(record).items()
-                if name not in ("seed", "status", "evaluations", "diagnostics", "protocol", "throughput")
-            }
-        ),
+        **flat({name: value for name, value in plain(record).items() if name not in _APART}),
         **flat({"protocol": msgspec.to_builtins(record.protocol)} if record.protocol else {}),
         **flat({"throughput": msgspec.to_builtins(record.throughput)} if record.throughput else {}),
     }

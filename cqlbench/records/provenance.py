@@ -1,5 +1,6 @@
 """What a record says about the code and the computer that made it; nothing that names a person or a host."""
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -76,6 +77,15 @@ def git_state(folder: Path | None = None) -> Git:
     return Git(commit=commit, dirty=None if changes is None else bool(changes))
 
 
+def code_digest(commit: str) -> str | None:
+    """Twelve digits for what of a commit can change a number; `None` where this checkout does not have it.
+
+    Commits that differ in documents or tests alone have the same ones.
+    """
+    trees = _git(data_root(), "rev-parse", *(f"{commit}:{path}" for path in _CODE))
+    return None if trees is None else hashlib.sha256(trees.encode()).hexdigest()[:12]
+
+
 def machine(device: str = "cpu", threads: int | None = None, gpu: str | None = None) -> Machine:
     """The hardware; arguments as in `collect`."""
     cores, memory = usable_cores(), None
@@ -89,6 +99,7 @@ def machine(device: str = "cpu", threads: int | None = None, gpu: str | None = N
         threads=threads or cores,
         gpu=gpu,
         memory_gib=memory,
+        model=_cpu_model(),
     )
 
 
@@ -125,6 +136,15 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _cpu_model() -> str | None:
+    """Family and model: one name may stand for several that round otherwise."""
+    with suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        found = [re.search(rf"^{key}\s*: (\d+)$", text, re.MULTILINE) for key in ("cpu family", "model")]
+        return ".".join(each[1] for each in found if each) or None
+    return None
 
 
 def _cpu() -> str:

@@ -114,7 +114,7 @@ class OnlineFacts(Part, frozen=True, kw_only=True):
     incidents: tuple[str, ...] = ()
 
 
-class Throughput(Part, frozen=True, kw_only=True):
+class Throughput(Part, frozen=True, kw_only=True, omit_defaults=True):
     """Speed of the whole seed batch."""
 
     train_seconds: float
@@ -122,6 +122,7 @@ class Throughput(Part, frozen=True, kw_only=True):
     seed_steps_per_second: float
     evaluation_seconds: float
     total_seconds: float
+    products_per_second: float | None = None
 
 
 class Git(Part, frozen=True, kw_only=True):
@@ -131,7 +132,7 @@ class Git(Part, frozen=True, kw_only=True):
     dirty: bool | None
 
 
-class Machine(Part, frozen=True, kw_only=True):
+class Machine(Part, frozen=True, kw_only=True, omit_defaults=True):
     """The computer, without anything that names its owner."""
 
     platform: str
@@ -141,6 +142,7 @@ class Machine(Part, frozen=True, kw_only=True):
     threads: Count
     gpu: str | None
     memory_gib: float | None
+    model: str | None = None
 
 
 class RecordKey(msgspec.Struct, frozen=True, order=True):
@@ -184,6 +186,7 @@ class Record(Part, frozen=True, kw_only=True, omit_defaults=True):
     earlier_commits: tuple[str, ...] = ()
     earlier_machines: tuple[Machine, ...] = ()
     online: OnlineFacts | None = None
+    first_steps: tuple[Mapping[str, int | float | None], ...] = ()
     schema_version: Annotated[int, msgspec.Meta(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)] = SCHEMA_VERSION
 
     def __post_init__(self) -> None:

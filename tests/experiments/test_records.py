@@ -1,6 +1,7 @@
 """Records of a run that was really trained on real, tiny data; the evaluations are made up."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,8 @@ BUDGET = BudgetConfig("paper", 6, 6, 2, comparable=True)
 
 
 def _evaluator():
-    engine = SimpleNamespace(seeds=(0, 1), config=CQLConfig())
+    first = [{"td_loss": [3.0, 4.0]}, {"td_loss": [5.0, math.nan]}]
+    engine = SimpleNamespace(seeds=(0, 1), config=CQLConfig(), first_diagnostics=lambda: first)
     trainer = SimpleNamespace(
         engine=engine, gradient_steps=6, started_after=0, total_frames=0, train_seconds=2.0
     )
@@ -38,6 +40,7 @@ def _evaluator():
         seconds=0.0,
         episodes=2,
         unplayed_because="Not evaluated.",
+        products=SimpleNamespace(per_second=7.0),
     )
 
 
@@ -207,6 +210,13 @@ def test_the_shipped_policies_were_evaluated():
 )
 def test_the_datasets_episodes_are_counted_and_cut_ones_not_called_whole(home, world, ends, expected):
     assert _records(_file(world / "robot.hdf5", ends))[0].dataset.behaviour_source == expected
+
+
+def test_each_seed_keeps_its_first_steps_and_the_devices_speed(home, world):
+    one, other = _records(_file(home / "data" / "mine.hdf5"))
+    assert one.first_steps == ({"step": 1, "td_loss": 3.0}, {"step": 2, "td_loss": 5.0})
+    assert other.first_steps[1] == {"step": 2, "td_loss": None}
+    assert one.throughput.products_per_second == 7.0
 
 
 def test_comparable_is_what_the_caller_says_and_never_against_the_budget(world):

@@ -7,7 +7,10 @@ from cqlbench.reporting.aggregate import Summary
 from cqlbench.reporting.tables.format import ABSENT, number_text, spread_text
 from cqlbench.reporting.tables.render import Document, Grid
 
-_NOT_COMPARED = ("evaluations", "diagnostics", "online", "seed", "command", "reason", "status", "throughput")
+_NOT_COMPARED = (
+    "evaluations", "diagnostics", "first_steps", "online", "seed", "command", "reason", "status",
+    "throughput",
+)  # fmt: skip
 
 
 def compared(first: Summary, second: Summary) -> Document:
