@@ -65,13 +65,13 @@ paper: $(READY) ## Run or resume a suite, then its report: make paper SUITE=d4rl
 		$(call setting,BUDGET,budget) $(call setting,SEEDS,seeds) $(call setting,DEVICE,device) $(call setting,RESULTS,results) $(call setting,SELECT,select) $(ARGS)
 
 # One thread: the suite's networks are small, and a baseline's speed is compared at equal threads only.
-gate: $(READY) ## Has a score dropped? SUITE=smoke against its baseline; ARGS=--accept makes the baseline
+gate: $(READY) ## Has a score or the algorithm changed? SUITE=smoke against its baseline; ARGS=--accept makes the baseline
 	@OMP_NUM_THREADS=1 $(BIN)/cqlbench gate suite=$(call quote,$(or $(SUITE),smoke)) \
 		baseline=$(call quote,$(or $(BASELINE),results/baselines/$(or $(SUITE),smoke).json)) \
 		$(call setting,SEEDS,seeds) $(call setting,RESULTS,results) $(ARGS)
 
-selftest: $(READY) ## Does the gate see planted bugs? Trains the smoke suite four times
-	@$(PYTEST) -q -m slow tests/commands/test_gate_selftest.py
+selftest: $(READY) ## Does the gate see planted bugs? Minutes on two cores
+	@$(PYTEST) -q -n 2 --dist worksteal -m slow tests/commands/test_gate_selftest.py
 
 speed: $(READY) ## Time every algorithm's step against its matrix products and an eager one, CQL's also against torchrl
 	@PYTHONPATH=scripts $(BIN)/python -m speed $(call setting,DEVICE,device) $(call setting,RESULTS,results) $(ARGS)

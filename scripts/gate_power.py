@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cqlbench.reporting.gate.verdict import Limits, drops, regressions
+from cqlbench.reporting.gate.scores import Limits, drops, regressions
 
 SEEDS = 10
 GATES = 1_000

@@ -18,7 +18,8 @@ from cqlbench.records.store import safe_name
 from cqlbench.reporting.gate import tables
 from cqlbench.reporting.gate.baseline import Baseline, read_baseline, write_baseline
 from cqlbench.reporting.gate.baseline import accept as baseline_of
-from cqlbench.reporting.gate.verdict import Limits, judge
+from cqlbench.reporting.gate.scores import Limits
+from cqlbench.reporting.gate.verdict import judge
 from cqlbench.reporting.report import Selection
 from cqlbench.reporting.tables import render
 
@@ -37,6 +38,7 @@ def gate(
     margin: float,
     level: float,
     throughput: float,
+    false_alarms: float,
     output: Path | None,
     settings: Sequence[str],
 ) -> int:
@@ -45,8 +47,8 @@ def gate(
     The arguments are the keys that `cqlbench gate --help` explains; `settings` those of `bench`.
 
     Returns:
-        0: no regression, or accepted. 1: a regression. 2: it cannot be said. 70: a dataset's run crashed,
-        whatever the others say.
+        0: no change, or accepted. 1: a regression, or the algorithm changed. 2: it cannot be said.
+        70: a dataset's run crashed, whatever the others say.
 
     Raises:
         UserError: a mistake in the settings, no baseline, uncommitted code whose runs would be accepted, or
@@ -75,7 +77,7 @@ def gate(
         write_baseline(path, baseline_of(chosen.name, select or _SELECT, runs, now()))
         console.print(Text(f"Accepted {path}"), soft_wrap=True)
         return 0
-    found = judge(accepted, runs, Limits(margin, level, throughput))
+    found = judge(accepted, runs, Limits(margin, level, throughput, false_alarms))
     content = tables.document(found)
     contents = (render.markdown(content).encode(), tables.junit(found))
     files = dict(zip(_FILES, contents, strict=True))

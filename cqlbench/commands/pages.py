@@ -174,17 +174,24 @@ PAGES: Mapping[str, Page] = {
                 "bootstrap probability above which a drop is sure [%(default)g]", number(0.5, 1), default=0.9
             ),
             "throughput": _key(
-                "lowest ratio of speed to the accepted one; 0 only notes slower training [%(default)g]",
+                "lowest ratio of speed, in the machine's matrix products, to the accepted one; 0 only notes "
+                "slower training [%(default)g]",
                 number(0, 1),
                 default=0.0,
+            ),
+            "false_alarms": _key(
+                "share of gates of one algorithm whose training may be called changed; 0 judges scores alone "
+                "[%(default)g]",
+                number(0, 1),
+                default=0.01,
             ),
             "output": _key(
                 "folder for gate.md and gate.xml [report/gate-<suite> of the results folder]", Path
             ),
         },
         settings={"results": _TRAINING["results"]},
-        more="Settings of bench go along, but dataset= and source=. Exit status 0: no regression; 1: a"
-        " regression; 2: it cannot say; 70: a run crashed.",
+        more="Settings of bench go along, but dataset= and source=. Exit status 0: no change; 1: a"
+        " regression, or the algorithm changed; 2: it cannot say; 70: a run crashed.",
         tables=True,
     ),
     "results": Page(

@@ -16,7 +16,7 @@ _ONCE = ("dataset", "run", "suite", "baseline", "results", "output")
 settings do."""
 _FORMS = "--key value, --key=value and key=value mean the same. "
 _EPILOG = (
-    "'cqlbench VERB --help' explains a verb. Exit status: 0 done; 1 a seed failed (gate: a regression); 2 an"
+    "'cqlbench VERB --help' explains a verb. Exit status: 0 done; 1 a seed failed (gate: it changed); 2 an"
     " error that you can put right (gate: or it cannot say); 70 a bug of cqlbench, with its traceback; 130"
     " interrupted; 143 terminated."
 )

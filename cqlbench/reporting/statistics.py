@@ -155,6 +155,12 @@ def difference_samples(
     )
 
 
+def mean_samples(x: Floats, generator: np.random.Generator, samples: int = SAMPLES) -> Floats:
+    """Bootstrap samples of the mean of x `[S]`, `[samples]`."""
+    drawn: Floats = _weights(len(x), samples, generator) @ x
+    return drawn
+
+
 def _above(scores: Scores, thresholds: ArrayLike) -> list[Floats]:
     """Per dataset `[S, P]`: 1 where a run scores more than a threshold."""
     return [(each[:, None] > np.asarray(thresholds)).astype(np.float64) for each in scores]

@@ -1,9 +1,10 @@
-"""What the gate compares with: a suite's accepted scores, seed by seed, and how they came about.
+"""What the gate compares with: a suite's accepted scores and training, and how they came about.
 
 One JSON file per suite, `results/baselines/<suite>.json`; `results/README.md` explains its fields.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import msgspec
 
 from cqlbench.core import atomic
 from cqlbench.records.pooling import seeds_text
+from cqlbench.records.provenance import code_digest
 from cqlbench.records.schema import (
     UNCOMMITTED,
     Budget,
@@ -25,9 +27,11 @@ from cqlbench.records.schema import (
 )
 from cqlbench.records.seed_result import seed_result
 from cqlbench.reporting.aggregate import FEWEST_SEEDS, PoolingError, check_poolable
+from cqlbench.reporting.gate.training import Snapshot, first_digests, snapshots
 from cqlbench.reporting.report import FIELDS, Selection
 
-BASELINE_VERSION = 1
+BASELINE_VERSION = 2
+"""Version 1 had neither diagnostics nor first steps, which then are not compared."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,16 @@ class Entry(Part, frozen=True, kw_only=True):
         protocol: how it was evaluated.
         scores: seed to score, 0-100 scale.
         steps_per_second: gradient steps of the batch per second; `None` where seeds were made apart.
+        products_per_second: matrix products that the device computed per second meanwhile.
         batch: how many seeds trained together.
         machine: hardware.
         versions: of packages.
         git: the checkout.
+        code: digest of its code; `None` where nobody knows it, or it was not one clean commit's.
         created_at: UTC, ISO 8601.
         command: arguments that make the run again.
+        diagnostics: training's, at fixed steps, one per seed of `scores`.
+        first_steps: seed to digests of each of its first steps' diagnostics.
     """
 
     dataset: str
@@ -85,6 +93,10 @@ class Entry(Part, frozen=True, kw_only=True):
     git: Git
     created_at: str
     command: tuple[str, ...]
+    products_per_second: float | None = None
+    code: str | None = None
+    diagnostics: tuple[Snapshot, ...] = ()
+    first_steps: Mapping[str, str] = {}
 
 
 class Baseline(Part, frozen=True, kw_only=True):
@@ -98,7 +110,7 @@ class Baseline(Part, frozen=True, kw_only=True):
         entries: one per dataset, in the suite's order.
     """
 
-    schema_version: Annotated[int, msgspec.Meta(ge=BASELINE_VERSION, le=BASELINE_VERSION)] = BASELINE_VERSION
+    schema_version: Annotated[int, msgspec.Meta(ge=1, le=BASELINE_VERSION)] = BASELINE_VERSION
     suite: str
     selection: Selection
     accepted_at: str
@@ -133,6 +145,10 @@ def entry_of(run: SuiteRun, selection: Selection) -> Entry | str:
     except PoolingError as error:
         return str(error)
     together = {(record.created_at, record.seed_batch) for record in run.records}
+    speed = lead.throughput if len(together) == 1 else None
+    one_commit = len({record.git for record in run.records}) == 1 and lead.git.dirty is False
+    clean = one_commit and not any(record.earlier_commits for record in run.records)
+    ordered = sorted(run.records, key=lambda record: record.seed)
     return Entry(
         dataset=lead.dataset.id,
         content_hash=lead.dataset.content_hash,
@@ -141,13 +157,17 @@ def entry_of(run: SuiteRun, selection: Selection) -> Entry | str:
         budget=lead.budget,
         protocol=lead.protocol,
         scores={str(seed): scores[seed] for seed in sorted(scores)},
-        steps_per_second=lead.throughput.steps_per_second if lead.throughput and len(together) == 1 else None,
+        steps_per_second=speed.steps_per_second if speed else None,
+        products_per_second=speed.products_per_second if speed else None,
         batch=len(lead.seed_batch),
         machine=lead.machine,
         versions=lead.versions,
         git=lead.git,
+        code=code_digest(lead.git.commit) if lead.git.commit and clean else None,
         created_at=lead.created_at,
         command=lead.command,
+        diagnostics=snapshots(ordered),
+        first_steps={str(record.seed): first_digests(record) for record in ordered},
     )
 
 
@@ -177,6 +197,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
     """
     content = {"schema_version": baseline.schema_version} | msgspec.to_builtins(baseline)
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    text = re.sub(r"\[[^][{}\"]*\]", lambda numbers: " ".join(numbers[0].split()), text)  # on one line
     try:
         atomic.replace(path, text.encode())
     except OSError as error:

@@ -3,10 +3,15 @@
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
+from cqlbench.reporting.gate.training import Signal
 from cqlbench.reporting.gate.verdict import Gate, Line
 from cqlbench.reporting.report import SELECTIONS
 from cqlbench.reporting.tables.format import ABSENT
 from cqlbench.reporting.tables.render import Document, Grid
+
+_STRONGEST = 5
+"""Of the diagnostics that changed, so many are shown for each run."""
+_VERDICTS = {"regression": "failure", "algorithm changed": "failure", "cannot say": "error"}
 
 
 def document(gate: Gate) -> Document:
@@ -19,7 +24,7 @@ def document(gate: Gate) -> Document:
         warnings=tuple(f"{line.name}: {line.reason}" for line in lines if line.reason),
         grids=(
             Grid(
-                title="Drop of scores",
+                title="Scores",
                 columns=(
                     "Dataset",
                     "Verdict",
@@ -28,22 +33,33 @@ def document(gate: Gate) -> Document:
                     "Drop",
                     "95 % interval",
                     "P(drop)",
+                    "Identical",
+                    "Parts at",
+                    "Training",
                     "Speed",
                 ),
                 rows=rows,
                 caption=(
-                    f"Scores: {SELECTIONS[gate.selection]}, 0-100 scale, mean over seeds. Speed: gradient "
-                    "steps per second over the accepted ones, on machines of one kind only."
+                    f"Scores: {SELECTIONS[gate.selection]}, 0-100 scale, mean over seeds. Identical: seeds "
+                    "with the accepted score to the last bit. Parts at: the gradient step from which "
+                    "training differs in a bit, on machines of one kind only. Training: diagnostics at fixed "
+                    "steps that changed. Speed: gradient steps per matrix product of the machine, over the "
+                    "accepted ones."
                 ),
-                bold=frozenset((row, 1) for row, line in enumerate(lines) if line.verdict != "no regression"),
+                bold=frozenset((row, 1) for row, line in enumerate(lines) if line.verdict != "no change"),
                 foot=1,
                 labels=2,
             ),
+            *_changes(gate),
         ),
         notes=(
             f"A regression is a drop of more than {limits.margin:g} points whose bootstrap probability is "
             f"above {limits.level:g}; with D > 1 datasets, above 1 - {1 - limits.level:g}/(D + 1) for each "
-            "and for the suite. Seeds are drawn again on both sides.",
+            "and for the suite; a rise must be ten times as sure. The same seeds are drawn together.",
+            f"Training has changed where a diagnostic differs more, in either direction, than seeds of one "
+            f"algorithm do in {limits.false_alarms:.2g} of gates (Student's t, all diagnostics together)."
+            if limits.false_alarms
+            else "Diagnostics of training are not judged.",
             f"A ratio of speeds below {limits.throughput:g} is a regression too."
             if limits.throughput
             else "Speed is told and not judged.",
@@ -53,12 +69,11 @@ def document(gate: Gate) -> Document:
 
 
 def junit(gate: Gate) -> bytes:
-    """One test case per dataset and one for the suite; a regression is a failure, no verdict an error."""
+    """One test case per dataset and one for the suite; what changed is a failure, no verdict an error."""
     lines = (*gate.lines, gate.whole)
-    counts = {
-        "tests": len(lines),
-        "failures": sum(line.verdict == "regression" for line in lines),
-        "errors": sum(line.verdict == "cannot say" for line in lines),
+    counts = {"tests": len(lines)} | {
+        f"{kind}s": sum(_VERDICTS.get(line.verdict) == kind for line in lines)
+        for kind in ("failure", "error")
     }
     root = ET.Element("testsuites")
     suite = ET.SubElement(
@@ -66,7 +81,7 @@ def junit(gate: Gate) -> bytes:
     )
     for line in lines:
         case = ET.SubElement(suite, "testcase", {"classname": f"gate.{gate.suite}", "name": line.name})
-        kind = {"regression": "failure", "cannot say": "error"}.get(line.verdict)
+        kind = _VERDICTS.get(line.verdict)
         if kind:
             ET.SubElement(case, kind, {"message": line.reason}).text = _said(line)
         else:
@@ -74,6 +89,23 @@ def junit(gate: Gate) -> bytes:
     ET.indent(root)
     whole: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return whole + b"\n"
+
+
+def _changes(gate: Gate) -> Iterator[Grid]:
+    rows = [(line.name, each) for line in gate.lines for each in line.changed[:_STRONGEST]]
+    if rows:
+        columns = ("Dataset", "Diagnostic", "Step", "Accepted", "Now", "Std", "Difference in std", "p")
+        caption = (
+            f"At most {_STRONGEST} for each dataset, the surest first: means over seeds of the mean since "
+            "the record's row before. Std: over seeds. p: of seeds of one algorithm."
+        )
+        yield Grid("Training", columns, tuple(_signal(*row) for row in rows), caption, labels=2)
+
+
+def _signal(name: str, each: Signal) -> tuple[str, ...]:
+    distance = f"{(each.after - each.before) / each.std:+.1f}" if each.std else ABSENT
+    numbers = (f"{number:.4g}" for number in (each.before, each.after, each.std))
+    return (name, each.name, f"{each.step:,}", *numbers, distance, f"{each.probability:.1g}")
 
 
 def _row(line: Line) -> tuple[str, ...]:
@@ -87,10 +119,15 @@ def _numbers(line: Line) -> Iterator[str]:
     else:
         yield from (f"{drop.before:.1f}", f"{drop.after:.1f}", f"{drop.drop:.1f}")
         yield from (f"[{drop.low:.1f}, {drop.high:.1f}]", f"{drop.probability:.3f}")
+    yield "{}/{}".format(*line.identical) if line.identical else ABSENT
+    yield line.parts or ABSENT
+    yield f"{len(line.changed)}/{line.signals}" if line.signals else ABSENT
     yield ABSENT if line.speed is None else f"{line.speed:.2f}"
 
 
 def _said(line: Line) -> str:
-    names = ("accepted", "now", "drop", "95 % interval", "P(drop)", "speed")
+    names = (
+        "accepted", "now", "drop", "95 % interval", "P(drop)", "identical", "parts at", "training", "speed",
+    )  # fmt: skip
     numbers = ", ".join(f"{name} {number}" for name, number in zip(names, _numbers(line), strict=True))
     return " ".join(filter(None, (numbers, *(f"({note})" for note in line.notes))))

@@ -1,9 +1,8 @@
-"""Accepted scores and new ones -> verdicts: a regression is a drop that is both large and sure.
+"""Accepted runs and new ones -> verdicts: has a score dropped, and is it still the same algorithm?
 
 Nothing is read, run or formatted here.
 """
 
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,59 +10,20 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from cqlbench.core.seeding import Purpose, numpy_generator
+from cqlbench.records.pooling import seeds_text
 from cqlbench.records.schema import Machine
-from cqlbench.reporting.aggregate import difference
+from cqlbench.reporting.aggregate import FEWEST_SEEDS, difference
 from cqlbench.reporting.gate.baseline import Baseline, Entry, SuiteRun, entry_of, names_of
+from cqlbench.reporting.gate.scores import Drop, Limits, drops, regressions, rises
+from cqlbench.reporting.gate.training import Signal, changes, parting, parting_snapshot, signals
 from cqlbench.reporting.report import Selection
-from cqlbench.reporting.statistics import LEVEL, SAMPLES, Floats, difference_samples
+from cqlbench.reporting.statistics import SAMPLES, Floats
 
-Verdict = Literal["no regression", "regression", "cannot say"]
-_STATUS: Mapping[Verdict, int] = {"no regression": 0, "regression": 1, "cannot say": 2}
+Verdict = Literal["no change", "regression", "algorithm changed", "cannot say"]
+_STATUS: Mapping[Verdict, int] = {"no change": 0, "regression": 1, "algorithm changed": 1, "cannot say": 2}
 
 _SLOW = 0.5
-"""Ratio of gradient steps per second below which a reader is told so."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a difference is a regression.
-
-    Attributes:
-        margin: a drop must be larger, in points of the 0-100 scale.
-        level: and the bootstrap probability of a drop higher; where there are several datasets, than
-            1 − (1 − level)/(D + 1), for each of the D and for the whole suite (Bonferroni).
-        throughput: lowest ratio of gradient steps per second, on machines of one kind; 0 asks for none, since
-            a machine that does other work is slow whatever the code.
-    """
-
-    margin: float = 5.0
-    level: float = 0.9
-    throughput: float = 0.0
-
-
-@dataclass(frozen=True)
-class Drop:
-    """How far scores fell, in points; negative: they rose.
-
-    Attributes:
-        before: accepted mean.
-        after: new mean.
-        low: lower end of the drop's 95 % bootstrap interval.
-        high: upper end.
-        probability: bootstrap probability that there is a drop.
-    """
-
-    before: float
-    after: float
-    low: float
-    high: float
-    probability: float
-
-    @property
-    def drop(self) -> float:
-        """The drop itself."""
-        return self.before - self.after
+"""Ratio of speeds below which a reader is told so."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +33,16 @@ class Line:
     Attributes:
         name: the run's, or the suite's.
         verdict: what is said of it.
-        reason: why, a sentence; empty where there is no regression.
+        reason: why, a sentence; empty where nothing changed.
         drop: of scores; `None` where it cannot be said.
-        speed: new throughput over the accepted one; `None` where the two may not be compared.
+        identical: how many of how many seeds have the accepted score to the last bit; `None` where no seeds
+            are the same.
+        parts: from which gradient step on training differs from the accepted one's in a bit: `never`, `1`,
+            `11-200`; empty where other packages or machines may round otherwise.
+        changed: diagnostics by which the algorithm is another one, the surest first.
+        signals: how many diagnostics were compared.
+        speed: gradient steps per matrix product of the machine, over the accepted ones; `None` where the two
+            may not be compared.
         notes: what differs and may explain it, a clause each.
     """
 
@@ -83,6 +50,10 @@ class Line:
     verdict: Verdict
     reason: str = ""
     drop: Drop | None = None
+    identical: tuple[int, int] | None = None
+    parts: str = ""
+    changed: tuple[Signal, ...] = ()
+    signals: int = 0
     speed: float | None = None
     notes: tuple[str, ...] = ()
 
@@ -94,7 +65,7 @@ class Gate:
     Attributes:
         suite: its name.
         selection: which evaluations are scored.
-        limits: what a regression is.
+        limits: what is more than chance.
         lines: one per run of the suite or the baseline.
         whole: all of them together.
     """
@@ -107,15 +78,41 @@ class Gate:
 
     @property
     def verdict(self) -> Verdict:
-        """A regression anywhere is one; else what cannot be said anywhere cannot be said."""
+        """A regression anywhere is one, then a change; else what cannot be said anywhere cannot be said."""
         verdicts = [line.verdict for line in (*self.lines, self.whole)]
-        found: tuple[Verdict, ...] = ("regression", "cannot say")
-        return next((verdict for verdict in found if verdict in verdicts), "no regression")
+        found: tuple[Verdict, ...] = ("regression", "algorithm changed", "cannot say")
+        return next((verdict for verdict in found if verdict in verdicts), "no change")
 
     @property
     def status(self) -> int:
-        """Exit status: 0 no regression, 1 regression, 2 cannot say."""
+        """Exit status: 0 no change, 1 a regression or another algorithm, 2 cannot say."""
         return _STATUS[self.verdict]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One run on both sides.
+
+    Attributes:
+        old: the accepted one.
+        new: the one that is judged.
+    """
+
+    old: Entry
+    new: Entry
+
+    @property
+    def seeds(self) -> tuple[str, ...]:
+        """Those on both sides, if enough to compare seed by seed."""
+        shared = tuple(seed for seed in self.new.scores if seed in self.old.scores)
+        return shared if len(shared) >= FEWEST_SEEDS else ()
+
+    @property
+    def scores(self) -> tuple[Floats, Floats]:
+        """Accepted and new scores: of the same seeds in the same order, or `[S]` each of others."""
+        before, after = self.old.scores, self.new.scores
+        x, y = (self.seeds or before), (self.seeds or after)
+        return np.array([before[seed] for seed in x]), np.array([after[seed] for seed in y])
 
 
 def judge(baseline: Baseline, runs: Sequence[SuiteRun], limits: Limits, samples: int = SAMPLES) -> Gate:
@@ -124,12 +121,12 @@ def judge(baseline: Baseline, runs: Sequence[SuiteRun], limits: Limits, samples:
     Args:
         baseline: what was accepted.
         runs: the suite's.
-        limits: what a regression is.
+        limits: what is more than chance.
         samples: bootstrap samples.
     """
     accepted = dict(zip(names_of(baseline.entries), baseline.entries, strict=True))
     named = dict(zip(names_of(runs), runs, strict=True))
-    pairs: dict[str, tuple[Entry, Entry]] = {}
+    pairs: dict[str, Pair] = {}
     unknown: list[Line] = []
     for name, run in named.items():
         new, old = entry_of(run, baseline.selection), accepted.pop(name, None)
@@ -140,7 +137,7 @@ def judge(baseline: Baseline, runs: Sequence[SuiteRun], limits: Limits, samples:
         elif unlike := _unlike(old, new):
             unknown.append(Line(name, "cannot say", f"It and the baseline do not compare: {unlike}."))
         else:
-            pairs[name] = old, new
+            pairs[name] = Pair(old, new)
     unknown += [Line(each, "cannot say", "The suite no longer has it.") for each in accepted]
     known, whole = _judged(baseline.suite, pairs, limits, samples)
     if unknown:
@@ -150,68 +147,103 @@ def judge(baseline: Baseline, runs: Sequence[SuiteRun], limits: Limits, samples:
     return Gate(baseline.suite, baseline.selection, limits, tuple(lines), whole)
 
 
-def drops(
-    before: Sequence[Floats], after: Sequence[Floats], names: Sequence[str], samples: int
-) -> list[Drop]:
-    """Every dataset's drop, and last the drop of the mean over datasets.
-
-    Args:
-        before: accepted scores, one array `[S]` per dataset.
-        after: new scores, of the same datasets in the same order.
-        names: of the datasets; they seed the bootstrap's generator.
-        samples: bootstrap samples.
-    """
-    generator = numpy_generator(0, Purpose.BOOTSTRAP, zlib.crc32(" ".join(names).encode()))
-    drawn = difference_samples(before, after, generator, samples)  # [D, samples]
-    means = np.array([[x.mean(), y.mean()] for x, y in zip(before, after, strict=True)])  # [D, 2]
-    found = []
-    for one, (x, y) in zip([*drawn, drawn.mean(0)], [*means, means.mean(0)], strict=True):
-        low, high = np.quantile(one, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        # Half of the ties: scores that are all the same are no evidence of a drop.
-        sure = (one > 0).mean() + (one == 0).mean() / 2
-        found.append(Drop(float(x), float(y), float(low), float(high), float(sure)))
-    return found
-
-
-def regressions(found: Sequence[Drop], limits: Limits) -> list[bool]:
-    """Which of the drops of `drops` are both large and sure; of several, each must be surer."""
-    chances = len(found) if len(found) > 2 else 1  # the suite of one dataset is that dataset
-    level = 1 - (1 - limits.level) / chances
-    return [each.drop > limits.margin and each.probability > level for each in found]
-
-
 def same_kind(one: Machine, other: Machine) -> bool:
-    """Whether two machines' throughputs may be compared."""
+    """Whether two machines' throughputs may be compared, and may compute the same bits."""
 
     def kind(machine: Machine) -> tuple[Any, ...]:
         device = machine.device.partition(":")[0]
-        return machine.cpu, machine.cores, machine.threads, device, machine.gpu
+        return machine.cpu, machine.model, machine.cores, machine.threads, device, machine.gpu
 
     return kind(one) == kind(other)
 
 
-def _judged(
-    suite: str, pairs: Mapping[str, tuple[Entry, Entry]], limits: Limits, samples: int
-) -> tuple[list[Line], Line]:
+def _judged(suite: str, pairs: Mapping[str, Pair], limits: Limits, samples: int) -> tuple[list[Line], Line]:
     if not pairs:
         return [], Line(suite, "cannot say", "No run can be compared.")
-    before, after = (
-        [np.array(list(each.scores.values())) for each in side] for side in zip(*pairs.values(), strict=True)
+    before, after = zip(*(pair.scores for pair in pairs.values()), strict=True)
+    found = drops(before, after, list(pairs), samples, [bool(pair.seeds) for pair in pairs.values()])
+    fell, rose = regressions(found, limits), rises(found, limits)
+    compared = [list(signals(pair.old.diagnostics, pair.new.diagnostics)) for pair in pairs.values()]
+    chances = sum(map(len, compared))
+    lines = [
+        _line(name, pair, (found[place], fell[place], rose[place]), compared[place], limits, chances)
+        for place, (name, pair) in enumerate(pairs.items())
+    ]
+    verdict: Verdict = "regression" if fell[-1] else "algorithm changed" if rose[-1] else "no change"
+    reason = "The mean over runs dropped." if fell[-1] else "The mean over runs rose." if rose[-1] else ""
+    return lines, Line(suite, verdict, reason, found[-1])
+
+
+def _line(
+    name: str,
+    pair: Pair,
+    scores: tuple[Drop, bool, bool],
+    compared: Sequence[Signal],
+    limits: Limits,
+    chances: int,
+) -> Line:
+    (drop, fell, rose), (old, new), parts = scores, (pair.old, pair.new), _parts(pair)
+    speed, changed = _speed(old, new), changes(compared, limits.false_alarms, chances)
+    same = [old.scores[seed] == new.scores[seed] for seed in pair.seeds]
+    worse = [
+        *(["The score dropped."] if fell else []),
+        *(["Training got slower."] if speed is not None and speed < limits.throughput else []),
+    ]
+    other = [
+        *(["The score rose."] if rose else []),
+        *([f"Its training is another: {_told(changed, len(compared))}."] if changed else []),
+        *_not_alike(pair, parts, all(same)),
+    ]
+    verdict: Verdict = "regression" if worse else "algorithm changed" if other else "no change"
+    return Line(
+        name,
+        verdict,
+        " ".join([*worse, *other]),
+        drop,
+        (sum(same), len(same)) if same else None,
+        parts,
+        tuple(changed),
+        len(compared),
+        speed,
+        (*_notes(pair), *(_slow(speed) if not worse else ())),
     )
-    found = drops(before, after, list(pairs), samples)
-    *each_fell, suite_fell = regressions(found, limits)
-    lines = []
-    for (name, (old, new)), drop, fell in zip(pairs.items(), found[:-1], each_fell, strict=True):
-        speed = _speed(old, new)
-        reasons = [
-            *(["The score fell."] if fell else []),
-            *(["Training got slower."] if speed is not None and speed < limits.throughput else []),
-        ]
-        verdict: Verdict = "regression" if reasons else "no regression"
-        notes = (*_notes(old, new), *(_slow(speed) if verdict == "no regression" else ()))
-        lines.append(Line(name, verdict, " ".join(reasons), drop, speed, notes))
-    reason = "The mean over runs fell." if suite_fell else ""
-    return lines, Line(suite, "regression" if suite_fell else "no regression", reason, found[-1])
+
+
+def _told(changed: Sequence[Signal], compared: int) -> str:
+    first = changed[0]
+    values = f"{first.before:.4g} against {first.after:.4g}"
+    return f"{first.name} at step {first.step:,}, {values} ({len(changed)} of {compared} changed)"
+
+
+def _not_alike(pair: Pair, parts: str, same_scores: bool) -> Iterator[str]:
+    """What must not be where code, packages and kind of machine are the same."""
+    if (
+        not parts
+        or pair.old.code is None
+        or pair.old.code != pair.new.code
+        or pair.old.config != pair.new.config
+    ):
+        return
+    if parts != "never":
+        yield f"Its code is the accepted run's, and training parts from it at gradient step {parts}."
+    elif not same_scores:
+        yield "Its code and its training are the accepted run's, and its scores are not."
+
+
+def _parts(pair: Pair) -> str:
+    """See `Line.parts`."""
+    old, new, seeds = pair.old, pair.new, pair.seeds
+    if not seeds or old.versions != new.versions or not same_kind(old.machine, new.machine):
+        return ""
+    first, steps = parting(old.first_steps, new.first_steps, seeds)
+    if first is not None:
+        return str(first)
+    orders = [list(each.scores) for each in (old, new)]
+    places = [(orders[0].index(seed), orders[1].index(seed)) for seed in seeds]
+    span = parting_snapshot(old.diagnostics, new.diagnostics, places)
+    if span is not None:
+        return f"{max(span[0], steps + 1):,}-{span[1]:,}"
+    return "never" if old.diagnostics and new.diagnostics else ""
 
 
 def _unlike(old: Entry, new: Entry) -> str:
@@ -227,17 +259,30 @@ def _unlike(old: Entry, new: Entry) -> str:
     return ""
 
 
-def _notes(old: Entry, new: Entry) -> tuple[str, ...]:
-    pairs = (("config", old.config, new.config), ("versions", old.versions, new.versions))
-    return tuple(difference(name, ours, theirs) for name, ours, theirs in pairs if ours != theirs)
+def _notes(pair: Pair) -> Iterator[str]:
+    old, new = pair.old, pair.new
+    for name, ours, theirs in (("config", old.config, new.config), ("versions", old.versions, new.versions)):
+        if ours != theirs:
+            yield difference(name, ours, theirs)
+    if not pair.seeds:
+        yield "its seeds are others than the accepted ones, so both sides are drawn again by themselves"
+    elif len(pair.seeds) < max(len(old.scores), len(new.scores)):
+        yield f"scores of {seeds_text([*map(int, pair.seeds)])} are compared, which both sides have"
+    if not old.diagnostics:
+        yield "the baseline holds no training diagnostics; accept=true makes one that does"
 
 
 def _slow(speed: float | None) -> Iterator[str]:
     if speed is not None and speed < _SLOW:
-        yield f"training ran at {speed:.2f} of the accepted speed: slower code, or a busy machine"
+        yield f"training ran at {speed:.2f} of the accepted speed, measured in matrix products of the machine"
 
 
 def _speed(old: Entry, new: Entry) -> float | None:
-    if old.steps_per_second is None or new.steps_per_second is None or old.batch != new.batch:
+    if old.batch != new.batch or not same_kind(old.machine, new.machine):
         return None
-    return new.steps_per_second / old.steps_per_second if same_kind(old.machine, new.machine) else None
+    ratios = [
+        each.steps_per_second / each.products_per_second
+        for each in (old, new)
+        if each.steps_per_second and each.products_per_second
+    ]
+    return ratios[1] / ratios[0] if len(ratios) == 2 else None

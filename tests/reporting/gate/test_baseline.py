@@ -47,7 +47,7 @@ def test_what_is_not_whole_is_not_accepted(run: SuiteRun) -> None:
         (lambda text: text[:100], "cannot be used: "),
         (lambda text: "[]", "cannot be used: "),
         (
-            lambda text: text.replace('"schema_version": 1', '"schema_version": 2', 1),
+            lambda text: text.replace('"schema_version": 2', '"schema_version": 3', 1),
             "schema_version",
         ),
         (lambda text: text.replace('"suite"', '"suit"', 1), "suit"),

@@ -9,8 +9,9 @@ import pytest
 from made_records import replace
 
 from cqlbench.reporting.gate.baseline import Baseline, SuiteRun, accept
+from cqlbench.reporting.gate.scores import Drop, Limits, drops, regressions, rises
 from cqlbench.reporting.gate.tables import document, junit
-from cqlbench.reporting.gate.verdict import Drop, Gate, Limits, drops, judge, regressions, same_kind
+from cqlbench.reporting.gate.verdict import Gate, judge, same_kind
 from cqlbench.reporting.tables.render import markdown
 
 SCORES = (58.0, 60.0, 62.0, 59.0, 61.0)
@@ -42,11 +43,11 @@ def verdicts(gate: Gate) -> list[str]:
 
 def test_the_same_runs_are_no_regression(run) -> None:
     gate = judge(baseline_of(run()), [run()], Limits(), 1_000)
-    assert verdicts(gate) == ["no regression", "no regression"]
+    assert verdicts(gate) == ["no change", "no change"]
     assert gate.status == 0
     drop = gate.lines[0].drop
     assert (drop.before, drop.after, drop.drop) == (60.0, 60.0, 0.0)
-    assert gate.lines[0].speed == 1.0
+    assert gate.lines[0].identical == (5, 5)
 
 
 def test_each_algorithm_of_a_dataset_is_compared_with_itself(run) -> None:
@@ -54,20 +55,42 @@ def test_each_algorithm_of_a_dataset_is_compared_with_itself(run) -> None:
     worse = run(scores=[score - 20 for score in SCORES], algorithm="iql")
     gate = judge(baseline_of(*pair), [pair[0], worse], Limits(), 1_000)
     assert [line.name for line in gate.lines] == ["embedded/a-v0, bc", "embedded/a-v0, iql"]
-    assert [line.verdict for line in gate.lines] == ["no regression", "regression"]
+    assert [line.verdict for line in gate.lines] == ["no change", "regression"]
 
 
 def test_a_large_and_sure_drop_is_a_regression(run) -> None:
     worse = run("embedded/b-v0", [score - 20 for score in SCORES])
     gate = judge(baseline_of(run(), run("embedded/b-v0")), [run(), worse], Limits(), 1_000)
-    assert verdicts(gate) == ["no regression", "regression", "regression"]
+    assert verdicts(gate) == ["no change", "regression", "regression"]
     assert gate.status == 1
     assert gate.lines[1].drop.drop == pytest.approx(20.0)
     assert gate.whole.drop.drop == pytest.approx(10.0)
 
 
-def test_a_rise_is_no_regression(run) -> None:
-    assert judge(baseline_of(run()), [run(scores=[s + 20 for s in SCORES])], Limits(), 1_000).status == 0
+def test_a_large_and_very_sure_rise_is_another_algorithm(run) -> None:
+    gate = judge(baseline_of(run()), [run(scores=[s + 20 for s in SCORES])], Limits(), 1_000)
+    assert (gate.status, gate.verdict) == (1, "algorithm changed")
+    assert "rose" in gate.lines[0].reason
+    assert rises([Drop(60, 66, 0, 0, 0.009), Drop(60, 66, 0, 0, 0.011)], Limits()) == [True, False]
+    assert rises([Drop(60, 64, 0, 0, 0.0)], Limits()) == [False]
+
+
+def test_the_same_seeds_are_drawn_together(run) -> None:
+    worse = run(scores=[score - 6 for score in SCORES])  # each by 6: of pairs, that is sure
+    (line,) = judge(baseline_of(run()), [worse], Limits(), 1_000).lines
+    assert (line.drop.low, line.drop.high) == pytest.approx((6.0, 6.0))
+    assert (line.verdict, line.identical) == ("regression", (0, 5))
+
+
+def test_of_fewer_seeds_the_same_ones_are_compared_and_others_are_drawn_apart(run) -> None:
+    three = judge(baseline_of(run()), [run(scores=SCORES[:3])], Limits(), 1_000).lines[0]
+    assert (three.drop.before, three.drop.after, three.identical) == (60.0, 60.0, (3, 3))
+    assert "seeds 0, 1, 2" in three.notes[0]
+    moved = [replace(each, seed=each.seed + 5, seed_batch=(5, 6, 7, 8, 9)) for each in run().records]
+    others = replace(run(), seeds=(5, 6, 7, 8, 9), records=tuple(moved))
+    apart = judge(baseline_of(run()), [others], Limits(), 1_000).lines[0]
+    assert apart.identical is None
+    assert apart.drop.low < 0 < apart.drop.high
 
 
 @pytest.mark.parametrize(
@@ -140,7 +163,7 @@ def test_what_cannot_be_said_is_not_said(run, change, reason: str) -> None:
 def test_a_suite_that_changed_cannot_be_judged(run) -> None:
     old, new = run("embedded/b-v0"), run("embedded/c-v0")
     gate = judge(baseline_of(run(), old), [run(), new], Limits(), 1_000)
-    assert verdicts(gate) == ["no regression", "cannot say", "cannot say", "cannot say"]
+    assert verdicts(gate) == ["no change", "cannot say", "cannot say", "cannot say"]
     assert [line.reason for line in gate.lines[1:]] == [
         "The baseline has no runs of it.",
         "The suite no longer has it.",
@@ -153,11 +176,12 @@ def test_a_regression_is_told_even_where_another_dataset_is_missing(run) -> None
     assert gate.status == 1
 
 
-def slower(run: SuiteRun, ratio: float, **machine: object) -> SuiteRun:
+def slower(run: SuiteRun, ratio: float, busy: float = 1.0, **machine: object) -> SuiteRun:
     records = []
     for record in run.records:
         speed = record.throughput
-        speed = replace(speed, steps_per_second=speed.steps_per_second * ratio)
+        rate = speed.steps_per_second * ratio * busy
+        speed = replace(speed, steps_per_second=rate, products_per_second=1000.0 * busy)
         records.append(
             replace(record, throughput=speed, machine=replace(record.machine, **machine), created_at="2027")
         )
@@ -165,20 +189,24 @@ def slower(run: SuiteRun, ratio: float, **machine: object) -> SuiteRun:
 
 
 def test_throughput_is_compared_on_machines_of_one_kind_only(run) -> None:
-    baseline = baseline_of(run())
+    baseline = baseline_of(slower(run(), 1.0))
     gate = judge(baseline, [slower(run(), 0.25)], Limits(throughput=0.5), 1_000)
     assert (gate.status, gate.lines[0].reason) == (1, "Training got slower.")
     assert gate.lines[0].speed == pytest.approx(0.25)
     elsewhere = judge(baseline, [slower(run(), 0.25, cpu="another")], Limits(throughput=0.5), 1_000)
     assert (elsewhere.status, elsewhere.lines[0].speed) == (0, None)
+    loaded = judge(baseline, [slower(run(), 1.0, busy=0.1)], Limits(throughput=0.5), 1_000)
+    assert (loaded.status, loaded.lines[0].speed) == (0, pytest.approx(1.0))
+    assert judge(baseline_of(run()), [run()], Limits(), 1_000).lines[0].speed is None  # not measured
 
 
 def test_slower_training_is_told_and_fails_nothing_unless_asked_for(run) -> None:
-    gate = judge(baseline_of(run()), [slower(run(), 0.25)], Limits(), 1_000)
+    baseline = baseline_of(slower(run(), 1.0))
+    gate = judge(baseline, [slower(run(), 0.25)], Limits(), 1_000)
     assert (gate.status, gate.lines[0].reason) == (0, "")
     assert "0.25 of the accepted speed" in markdown(document(gate))
     assert b"0.25 of the accepted speed" in junit(gate)
-    assert not judge(baseline_of(run()), [slower(run(), 0.75)], Limits(), 1_000).lines[0].notes
+    assert not judge(baseline, [slower(run(), 0.75)], Limits(), 1_000).lines[0].notes
 
 
 def test_a_gpus_number_is_not_its_kind(run) -> None:
@@ -210,7 +238,7 @@ def test_it_is_printed_for_people_and_for_machines(run) -> None:
     suite = root.find("testsuite")
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("4", "1", "2")
     cases = {case.get("name"): case for case in suite}
-    assert cases["embedded/b-v0"].find("failure").get("message") == "The score fell."
+    assert cases["embedded/b-v0"].find("failure").get("message") == "The score dropped."
     assert "drop 20.0" in cases["embedded/b-v0"].find("failure").text
     assert cases["embedded/c-v0"].find("error").get("message") == "No run of seed 0 is recorded."
     assert cases["embedded/a-v0"].find("failure") is cases["embedded/a-v0"].find("error") is None
