@@ -3,6 +3,9 @@
 `scores` is everywhere one array per dataset, its last dimension the seeds, of which datasets may have more
 or fewer. Leading dimensions, the same in all, are carried through: that is how the bootstrap is vectorised.
 Nothing here draws but from the generator it is given.
+
+n seeds drawn again from n show only (n - 1)/n of the variance, so every bootstrap here first stretches their
+distances from the mean by √(n/(n - 1)).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -58,7 +61,7 @@ def bootstrap_intervals(
 ) -> list[tuple[float, float]]:
     """Percentile intervals of the stratified bootstrap: seeds are drawn again within each dataset.
 
-    They are too narrow for few seeds; `results/README.md` says what they really cover.
+    `results/README.md` says what they really cover with few seeds.
 
     Args:
         scores: one array `[S]` per dataset.
@@ -68,9 +71,9 @@ def bootstrap_intervals(
         samples: bootstrap samples.
         level: share of the samples' statistics inside the interval.
     """
-    found = []
+    found, wide = [], [stretched(each) for each in scores]
     for count in _blocks(samples, sum(map(len, scores))):
-        drawn = [each[generator.integers(len(each), size=(count, len(each)))] for each in scores]
+        drawn = [each[generator.integers(len(each), size=(count, len(each)))] for each in wide]
         found.append([statistic(drawn) for statistic in statistics])
     ends = _percentiles(np.concatenate(found, axis=1).T, level)
     return [(float(low), float(high)) for low, high in ends.T]
@@ -174,11 +177,24 @@ def _better(x: Scores, y: Scores) -> list[Floats]:
     ]  # fmt: skip
 
 
+def stretched(scores: Floats) -> Floats:
+    """Scores `[S]` whose population variance is their sample variance; one alone stays as it is."""
+    mean = scores.mean()
+    wide: Floats = mean + _stretch(len(scores)) * (scores - mean)
+    return wide
+
+
+def _stretch(seeds: int) -> float:
+    return float(np.sqrt(seeds / (seeds - 1))) if seeds > 1 else 1.0
+
+
 def _weights(seeds: int, samples: int, generator: np.random.Generator) -> Floats:
-    """`[samples, seeds]`: the share of each seed in a bootstrap sample."""
+    """`[samples, seeds]`: the share of each seed in a bootstrap sample, stretched from 1/S."""
     # Counting draws is several times faster than numpy's multinomial.
     drawn = generator.integers(seeds, size=(samples, seeds)) + np.arange(0, samples * seeds, seeds)[:, None]
-    return np.bincount(drawn.ravel(), minlength=samples * seeds).reshape(samples, seeds) / seeds
+    shares = np.bincount(drawn.ravel(), minlength=samples * seeds).reshape(samples, seeds) / seeds
+    wide: Floats = 1 / seeds + _stretch(seeds) * (shares - 1 / seeds)
+    return wide
 
 
 def _blocks(samples: int, numbers: int) -> Iterator[int]:
