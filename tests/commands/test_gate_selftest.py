@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 Patch = pytest.MonkeyPatch
 ACCEPTED = ("seeds=5",)
-TRAINING = ("steps=400", "budget.evaluation_interval=100", "seeds=5")
+TRAINING = ("steps=600", "budget.evaluation_interval=100", "seeds=5")
 EVALUATION = ("steps=1200", "budget.evaluation_interval=100", "seeds=5")
 """Long enough for a score that can drop."""
 
