@@ -102,7 +102,7 @@ def performance_profile_interval(
             for count in _blocks(samples, above[0].shape[1])
         ]
     )
-    low, high = _percentiles(found, level)
+    low, high = np.clip(_percentiles(found, level), 0, 1)
     return low, high
 
 
@@ -134,7 +134,7 @@ def probability_of_improvement_interval(
         ],
         axis=0,
     )
-    low, high = _percentiles(found, level)
+    low, high = np.clip(_percentiles(found, level), 0, 1)
     return float(low), float(high)
 
 
