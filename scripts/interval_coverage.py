@@ -33,7 +33,8 @@ def normal(generator: np.random.Generator, centre: float, seeds: int) -> Floats:
 def skewed(generator: np.random.Generator, centre: float, seeds: int) -> Floats:
     """Log-normal ones of the same spread, with a skewness of 4."""
     sigma = 0.8326  # √ln 2: the deviation of exp(N(0, σ²)) is then √2, its mean √2
-    return centre + SPREAD * (generator.lognormal(0.0, sigma, seeds) / np.sqrt(2) - 1)
+    scores: Floats = centre + SPREAD * (generator.lognormal(0.0, sigma, seeds) / np.sqrt(2) - 1)
+    return scores
 
 
 def failing(generator: np.random.Generator, centre: float, seeds: int) -> Floats:
