@@ -45,8 +45,7 @@ def _run(arguments: list[str]) -> int:
             traceback.print_exc()
             return BUG
         sys.stderr.write(
-            "cqlbench: Out of memory; smaller algorithm.batch_size, algorithm.proposals or networks, or fewer"
-            " seeds, need less.\n"
+            "cqlbench: Out of memory; smaller algorithm.batch_size or networks, or fewer seeds, need less.\n"
         )
         return USER_ERROR
 

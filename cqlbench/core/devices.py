@@ -1,5 +1,6 @@
 """Where to compute."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -39,6 +40,13 @@ def numbered(device: torch.device) -> torch.device:
     return device
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes that can be had on a GPU; what this process holds there for nothing is given back first."""
+    gc.collect()  # a run that is over is a circle of trainer and hooks, with its engine
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info(device)[0]
+
+
 class DeviceFacts(NamedTuple):
     """What a record says of the device that trained.
 
@@ -69,13 +77,14 @@ def device_facts(name: str) -> DeviceFacts:
 def on_threads(count: int | None) -> Iterator[None]:
     """Compute on `count` threads in this thread; `None` changes nothing.
 
-    Switching costs less than a microsecond. It ends MKL's own choice of threads for the rest of the process,
-    so last bits may depend on whether it was ever done.
+    Setting a number costs less than a microsecond. It ends MKL's own choice of threads for the rest of the
+    process, on which last bits may depend: so it is set even where it is `count` already, and whatever
+    computes within has it set, whether or not something before did.
     """
-    before = torch.get_num_threads()
-    if count is None or count == before:
+    if count is None:
         yield
         return
+    before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
         yield

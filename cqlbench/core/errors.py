@@ -24,7 +24,16 @@ class ConfigError(UserError):
     """A configuration value that makes no sense."""
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Whether the computer's or the GPU's memory was too small; torch has no class for the former."""
-    text = str(error)
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+_NO_MEMORY = "out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED"
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether the computer's or the GPU's memory was too small; torch has no class for the former.
+
+    The first error counts, whichever others it led to: that of a CUDA graph cut short, for instance.
+    """
+    while error is not None:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

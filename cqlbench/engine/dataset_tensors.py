@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 from torchrl.data import TensorDictReplayBuffer
 
+from cqlbench.core.devices import free_memory
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -106,5 +108,4 @@ def fits(tensors: Iterable[Tensor], device: torch.device) -> bool:
     """Whether `device` has room for two copies of `tensors`, with as much left over for training."""
     if device.type != "cuda":
         return True
-    free, _ = torch.cuda.mem_get_info(device)
-    return bool(3 * sum(tensor.nbytes for tensor in tensors) < free)
+    return 3 * sum(tensor.nbytes for tensor in tensors) < free_memory(device)

@@ -139,10 +139,10 @@ class Engine:
                 lowest = float(self._reward_transform(self.dataset.rewards.min()))
             extra = EpisodeColumns(self.online.rows, self._reward_transform, self.algorithm.columns(), lowest)
         offline, count = (None, 0) if self.dataset is None else (self._gather, len(self.dataset.rewards))
+        self._graph = None  # before it is asked whether collected rows fit the memory
         self._rows = self._mixture = Mixture(
             self.online, offline, self.seeds, config.batch_size, self.device, extra, count
         )
-        self._graph = None
         return self._mixture
 
     def batch(self, step: int) -> Batch:

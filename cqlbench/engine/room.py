@@ -1,6 +1,8 @@
 """Whether a run fits the memory, said before anything is allocated."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,13 +10,17 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves
 
-from cqlbench.algorithms.algorithm import Algorithm
+from cqlbench.algorithms.algorithm import Algorithm, AlgorithmConfig
 from cqlbench.algorithms.step import initial_state
-from cqlbench.core.errors import ConfigError
+from cqlbench.core.devices import free_memory
+from cqlbench.core.errors import ConfigError, out_of_memory
 from cqlbench.engine.streams import CHUNK
 
 _FEW = 16
 """Critics of an ensemble, each of which is as large as the others."""
+
+_SIZES = ("batch_size", "proposals", "context", "critics")
+"""Settings that memory grows with, but for the networks' own, where an algorithm has them."""
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -30,9 +36,31 @@ def check_room(algorithm: Algorithm[Any], seeds: int, device: torch.device) -> N
     if free is not None and needed > free:
         raise ConfigError(
             f"Training needs at least {needed / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free:"
-            f" make algorithm.batch_size={algorithm.config.batch_size}, the networks, the actions sampled per"
-            f" state or the number of seeds ({seeds}) smaller."
+            f" {_advice(algorithm.config, seeds)}."
         )
+
+
+@contextmanager
+def within_memory(config: AlgorithmConfig, seeds: int, device: torch.device) -> Iterator[None]:
+    """Say what to make smaller where training runs out of memory.
+
+    Raises:
+        ConfigError: it has.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise ConfigError(
+            f"The memory of {device} was too small to train: {_advice(config, seeds)}."
+        ) from error
+
+
+def _advice(config: AlgorithmConfig, seeds: int) -> str:
+    names = (name for name in _SIZES if getattr(config, name, 0) > 1)
+    sizes = ", ".join(f"algorithm.{name}={getattr(config, name)}" for name in names)
+    return f"make {sizes}, the networks or the number of seeds ({seeds}) smaller"
 
 
 def least_bytes(algorithm: Algorithm[Any], seeds: int) -> int:
@@ -66,7 +94,7 @@ def _with_critics(algorithm: Algorithm[Any], critics: int) -> Algorithm[Any]:
 def free_bytes(device: torch.device) -> int | None:
     """Memory that can be had on `device`, swap included; `None` where the system does not say."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        return free_memory(device)
     try:
         lines = _MEMINFO.read_text(encoding="ascii").splitlines()
         kilobytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}

@@ -26,7 +26,7 @@ from cqlbench.engine.checkpoint import CheckpointFolder
 from cqlbench.engine.dataset_tensors import Columns
 from cqlbench.engine.engine import Engine
 from cqlbench.engine.online.mixture import offline_share
-from cqlbench.engine.room import check_room
+from cqlbench.engine.room import check_room, within_memory
 from cqlbench.evaluation.environment import playable
 from cqlbench.evaluation.evaluator import Clock, Evaluator
 from cqlbench.experiments.online import make_collector, online_phase
@@ -93,7 +93,9 @@ def _records(plan: Plan, console: Console, stands: Stands) -> list[Record]:
             if _filed(plan, dataset) != filed:
                 continue  # another process has recorded something of it meanwhile
             origin = replace(origin, command=provenance.command(known.to_train.arguments))
-            made = make_records(known.to_train, dataset, origin, store, console, began, checkpoints)
+            config = known.to_train.config
+            with within_memory(config.algorithm, len(config.seeds), plan.device):
+                made = make_records(known.to_train, dataset, origin, store, console, began, checkpoints)
         records = dict(known.records) | {record.seed: record for record in made}
     wanted = [records[seed] for seed in plan.config.seeds]
     console.print(Text(f"Run      {run_folder(wanted[0].key)}"), soft_wrap=True)

@@ -344,6 +344,16 @@ def test_what_the_data_or_the_machine_rule_out_is_refused_before_training(bench,
     assert not records(world)
 
 
+@pytest.mark.parametrize("verb", ["bench", "train"])
+def test_training_that_runs_out_of_memory_says_what_to_make_smaller(bench, world, monkeypatch, verb) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    monkeypatch.setattr(Engine, "advance", fail)
+    assert_refused(bench(TINY, verb=verb), "memory", "algorithm.batch_size=8")
+    assert not records(world)
+
+
 DIVERGES = ("algorithm.critic_learning_rate=1e30", "algorithm.actor_learning_rate=1e30")
 
 

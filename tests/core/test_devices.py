@@ -1,9 +1,12 @@
-"""Which device is meant; computing on one core for a while."""
+"""Which device is meant, and what is free on it; computing on one core for a while."""
+
+import gc
+import weakref
 
 import pytest
 import torch
 
-from cqlbench.core.devices import device_facts, numbered, one_thread
+from cqlbench.core.devices import device_facts, free_memory, numbered, on_threads, one_thread
 
 
 def test_threads_are_as_before_afterwards() -> None:
@@ -18,6 +21,28 @@ def test_threads_are_as_before_afterwards() -> None:
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_threads_are_set_where_they_are_as_many_already(monkeypatch) -> None:
+    set_to: list[int] = []
+    before = torch.get_num_threads()
+    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+    with on_threads(before), on_threads(None):
+        assert set_to == [before]  # or MKL would choose, until something else sets them
+
+
+def test_memory_that_only_the_collector_frees_is_free(monkeypatch) -> None:
+    circle = [torch.ones(1)]
+    circle.append(circle)
+    left = weakref.ref(circle[0])
+    del circle
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (7 if left() is None else 0, 9))
+    gc.disable()
+    try:
+        assert free_memory(torch.device("cuda", 0)) == 7
+    finally:
+        gc.enable()
 
 
 def test_cuda_without_a_number_is_the_current_one(monkeypatch) -> None:

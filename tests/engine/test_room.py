@@ -1,14 +1,17 @@
 """What a run needs at least, against what an engine allocates."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
-from cqlbench.algorithms.algorithm import Spaces
+from cqlbench.algorithms.algorithm import Batch, Spaces
 from cqlbench.algorithms.cql import CQL, CQLConfig, DiscreteCQL
+from cqlbench.algorithms.dt import DT, DTConfig
 from cqlbench.algorithms.networks import ActionBox, DiscreteActions
-from cqlbench.algorithms.step import initial_state
+from cqlbench.algorithms.step import initial_state, loss_gradients
 from cqlbench.core.errors import ConfigError
 from cqlbench.engine import room
 from cqlbench.engine.streams import IndexStream, NoiseStream
@@ -78,6 +81,51 @@ def test_what_cannot_fit_is_refused_and_what_can_is_not(too_large, monkeypatch) 
         room.check_room(cql(CQLConfig(), 17, 6), 1_000_000, CPU)
     monkeypatch.setattr(room, "free_bytes", lambda device: None)
     room.check_room(cql(replace(CQLConfig(), **too_large), 17, 6), 10, CPU)
+
+
+def test_a_transformers_activations_are_what_autograd_keeps() -> None:
+    O, A, S, L = 5, 2, 2, 20  # noqa: E741
+    config = DTConfig(batch_size=8, embedding_size=32, context=L, episode_length=50)
+    algorithm = DT(config, Spaces(O, ActionBox.from_bounds(-torch.ones(A), torch.ones(A))))
+    state, shape = initial_state(algorithm, range(S)), (S, config.batch_size, L)
+    steps, known = torch.arange(L).expand(shape).float(), torch.zeros(shape)
+    extra = {"returns_to_go": known, "steps": steps, "left": L - 1 - steps}
+    seen, taken = torch.ones(*shape, O), torch.zeros(*shape, A)
+    batch = Batch(seen, taken, known, seen, known, extra)
+    noise = {name: torch.rand(S, *draw.shape) for name, draw in algorithm.draws().items()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor  # and thereby its memory
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss_gradients(algorithm.stages()[0], state, batch, noise)
+    for tensor in (*state.tensors(), *extra.values(), seen, taken):
+        kept.pop(tensor.untyped_storage().data_ptr(), None)
+    needed = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    assert 4 * S * algorithm.activations() <= needed <= 1.3 * 4 * S * algorithm.activations()
+
+
+def cut_short() -> None:
+    """What a CUDA graph says whose capture ran out of memory."""
+    try:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.34 GiB.")
+    except RuntimeError:
+        raise RuntimeError("CUDA error: operation failed due to a previous error") from None
+
+
+def no_workspace() -> None:
+    raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
+@pytest.mark.parametrize("fail", [cut_short, no_workspace])
+def test_what_runs_out_of_memory_names_the_sizes_that_there_are(fail: Callable[[], None]) -> None:
+    named = r"cuda:0 .*batch_size=4096, algorithm\.context=20, .* seeds \(10\)"
+    with pytest.raises(ConfigError, match=named), room.within_memory(DTConfig(), 10, torch.device("cuda", 0)):
+        fail()
+    with pytest.raises(ZeroDivisionError), room.within_memory(CONFIG, 10, CPU):
+        1 / 0  # noqa: B018
 
 
 def test_free_memory_is_read_where_the_system_says_it(monkeypatch, tmp_path) -> None:
