@@ -62,7 +62,8 @@ report: $(READY) ## Tables of recorded runs; RESULTS=, SELECT=last|best|mean10, 
 
 paper: $(READY) ## Run or resume a suite, then its report: make paper SUITE=d4rl_locomotion ALGORITHM=bc,iql,cql
 	@$(BIN)/cqlbench paper $(call setting,SUITE,suite) $(call setting,ALGORITHM,algorithm) \
-		$(call setting,BUDGET,budget) $(call setting,SEEDS,seeds) $(call setting,DEVICE,device) $(call setting,RESULTS,results) $(call setting,SELECT,select) $(ARGS)
+		$(call setting,BUDGET,budget) $(call setting,SEEDS,seeds) $(call setting,DEVICE,device) $(call setting,RESULTS,results) $(call setting,SELECT,select) \
+		$(call setting,LAUNCHER,launcher) $(ARGS)
 
 # One thread: the suite's networks are small, and a baseline's speed is compared at equal threads only.
 gate: $(READY) ## Has a score or the algorithm changed? SUITE=smoke against its baseline; ARGS=--accept makes the baseline

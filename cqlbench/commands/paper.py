@@ -7,6 +7,7 @@ from rich.console import Console
 
 from cqlbench.core.errors import ConfigError
 from cqlbench.experiments.compose import value_of
+from cqlbench.experiments.launchers.settings import split
 from cqlbench.experiments.run import status_of
 from cqlbench.experiments.suite import IncompleteSuiteError, Suite, make_runs, read_suite, suite_names
 from cqlbench.records.store import safe_name
@@ -24,7 +25,8 @@ def paper(
         UserError: a mistake in the settings, or runs that must not meet in one table.
     """
     chosen = suite_of(suite, settings)
-    runs = make_runs(chosen, settings, console)
+    settings, launcher = split(settings)
+    runs = make_runs(chosen, settings, console, launcher=launcher)
     records = [record for run in runs for record in run.records]
     if records:
         output = Path(value_of(settings, "results", "results")) / "report" / safe_name(chosen.name)

@@ -1,5 +1,6 @@
 """`cqlbench bench`, `finetune` and `train`: a run; logged; its config printed; sweeps."""
 
+import hashlib
 import sys
 from collections.abc import Sequence
 
@@ -10,7 +11,10 @@ from rich.text import Text
 from cqlbench.core.errors import ConfigError, UserError
 from cqlbench.experiments import run
 from cqlbench.experiments.compose import TEXT
+from cqlbench.experiments.launchers.launch import Job, device_for, launch
+from cqlbench.experiments.launchers.settings import LauncherSettings, split
 from cqlbench.experiments.plan import make_plan
+from cqlbench.experiments.recorded import finished
 from cqlbench.experiments.sweep import job_words
 from cqlbench.experiments.sweep import multirun as combinations
 
@@ -33,12 +37,16 @@ def train(console: Console, settings: Sequence[str], print_config: bool, multiru
     Raises:
         UserError: a mistake in the settings, or a job that failed; the others have run then.
     """
+    settings, launcher = split(settings)
     if not multirun:
         for word in settings:
             if word.partition("=")[0] not in ("seeds", *TEXT) and len(job_words(word)) > 1:
                 raise ConfigError(f"{word} names several values; add --multirun to run each of them.")
+    jobs = list(combinations(settings)) if multirun else [list(settings)]
+    if launcher is not None and not print_config:
+        return _launched(jobs, launcher, console)
+    if not multirun:
         return _job(settings, print_config, console)
-    jobs = list(combinations(settings))
     failed, status = [], 0
     for number, job in enumerate(jobs, start=1):
         label = "---\n# job" if print_config else "Job     "
@@ -48,9 +56,31 @@ def train(console: Console, settings: Sequence[str], print_config: bool, multiru
         except UserError as error:
             sys.stderr.write(f"Job {number} of {len(jobs)}: {error}\n")
             failed.append(f"job {number} ({' '.join(job)}): {error}")
-    if failed:
-        raise UserError(f"{len(failed)} of {len(jobs)} jobs failed, first {failed[0]}")
+    _refuse(failed, len(jobs))
     return status
+
+
+def _launched(jobs: Sequence[Sequence[str]], launcher: LauncherSettings, console: Console) -> int:
+    """The jobs, on a launcher; a sweep's state is kept under a name that stands for its jobs."""
+    title = f"train-{hashlib.sha256(repr(jobs).encode()).hexdigest()[:8]}"
+    planned = [
+        Job(
+            f"job {number} of {len(jobs)} ({' '.join(job)})",
+            "train",
+            (_LOGGED, *job),
+            make_plan([_LOGGED, *job], device=device_for(launcher, job)),
+        )
+        for number, job in enumerate(jobs, start=1)
+    ]
+    fates = launch(planned, launcher, title, console, finished)
+    problems = zip(planned, fates, strict=True)
+    _refuse([f"{job.name}: {fate.problem}" for job, fate in problems if fate.problem], len(jobs))
+    return int(any(outcome.status == 1 for fate in fates for outcome in fate.outcomes))
+
+
+def _refuse(failed: Sequence[str], jobs: int) -> None:
+    if failed:
+        raise UserError(f"{len(failed)} of {jobs} jobs failed, first {failed[0]}")
 
 
 def _job(settings: Sequence[str], print_only: bool, console: Console) -> int:

@@ -154,14 +154,19 @@ def identity_of(settings: Any) -> dict[str, Any]:
     return everything
 
 
-def make_plan(arguments: Sequence[str], *, online: bool = False) -> Plan:
-    """Decide a bench run; `online`: one that fine-tunes, as its budget does where `arguments` do not say how.
+def make_plan(arguments: Sequence[str], *, online: bool = False, device: torch.device | None = None) -> Plan:
+    """Decide a bench run.
+
+    Args:
+        arguments: of the command line, `key=value`.
+        online: it fine-tunes, as its budget does where `arguments` do not say how.
+        device: where it will train, on another machine; `None`: here, as `arguments` say.
 
     Raises:
         ConfigError: an argument or value that makes no sense.
         DatasetError: no such dataset, or none that can be had.
     """
-    device = device_of(value_of(arguments, "device", "auto"))
+    device = device or device_of(value_of(arguments, "device", "auto"))
     threads = threads_of(value_of(arguments, "threads", "auto"))
     budget, note = ("paper", "a GPU trains") if device.type == "cuda" else ("quick", "a CPU trains")
     composed = compose_bench(arguments, budget, online=online)

@@ -17,7 +17,7 @@ from cqlbench.algorithms.networks import ActionBox
 from cqlbench.core.allocator import keep_freed_memory
 from cqlbench.core.devices import device_facts, on_threads
 from cqlbench.core.errors import UserError
-from cqlbench.core.text import counted
+from cqlbench.core.text import counted, duration
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.load import other_content, provide
 from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
@@ -230,13 +230,6 @@ def announce(plan: Plan, evaluator: Evaluator, dataset: Dataset, console: Consol
         )
     if evaluator.spec is None:
         console.print(f"Scores   {evaluator.unplayed_because}")
-    evaluation = f" and at most {_duration(longest)} of evaluation" if longest else ""
+    evaluation = f" and at most {duration(longest)} of evaluation" if longest else ""
     more = "; collecting comes on top" if online.frames else ""
-    console.print(f"Time     about {_duration(seconds)} of gradient steps{evaluation}{more}")
-
-
-def _duration(seconds: float) -> str:
-    minutes = seconds / 60
-    if seconds < 100:
-        return counted(round(seconds), "second")
-    return f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.1f} hours"
+    console.print(f"Time     about {duration(seconds)} of gradient steps{evaluation}{more}")

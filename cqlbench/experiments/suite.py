@@ -4,6 +4,7 @@ import itertools
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,8 @@ from cqlbench.core.paths import benchmarks_dir, yaml_names
 from cqlbench.data.cards import all_cards
 from cqlbench.experiments.compose import default_algorithm, value_of
 from cqlbench.experiments.key_names import algorithms_named, group_choices
+from cqlbench.experiments.launchers.launch import Fate, Job, device_for, launch
+from cqlbench.experiments.launchers.settings import LauncherSettings
 from cqlbench.experiments.plan import Plan, make_plan
 from cqlbench.experiments.recorded import without_dataset
 from cqlbench.experiments.run import bench
@@ -102,6 +105,7 @@ def make_runs(
     console: Console,
     usable: Usable = lambda _record, _origin: True,
     train: bool = True,
+    launcher: LauncherSettings | None = None,
 ) -> list[SuiteRun]:
     """Each algorithm's run on each dataset: as recorded, resumed, or made now; a failure stops no other run.
 
@@ -111,9 +115,12 @@ def make_runs(
         console: where the progress is printed.
         usable: which records stand for a seed, of those of the same dataset and configuration.
         train: whether what is not recorded is made.
+        launcher: where runs are made; `None`: one by one in this process. With `dry_run` none is, and the
+            list is empty.
 
     Raises:
-        ConfigError: an argument that makes no sense for any of the runs; none is made then.
+        ConfigError: an argument that makes no sense for any of the runs, or a launcher that cannot be used;
+            none is made then.
     """
     if not value_of(arguments, "budget", ""):
         arguments = [f"budget={suite.budget}", *arguments]
@@ -122,27 +129,76 @@ def make_runs(
     arguments = [each for each in arguments if not each.startswith("algorithm=")]
     if len(algorithms) > 1 and value_of(arguments, "algorithm.name", ""):
         raise ConfigError(f"algorithm.name is one algorithm's, and these are {', '.join(algorithms)}.")
-    plans: dict[tuple[str, str], Plan | UserError] = {}
-    for dataset, algorithm in itertools.product(suite.datasets, algorithms):
-        try:
-            plans[dataset, algorithm] = make_plan(
-                [f"dataset={dataset}", f"algorithm={algorithm}", *arguments]
+    plans = _plans(suite, algorithms, arguments, launcher)
+    fates: Mapping[tuple[str, str], Fate] = {}
+    if launcher is not None:
+        fates, train = _launched(suite, plans, arguments, launcher, console), False
+        if launcher.dry_run:
+            return []
+    runs = []
+    shown = console if launcher is None else Console(quiet=True)  # which has said it all
+    for number, ((dataset, algorithm), plan) in enumerate(plans.items(), 1):
+        which = f"{dataset}, {algorithm}" if len(algorithms) > 1 else dataset
+        shown.print(Text(f"Suite    {suite.name}, {number} of {len(plans)}: {which}"), soft_wrap=True)
+        if isinstance(plan, UserError):
+            runs.append(SuiteRun(dataset, (), (), str(plan), algorithm=algorithm))
+        else:
+            run = _run(dataset, plan, shown, usable, train)
+            fate = fates.get((dataset, algorithm))
+            runs.append(
+                replace(run, problem=fate.problem or run.problem, crashed=fate.crashed or run.crashed)
+                if fate
+                else run
             )
+        if runs[-1].problem:
+            shown.print(Text(f"Failed   {runs[-1].problem}"), soft_wrap=True)
+    return runs
+
+
+def _plans(
+    suite: Suite, algorithms: Sequence[str], arguments: Sequence[str], launcher: LauncherSettings | None
+) -> dict[tuple[str, str], Plan | UserError]:
+    """The plan of each run, by dataset and algorithm, or why there is none."""
+    plans: dict[tuple[str, str], Plan | UserError] = {}
+    device = device_for(launcher, arguments) if launcher else None
+    for dataset, algorithm in itertools.product(suite.datasets, algorithms):
+        words = [f"dataset={dataset}", f"algorithm={algorithm}", *arguments]
+        try:
+            plans[dataset, algorithm] = make_plan(words, device=device)
         except ConfigError:
             raise
         except UserError as error:
             plans[dataset, algorithm] = error
-    runs = []
-    for number, ((dataset, algorithm), plan) in enumerate(plans.items(), 1):
-        which = f"{dataset}, {algorithm}" if len(algorithms) > 1 else dataset
-        console.print(Text(f"Suite    {suite.name}, {number} of {len(plans)}: {which}"), soft_wrap=True)
-        if isinstance(plan, UserError):
-            runs.append(SuiteRun(dataset, (), (), str(plan), algorithm=algorithm))
-        else:
-            runs.append(_run(dataset, plan, console, usable, train))
-        if runs[-1].problem:
-            console.print(Text(f"Failed   {runs[-1].problem}"), soft_wrap=True)
-    return runs
+    return plans
+
+
+def _launched(
+    suite: Suite,
+    plans: Mapping[tuple[str, str], Plan | UserError],
+    arguments: Sequence[str],
+    launcher: LauncherSettings,
+    console: Console,
+) -> dict[tuple[str, str], Fate]:
+    """What became of those runs that could be planned."""
+    jobs = {
+        (dataset, algorithm): Job(
+            f"{dataset}, {algorithm}",
+            "bench",
+            (f"dataset={dataset}", f"algorithm={algorithm}", *arguments),
+            plan,
+        )
+        for (dataset, algorithm), plan in plans.items()
+        if isinstance(plan, Plan)
+    }
+    if not jobs:
+        return {}
+    fates = launch(list(jobs.values()), launcher, suite.name, console, _stands)
+    return dict(zip(jobs, fates, strict=True))
+
+
+def _stands(record: Record) -> bool:
+    """One that diverged would diverge again."""
+    return record.status != "skipped"
 
 
 def _run(dataset: str, plan: Plan, console: Console, usable: Usable, train: bool) -> SuiteRun:
@@ -151,7 +207,7 @@ def _run(dataset: str, plan: Plan, console: Console, usable: Usable, train: bool
     origin = provenance.collect(*device_facts(str(plan.device)), plan.arguments)
 
     def stands(record: Record) -> bool:
-        return record.status != "skipped" and usable(record, origin)  # one that diverged would diverge again
+        return _stands(record) and usable(record, origin)
 
     try:
         if train:

@@ -1,0 +1,1 @@
+"""Where a suite's units run: child processes, Ray, SLURM. An engine places, retries and packs."""

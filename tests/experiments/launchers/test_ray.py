@@ -1,0 +1,154 @@
+"""Units on Ray's own cluster of simulated nodes: placed, packed, started again; mistakes named in seconds."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ray")
+import ray
+from ray.cluster_utils import Cluster
+
+from cqlbench.core.errors import ConfigError
+from cqlbench.experiments.launchers import ray as ours
+from cqlbench.experiments.launchers.launcher import connect
+from cqlbench.experiments.launchers.ray import RayLauncher
+from cqlbench.experiments.launchers.settings import RaySettings
+from cqlbench.experiments.launchers.unit import Outcome, Surroundings, Unit
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray's own threads and files
+
+
+def finished(launcher: RayLauncher, count: int, seconds: float = 60) -> dict[int, Outcome]:
+    outcomes: dict[int, Outcome] = {}
+    deadline = time.monotonic() + seconds
+    while len(outcomes) < count:
+        assert time.monotonic() < deadline, f"{len(outcomes)} of {count}"
+        outcomes |= launcher.wait(0.2)
+    return outcomes
+
+
+def programs(text: str, count: int) -> Sequence[Unit]:
+    return [Unit(number, f"unit {number}", ("-c", text, str(number))) for number in range(1, count + 1)]
+
+
+def running(folder: Path) -> list[dict]:
+    found = []
+    for path in (folder / "running").glob("*.json"):
+        try:
+            found.append(json.loads(path.read_text()))
+        except OSError:
+            continue
+    return found
+
+
+def test_units_on_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One test, for a cluster takes seconds to start, and so do workers for each connection.
+    config = {"prestart_worker_first_driver": False}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": config})
+    try:
+        nodes = [cluster.add_node(num_cpus=4, num_gpus=2, wait=False) for _ in range(2)]
+        cluster.wait_for_nodes()
+        refuses_what_no_node_has(cluster.address, tmp_path)
+        engine = connect(RaySettings(address=cluster.address, gpus_per_run=0.5), tmp_path / "half")
+        try:
+            refuses_other_workers(tmp_path / "other", monkeypatch)
+            packs_half_gpus(engine, tmp_path / "half")
+        finally:
+            engine.close()
+        starts_again_what_was_lost(cluster, nodes[1], tmp_path / "lost")
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def refuses_what_no_node_has(address: str, folder: Path) -> None:
+    for key, number in (("gpus_per_run", 3), ("cpus_per_run", 64), ("memory", 10_000)):
+        began = time.monotonic()
+        with pytest.raises(ConfigError, match=f"launcher.{key}={number} is more than any node"):
+            connect(RaySettings(address=address, **{key: number}), folder)
+        assert time.monotonic() - began < 10
+        assert not ray.is_initialized()
+
+
+def refuses_other_workers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Resources"].get("CPU")]
+    with monkeypatch.context() as patch:
+        patch.setattr(ours, "versions", lambda: {"cqlbench": "0.0.9"})
+        with pytest.raises(ConfigError, match=r"other packages: .*cqlbench is .* there and 0.0.9 here"):
+            ours._check_workers(nodes[:1], folder)
+    look = ours._probe()
+    with monkeypatch.context() as patch:
+        patch.setattr(ours, "_probe", lambda: lambda probe: look(f"/proc/elsewhere/{Path(probe).name}"))
+        with pytest.raises(ConfigError, match="does not see"):
+            ours._check_workers(nodes[:1], folder)
+    assert list(folder.iterdir()) == []
+
+
+def packs_half_gpus(engine: RayLauncher, folder: Path) -> None:
+    """Eight units of half a GPU at a time, and never more; an error of ours is named, not tried again."""
+    assert engine.slots == 8
+    assert "4 GPUs" in engine.where
+    # Each says when it began and ended, and which GPU it was given.
+    text = (
+        "import os, sys, time, pathlib; began = time.time(); time.sleep(2);"
+        "life = (began, time.time(), os.environ['CUDA_VISIBLE_DEVICES']);"
+        "pathlib.Path(f'{sys.argv[1]}.txt').write_text(' '.join(map(str, life)));"
+        "sys.argv[1] == '9' and (print('cqlbench: Gone.'), sys.exit(2))"
+    )
+    engine.submit(programs(text, 9), Surroundings(str(folder), working=str(folder)))
+    outcomes = finished(engine, 9)
+    assert {number: each.status for number, each in outcomes.items() if each.status} == {9: 2}
+    assert outcomes[9].message.startswith("Gone.")
+    assert (folder / "logs" / "9.log").read_text().count("# ") == 1
+    lives = [path.read_text().split() for path in folder.glob("*.txt")]
+    moments = sorted({float(life[0]) for life in lives})
+    at_once = [sum(float(life[0]) <= moment < float(life[1]) for life in lives) for moment in moments]
+    assert 3 <= max(at_once) <= 8  # all eight where the machine is quick enough to start them
+    assert {life[2] for life in lives} == {"0", "1"}
+
+
+def starts_again_what_was_lost(cluster: Cluster, node: Any, folder: Path) -> None:
+    """What a node or a worker takes along is started again."""
+    engine = connect(RaySettings(address=cluster.address, cpus_per_run=2), folder)
+    try:
+        assert engine.slots == 4
+        text = "import sys, time, pathlib; time.sleep(2); open(f'{sys.argv[1]}.txt', 'a').write('x')"
+        engine.submit(programs(text, 6), Surroundings(str(folder), working=str(folder)))
+        while len(running(folder)) < 4:
+            time.sleep(0.05)
+        os.kill(running(folder)[0]["pid"], signal.SIGKILL)
+        cluster.remove_node(node, allow_graceful=False)
+        outcomes = finished(engine, 6)
+    finally:
+        engine.close()
+    assert {each.status for each in outcomes.values()} == {0}
+    assert sorted(path.stem for path in folder.glob("*.txt")) == list("123456")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9"])
+def test_an_address_where_nobody_answers_is_refused_within_seconds(tmp_path: Path, address: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match=r"127\.0\.0\.1:9"):
+        connect(RaySettings(address=address), tmp_path)
+    assert time.monotonic() - began < 10
+
+
+def test_builds_of_a_version_may_differ_from_the_drivers_but_not_among_workers() -> None:
+    cpu, gpu = {"torch": "2.13.0+cpu"}, {"torch": "2.13.0+cu130"}
+    assert ours._differences(cpu, gpu) == []
+    assert len(ours._differences(cpu, gpu, exact=True)) == 1
+    assert ours._differences(cpu, {"torch": "2.12.0+cpu"}) == [
+        "torch is 2.12.0+cpu there and 2.13.0+cpu here"
+    ]
+
+
+def test_ray_that_is_not_installed_is_one_sentence(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"cqlbench\[ray\]"):
+        connect(RaySettings(), tmp_path)
