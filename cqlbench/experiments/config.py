@@ -111,7 +111,8 @@ class BenchConfig:
         device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
         threads: CPU threads to compute with; `auto` takes `OMP_NUM_THREADS`, or one per core. Numbers do not
             depend on it.
-        tf32: on CUDA, let matrix products round their factors to TF32 (10 bits of mantissa).
+        tf32: on CUDA, let matrix products round their factors to 10 bits of mantissa: TF32, and float16 where
+            activations are kept.
         clip_actions: consent to clipping the dataset's actions to their bounds; without it they are refused.
         results: folder for records, policies, logs, tables and plots.
         rerun: train seeds that are recorded already once more, beside their records.

@@ -21,8 +21,6 @@ LARGEST = tl.constexpr(65504.0)
 
 _THIN = 64
 """A weight with at most so many rows or columns is thin: cuBLAS has no good kernel for its gradient."""
-_CHUNK = 256
-"""Rows that a program of `_thin` sums."""
 
 
 @triton.jit
@@ -158,11 +156,12 @@ def weight_back(inputs: Tensor, gradient: Tensor, unit: Tensor) -> Tensor:
 
 def _thin_product(thin: Tensor, wide: Tensor, unit: Tensor) -> Tensor:
     (S, R, T), (G, _, N) = thin.shape, wide.shape
-    chunks, BN = triton.cdiv(R, _CHUNK), _power(N, 16, 128)
+    rows, BN = (1024 if R > MANY else 256), _power(N, 16, 128)
+    chunks = triton.cdiv(R, rows)
     sums = unit.new_empty(chunks, G, T, N)
     _thin[(chunks, triton.cdiv(N, BN), G)](
         thin, wide, unit, sums, R, G, G // S,
-        T, N, _CHUNK, 64, _power(T, 16, _THIN), BN, num_warps=4, num_stages=3,
+        T, N, rows, 64, _power(T, 16, _THIN), BN, num_warps=4, num_stages=3,
     )  # fmt: skip
     return sums.sum(0)
 
