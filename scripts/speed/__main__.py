@@ -2,12 +2,14 @@
 
     PYTHONPATH=scripts python -m speed device=auto results=results rounds=9 memory_steps=20000 tf32=true
     PYTHONPATH=scripts python -m speed algorithms=iql,td3_bc threads=1 clock=cpu
+    PYTHONPATH=scripts python -m speed busy=2
 
 `rounds` is how often everything is timed, in turns; `memory_steps` the length of the run whose memory is
 watched (0: none); `tf32` whether products on CUDA may round to TF32. `algorithms` measures the rows of these
 alone; by default there are rows of all, CQL's at several sizes, collection and memory. `threads` is how many
 compute. `clock=cpu` times the algorithms' rows in seconds that a process computed, not in those that passed,
-which a busy machine makes longer.
+which a busy machine makes longer. `busy=2` measures instead what training, evaluation and collection keep of
+their share beside one and two processes that never sleep.
 """
 
 import sys
@@ -23,6 +25,8 @@ from cqlbench.core.devices import device_of, on_threads
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.threads import threads_of
 from speed.algorithms import algorithms_table, measure_algorithms, names_of
+from speed.busy import measure_busy
+from speed.busy import table as busy_table
 from speed.collection import measure_collection
 from speed.measure import measure, table, write
 from speed.memory import memory_growth
@@ -42,6 +46,7 @@ class Settings:
     algorithms: str | None = None
     threads: str = "auto"
     clock: str = "wall"
+    busy: int = 0
 
 
 def speed(arguments: list[str], console: Console) -> None:
@@ -54,14 +59,19 @@ def speed(arguments: list[str], console: Console) -> None:
     device, rounds = device_of(settings.device), settings.rounds
     if rounds < 1:
         raise ConfigError(f"rounds={rounds} must be at least 1.")
+    if settings.busy < 0:
+        raise ConfigError(f"busy={settings.busy} must be 0 or a number of processes.")
     names, clock = names_of(settings.algorithms or "all"), _clock(settings, device)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high" if settings.tf32 else "highest")
     with on_threads(threads_of(settings.threads)):
-        parts = {} if settings.algorithms else _cql_alone(device, settings, console)
-        rows = measure_algorithms(names, device, rounds, console, clock)
-        console.print(algorithms_table(rows))
-        parts |= {"clock": settings.clock, "algorithms": [asdict(row) for row in rows]}
+        if settings.busy:
+            parts = _busy(device, settings, console)
+        else:
+            parts = {} if settings.algorithms else _cql_alone(device, settings, console)
+            rows = measure_algorithms(names, device, rounds, console, clock)
+            console.print(algorithms_table(rows))
+            parts |= {"clock": settings.clock, "algorithms": [asdict(row) for row in rows]}
         console.print(f"Recorded {write(parts, Path(settings.results), device)}")
 
 
@@ -73,6 +83,14 @@ def _clock(settings: Settings, device: torch.device) -> Clock:
     if device.type != "cpu" or settings.threads != "1":
         raise ConfigError("clock=cpu requires device=cpu and threads=1.")
     return time.process_time
+
+
+def _busy(device: torch.device, settings: Settings, console: Console) -> dict[str, Any]:
+    if device.type != "cpu":
+        raise ConfigError("busy= requires device=cpu.")
+    rows = measure_busy(settings.busy, settings.rounds, console)
+    console.print(busy_table(rows))
+    return {"busy": [asdict(row) for row in rows]}
 
 
 def _cql_alone(device: torch.device, settings: Settings, console: Console) -> dict[str, Any]:

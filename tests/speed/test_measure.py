@@ -124,6 +124,7 @@ def test_memory_stays_flat(monkeypatch) -> None:
         ("clock=sun", "clock"),
         ("clock=cpu", "clock"),
         ("threads=0", "threads"),
+        ("busy=-1", "busy"),
     ],
 )
 def test_mistakes_are_one_sentence(argument: str, named: str) -> None:
