@@ -24,7 +24,8 @@ class Page:
     Attributes:
         purpose: what it does, in one line.
         runs: `module:function` of this package. The function takes a console and what the words say, by name.
-        takes: positional arguments: name -> how it is written; `...` at its end: one or more.
+        takes: positional arguments: name -> how it is written; `...` at its end: one or more;
+            `...]`: or none.
         keys: its own.
         settings: of its runs, for help: Hydra reads them, and others; empty: it makes no runs.
         more: sentences at the end.
@@ -158,6 +159,29 @@ PAGES: Mapping[str, Page] = {
         | _TRAINING
         | {"algorithm": f"names, with commas [cql]: {', '.join(yaml_names(benchmarks_dir() / 'sweep'))}"},
         more=f"Its report: report/sweep of the results folder. {_SETTINGS} Exit status 1: a seed failed.",
+        tables=True,
+    ),
+    "select": Page(
+        "choose among recorded policies without the environment, and say how right that is",
+        "select:select",
+        {"runs": "[RUN...]"},
+        {
+            "steps": _key("gradient steps of fitted Q evaluation [%(default)s]", whole(1), default=5_000),
+            "discount": _key("of the values [%(default)s]", number(0, 1), default=0.99),
+            "play": _key(
+                "episodes that each policy plays for its true discounted return [%(default)s]",
+                whole(0),
+                default=0,
+            ),
+            "device": _key("auto, cpu, cuda, cuda:N [%(default)s]", default="auto"),
+            "plots": _truth("false: tables only", True),
+            "output": _key("folder for the report [report/selection in the results folder]", Path),
+        }
+        | _RESULTS
+        | _FILTERS,
+        more="Runs are named as bench prints them, or by the filters. Each dataset's policies are ranked by"
+        " fitted Q evaluation; beside it stand what their own critics, their distance from the data and"
+        " chance choose, and the returns that were recorded.",
         tables=True,
     ),
     "gate": Page(

@@ -153,12 +153,16 @@ def _add_verbs(whole: argparse.ArgumentParser, pages: Mapping[str, Page]) -> Non
         if page.verbs:
             _add_verbs(one, page.verbs)
         for place, metavar in page.takes.items():
-            one.add_argument(place, metavar=metavar, nargs="+" if metavar.endswith("...") else None)
+            one.add_argument(place, metavar=metavar, nargs=_count(metavar))
         for key, option in page.keys.items():
             _add_key(one, key, option)
         settings = one.add_argument_group("settings of the run") if page.settings else one
         for key, option in page.settings.items():
             _add_key(settings, key, option, default=argparse.SUPPRESS)
+
+
+def _count(metavar: str) -> str | None:
+    return "*" if metavar.endswith("...]") else "+" if metavar.endswith("...") else None
 
 
 def _add_key(group: Any, key: str, option: Option, **more: Any) -> None:

@@ -27,6 +27,7 @@ from cqlbench.reporting.aggregate import (
 )
 from cqlbench.reporting.published import COLUMNS, compare
 from cqlbench.reporting.sections import CHOOSE, Section, check_table, columns, sections
+from cqlbench.reporting.selection import Choice
 from cqlbench.reporting.tuning import Tuning, published_tunings, tunings
 
 Selection = Literal["last", "best", "mean10"]
@@ -79,6 +80,7 @@ class Report:
         published: every published score.
         tuning: score by tuning budget of the algorithms in several configurations; then, where all may stand
             beside published scores, of published sweeps of the same datasets.
+        choices: what was chosen without the environment, of the datasets of which somebody asked.
         section: in what it differs from other reports that were made with it; empty for the only one.
         note: the same in words, but for the budget.
     """
@@ -96,6 +98,7 @@ class Report:
     rivals: pd.DataFrame
     published: pd.DataFrame
     tuning: tuple[Tuning, ...]
+    choices: tuple[Choice, ...]
     section: str
     note: str
 
@@ -123,6 +126,7 @@ def build_reports(
     selection: Selection = "last",
     published: pd.DataFrame | None = None,
     samples: int = statistics.SAMPLES,
+    choices: Sequence[Choice] = (),
 ) -> tuple[Report, ...]:
     """A report of each section (`cqlbench.reporting.sections`), whatever the order of the records.
 
@@ -131,6 +135,7 @@ def build_reports(
         selection: which evaluations are scored.
         published: scores to set beside ours, where ours may stand beside published ones.
         samples: bootstrap samples.
+        choices: among policies of these records.
 
     Raises:
         PoolingError: there are none, or a cell, a row or a table would pool what must not meet: dataset
@@ -139,10 +144,16 @@ def build_reports(
     if not records:
         raise PoolingError("There are no records to report.")
     table = pd.DataFrame(columns=[*COLUMNS]) if published is None else published
-    return tuple(_report(section, selection, table, samples) for section in sections(records))
+    return tuple(_report(section, selection, table, samples, choices) for section in sections(records))
 
 
-def _report(section: Section, selection: Selection, published: pd.DataFrame, samples: int) -> Report:
+def _report(
+    section: Section,
+    selection: Selection,
+    published: pd.DataFrame,
+    samples: int,
+    choices: Sequence[Choice],
+) -> Report:
     named = columns(section.records)
     runs: dict[tuple[str, str], list[Record]] = {}
     for record in section.records:
@@ -180,6 +191,7 @@ def _report(section: Section, selection: Selection, published: pd.DataFrame, sam
         rivals=compare(cells, published),
         published=published,
         tuning=_tuning(summaries, scores, datasets),
+        choices=tuple(each for each in choices if each.dataset in datasets),
         section=section.name,
         note=section.note,
     )

@@ -293,7 +293,7 @@ def _panels(
 
 
 def draw_line(axes: Axes, line: Line, name: str, look: Look, unit: float) -> Line2D:
-    """Returns its entry in the legend."""
+    """Draw a curve and its band, `x` in such units; returns its entry in the legend."""
     x = line.x / unit
     every = max(1, math.ceil(len(x) / 6))
     if line.first_frame is not None:
@@ -303,7 +303,7 @@ def draw_line(axes: Axes, line: Line, name: str, look: Look, unit: float) -> Lin
         x, line.mean, color=look.colour, linestyle=look.dash, linewidth=1.3, marker=look.marker,
         markersize=3, markevery=((len(x) - 1) % every, every),
     )  # fmt: skip
-    return _handle(name, look, look.dash)
+    return handle(name, look, look.dash)
 
 
 def set_heights(axes: Axes, shown: Sequence[ArrayLike], margin: float) -> None:
@@ -331,7 +331,7 @@ def _draw_marks(
             each["value"], heights, look.marker, color=look.colour,
             markersize=4.5 if look.marker in "osD^v" else 6, markeredgecolor="white", markeredgewidth=0.4,
         )  # fmt: skip
-    return [_handle(name, looks[name], "") for name in names if name]
+    return [handle(name, looks[name], "") for name in names if name]
 
 
 def _label_rows(axes: Axes, labels: Sequence[str]) -> None:
@@ -342,7 +342,8 @@ def _label_rows(axes: Axes, labels: Sequence[str]) -> None:
     axes.grid(visible=False, axis="y")
 
 
-def _handle(name: str, look: Look, dash: Any) -> Line2D:
+def handle(name: str, look: Look, dash: Any) -> Line2D:
+    """The entry of a legend; `dash` is empty where there is no line."""
     label = shortened(name).lstrip("_") or name
     return Line2D([], [], color=look.colour, linestyle=dash, marker=look.marker, markersize=4, label=label)
 

@@ -19,6 +19,7 @@ from cqlbench.reporting.aggregate import FEWEST_SEEDS, Curve, Floats, Summary, r
 from cqlbench.reporting.plots import figures
 from cqlbench.reporting.plots.figures import Line, Reference
 from cqlbench.reporting.plots.plot import Plot
+from cqlbench.reporting.plots.selection import selection_plots
 from cqlbench.reporting.plots.tuning import tuning_plot
 from cqlbench.reporting.report import SELECTIONS, Report, rows_of
 from cqlbench.reporting.statistics import (
@@ -46,7 +47,7 @@ def plots_of(report: Report) -> list[Plot]:
     shown, explained = _marked(report), ""
     if shown.algorithms != report.algorithms:
         explained = f" {MARK} marks seeds made differently; the notes below the tables say how."
-    kinds = (_scores, _tuning, _aggregates, _iqm_curves, _profiles, _improvements, _curves, _training)
+    kinds = (_scores, _answers, _aggregates, _iqm_curves, _profiles, _improvements, _curves, _training)
     return [
         *(
             replace(plot, caption=f"{plot.caption}{explained}")
@@ -102,9 +103,10 @@ def _scores(report: Report) -> Iterator[Plot]:
     )
 
 
-def _tuning(report: Report) -> Iterator[Plot]:
+def _answers(report: Report) -> Iterator[Plot]:
     if report.tuning:
         yield tuning_plot(report.tuning, report.reference, report.behaviour)
+    yield from selection_plots(report.choices)
 
 
 def _aggregates(report: Report) -> Iterator[Plot]:

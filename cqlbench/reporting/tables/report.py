@@ -27,6 +27,7 @@ from cqlbench.reporting.tables.format import (
 )
 from cqlbench.reporting.tables.render import Document, Grid
 from cqlbench.reporting.tables.run import environment_text
+from cqlbench.reporting.tables.selection import selection_csv, selection_grids
 from cqlbench.reporting.tables.tuning import tuning_frame, tuning_grid
 
 _WIDEST = 170
@@ -68,6 +69,7 @@ def grids(report: Report) -> dict[str, Grid]:
             found["behaviour"] = _behaviour(report)
     if report.tuning:
         found["tuning"] = tuning_grid(report.tuning, report.reference, report.behaviour)
+    found |= selection_grids(report.choices)
     if unevaluated:
         found["training"] = training.suite_grid(unevaluated)
     if len(report.improvement):
@@ -96,7 +98,7 @@ def csv_files(report: Report) -> dict[str, str]:
         "published": rivals,
         "tuning": tuning_frame(report.tuning),
     }
-    return {
+    return selection_csv(report.choices) | {
         f"{name}.csv": tables[name][names.split()].to_csv(
             index=False, lineterminator="\n", float_format="%.6g"
         )
