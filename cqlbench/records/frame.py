@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pandas as pd
@@ -13,34 +13,59 @@ from cqlbench.records.codec import plain
 from cqlbench.records.pooling import differing, groups, origin_of
 from cqlbench.records.schema import Evaluation, Record, RecordError, RecordKey
 from cqlbench.records.seed_result import mean_of, mean_score, seed_result
-from cqlbench.records.settings import flat
+from cqlbench.records.settings import differing_settings, flat
 from cqlbench.records.store import RecordStore, run_folder
 
 _APART = ("seed", "status", "evaluations", "diagnostics", "first_steps", "protocol", "throughput")
-_CATEGORIES = ("run", "dataset", "algorithm", "budget", "status")
+_CATEGORIES = ("run", "dataset", "algorithm", "settings", "budget", "status")
+_EVALUATION = ("step", "score", "return", "length", "wall_seconds")
 
 
-def load_results(folder: Path | str = "results") -> pd.DataFrame:
-    """All recorded seeds of a results folder: see `seeds_frame`.
+def load_results(folder: Path | str = "results", per: Literal["seed", "evaluation"] = "seed") -> pd.DataFrame:
+    """All recorded seeds of a results folder, a row each: see `seeds_frame`.
+
+    Args:
+        folder: the results folder.
+        per: with `evaluation` a row for each evaluation of each seed: `run`, `dataset`, `algorithm`,
+            `settings`, `budget`, `status` and `seed` of the latter; `step`, gradient steps done; `score`,
+            `return` and `length`, means over episodes; `wall_seconds` since the run began. A seed without
+            evaluations has no row.
 
     Raises:
         RecordError: there are none, or a record cannot be read.
     """
+    if per not in ("seed", "evaluation"):
+        raise ConfigError(f"per={per!r} must be 'seed' or 'evaluation'.")
     records = RecordStore(folder).find()
     if not records:
         raise RecordError(f"There are no records in '{folder}'.")
-    return seeds_frame(records)
+    frame = seeds_frame(records)
+    if per == "seed":
+        return frame
+    numbers = [
+        {"seed_row": row} | _evaluation(each)
+        for row, record in enumerate(records)
+        for each in record.evaluations
+    ]
+    evaluations = pd.DataFrame(numbers, columns=["seed_row", *_EVALUATION])
+    return (
+        frame[[*_CATEGORIES, "seed"]]
+        .merge(evaluations, left_index=True, right_on="seed_row")
+        .drop(columns="seed_row")
+        .reset_index(drop=True)
+    )
 
 
 def seeds_frame(records: Sequence[Record]) -> pd.DataFrame:
     """A row per seed.
 
-    Columns: `run`, `dataset`, `algorithm`, `budget`, `status` (categorical), `seed`; normalised scores (0 to
-    100) of the last evaluation (`score`), as a mean of the last ten (`score_late`) and of the best one
-    (`score_best`, which only an oracle can pick); `return` and `length` (steps) of the last evaluation;
-    `steps`, gradient steps; `steps_per_second`, of all seeds of the batch together; `comparable`, whether the
-    score may stand beside published ones; `reason`, why the seed did not finish or was not evaluated. What
-    there is not is NaN or `None`.
+    Columns: `run`, `dataset`, `algorithm`, `settings`, `budget`, `status` (categorical), `seed`; `settings`
+    are those in which runs of one dataset, algorithm and budget differ, such as `expectile=0.7`. Normalised
+    scores (0 to 100) of the last evaluation (`score`), as a mean of the last ten (`score_late`) and of the
+    best one (`score_best`, which only an oracle can pick); `return` and `length` (steps) of the last
+    evaluation; `steps`, gradient steps; `steps_per_second`, of all seeds of the batch together;
+    `comparable`, whether the score may stand beside published ones; `reason`, why the seed did not finish
+    or was not evaluated. What there is not is NaN or `None`.
     """
     rows = []
     for record in records:
@@ -64,7 +89,12 @@ def seeds_frame(records: Sequence[Record]) -> pd.DataFrame:
                 "reason": result.reason,
             }
         )
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows).assign(settings="")
+    for _, each in frame.groupby("algorithm"):
+        places = [
+            ((records[row].dataset.id, records[row].budget.name), records[row].config) for row in each.index
+        ]
+        frame.loc[each.index, "settings"] = differing_settings(places)
     return frame.astype(dict.fromkeys(_CATEGORIES, "category"))
 
 

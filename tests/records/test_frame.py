@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from made_records import replace
 
+from cqlbench.core.errors import ConfigError
 from cqlbench.records.frame import evaluations_frame, load_results, seeds_frame, to_csv, to_parquet
-from cqlbench.records.schema import RecordError
+from cqlbench.records.schema import RecordError, config_hash
 from cqlbench.records.settings import flat
 from cqlbench.records.store import RecordStore
 
@@ -58,6 +59,24 @@ def test_a_folder_is_loaded_whole(records, tmp_path):
     for record in records:
         RecordStore(tmp_path).write(record)
     assert load_results(tmp_path).equals(seeds_frame(records))
+    evaluations = load_results(tmp_path, per="evaluation")
+    assert evaluations["step"].tolist() == [1000, 2000, 3000]
+    assert evaluations["score"].tolist() == [10, 20, 30]
+    assert evaluations["seed"].tolist() == [0, 0, 0]
+    assert isinstance(evaluations["run"].dtype, pd.CategoricalDtype)
+    with pytest.raises(ConfigError, match="per"):
+        load_results(tmp_path, per="episode")
+
+
+def test_settings_name_what_differs(records):
+    config = {
+        **records[0].config,
+        "algorithm": {**records[0].config["algorithm"], "conservative_weight": 5.0},
+    }
+    other = replace(records[0], config=config, config_hash=config_hash(config))
+    frame = seeds_frame([records[0], other])
+    assert frame["settings"].tolist() == ["conservative_weight=10", "conservative_weight=5"]
+    assert set(seeds_frame(records)["settings"]) == {""}
 
 
 def test_seeds_that_may_not_share_a_mean_say_nothing_of_one_another(make_record):
