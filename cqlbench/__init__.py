@@ -16,6 +16,7 @@ _PUBLIC = {
     "load_policy": "cqlbench.experiments.api",
     "load_results": "cqlbench.records.frame",
     "run": "cqlbench.experiments.api",
+    "run_suite": "cqlbench.experiments.api",
     "CQLConfig": "cqlbench.algorithms.cql",
     "CQLLoss": "cqlbench.trainer.cql_loss",
     "CQLTrainer": "cqlbench.trainer.trainer",

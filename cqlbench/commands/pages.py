@@ -108,6 +108,9 @@ _TRAINING: Keys = {
     "resume": "of an interrupted run: auto resumes it; never starts from scratch; or a checkpoint [auto]",
     "checkpoint_interval": "seconds between saves of what is done; 0 saves nothing [60]",
 }
+_LAUNCHER: Keys = {
+    "launcher": "local, ray or slurm makes the runs, as launcher.<key>= says (docs/cluster.md) [this process]"
+}
 _LOGGERS = ("csv", "tensorboard", "wandb", "mlflow", "trackio", "none")
 _SETTINGS = "Any other setting goes along, such as algorithm.batch_size=64; 'cqlbench train --help' has all."
 _SUITE: Keys = {"suite": "a file of benchmarks/suite, which has its budget too"}
@@ -132,7 +135,7 @@ PAGES: Mapping[str, Page] = {
             "print_config": _truth("print the composed settings and run nothing", **_ALONE),
             "multirun": _truth("run every combination of values: -m steps=100,200 seeds=0,1", **_ALONE),
         },
-        settings=_DATASET | {"logger": _key("where logs go [csv]", choices=_LOGGERS)} | _TRAINING,
+        settings=_DATASET | {"logger": _key("where logs go [csv]", choices=_LOGGERS)} | _TRAINING | _LAUNCHER,
     ),
     "report": Page(
         "tables, plots and a page of recorded runs, beside published scores where they may stand",
@@ -147,7 +150,7 @@ PAGES: Mapping[str, Page] = {
         "run or resume a whole suite, with one algorithm or several, and report it",
         "paper:paper",
         keys=_SUITE | _SELECT,
-        settings=_TRAINING | {"algorithm": "names, with commas, or all [the suite's, or cql]"},
+        settings=_TRAINING | {"algorithm": "names, with commas, or all [the suite's, or cql]"} | _LAUNCHER,
         more=f"Its report: report/<suite> of the results folder. {_SETTINGS} Exit status 1: a seed failed.",
         tables=True,
     ),
@@ -184,6 +187,7 @@ PAGES: Mapping[str, Page] = {
         " chance choose, and the returns that were recorded.",
         tables=True,
     ),
+    "status": Page("how far suites are that a launcher runs", "status:status", keys=_RESULTS, tables=True),
     "gate": Page(
         "run a suite and compare it with its accepted baseline",
         "gate:gate",

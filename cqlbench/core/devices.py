@@ -1,6 +1,7 @@
 """Where to compute."""
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -44,7 +45,26 @@ def free_memory(device: torch.device) -> int:
     """Bytes that can be had on a GPU; what this process holds there for nothing is given back first."""
     gc.collect()  # a run that is over is a circle of trainer and hooks, with its engine
     torch.cuda.empty_cache()
-    return torch.cuda.mem_get_info(device)[0]
+    free, total = torch.cuda.mem_get_info(device)
+    return min(free, int(_share() * total) - torch.cuda.memory_reserved(device))
+
+
+def cap_memory(device: torch.device) -> None:
+    """Keep this process to `CQLBENCH_GPU_FRACTION` of a GPU's memory: a launcher gives others the rest.
+
+    Raises:
+        ConfigError: it is no fraction.
+    """
+    if (share := _share()) < 1:
+        torch.cuda.set_per_process_memory_fraction(share, device)
+
+
+def _share() -> float:
+    text = os.environ.get("CQLBENCH_GPU_FRACTION") or "1"
+    with suppress(ValueError):
+        if 0 < (share := float(text)) <= 1:
+            return share
+    raise ConfigError(f"CQLBENCH_GPU_FRACTION={text} must be a number above 0 and at most 1.")
 
 
 class DeviceFacts(NamedTuple):

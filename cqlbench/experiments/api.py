@@ -24,9 +24,11 @@ from cqlbench.data.buffer import Dataset
 from cqlbench.data.cards import all_cards
 from cqlbench.data.load import provide
 from cqlbench.data.resolve import resolve
+from cqlbench.experiments.launchers.settings import split
 from cqlbench.experiments.plan import make_plan
 from cqlbench.experiments.policy_module import Policy, SequencePolicy, module_of
 from cqlbench.experiments.run import bench
+from cqlbench.experiments.suite import IncompleteSuiteError, make_runs, read_suite
 from cqlbench.experiments.sweep import argument_text
 from cqlbench.records.find import find_policy
 from cqlbench.records.frame import evaluations_frame, seeds_frame
@@ -114,6 +116,50 @@ def run(
     plan = make_plan([*words, *(f"{key}={argument_text(value)}" for key, value in settings.items())])
     records = bench(plan, Console(quiet=not verbose, soft_wrap=True, highlight=False))
     return Run(tuple(records), Path(results))
+
+
+def run_suite(
+    suite: str,
+    *,
+    algorithm: str | Sequence[str] | None = None,
+    seeds: int | Sequence[int] | None = None,
+    budget: str | None = None,
+    results: str | Path = "results",
+    launcher: str | None = None,
+    verbose: bool = False,
+    **settings: Any,
+) -> list[Run]:
+    """Make, resume or read every run of a suite, in its order.
+
+    Args:
+        suite: a file of `benchmarks/suite`.
+        algorithm: one or several, or `all`; `None` takes the suite's.
+        seeds: as of `run`.
+        budget: as of `run`; `None` takes the suite's.
+        results: the folder for records and policies.
+        launcher: `local` or `ray` makes the runs in processes of their own, as `**{"launcher.<key>": …}`
+            says; `None`: this process makes them, one by one.
+        verbose: print what the command prints.
+        settings: as of `run`.
+
+    Returns:
+        The runs; none where `launcher.dry_run` is true.
+
+    Raises:
+        IncompleteSuiteError: some runs could not be made; the others are recorded.
+        UserError: a mistake in the settings; nothing has run then.
+    """
+    algorithms = algorithm if isinstance(algorithm, str | None) else ",".join(algorithm)
+    named = {"algorithm": algorithms, "seeds": seeds, "budget": budget, "results": results}
+    named |= {"launcher": launcher} | settings
+    words, where = split(
+        [f"{key}={argument_text(value)}" for key, value in named.items() if value is not None]
+    )
+    console = Console(quiet=not verbose, soft_wrap=True, highlight=False)
+    runs = make_runs(read_suite(suite), words, console, launcher=where)
+    if any(each.problem for each in runs):
+        raise IncompleteSuiteError(suite, runs)
+    return [Run(each.records, Path(results)) for each in runs]
 
 
 def load_policy(

@@ -15,7 +15,7 @@ from cqlbench.algorithms import algorithm_of
 from cqlbench.algorithms.algorithm import Rows, Spaces
 from cqlbench.algorithms.networks import ActionBox
 from cqlbench.core.allocator import keep_freed_memory
-from cqlbench.core.devices import device_facts, on_threads
+from cqlbench.core.devices import cap_memory, device_facts, on_threads
 from cqlbench.core.errors import UserError
 from cqlbench.core.text import counted, duration
 from cqlbench.data.buffer import Dataset
@@ -59,6 +59,7 @@ def bench(plan: Plan, console: Console, stands: Stands = finished) -> list[Recor
     keep_freed_memory()
     if plan.device.type == "cuda":
         torch.set_float32_matmul_precision("high" if plan.config.tf32 else "highest")
+        cap_memory(plan.device)
     with on_threads(plan.threads):
         return _records(plan, console, stands)
 

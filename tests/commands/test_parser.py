@@ -56,7 +56,7 @@ def test_choices_and_defaults_are_those_of_the_code() -> None:
         return set((PAGES[verb].keys | PAGES[verb].settings)[key]["choices"])
 
     for verb in ("bench", "finetune", "train", "paper", "gate"):
-        assert set(PAGES[verb].settings) <= set(known_keys("cql")) | {"dataset"}
+        assert set(PAGES[verb].settings) <= set(known_keys("cql")) | {"dataset", "launcher"}
     assert choices("report", "select") == choices("gate", "select") == set(SELECTIONS)
     assert choices("bench", "source") == {"auto", *SOURCES}
     assert choices("train", "logger") == set(LOGGERS)

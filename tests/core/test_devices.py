@@ -6,7 +6,8 @@ import weakref
 import pytest
 import torch
 
-from cqlbench.core.devices import device_facts, free_memory, numbered, on_threads, one_thread
+from cqlbench.core.devices import cap_memory, device_facts, free_memory, numbered, on_threads, one_thread
+from cqlbench.core.errors import ConfigError
 
 
 def test_threads_are_as_before_afterwards() -> None:
@@ -43,6 +44,23 @@ def test_memory_that_only_the_collector_frees_is_free(monkeypatch) -> None:
         assert free_memory(torch.device("cuda", 0)) == 7
     finally:
         gc.enable()
+
+
+def test_a_share_of_a_gpu_is_kept_to(monkeypatch) -> None:
+    gpu, caps = torch.device("cuda", 0), []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *cap: caps.append(cap))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (80, 100))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 5)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    cap_memory(gpu)
+    assert (caps, free_memory(gpu)) == ([], 80)
+    monkeypatch.setenv("CQLBENCH_GPU_FRACTION", "0.25")
+    cap_memory(gpu)
+    assert (caps, free_memory(gpu)) == ([(0.25, gpu)], 20)
+    for wrong in ("0", "2", "half", "nan"):
+        monkeypatch.setenv("CQLBENCH_GPU_FRACTION", wrong)
+        with pytest.raises(ConfigError, match="CQLBENCH_GPU_FRACTION"):
+            cap_memory(gpu)
 
 
 def test_cuda_without_a_number_is_the_current_one(monkeypatch) -> None:

@@ -102,6 +102,7 @@ class Board:
     def __init__(self, folder: Path, title: str, packing: Packing, console: Console) -> None:
         self._folder, self._title, self._packing, self._console = folder, title, packing, console
         self._names = {unit.number: unit.name for unit in packing.units}
+        self._units = {unit.key: unit for unit in packing.units}
         self._began = time.monotonic()
         self._live: Live | None = None
         self._next, self._tenths, self._named = 0.0, 0, 0
@@ -156,16 +157,15 @@ class Board:
     def _running(self, outcomes: Mapping[int, Outcome]) -> list[Running]:
         running = []
         now = _time_of(self._folder / _FILE)
-        for path in sorted((self._folder / "running").glob("*.json"), key=lambda path: int(path.stem)):
-            number = int(path.stem)
-            if number not in self._names or number in outcomes:
+        for path in sorted((self._folder / "running").glob("*.json")):
+            unit = self._units.get(path.stem)
+            if unit is None or unit.number in outcomes:
                 continue
             with suppress(OSError, ValueError, KeyError):  # it has ended just now
                 about = json.loads(path.read_bytes())
                 silent = now - _time_of(path) > EXPIRY
                 seconds = max(time.time() - about["since"], 0.0)
-                name = self._names[number]
-                running.append(Running(name, about["host"], seconds, about["attempt"], silent))
+                running.append(Running(unit.name, about["host"], seconds, about["attempt"], silent))
         return running
 
     def _left(self, outcomes: Mapping[int, Outcome]) -> float | None:

@@ -38,7 +38,11 @@ class Launcher(Protocol):
         """Let go of the engine."""
 
 
-_ENGINES = {"local": ("local", "LocalLauncher", ""), "ray": ("ray", "RayLauncher", "ray")}
+_ENGINES = {
+    "local": ("local", "LocalLauncher", ""),
+    "ray": ("ray", "RayLauncher", "ray"),
+    "slurm": ("slurm", "SlurmLauncher", "submitit"),
+}
 
 
 def connect(settings: LauncherSettings, results: Path) -> Launcher:

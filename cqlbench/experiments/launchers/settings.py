@@ -117,7 +117,49 @@ class RaySettings(LauncherSettings):
             yield f"launcher.gpus_per_run={self.gpus:g} must be a whole number, or a fraction of one GPU."
 
 
-KINDS: dict[str, type[LauncherSettings]] = {"local": LocalSettings, "ray": RaySettings}
+@dataclass
+class SlurmSettings(LauncherSettings):
+    """Jobs of SLURM, in arrays.
+
+    Attributes:
+        partition: where; empty: SLURM's default.
+        account: who pays; empty: SLURM's default.
+        qos: quality of service; empty: SLURM's default.
+        time: minutes of a job; a run that takes longer is saved, queued again, and resumed.
+        gpus_per_run: GPUs of a unit.
+        memory: GB of a unit; 0: SLURM's default.
+        at_once: how many jobs run at a time, at most.
+        notice: seconds before a job's end at which its run is told to save.
+    """
+
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    time: int = 1440
+    gpus_per_run: int = 0
+    memory: float = 0.0
+    at_once: int = 256
+    notice: int = 90
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of a unit."""
+        return self.gpus_per_run
+
+    def problems(self) -> Iterator[str]:
+        """Also a job without time, or none at a time."""
+        yield from super().problems()
+        if 60 * self.time <= self.notice:
+            yield f"launcher.time={self.time} minutes is less than launcher.notice={self.notice} seconds."
+        if self.at_once < 1:
+            yield f"launcher.at_once={self.at_once} must be at least 1."
+
+
+KINDS: dict[str, type[LauncherSettings]] = {
+    "local": LocalSettings,
+    "ray": RaySettings,
+    "slurm": SlurmSettings,
+}
 
 
 def split(words: Sequence[str]) -> tuple[list[str], LauncherSettings | None]:

@@ -1,5 +1,6 @@
 """A unit: one seed batch, or part of one, as the ordinary command in a process of its own."""
 
+import hashlib
 import json
 import os
 import signal
@@ -18,9 +19,10 @@ from cqlbench.core.errors import BUG
 POLL = 0.1
 _TOUCH = 10.0
 # The command must not outlive whoever started it, who may be killed: then nobody would know of it. It gets
-# SIGTERM, and saves. `prctl` is Linux's.
+# SIGTERM, and saves. `prctl` is Linux's. SLURM's warning, SIGUSR2, is for whoever started it.
 _BOUND = """
-import ctypes, os, sys
+import ctypes, os, signal, sys
+signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, 15)
     if os.getppid() != int(sys.argv[1]):
@@ -34,7 +36,7 @@ class Unit:
     """What a launcher runs.
 
     Attributes:
-        number: counts the units of a suite, from 1.
+        number: counts the units that a process launches, from 1.
         name: for people: dataset, algorithm, seeds.
         arguments: those of Python: `-m cqlbench bench …`.
     """
@@ -42,6 +44,11 @@ class Unit:
     number: int
     name: str
     arguments: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """The same for each process that launches it."""
+        return hashlib.sha256(repr(self.arguments).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -62,11 +69,11 @@ class Surroundings:
 
     def note(self, unit: Unit) -> Path:
         """The file that is there while the unit runs, and says where."""
-        return Path(self.folder) / "running" / f"{unit.number}.json"
+        return Path(self.folder) / "running" / f"{unit.key}.json"
 
     def log(self, unit: Unit) -> Path:
         """What the unit's command prints."""
-        return Path(self.folder) / "logs" / f"{unit.number}.log"
+        return Path(self.folder) / "logs" / f"{unit.key}.log"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from made_records import all_records
 
+import cqlbench
+from cqlbench.core.errors import UserError
 from cqlbench.experiments.launchers import launch
 from cqlbench.experiments.launchers.unit import Outcome, Surroundings, Unit
 
@@ -156,3 +158,17 @@ def test_children_make_the_records_that_this_process_would(world, paper, monkeyp
     assert outcome_of(world / "plain") == outcome_of(world / "results")
     state = json.loads((world / "results" / "suites" / "mine" / "status.json").read_text())
     assert (state["done"], state["total"], state["failed"]) == (1, 1, [])
+
+
+def test_suites_run_from_python_too(world, suite_file, shortcuts, bench, fake) -> None:
+    launcher = fake(run_here(bench))
+    settings = {"steps": 6, "algorithm.batch_size": 8, "budget": "smoke", "results": world / "results"}
+    (run,) = cqlbench.run_suite("mine", algorithm=["bc"], seeds=2, launcher="local", **settings)
+    assert run.scores.shape == (2,)
+    assert len(launcher.units) == 1
+    (again,) = cqlbench.run_suite("mine", algorithm="bc", seeds=2, **settings)  # in this process
+    assert again.records == run.records
+    assert cqlbench.run_suite("mine", launcher="local", **settings, **{"launcher.dry_run": True}) == []
+    fake(lambda _: Outcome(2, "No such thing."))
+    with pytest.raises(UserError, match="No such thing"):
+        cqlbench.run_suite("mine", launcher="local", **settings, seeds=[7])

@@ -1,14 +1,19 @@
 """Units on Ray's own cluster of simulated nodes: placed, packed, started again; mistakes named in seconds."""
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from made_records import all_records
 
 pytest.importorskip("ray")
 import ray
@@ -31,6 +36,14 @@ def finished(launcher: RayLauncher, count: int, seconds: float = 60) -> dict[int
         assert time.monotonic() < deadline, f"{len(outcomes)} of {count}"
         outcomes |= launcher.wait(0.2)
     return outcomes
+
+
+def outcome_of(results: Path) -> list[tuple]:
+    """What neither clocks nor machines decide in the records."""
+    return sorted(
+        (record.seed, record.seed_batch, record.diagnostics, [each.returns for each in record.evaluations])
+        for record in all_records(results)
+    )
 
 
 def programs(text: str, count: int) -> Sequence[Unit]:
@@ -105,7 +118,7 @@ def packs_half_gpus(engine: RayLauncher, folder: Path) -> None:
     outcomes = finished(engine, 9)
     assert {number: each.status for number, each in outcomes.items() if each.status} == {9: 2}
     assert outcomes[9].message.startswith("Gone.")
-    assert (folder / "logs" / "9.log").read_text().count("# ") == 1
+    assert [path.read_text().count("# ") for path in (folder / "logs").iterdir()] == [1] * 9
     lives = [path.read_text().split() for path in folder.glob("*.txt")]
     moments = sorted({float(life[0]) for life in lives})
     at_once = [sum(float(life[0]) <= moment < float(life[1]) for life in lives) for moment in moments]
@@ -152,3 +165,70 @@ def test_ray_that_is_not_installed_is_one_sentence(tmp_path, monkeypatch) -> Non
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"cqlbench\[ray\]"):
         connect(RaySettings(), tmp_path)
+
+
+TRIALS = 20
+WORDS = [
+    "suite=mine", "seeds=8", "launcher.seeds_per_run=1", "steps=30", "budget.evaluation_interval=10",
+    "algorithm=bc", "algorithm.batch_size=8", "plots=false", "checkpoint_interval=0.2",
+]  # fmt: skip
+
+
+def start(world: Path, results: Path, *words: str) -> subprocess.Popen:
+    program = Path(__file__).parent / "tiny_world.py"
+    return subprocess.Popen(
+        [sys.executable, str(program), str(world), "paper", *WORDS, *words, f"results={results}"],
+        env=os.environ | {"CQLBENCH_TINY_SECONDS": "0.1"},
+        stdout=(results.parent / f"{results.name}.out").open("a"),
+        stderr=subprocess.STDOUT,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(10_000)
+def test_suites_that_lose_nodes_workers_and_drivers_have_the_records_of_the_one_that_did_not(
+    world: Path, suite_file: Path
+) -> None:
+    assert start(world, world / "whole", "launcher=local", "launcher.at_once=2").wait() == 0
+    whole = outcome_of(world / "whole")
+    assert len(whole) == 8
+    generator = np.random.default_rng(0)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        cluster.add_node(num_cpus=2)
+        resumed = 0
+        for number in range(TRIALS):
+            results = world / f"trial-{number}"
+            suffer(cluster, world, results, generator)
+            assert outcome_of(results) == whole, (world / f"{results.name}.out").read_text()
+            assert not [
+                *results.rglob("*.lease"),
+                *results.rglob("checkpoints*"),
+                *results.rglob("*.run-2.json"),
+            ]
+            resumed += sum(bool(record.resumed_at) for record in all_records(results))
+        assert resumed >= TRIALS
+    finally:
+        cluster.shutdown()
+
+
+def suffer(cluster: Cluster, world: Path, results: Path, generator: np.random.Generator) -> None:
+    """A suite that loses a worker, a node and its driver at random moments, and is started again."""
+    words = ["launcher=ray", f"launcher.address={cluster.address}"]
+    node, folder = cluster.add_node(num_cpus=2), results / "suites" / "mine"
+    driver = start(world, results, *words)
+    while not running(folder):
+        assert driver.poll() is None, (world / f"{results.name}.out").read_text()
+        time.sleep(0.05)
+    for loss in generator.permutation(["worker", "node", "driver"]):
+        time.sleep(generator.uniform(0, 8))
+        if loss == "worker" and (workers := running(folder)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(generator.choice(workers)["pid"], signal.SIGKILL)
+        elif loss == "node":
+            cluster.remove_node(node, allow_graceful=False)
+        elif loss == "driver":
+            driver.kill()
+            driver.wait()
+            driver = start(world, results, *words)
+    assert driver.wait(timeout=600) == 0, (world / f"{results.name}.out").read_text()

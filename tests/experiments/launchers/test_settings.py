@@ -35,6 +35,8 @@ def test_a_unit_gets_what_is_asked_for() -> None:
         (["launcher=ray", "launcher.gpus_per_run=1.5"], "whole number"),
         (["launcher=ray", "launcher.gpus_per_run=nan"], "at least 0"),
         (["launcher=ray", "launcher.address=nowhere"], "launcher.address"),
+        (["launcher=slurm", "launcher.time=1"], "launcher.notice"),
+        (["launcher=slurm", "launcher.gpus_per_run=0.5"], "launcher.gpus_per_run=0.5"),
         (["launcher=ray", "threads=2"], "launcher.cpus_per_run"),
     ],
 )

@@ -22,12 +22,20 @@ def around(tmp_path: Path) -> Surroundings:
     return Surroundings(str(tmp_path / "suite"), {"COLOUR": "green"}, retries=2, working=str(tmp_path))
 
 
+def log(around: Surroundings) -> str:
+    return "".join(path.read_text() for path in sorted(Path(around.folder, "logs").glob("*.log")))
+
+
+def notes(around: Surroundings) -> list[str]:
+    return [path.read_text() for path in Path(around.folder, "running").glob("*.json")]
+
+
 @pytest.mark.parametrize("status", [0, 1])
 def test_what_made_its_records_has_no_message(around: Surroundings, tmp_path: Path, status: int) -> None:
     made = run_unit(program(f"import os; print(os.getcwd(), os.environ['COLOUR']); exit({status})"), around)
     assert (made.status, made.message, made.crashed) == (status, "", False)
-    assert f"{tmp_path} green" in around.log(program("")).read_text()
-    assert not around.note(program("")).exists()
+    assert f"{tmp_path} green" in log(around)
+    assert notes(around) == []
 
 
 def test_an_error_is_named_and_not_tried_again(around: Surroundings) -> None:
@@ -40,7 +48,7 @@ def test_an_error_is_named_and_not_tried_again(around: Surroundings) -> None:
         made = run_unit(program(text), around)
         assert made.message.startswith("No such thing. (status")
         assert made.crashed == crashed
-    assert around.log(program("")).read_text().count("# ") == 3
+    assert log(around).count("# ") == 3
 
 
 def test_what_was_killed_is_started_again_and_given_up_at_last(around: Surroundings) -> None:
@@ -52,21 +60,20 @@ def test_what_was_killed_is_started_again_and_given_up_at_last(around: Surroundi
     made = run_unit(program("import os; os.kill(os.getpid(), 9)"), around)
     assert made.status == -9
     assert "SIGKILL" in made.message
-    assert around.log(program("")).read_text().count("# ") == 2 + 3
+    assert log(around).count("# ") == 2 + 3
 
 
 def test_what_is_cancelled_is_asked_to_save_and_not_started_again(around: Surroundings) -> None:
     text = (
         "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(143));"
-        "print('ready', flush=True); time.sleep(60)"
+        "print('re' + 'ady', flush=True); time.sleep(60)"
     )
     cancelled, made = threading.Event(), []
     thread = threading.Thread(target=lambda: made.append(run_unit(program(text), around, cancelled)))
     thread.start()
-    log = around.log(program(""))
-    while not (log.exists() and "ready" in log.read_text()):
+    while "ready" not in log(around):
         time.sleep(0.02)
-    assert "host" in around.note(program("")).read_text()
+    assert "host" in notes(around)[0]
     cancelled.set()
     thread.join(timeout=10)
     assert made[0].status == 143
