@@ -24,6 +24,9 @@ def test_a_sweep_is_run_once_and_reported_with_its_tuning_curve(world: Path, ben
         assert each["score"].tolist() == pytest.approx(
             [scores.mean()[algorithm], scores.max()[algorithm]], rel=1e-4
         )
+    # A launcher finds all of it recorded.
+    status, out, err = bench(*words, "launcher=local", verb="sweep")
+    assert (status, "nothing to run" in out, "Score by tuning budget" in out) == (0, True, True), err
     # Drawing fewer draws the first ones, which are there.
     status, out, err = bench(*words, "draw=1", "algorithm=iql", verb="sweep")
     assert (status, "Recorded already" in out) == (0, True), err
