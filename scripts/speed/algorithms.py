@@ -17,8 +17,9 @@ from cqlbench.core.errors import ConfigError
 from cqlbench.engine.streams import CHUNK
 from speed.baselines import steps_of
 from speed.eager import eager, of_modules
+from speed.floor import Choice, Floor
 from speed.measure import Contestant, Timing, time_in_turns
-from speed.recorded import floor_of, period, recorded_products
+from speed.recorded import period, recorded_products
 from speed.remote import Clock, Remote, timed
 from speed.workload import engine_of
 
@@ -34,12 +35,13 @@ class AlgorithmRow:
         algorithm: its name.
         seeds: S.
         seed_steps_per_second: gradient steps of all seeds per second.
-        over_floor: the step's time over the time of the products that it computes, all seeds in each.
+        over_floor: the step's time over the time of its own products by the fastest kernels.
         over_eager: the eager step's time per seed over ours per seed: how many times faster we are. It runs
             in a process of its own, with the C allocator as it comes.
         eager: what the eager step is: `modules`, or the algorithm's own `losses` (see `speed.eager`).
         gflops: of the matrix products in the step, per second of it.
         seconds: contestant -> timing of a step.
+        kernels: of the floor.
     """
 
     algorithm: str
@@ -50,6 +52,7 @@ class AlgorithmRow:
     eager: str
     gflops: float
     seconds: dict[str, Timing]
+    kernels: list[Choice]
 
 
 def names_of(words: str) -> list[str]:
@@ -99,7 +102,7 @@ def measure_algorithm(
     """Time one algorithm against its products and the eager step, in turns."""
     engine = engine_of(config, seeds, device)
     every, products = period(engine), recorded_products(engine)
-    run, multiply = steps_of(engine), floor_of(products, device)
+    run, multiply = steps_of(engine), Floor(products, device, clock)
 
     def ours(count: int) -> float:
         return timed(partial(run, count), 1, device, clock)
@@ -122,6 +125,7 @@ def measure_algorithm(
         eager="modules" if of_modules(config.name) else "losses",
         gflops=sum(product.flops for product in products) / every / duration / 1e9,
         seconds=seconds,
+        kernels=multiply.choices,
     )
 
 

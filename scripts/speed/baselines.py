@@ -1,4 +1,4 @@
-"""What the step is compared with: the products alone, torchrl's step, and a plain eager one.
+"""What the step is compared with: torchrl's step, and a plain eager one.
 
 Each is a function that takes one step; nothing here is used in training.
 """
@@ -16,7 +16,7 @@ from torch.nn import functional
 from cqlbench.core.seeding import Purpose, torch_generator
 from cqlbench.engine.engine import Engine
 from cqlbench.trainer.steppers import TORCHRL_CQL_COMPONENTS
-from speed.workload import ACTION_SIZE, OBSERVATION_SIZE, Workload, products
+from speed.workload import ACTION_SIZE, OBSERVATION_SIZE, Workload
 
 Step = Callable[[], None]
 
@@ -37,23 +37,6 @@ def steps_of(engine: Engine) -> Callable[[int], None]:
             taken += engine.advance(taken, end - taken)
 
     return steps
-
-
-def floor(workload: Workload, device: torch.device) -> Step:
-    """The step's matrix products alone, into memory that is there already."""
-    operands = []
-    for product in products(workload):
-        left = torch.ones(product.groups, product.rows, product.inner, device=device)
-        right = torch.ones(product.groups, product.inner, product.columns, device=device)
-        operands.append(
-            (left, right, torch.empty(product.groups, product.rows, product.columns, device=device))
-        )
-
-    def step() -> None:
-        for left, right, out in operands:
-            torch.bmm(left, right, out=out)
-
-    return step
 
 
 def plain(workload: Workload, device: torch.device) -> Step:

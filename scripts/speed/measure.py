@@ -22,6 +22,7 @@ from cqlbench.core.errors import ConfigError
 from cqlbench.engine.streams import CHUNK
 from cqlbench.records import provenance
 from speed import baselines
+from speed.floor import Choice, Floor, floor_table
 from speed.remote import Remote, timed
 from speed.roofline import Peaks, bytes_moved, measure_peaks, roofline_seconds
 from speed.workload import Workload, products
@@ -53,7 +54,7 @@ class Row:
         seeds: S.
         steps_per_second: gradient steps of the seed batch per second.
         seed_steps_per_second: the same, times S.
-        over_floor: our step's time over S times the floor at one seed.
+        over_floor: our step's time over S times the floor at one seed: its products by the fastest kernels.
         over_batched_floor: our step's time over the time of its own products, all seeds in each product.
         over_torchrl: torchrl's time per seed, `CQLLoss` as it comes, over ours per seed: how many times
             faster we are. torchrl's and the plain step run in processes of their own, with the C allocator as
@@ -65,6 +66,7 @@ class Row:
         roofline_share: on CUDA, the least time that the products can take on this device, by its own measured
             product rate and bandwidth, over our step's time.
         seconds: contestant -> timing.
+        kernels: of the floor at one seed.
     """
 
     size: str
@@ -80,6 +82,7 @@ class Row:
     gigabytes: float
     roofline_share: float | None
     seconds: dict[str, Timing]
+    kernels: list[Choice]
 
 
 def measure(device: torch.device, rounds: int, console: Console) -> list[Row]:
@@ -98,15 +101,16 @@ def measure(device: torch.device, rounds: int, console: Console) -> list[Row]:
                 f"  {row.over_floor:5.2f} x floor  {row.over_torchrl:5.2f} x torchrl's speed"
             )
             rows.append(row)
+        console.print(floor_table(row.kernels, f"The floor of {row.size}, one seed"))
     return rows
 
 
 def measure_one(workload: Workload, device: torch.device, rounds: int, peaks: Peaks | None = None) -> Row:
     """Time one workload against the floor, torchrl's step and the plain step, in turns."""
     alone = Workload(1, workload.hidden, workload.batch_size, workload.proposals, workload.critics)
-    here = {
-        "batched_floor": baselines.floor(workload, device),
-        "floor": baselines.floor(alone, device),
+    floors = {
+        "batched_floor": Floor(products(workload), device),
+        "floor": Floor(products(alone), device),
     }
     run = baselines.ours(workload, device)
 
@@ -118,7 +122,7 @@ def measure_one(workload: Workload, device: torch.device, rounds: int, peaks: Pe
         for make in (baselines.torchrl, baselines.torchrl_without_vmap, baselines.plain):
             remote = processes.enter_context(Remote(partial(make, alone), device))
             contestants[make.__name__] = remote.steps
-        for name, step in here.items():
+        for name, step in floors.items():
             contestants[name] = partial(timed, step, device=device)
         seconds = time_in_turns(contestants, rounds, device)
     duration, seeds = seconds["ours"].median, workload.seeds
@@ -137,6 +141,7 @@ def measure_one(workload: Workload, device: torch.device, rounds: int, peaks: Pe
         gigabytes=bytes_moved(products(workload)) / 1e9,
         roofline_share=None if peaks is None else roofline_seconds(products(workload), peaks) / duration,
         seconds=seconds,
+        kernels=floors["floor"].choices,
     )
 
 

@@ -20,10 +20,11 @@ from torch.profiler import ProfilerActivity, profile
 from cqlbench.core.devices import device_of, one_thread
 from cqlbench.core.errors import ConfigError
 from cqlbench.engine.streams import CHUNK
-from speed.baselines import floor, ours
+from speed.baselines import ours
+from speed.floor import Floor
 from speed.remote import timed
 from speed.settings import read_settings, run
-from speed.workload import Workload
+from speed.workload import Workload, products
 
 _SHOWN = 20
 
@@ -121,9 +122,9 @@ def show(arguments: list[str], console: Console) -> None:
     trace = Path(settings.results) / "speed" / f"trace-{device.type}-{workload.name}-{settings.seeds}.json"
     with one_thread():
         found = operations(workload, device, settings.steps, trace)
-        products = floor(workload, device)
-        products()
-        seconds = timed(products, settings.steps, device) / settings.steps
+        floor = Floor(products(workload), device)
+        floor()
+        seconds = timed(floor, settings.steps, device) / settings.steps
     console.print(table(found, seconds))
     console.print(f"Trace: {trace}")
 

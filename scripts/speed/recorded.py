@@ -2,11 +2,9 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cqlbench.core.devices import one_thread
@@ -54,20 +52,3 @@ def recorded_products(engine: Engine) -> list[Product]:
         Product(each.groups, each.rows, each.inner, each.columns, count)
         for each, count in recorder.products.items()
     ]
-
-
-def floor_of(products: list[Product], device: torch.device) -> Callable[[], None]:
-    """Computes the products alone, into memory that is there already."""
-    operands: list[tuple[int, Tensor, Tensor, Tensor]] = []
-    for product in products:
-        left = torch.ones(product.groups, product.rows, product.inner, device=device)
-        right = torch.ones(product.groups, product.inner, product.columns, device=device)
-        out = torch.empty(product.groups, product.rows, product.columns, device=device)
-        operands.append((product.count, left, right, out))
-
-    def multiply() -> None:
-        for count, left, right, out in operands:
-            for _ in range(count):
-                torch.bmm(left, right, out=out)
-
-    return multiply

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from speed import algorithms, eager
 from speed.__main__ import speed
-from speed.recorded import Recorder, floor_of, period, recorded_products
+from speed.recorded import period, recorded_products
 from speed.remote import timed
 from speed.workload import Product, engine_of
 from torch.utils.flop_counter import FlopCounterMode
@@ -55,13 +55,6 @@ def test_torch_counts_the_same_operations(name: str) -> None:
     expected = sum(flops for operation, flops in counts.items() if "attention" not in str(operation))
     products = recorded_products(engine)
     assert sum(product.flops for product in products) == expected > 0
-
-
-def test_the_floor_computes_each_product_as_often_as_the_step() -> None:
-    multiply = floor_of([Product(2, 3, 5, 7, count=3), Product(1, 4, 4, 4)], CPU)
-    with Recorder() as recorder:
-        multiply()
-    assert recorder.products == {Product(2, 3, 5, 7): 3, Product(1, 4, 4, 4): 1}
 
 
 @pytest.mark.parametrize("name", ["bc", "td3_bc", "iql", "awac"])

@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from cqlbench.algorithms.networks.sharing import evenly, is_shared, share
 
-_BLOCK_NUMBERS = 1 << 19
+BLOCK_NUMBERS = 1 << 19
 """Numbers in one activation (2 MiB) of a block on a CPU; measured, flat from half to double."""
 _LEAST_SHARED, _LEAST = 3 << 14, 1 << 18
 """Numbers in one activation that a job has at least, on one core and divided by OpenMP."""
@@ -137,7 +137,7 @@ def _jobs(inputs: Tensor, first: Tensor) -> list[_Job]:
     critics = -(-(_LEAST_SHARED if is_shared() else _LEAST) // (R * H))
     groups = evenly(G, max(1, G // critics))  # a critic left over would be multiplied by another kernel
     parts = max(1, min(-(-_JOBS // len(groups)), R * H // _LEAST))
-    rows = max(1, min(_BLOCK_NUMBERS // (critics * H), -(-R // parts)))
+    rows = max(1, min(BLOCK_NUMBERS // (critics * H), -(-R // parts)))
     blocks = [slice(row, min(row + rows, R)) for row in range(0, R, rows)]
     per_part = -(-len(blocks) // parts)
     cut = [blocks[at : at + per_part] for at in range(0, len(blocks), per_part)]

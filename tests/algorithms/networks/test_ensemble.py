@@ -27,7 +27,7 @@ def test_values_and_gradients_are_autograds(
     within: Callable[[], AbstractContextManager[None]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ensemble, "_BLOCK_NUMBERS", block)
+    monkeypatch.setattr(ensemble, "BLOCK_NUMBERS", block)
     monkeypatch.setattr(ensemble, "_LEAST", least)
     monkeypatch.setattr(ensemble, "_LEAST_SHARED", least)
     monkeypatch.setattr(ensemble, "_JOBS", jobs)
