@@ -7,7 +7,7 @@ critics are one batch of networks, start alike and see the same rows, so that li
 Shape letters: S candidates, B batch, O observation, A action, T dataset length.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -24,9 +24,10 @@ from cqlbench.algorithms.algorithm import (
     cosine,
 )
 from cqlbench.algorithms.networks import ActionBox, ActionSpace, Init, Params, action_values, init_critics
-from cqlbench.algorithms.step import initial_state, make_update
+from cqlbench.algorithms.step import TrainState, initial_state, make_update
+from cqlbench.engine.cuda_graph import capture
 from cqlbench.engine.dataset_tensors import Columns
-from cqlbench.engine.streams import IndexStream
+from cqlbench.engine.streams import CHUNK, IndexStream
 
 Act = Callable[[Tensor], Tensor]
 """Raw observations, `[R, O]` or each candidate's own `[S, R, O]`, -> actions `[S, R, A]`."""
@@ -161,7 +162,8 @@ def fitted_q_evaluation(
     update = make_update(fqe)
     indices = IndexStream([config.seed], config.batch_size, len(data.rewards), device)
     following = _following_actions(data, act, S, config)
-    for step in range(config.steps):
+
+    def take(step: int) -> None:
         rows = indices(step)[0]
         batch = Batch(
             observations=data.observations[rows],
@@ -171,9 +173,32 @@ def fitted_q_evaluation(
             terminated=data.terminated[rows].float(),
             extra={"next_actions": following(rows)},
         )
-        state, _ = update(state, batch, {}, step)
-        done(step + 1)
+        update(state, batch, {}, step)
+
+    for step in _steps(take, config.steps, indices, state):
+        done(step)
     return fqe.start_values(state.targets["critic"], starts)
+
+
+def _steps(take: Callable[[int], None], steps: int, indices: IndexStream, state: TrainState) -> Iterator[int]:
+    """Take the steps, on CUDA most of them as replays of one graph; yields how many are done."""
+    device, graph = state.steps.device, None
+
+    def first() -> None:
+        for step in range(CHUNK):
+            take(step)
+
+    for start in range(0, steps, CHUNK):
+        stop = min(start + CHUNK, steps)
+        if graph is not None and stop == start + CHUNK:
+            indices.prepare(start)
+            graph.replay()
+        else:
+            for step in range(start, stop):
+                take(step)
+        if device.type == "cuda" and stop == CHUNK:
+            graph = capture(first, state.tensors(), device)
+        yield stop
 
 
 @torch.no_grad()

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from simulated_device import CUDA, simulated
 from torch import Tensor
 from torch.nn import functional
 
 from cqlbench.algorithms.networks import ActionBox, DiscreteActions
+from cqlbench.engine import cuda_graph
 from cqlbench.engine.dataset_tensors import Columns
 from cqlbench.evaluation.fqe import FQEConfig, cloning_distance, fitted_q_evaluation, return_range
 
@@ -107,3 +109,24 @@ def test_candidates_do_not_depend_on_each_other_and_targets_stay_in_range() -> N
 
     torch.testing.assert_close(value(0.1, 0.2)[1:], value(0.2))
     assert ((value(0.1, 0.2) >= 0) & (value(0.1, 0.2) <= 2 * rows[:, 1].max())).all()
+
+
+def test_a_graph_gives_what_single_steps_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.rand(40, 3, generator=generator)
+    flags = torch.zeros(40, dtype=torch.bool)
+
+    def value(device: torch.device) -> Tensor:
+        data = Columns(rows, rows[:, :1], rows[:, 1], rows + 1, flags).to(device)
+        weights = torch.ones(2, 3, 1).to(device)
+        box = ActionBox.from_bounds(-_ONE, _ONE).to(device)
+        config = FQEConfig(hidden=[4], batch_size=5, steps=52)
+        found = fitted_q_evaluation(
+            data, data.observations[:5], lambda each: (each @ weights).tanh(), box, config
+        )
+        return found.cpu()
+
+    expected = value(torch.device("cpu"))
+    monkeypatch.setattr(cuda_graph, "_WARMUP", 1)
+    with simulated(monkeypatch):
+        assert torch.equal(value(CUDA), expected)
