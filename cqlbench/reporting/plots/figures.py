@@ -34,6 +34,8 @@ _DASHES: tuple[tuple[float, tuple[float, ...]] | Literal["-"], ...] = (
 )  # fmt: skip
 _LONGEST_NAME = 56
 _LONGEST_LINE = 34
+_LEGEND_LINES, _LEGEND_LINE = 3, 0.16
+"""Lines of a legend that a figure has room for, and the inches that each further one takes."""
 _NO_DATE: dict[str, dict[str, str | None]] = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None},
@@ -359,6 +361,9 @@ def legend(
     widths = [0.55 + 0.055 * len(str(handle.get_label())) for handle in handles]
     fits = sum(widths) <= figure.get_figwidth()
     columns = len(handles) if fits else max(1, int(figure.get_figwidth() / max(widths)))
+    lines = math.ceil(len(handles) / columns)
+    if lines > _LEGEND_LINES:  # what the figure was not made for, and would take from the panels
+        figure.set_figheight(figure.get_figheight() + _LEGEND_LINE * (lines - _LEGEND_LINES))
     box = figure.legend(
         handles=handles, loc="outside lower center" if below else "outside upper center", ncols=columns,
         frameon=False, fontsize=7, handlelength=2.6,

@@ -23,14 +23,15 @@ def tuning_plot(tunings: Sequence[Tuning], reference: str, behaviour: float) -> 
         f"{each.configurations} configurations"
         for each in tunings
     ]
+    datasets = tunings[0].datasets
+    where = f"Mean over {counted(len(datasets), 'dataset')}" if len(datasets) > 1 else f"On {datasets[0]}"
     line = "" if isnan(behaviour) else f" Dashed: {reference.lower()}."
     return Plot(
         "tuning",
         "Score by tuning budget",
         "Expected score of the best of so many configurations tried online, and of what a bandit keeps after "
         "so many episodes. Bands: 95 % bootstrap intervals over configurations and seeds, none where more "
-        "than half of the configurations are tried. Averaged over "
-        f"{counted(len(tunings[0].datasets), 'dataset')}.{line}",
+        f"than half of the configurations are tried. {where}.{line}",
         f"Score by tuning budget: {'; '.join(ends)}.",
         lambda: tuning_figure(tunings, reference, behaviour),
     )
