@@ -3,7 +3,9 @@
 import logging
 import os
 import secrets
+import signal
 import socket
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -138,16 +140,19 @@ def _connect(address: str) -> None:
                 f"No Ray cluster answers at {named or address} ({error.strerror or error}); start one with"
                 " 'ray start --head', or name another with launcher.address=."
             ) from error
+    before = signal.getsignal(signal.SIGTERM)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             more = {"include_dashboard": False} if address == "local" else {}
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **more)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"launcher.address={address}: {' '.join(str(error).split())} Start a cluster with 'ray start"
             " --head', or say launcher.address=local."
         ) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)  # Ray's own handler exits with another status
 
 
 def _check_workers(nodes: Sequence[str], results: Path) -> None:

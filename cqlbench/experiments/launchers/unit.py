@@ -135,7 +135,7 @@ def _once(unit: Unit, surroundings: Surroundings, host: str, note: Path, cancell
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | dict(surroundings.environment),
-            cwd=surroundings.working if Path(surroundings.working).is_dir() else None,
+            cwd=surroundings.working if os.path.isdir(surroundings.working) else None,  # noqa: PTH112 ("" is no folder)
             start_new_session=True,  # Ctrl-C reaches us, and we decide
         )
     touched, asked = time.monotonic(), False

@@ -36,6 +36,7 @@ def test_what_made_its_records_has_no_message(around: Surroundings, tmp_path: Pa
     assert (made.status, made.message, made.crashed) == (status, "", False)
     assert f"{tmp_path} green" in log(around)
     assert notes(around) == []
+    assert run_unit(program(""), Surroundings(around.folder, working="/gone")).status == 0
 
 
 def test_an_error_is_named_and_not_tried_again(around: Surroundings) -> None:

@@ -45,6 +45,15 @@ def test_everything_that_makes_the_number_again_is_there(records):
     assert "torch 2.13.0+cpu" in origin["Versions"]
 
 
+def test_a_run_that_moved_shows_its_machines_and_how_often_it_was_resumed(records):
+    first = replace(records[0].machine, cpu="Another CPU")
+    moved = [replace(each, resumed_at=(100, 200), earlier_machines=(first,)) for each in records]
+    content = _content(moved)
+    (origin,) = (content["shared"][n] for n in content["runs"][0]["provenance"])
+    assert origin["Resumed"] == "2 times"
+    assert "Another CPU" in origin["Began on"]
+
+
 def test_seeds_made_by_different_commands_show_each(records):
     other = replace(records[2], command=("cqlbench", "bench", "seeds=[2]"), seed_batch=(2,))
     content = _content([*records[:2], other])
