@@ -23,6 +23,7 @@ from cqlbench.engine.streams import CHUNK
 from cqlbench.records import provenance
 from speed import baselines
 from speed.floor import Choice, Floor, floor_table
+from speed.jax_step import has_jax, jax_step
 from speed.remote import Remote, timed
 from speed.roofline import Peaks, bytes_moved, measure_peaks, roofline_seconds
 from speed.workload import Workload, products
@@ -61,6 +62,7 @@ class Row:
             it comes.
         over_torchrl_without_vmap: the same with `CQLLoss(deactivate_vmap=True)`.
         over_plain: the plain step's time per seed over ours per seed.
+        over_jax: the time of JAX's step of all seeds over ours; `None` where JAX is not installed.
         gflops: of the matrix products in our step, per second of it.
         gigabytes: that the products of one step move at least: operands read and results written once.
         roofline_share: on CUDA, the least time that the products can take on this device, by its own measured
@@ -78,6 +80,7 @@ class Row:
     over_torchrl: float
     over_torchrl_without_vmap: float
     over_plain: float
+    over_jax: float | None
     gflops: float
     gigabytes: float
     roofline_share: float | None
@@ -122,6 +125,8 @@ def measure_one(workload: Workload, device: torch.device, rounds: int, peaks: Pe
         for make in (baselines.torchrl, baselines.torchrl_without_vmap, baselines.plain):
             remote = processes.enter_context(Remote(partial(make, alone), device))
             contestants[make.__name__] = remote.steps
+        if has_jax():
+            contestants["jax"] = processes.enter_context(Remote(partial(jax_step, workload), device)).steps
         for name, step in floors.items():
             contestants[name] = partial(timed, step, device=device)
         seconds = time_in_turns(contestants, rounds, device)
@@ -137,6 +142,7 @@ def measure_one(workload: Workload, device: torch.device, rounds: int, peaks: Pe
         over_torchrl=seconds["torchrl"].median * seeds / duration,
         over_torchrl_without_vmap=seconds["torchrl_without_vmap"].median * seeds / duration,
         over_plain=seconds["plain"].median * seeds / duration,
+        over_jax=seconds["jax"].median / duration if "jax" in seconds else None,
         gflops=flops / duration / 1e9,
         gigabytes=bytes_moved(products(workload)) / 1e9,
         roofline_share=None if peaks is None else roofline_seconds(products(workload), peaks) / duration,
@@ -177,8 +183,10 @@ def table(rows: list[Row]) -> Table:
     title = "One gradient step: batch 256, N = 10, Hopper's dimensions"
     made = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     on_cuda = any(row.roofline_share is not None for row in rows)
-    columns = ("Size", "S", "ms", "steps/s", "x floor", "x torchrl", "no vmap", "x plain", "GFLOP/s")
-    for column in (*columns, *(["roof"] if on_cuda else [])):
+    with_jax = any(row.over_jax is not None for row in rows)
+    columns = ["Size", "S", "ms", "steps/s", "x floor", "x torchrl", "no vmap", "x plain"]
+    columns += [*(["x jax"] if with_jax else []), "GFLOP/s", *(["roof"] if on_cuda else [])]
+    for column in columns:
         made.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         made.add_row(
@@ -190,13 +198,15 @@ def table(rows: list[Row]) -> Table:
             f"{row.over_torchrl:.2f}",
             f"{row.over_torchrl_without_vmap:.2f}",
             f"{row.over_plain:.2f}",
+            *([f"{row.over_jax:.2f}"] if row.over_jax is not None else []),
             f"{row.gflops:.0f}",
             *([f"{row.roofline_share:.0%}"] if row.roofline_share is not None else []),
         )
     made.caption = (
         "steps/s: every seed's. x floor: time over S times one seed's products.\n"
         "x torchrl, x plain: how many times faster per seed than torchrl's CQLLoss as\n"
-        "it comes (no vmap: with deactivate_vmap) and than a plain eager step."
+        "it comes (no vmap: with deactivate_vmap) and than a plain eager step; x jax:\n"
+        "than JAX's jitted step of all seeds, where JAX is installed."
     )
     return made
 
