@@ -134,7 +134,7 @@ def test_mistakes_are_one_sentence(argument: str, named: str) -> None:
 
 def test_the_record_says_where_it_was_measured(tmp_path) -> None:
     timing = measure.Timing(0.1, 0.09)
-    row = measure.Row("8x2", 1, 10, 10, 1.2, 1.1, 2, 2, 2, 5, 0.1, None, {"ours": timing}, [])
+    row = measure.Row("8x2", 1, 10, 10, 1.2, 1.1, 2, 2, 2, None, 5, 0.1, None, {"ours": timing}, [])
     content = json.loads(measure.write({"rows": [asdict(row)], "memory": None}, tmp_path, CPU).read_text())
     assert content["machine"]["device"] == "cpu"
     assert content["rows"][0]["over_floor"] == 1.2
