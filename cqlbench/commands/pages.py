@@ -63,8 +63,18 @@ _SOURCES = ("auto", "d4rl", "minari", "embedded", "imported")
 _SELECTIONS = ("last", "best", "mean10")
 _RESULTS: Keys = {"results": _key("the results folder [%(default)s]", Path, default=Path("results"))}
 _OVERWRITE: Keys = {"overwrite": _truth("replace a file that exists already")}
-_SELECT: Keys = {
+_BOLDS = ("interval", "95%-of-best")
+_SCORES: Keys = {
     "select": _key("which evaluations are scored [%(default)s]", choices=_SELECTIONS, default="last"),
+}
+_SELECT: Keys = {
+    **_SCORES,
+    "bold": _key(
+        "what is bold beside a row's highest mean: means inside its 95 %% interval, or of 95 %% of it "
+        "[%(default)s]",
+        choices=_BOLDS,
+        default="interval",
+    ),
     "plots": _truth("false: tables only", True),
 }
 _FILTERS: Keys = {
@@ -144,6 +154,13 @@ PAGES: Mapping[str, Page] = {
         | {"output": _key("folder for the report [report in the results folder]", Path)}
         | _RESULTS
         | _FILTERS,
+        tables=True,
+    ),
+    "compare": Page(
+        "say how recorded algorithms, or configurations of one, differ over the datasets that both have",
+        "compare:compare",
+        keys=_SCORES | _RESULTS | _FILTERS,
+        more="cqlbench compare algorithm=cql,iql",
         tables=True,
     ),
     "paper": Page(

@@ -12,11 +12,11 @@ from cqlbench.experiments.run import status_of
 from cqlbench.experiments.suite import IncompleteSuiteError, Suite, make_runs, read_suite, suite_names
 from cqlbench.records.store import safe_name
 from cqlbench.reporting.publish import publish
-from cqlbench.reporting.report import Selection
+from cqlbench.reporting.report import Bold, Selection
 
 
 def paper(
-    console: Console, suite: str | None, select: Selection, plots: bool, settings: Sequence[str]
+    console: Console, suite: str | None, select: Selection, bold: Bold, plots: bool, settings: Sequence[str]
 ) -> int:
     """Run a suite and report it into the results folder's `report/<suite>`; status 1 where a seed failed.
 
@@ -30,7 +30,7 @@ def paper(
     records = [record for run in runs for record in run.records]
     if records:
         output = Path(value_of(settings, "results", "results")) / "report" / safe_name(chosen.name)
-        publish(records, select, plots, output, console, key="results")
+        publish(records, select, plots, output, console, key="results", bold=bold)
     if any(run.problem for run in runs):
         raise IncompleteSuiteError(chosen.name, runs)
     return status_of(records)

@@ -6,11 +6,17 @@ from rich.console import Console
 
 from cqlbench.records.filters import counting_lines, read
 from cqlbench.reporting.publish import publish
-from cqlbench.reporting.report import Selection
+from cqlbench.reporting.report import Bold, Selection
 
 
 def report(
-    console: Console, select: Selection, plots: bool, output: Path | None, results: Path, **filters: str
+    console: Console,
+    select: Selection,
+    bold: Bold,
+    plots: bool,
+    output: Path | None,
+    results: Path,
+    **filters: str,
 ) -> None:
     """Print the tables of the chosen runs; write tables, plots and an HTML page to the output folder.
 
@@ -19,4 +25,4 @@ def report(
             holds files of others under the report's names.
     """
     records = read(results, counting_lines(results, filters))
-    publish(records, select, plots, output or results / "report", console)
+    publish(records, select, plots, output or results / "report", console, bold=bold)

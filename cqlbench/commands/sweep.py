@@ -21,10 +21,12 @@ from cqlbench.records import provenance
 from cqlbench.records.schema import Record
 from cqlbench.records.store import RecordStore
 from cqlbench.reporting.publish import publish
-from cqlbench.reporting.report import Selection
+from cqlbench.reporting.report import Bold, Selection
 
 
-def sweep(console: Console, draw: int | None, select: Selection, plots: bool, settings: Sequence[str]) -> int:
+def sweep(
+    console: Console, draw: int | None, select: Selection, bold: Bold, plots: bool, settings: Sequence[str]
+) -> int:
     """Run every configuration and report exactly those into the results folder's `report/sweep`.
 
     Raises:
@@ -41,7 +43,7 @@ def sweep(console: Console, draw: int | None, select: Selection, plots: bool, se
             return 0
     if records:
         output = Path(value_of(settings, "results", "results")) / "report" / "sweep"
-        publish(records, select, plots, output, console, key="results")
+        publish(records, select, plots, output, console, key="results", bold=bold)
     if failed:
         raise UserError(f"{len(failed)} of {len(jobs)} runs failed, first {failed[0]}")
     return status_of(records)

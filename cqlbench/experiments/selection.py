@@ -80,7 +80,7 @@ def candidates(
     names = columns(chosen)
     return pd.DataFrame(
         {
-            "label": [names[record.algorithm, record.config_hash] for record in chosen],
+            "label": [names[record.algorithm, record.config_hash].name for record in chosen],
             "run": [run_folder(record.key) for record in chosen],
             "seed": [record.seed for record in chosen],
             "fqe": values.double().numpy(force=True),

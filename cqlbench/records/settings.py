@@ -22,7 +22,17 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def differing_settings(
     runs: Sequence[tuple[Hashable, Mapping[str, Any]]], left_out: Sequence[str] = ()
 ) -> list[str]:
-    """Of each run its values of the settings in which runs of one place differ: `weight=1, lagrange=true`.
+    """`differing_values` as text: `weight=1, lagrange=true`."""
+    return [
+        ", ".join(f"{name}={value}" for name, value in each.items())
+        for each in differing_values(runs, left_out)
+    ]
+
+
+def differing_values(
+    runs: Sequence[tuple[Hashable, Mapping[str, Any]]], left_out: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """Of each run its values of the settings in which runs of one place differ, by the setting.
 
     Args:
         runs: a place (a dataset, for instance, whose own settings are no difference to another's) and a
@@ -37,7 +47,7 @@ def differing_settings(
         keys |= {key for key in first.keys() | config.keys() if first.get(key) != config.get(key)}
     chosen = sorted(key for key in keys if not key.startswith(tuple(left_out)))
     texts = {key.removeprefix("algorithm."): _texts(key, configs) for key in chosen}
-    return [", ".join(f"{name}={each[place]}" for name, each in texts.items()) for place in range(len(runs))]
+    return [{name: each[place] for name, each in texts.items()} for place in range(len(runs))]
 
 
 def natural(text: str) -> list[tuple[bool, float, str]]:

@@ -12,7 +12,7 @@ from cqlbench.records.store import safe_name
 from cqlbench.reporting.html.page import page
 from cqlbench.reporting.plots.report import plot_files
 from cqlbench.reporting.published import published_path, read_published
-from cqlbench.reporting.report import Report, Selection, build_reports
+from cqlbench.reporting.report import Bold, Report, Selection, build_reports
 from cqlbench.reporting.selection import Choice
 from cqlbench.reporting.tables import render
 from cqlbench.reporting.tables.report import csv_files, document, grids
@@ -28,6 +28,7 @@ def publish(
     console: Console,
     key: str = "output",
     choices: Sequence[Choice] = (),
+    bold: Bold = "interval",
 ) -> tuple[Report, ...]:
     """Print the report of these very records and write it, with plots and page or without.
 
@@ -42,12 +43,13 @@ def publish(
         console: where the tables go, and then the files' places.
         key: the command's key that chooses another folder.
         choices: what was chosen without the environment among these runs' policies.
+        bold: which means are bold beside a row's highest.
 
     Raises:
         UserError: records that must not meet in one table, or a folder that cannot be written or holds files
             of others under the report's names.
     """
-    reports = build_reports(records, select, read_published(published_path()), choices=choices)
+    reports = build_reports(records, select, read_published(published_path()), choices=choices, bold=bold)
     files = table_files(reports)
     for made in reports if plots else ():
         files |= {_named(f"{_PLOTS}/{name}", made.section): content for name, content in plot_files(made)}

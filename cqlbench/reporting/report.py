@@ -39,7 +39,13 @@ SELECTIONS: Mapping[Selection, str] = {
 FIELDS = {"last": "last", "best": "best", "mean10": "late"}
 """Selection -> the field of `SeedResult` that holds its scores."""
 
-_NAMED = 6
+Bold = Literal["interval", "95%-of-best"]
+BOLDS: Mapping[Bold, str] = {
+    "interval": "means inside its 95 % interval",
+    "95%-of-best": "means that fall short of it by at most 5 %",
+}
+_SHORT = 0.05
+NAMED = 6
 """More variants are counted, not named; more columns are not all compared with one another."""
 
 AGGREGATES: Mapping[str, statistics.Statistic] = {
@@ -56,10 +62,12 @@ class Report:
 
     Attributes:
         selection: which evaluations are scored.
+        bold: which of a row's means are among the `best`.
         budget: the budget of all of them.
         datasets: full ids, in order; the rows.
         algorithms: in order; the columns. Of an algorithm in several configurations, one for each:
             `cql (conservative_weight=5)`.
+        settings: of each column of an algorithm that has several, those in which they differ.
         summaries: the runs by dataset and column, row by row.
         scores: of each column, per dataset `[S]`, as `reporting.statistics` takes it; empty for none.
         cells: a row per `dataset` and `algorithm` (the column), those without a record included. `status`:
@@ -75,7 +83,7 @@ class Report:
         reference: what the datasets' means are of: "Behaviour policy" or "Dataset mean".
         improvement: `probability` that a run of `first` beats one of `second`, averaged over the datasets,
             `low` and `high`: of every pair of algorithms that both have a score of every dataset; of more
-            than `_NAMED`, of the one of the highest mean and each of the others.
+            than `NAMED`, of the one of the highest mean and each of the others.
         rivals: published scores beside the cells that may stand beside them: see `published.compare`.
         published: every published score.
         tuning: score by tuning budget of the algorithms in several configurations; then, where all may stand
@@ -86,9 +94,11 @@ class Report:
     """
 
     selection: Selection
+    bold: Bold
     budget: str
     datasets: tuple[str, ...]
     algorithms: tuple[str, ...]
+    settings: Mapping[str, Mapping[str, str]]
     summaries: Mapping[tuple[str, str], Summary]
     scores: Mapping[str, list[Floats]]
     cells: pd.DataFrame
@@ -111,7 +121,7 @@ class Report:
     def whose(self) -> str:
         """Its algorithms, or how many columns there are of them."""
         names = dict.fromkeys(summary.lead.algorithm for summary in self.summaries.values())
-        if len(self.algorithms) <= max(_NAMED, len(names)):
+        if len(self.algorithms) <= max(NAMED, len(names)):
             return ", ".join(self.algorithms)
         return f"{len(self.algorithms)} variants of {', '.join(names)}"
 
@@ -127,6 +137,7 @@ def build_reports(
     published: pd.DataFrame | None = None,
     samples: int = statistics.SAMPLES,
     choices: Sequence[Choice] = (),
+    bold: Bold = "interval",
 ) -> tuple[Report, ...]:
     """A report of each section (`cqlbench.reporting.sections`), whatever the order of the records.
 
@@ -136,6 +147,7 @@ def build_reports(
         published: scores to set beside ours, where ours may stand beside published ones.
         samples: bootstrap samples.
         choices: among policies of these records.
+        bold: which of a row's means are the best.
 
     Raises:
         PoolingError: there are none, or a cell, a row or a table would pool what must not meet: dataset
@@ -144,12 +156,13 @@ def build_reports(
     if not records:
         raise PoolingError("There are no records to report.")
     table = pd.DataFrame(columns=[*COLUMNS]) if published is None else published
-    return tuple(_report(section, selection, table, samples, choices) for section in sections(records))
+    return tuple(_report(section, selection, bold, table, samples, choices) for section in sections(records))
 
 
 def _report(
     section: Section,
     selection: Selection,
+    bold: Bold,
     published: pd.DataFrame,
     samples: int,
     choices: Sequence[Choice],
@@ -157,14 +170,15 @@ def _report(
     named = columns(section.records)
     runs: dict[tuple[str, str], list[Record]] = {}
     for record in section.records:
-        runs.setdefault((record.dataset.id, named[record.algorithm, record.config_hash]), []).append(record)
-    algorithms = tuple(dict.fromkeys(named.values()))
+        column = named[record.algorithm, record.config_hash].name
+        runs.setdefault((record.dataset.id, column), []).append(record)
+    algorithms = tuple(dict.fromkeys(column.name for column in named.values()))
     datasets = tuple(sorted({dataset for dataset, _ in runs}))
     places = [*itertools.product(datasets, algorithms)]
     summaries = {place: _summary(runs[place], place[1]) for place in places if place in runs}
     check_table([*summaries.values()])
     cells = pd.DataFrame([_cell(*place, summaries.get(place), selection) for place in places])
-    cells = cells.assign(selection=selection, budget=section.budget, best=best(cells))
+    cells = cells.assign(selection=selection, budget=section.budget, best=best(cells, bold))
     cells["behaviour"] = cells.groupby("dataset")["behaviour"].transform("first")
     scores = {
         name: [_scores(summaries.get((dataset, name)), selection) for dataset in datasets]
@@ -179,9 +193,11 @@ def _report(
     suite = _suite(scores | ({reference: behaviour} if len(behaviour) == len(datasets) else {}), samples)
     return Report(
         selection=selection,
+        bold=bold,
         budget=section.budget,
         datasets=datasets,
         algorithms=algorithms,
+        settings={column.name: column.settings for column in named.values() if column.settings},
         summaries=summaries,
         scores=scores,
         cells=cells,
@@ -249,7 +265,7 @@ def _status(summary: Summary, scored: int) -> str:
     return max(sorted(set(kinds)), key=kinds.count) if kinds else "no score"
 
 
-def best(cells: pd.DataFrame) -> "pd.Series[bool]":
+def best(cells: pd.DataFrame, bold: Bold = "interval") -> "pd.Series[bool]":
     """Which of a row's scores may be the best: their mean lies inside the interval of the highest mean.
 
     Their own intervals do not count: else the more a score scatters, the sooner it is called the best. None,
@@ -257,9 +273,12 @@ def best(cells: pd.DataFrame) -> "pd.Series[bool]":
 
     Args:
         cells: `dataset`, `mean` and `low` of each.
+        bold: by `95%-of-best`, those of three seeds or more that fall short of the highest by at most 5 %.
     """
     rows = cells.dropna(subset="mean").groupby("dataset")["mean"]
-    tops = cells.loc[rows.idxmax()].set_index("dataset")["low"].where(rows.count() > 1)
+    top = cells.loc[rows.idxmax()].set_index("dataset")
+    lowest = top["low"] if bold == "interval" else (top["mean"] - _SHORT * top["mean"].abs())
+    tops = lowest.where((rows.count() > 1) & top["low"].notna())
     return cells["low"].notna() & (cells["mean"] >= cells["dataset"].map(tops))
 
 
@@ -295,7 +314,7 @@ def _suite(scores: Mapping[str, Sequence[Floats]], samples: int) -> pd.DataFrame
 def _improvement(scores: Mapping[str, Sequence[Floats]], samples: int) -> pd.DataFrame:
     whole = [name for name in scores if all(map(len, scores[name]))]
     pairs = list(itertools.combinations(whole, 2))
-    if len(whole) > _NAMED:
+    if len(whole) > NAMED:
         top = max(whole, key=lambda name: float(statistics.mean(scores[name])))
         pairs = [(top, name) for name in whole if name != top]
     rows = []

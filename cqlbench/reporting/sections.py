@@ -1,14 +1,14 @@
 """Which runs meet in a table: records as sections, a table each; its columns; and what must agree in it."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from cqlbench.records.schema import Budget, Record
-from cqlbench.records.settings import differing_settings, natural
+from cqlbench.records.settings import differing_settings, differing_values, natural
 from cqlbench.reporting.aggregate import PoolingError, Summary, difference
 
 CHOOSE = "choose with dataset=, algorithm=, budget=, config=, since= or until=."
@@ -92,12 +92,24 @@ def _dataset_versions(records: Sequence[Record]) -> list[str]:
     return [version if several else "" for _, version in parts]
 
 
-def columns(records: Sequence[Record]) -> dict[tuple[str, str], str]:
-    """Algorithm and config hash -> the column's name, in the columns' order.
+class Column(NamedTuple):
+    """A column of a report.
+
+    Attributes:
+        name: the algorithm, with its settings where it has several columns.
+        settings: those that differ between the algorithm's columns.
+    """
+
+    name: str
+    settings: Mapping[str, str]
+
+
+def columns(records: Sequence[Record]) -> dict[tuple[str, str], Column]:
+    """Algorithm and config hash -> the column, in the columns' order.
 
     An algorithm of which a dataset has several configurations has columns by the settings that differ.
     """
-    named: dict[tuple[str, str], str] = {}
+    named: dict[tuple[str, str], Column] = {}
     for algorithm in sorted({record.algorithm for record in records}):
         runs = {
             (record.dataset.id, record.config_hash): record.config
@@ -105,11 +117,12 @@ def columns(records: Sequence[Record]) -> dict[tuple[str, str], str]:
             if record.algorithm == algorithm
         }
         placed = [(dataset, config) for (dataset, _), config in runs.items()]
-        texts = differing_settings(placed, left_out=("scores_version", *_BUDGET))
-        pairs = sorted(zip(texts, runs, strict=True), key=lambda pair: natural(pair[0]))
+        values = differing_values(placed, left_out=("scores_version", *_BUDGET))
+        texts = [", ".join(f"{name}={value}" for name, value in each.items()) for each in values]
+        ordered = sorted(zip(texts, values, runs, strict=True), key=lambda each: natural(each[0]))
         named |= {
-            (algorithm, config_hash): f"{algorithm} ({text})" if text else algorithm
-            for text, (_, config_hash) in pairs
+            (algorithm, config_hash): Column(f"{algorithm} ({text})" if text else algorithm, each)
+            for text, each, (_, config_hash) in ordered
         }
     return named
 

@@ -14,7 +14,7 @@ from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import FEWEST_SEEDS, Summary
 from cqlbench.reporting.fine_tuning import fine_tuning
 from cqlbench.reporting.published import compare
-from cqlbench.reporting.report import SELECTIONS, Report, rows_of
+from cqlbench.reporting.report import BOLDS, SELECTIONS, Report, rows_of
 from cqlbench.reporting.tables.format import (
     ABSENT,
     deviation_text,
@@ -28,6 +28,7 @@ from cqlbench.reporting.tables.format import (
 from cqlbench.reporting.tables.render import Document, Grid
 from cqlbench.reporting.tables.run import environment_text
 from cqlbench.reporting.tables.selection import selection_csv, selection_grids
+from cqlbench.reporting.tables.settings import settings_grids
 from cqlbench.reporting.tables.tuning import tuning_frame, tuning_grid
 
 _WIDEST = 170
@@ -67,6 +68,8 @@ def grids(report: Report) -> dict[str, Grid]:
             found["suite"] = _suite(report)
         if report.cells["above_behaviour"].notna().any():
             found["behaviour"] = _behaviour(report)
+    texts = {(cell.algorithm, cell.dataset): cell_text(cell) for cell in rows_of(report.cells)}
+    found |= {f"settings-{name}": grid for name, grid in settings_grids(report, texts)}
     if report.tuning:
         found["tuning"] = tuning_grid(report.tuning, report.reference, report.behaviour)
     found |= selection_grids(report.choices)
@@ -123,8 +126,8 @@ def _scores(report: Report) -> Grid:
             foot.append((title, *map(number_text, values)))
     caption = (
         f"Mean ± std over seeds of the {SELECTIONS[report.selection]}, 0-100 scale; in brackets, "
-        "scored of asked seeds where some are missing. Bold: the highest mean, and means inside its 95 % "
-        "interval."
+        "scored of asked seeds where some are missing. Bold: the highest mean, and "
+        f"{BOLDS[report.bold]}."
     )
     return Grid(
         "Scores", head, (*rows, *foot), caption,

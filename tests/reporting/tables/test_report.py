@@ -6,6 +6,7 @@ import pytest
 from made_records import replace
 from reporting.samples import build_report, sample_records
 
+from cqlbench.records.schema import config_hash
 from cqlbench.reporting.published import COLUMNS
 from cqlbench.reporting.tables.report import csv_files, document, grids
 
@@ -109,3 +110,30 @@ def test_csv_is_tidy(report):
     assert (rival["difference"], rival["inside"], rival["protocol"]) == ("12", "False", "how")
     assert {row["aggregate"] for row in files["suite.csv"]} == {"mean", "median", "IQM", "optimality gap"}
     assert (cell["behaviour"], cell["above_behaviour"]) == ("44.3", "1")
+
+
+def test_configurations_are_rows_by_the_settings_that_differ(make_record):
+    records = []
+    for weight, score in ((1, 40.0), (5, 60.0)):
+        config = make_record(0, [0.0]).config
+        config = config | {"algorithm": {**config["algorithm"], "conservative_weight": weight}}
+        records += [
+            replace(make_record(seed, [score + seed]), config=config, config_hash=config_hash(config))
+            for seed in (0, 1, 2)
+        ]
+    grid = grids(build_report(records, samples=50))["settings-cql"]
+    assert grid.columns == ("conservative_weight", "d4rl/hopper-medium-v2")
+    assert grid.rows == (("5", "61.0 ± 1.0"), ("1", "41.0 ± 1.0"))
+
+
+@pytest.mark.parametrize(("bold", "expected"), [("interval", {(0, 3)}), ("95%-of-best", {(0, 2), (0, 3)})])
+def test_bold_by_the_interval_or_by_a_share_of_the_best(make_record, bold, expected):
+    def of(algorithm, seed, score):
+        return replace(make_record(seed, [score]), algorithm=algorithm)
+
+    records = [of("bc", seed, 48.0 + 0.1 * seed) for seed in (0, 1, 2)]
+    records += [of("cql", seed, 50.0 + 0.1 * seed) for seed in (0, 1, 2)]
+    records += [of("td3_bc", seed, 40.0) for seed in (0, 1, 2)]
+    grid = grids(build_report(records, samples=50, bold=bold))["scores"]
+    assert grid.bold == expected
+    assert ("at most 5 %" in grid.caption) == (bold == "95%-of-best")

@@ -1,0 +1,68 @@
+"""Comparisons between a report's columns as sentences and tables."""
+
+from collections.abc import Sequence
+
+from cqlbench.reporting.comparison import Comparison, Difference
+from cqlbench.reporting.report import SELECTIONS, Report
+from cqlbench.reporting.tables.format import deviation_text, interval_text, number_text
+from cqlbench.reporting.tables.render import Document, Grid
+
+
+def document(report: Report, comparisons: Sequence[Comparison]) -> Document:
+    """What can be said of each pair, over all datasets and on each."""
+    return Document(
+        title=f"{report.whose}, budget {report.budget}: {SELECTIONS[report.selection]}",
+        warnings=tuple(each.sentence for each in comparisons),
+        grids=tuple(_grids(report, comparisons)),
+        notes=(
+            "Intervals of differences are Welch's, 95 %; that of the probability is of the stratified "
+            "bootstrap. p: two-sided, after Holm's correction for all tests of its table.",
+            *(
+                f"{each.first} against {each.second}: {', '.join(each.left_out)} left out, with fewer than "
+                "three scored seeds of one of them."
+                for each in comparisons
+                if each.left_out
+            ),
+        ),
+    )
+
+
+def _grids(report: Report, comparisons: Sequence[Comparison]) -> list[Grid]:
+    rows = tuple(
+        (
+            each.first,
+            each.second,
+            str(len(each.datasets)),
+            *_texts(each.whole),
+            f"{each.probability:.2f} {interval_text(each.low, each.high, '.2f')}",
+        )
+        for each in comparisons
+    )
+    columns = ("First", "Second", "Datasets", "Difference", "95 % interval", "p", "P(first > second)")
+    caption = "First less second, means over the datasets of which both have three seeds or more."
+    bold = frozenset((row, 3) for row, each in enumerate(comparisons) if each.whole.sure)
+    found = [Grid("Comparison", columns, rows, caption, bold=bold, labels=2)]
+    places = [(each, place) for each in comparisons for place in range(len(each.datasets))]
+    cells = {(cell.dataset, cell.algorithm): cell for cell in report.cells.itertuples(index=False)}
+    singles = tuple(
+        (
+            each.datasets[place],
+            each.first,
+            each.second,
+            *(_score(cells[each.datasets[place], name]) for name in (each.first, each.second)),
+            *_texts(each.each[place]),
+        )
+        for each, place in places
+    )
+    head = ("Dataset", "First", "Second", "Score of first", "Of second", "Difference", "95 % interval", "p")
+    bold = frozenset((row, 5) for row, (each, place) in enumerate(places) if each.each[place].sure)
+    return [*found, Grid("By dataset", head, singles, "Bold: p below 0.05.", bold=bold, labels=3)]
+
+
+def _score(cell: object) -> str:
+    return deviation_text(cell.mean, cell.std)  # type: ignore[attr-defined]  # a row of `Report.cells`
+
+
+def _texts(each: Difference) -> tuple[str, str, str]:
+    p = number_text(each.p, ".2g")
+    return number_text(each.value, "+z.1f"), interval_text(each.low, each.high), p
