@@ -125,7 +125,29 @@ _LOGGERS = ("csv", "tensorboard", "wandb", "mlflow", "trackio", "none")
 _SETTINGS = "Any other setting goes along, such as algorithm.batch_size=64; 'cqlbench train --help' has all."
 _SUITE: Keys = {"suite": "a file of benchmarks/suite, which has its budget too"}
 
+WELCOME = """\
+cqlbench: train CQL and its baselines on offline data, all seeds at once, and get a number you can trust.
+  cqlbench demo                         see it work: data, training, evaluation, a report; a minute or two
+  cqlbench bench dataset=hopper-medium  train, evaluate and record one run; minutes on a laptop
+  cqlbench doctor                       what this machine has, and what can be run and played here
+  cqlbench --help                       every command; 'cqlbench data list' has every dataset
+"""
+"""What `cqlbench` alone prints."""
+
 PAGES: Mapping[str, Page] = {
+    "demo": Page(
+        "see it work: data, training, evaluation and a report in a minute or two",
+        "demo:demo",
+        settings={key: _TRAINING[key] for key in ("seeds", "steps", "device", "threads", "results")},
+        more="Nothing is downloaded. Exit status 1: a seed failed.",
+        tables=True,
+    ),
+    "doctor": Page(
+        "what this machine has: versions, devices, simulators, caches, and what can be played",
+        "doctor:doctor",
+        keys={"results": _key("the results folder [%(default)s]", Path, default=Path("results"))},
+        more="Exit status 2: something that every run needs is missing or broken.",
+    ),
     "bench": Page(
         "train an algorithm on a dataset, evaluate, record and report it",
         "train:bench",

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 import cqlbench
-from cqlbench.commands.pages import PAGES, Option, Page
+from cqlbench.commands.pages import PAGES, WELCOME, Option, Page
 from cqlbench.core.errors import USER_ERROR, ConfigError
 
 _ONCE = ("dataset", "run", "suite", "baseline", "results", "output")
@@ -47,12 +47,15 @@ def parse(arguments: Sequence[str]) -> tuple[Page, dict[str, Any]]:
 
     Raises:
         ConfigError: an argument that is not understood.
-        SystemExit: help, the version or a completion script was printed.
+        SystemExit: help, the version, a completion script or what there is to try first was printed.
     """
     whole, page, rest = _parser(), Page("", verbs=PAGES), list(arguments)
     while rest and rest[0] in page.verbs:
         page = page.verbs[rest.pop(0)]
     names = arguments[: len(arguments) - len(rest)]
+    if not arguments:
+        sys.stdout.write(WELCOME)
+        raise SystemExit(USER_ERROR)
     if page.verbs and not rest:
         with suppress(SystemExit):
             whole.parse_args([*names, "--help"])
