@@ -130,7 +130,8 @@ class Board:
             atomic.replace(self._folder / _FILE, msgspec.json.encode(status))
         if self._live is not None:
             self._live.update(status.shown())
-            return
+            if not last:
+                return
         for name, problem in status.failed[self._named :]:
             self._console.print(Text(f"Failed   {name}: {problem}"), soft_wrap=True)
         self._named = len(status.failed)

@@ -147,9 +147,10 @@ def _connect(address: str) -> None:
             more = {"include_dashboard": False} if address == "local" else {}
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **more)
     except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"launcher.address={address}: {' '.join(str(error).split())} Start a cluster with 'ray start"
-            " --head', or say launcher.address=local."
+            f"launcher.address={address} cannot be used ({first.rstrip('.:')}). Start a cluster with"
+            " 'ray start --head', or say launcher.address=local."
         ) from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)  # Ray's own handler exits with another status

@@ -178,7 +178,7 @@ def start(world: Path, results: Path, *words: str) -> subprocess.Popen:
     program = Path(__file__).parent / "tiny_world.py"
     return subprocess.Popen(
         [sys.executable, str(program), str(world), "paper", *WORDS, *words, f"results={results}"],
-        env=os.environ | {"CQLBENCH_TINY_SECONDS": "0.1"},
+        env=os.environ | {"CQLBENCH_TINY_SECONDS": "0.2"},
         stdout=(results.parent / f"{results.name}.out").open("a"),
         stderr=subprocess.STDOUT,
     )
@@ -212,16 +212,23 @@ def test_suites_that_lose_nodes_workers_and_drivers_have_the_records_of_the_one_
         cluster.shutdown()
 
 
+def half_done(results: Path) -> bool:
+    """Whether there is a run that has saved something, so that it can be resumed."""
+    with contextlib.suppress(FileNotFoundError):  # a folder that was removed just then
+        return any(results.rglob("step-*.checkpoint"))
+    return False
+
+
 def suffer(cluster: Cluster, world: Path, results: Path, generator: np.random.Generator) -> None:
     """A suite that loses a worker, a node and its driver at random moments, and is started again."""
     words = ["launcher=ray", f"launcher.address={cluster.address}"]
     node, folder = cluster.add_node(num_cpus=2), results / "suites" / "mine"
     driver = start(world, results, *words)
-    while not running(folder):
-        assert driver.poll() is None, (world / f"{results.name}.out").read_text()
-        time.sleep(0.05)
     for loss in generator.permutation(["worker", "node", "driver"]):
-        time.sleep(generator.uniform(0, 8))
+        while not half_done(results):
+            assert driver.poll() is None, (world / f"{results.name}.out").read_text()
+            time.sleep(0.05)
+        time.sleep(generator.uniform(0, 3))
         if loss == "worker" and (workers := running(folder)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(generator.choice(workers)["pid"], signal.SIGKILL)
