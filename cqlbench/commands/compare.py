@@ -19,7 +19,8 @@ def compare(console: Console, select: Selection, results: Path, **filters: str) 
         UserError: no record, records that must not meet in one table, or nothing to compare.
     """
     order = filters.get("algorithm", "").split(",")
-    reports = build_reports(read(results, counting_lines(results, filters)), select)
+    records = read(results, counting_lines(results, filters))
+    reports = build_reports(records, select, samples=1)  # the suite's own intervals are not shown
     found = {report: pairs for report in reports if (pairs := compare_columns(report, order))}
     if not found:
         names = ", ".join(dict.fromkeys(name for report in reports for name in report.algorithms))
