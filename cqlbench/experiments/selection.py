@@ -4,6 +4,7 @@ The critic's own value and TD error are those that diagnostics recorded at the e
 dataset's rows of Q at their actions, in the dataset's rewards, and of its squared error.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from math import nan
 from typing import Any
@@ -77,10 +78,10 @@ def candidates(
     played = np.full(len(policies), nan)
     if play:
         played = _discounted_returns(policies, act, play, config.discount, device)
-    names = columns(chosen)
+    names = _labels(chosen)
     return pd.DataFrame(
         {
-            "label": [names[record.algorithm, record.config_hash].name for record in chosen],
+            "label": [names[run_folder(record.key)] for record in chosen],
             "run": [run_folder(record.key) for record in chosen],
             "seed": [record.seed for record in chosen],
             "fqe": values.double().numpy(force=True),
@@ -90,6 +91,17 @@ def candidates(
             "discounted_return": played,
         }
     )
+
+
+def _labels(records: Sequence[Record]) -> dict[str, str]:
+    """Run -> its configuration's name in reports; runs of one name (of several budgets) by their ends too."""
+    names = columns(records)
+    labels = {run_folder(each.key): names[each.algorithm, each.config_hash].name for each in records}
+    times = Counter(labels.values())
+    return {
+        run: label if times[label] == 1 else f"{label} [{run.rpartition('/')[2]}]"
+        for run, label in labels.items()
+    }
 
 
 def _policy(store: RecordStore, record: Record, say: Say) -> tuple[Record, SavedPolicy] | None:

@@ -3,7 +3,7 @@ import pytest
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import benchmarks_dir, yaml_names
 from cqlbench.experiments.key_names import check_key
-from cqlbench.experiments.sweep import job_words, multirun, read_sweep
+from cqlbench.experiments.sweep import job_words, multirun, read_sweep, sweep_jobs
 
 
 def test_jobs_are_all_combinations_the_last_word_fastest() -> None:
@@ -57,3 +57,15 @@ def test_a_sweep_that_makes_no_sense_is_named(tmp_path, monkeypatch, text: str) 
     monkeypatch.setattr("cqlbench.experiments.sweep.benchmarks_dir", lambda: tmp_path)
     with pytest.raises(ConfigError, match=r"mine\.yaml"):
         read_sweep("mine")
+
+
+def test_a_sweep_is_of_every_dataset_and_algorithm() -> None:
+    jobs = sweep_jobs(["dataset=a,b", "algorithm=sac", "seeds=0,1", "algorithm=iql,td3_bc"], draw=2)
+    assert [[word for word in job if word.startswith(("dataset", "algorithm="))] for job in jobs] == [
+        [f"dataset={dataset}", f"algorithm={algorithm}"]
+        for dataset in "ab"
+        for algorithm in ("iql", "td3_bc")
+        for _ in range(2)
+    ]
+    assert all("seeds=0,1" in job for job in jobs)
+    assert len(set(map(tuple, jobs))) == 8
