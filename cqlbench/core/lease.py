@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -29,6 +30,8 @@ BEAT = 5.0
 EXPIRY = 60.0
 """Seconds without a heartbeat after which a lease is taken over."""
 _POLL = 0.5
+_SILENCE = 3.0
+"""Seconds of waiting of which nothing is said."""
 _ALWAYS = float("inf")
 # Of a machine that slept, too: others have gone on meanwhile.
 _CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -100,7 +103,7 @@ class Lease:
             LeaseHeldError: another process holds it, and lives.
             OSError: the file cannot be written.
         """
-        deadline, first = _now() + patience, None
+        began, first, told = _now(), None, False
         while not self._create():
             seen = _look(self.path)
             if seen is None:
@@ -113,9 +116,14 @@ class Lease:
                 continue
             first = first if first and first.token == seen.token else seen
             here = seen.holder is not None and seen.holder.machine == _machine()
-            if (here or seen.touched > first.touched) and _now() >= deadline:
-                holder = f"process {seen.holder.pid} on {seen.holder.host}" if seen.holder else "a process"
+            holder = f"process {seen.holder.pid} on {seen.holder.host}" if seen.holder else "unnamed"
+            if (here or seen.touched > first.touched) and _now() - began >= patience:
                 raise LeaseHeldError(f"Another process ({holder}) holds {self._what}.")
+            if not told and _now() - began > _SILENCE:
+                told = True
+                sys.stderr.write(
+                    f"cqlbench: waiting for {self._what}, which another process ({holder}) holds.\n"
+                )
             time.sleep(min(_POLL, BEAT / 2))
         self._checked = _now()
         self._heart.start()

@@ -194,10 +194,13 @@ class CheckpointFolder:
             path.unlink(missing_ok=True)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self, *, wait: bool = True) -> Iterator[None]:
         """Keep other processes out of the folder; what a killed one left half-written is removed.
 
         Afterwards an empty folder is removed too.
+
+        Args:
+            wait: for a process that is in it, as long as `core.lease.patience` says.
 
         Raises:
             CheckpointError: another process is in it, or it cannot be made.
@@ -205,7 +208,9 @@ class CheckpointFolder:
         with _refused(f"Checkpoints cannot be kept in '{self.folder}'"), ExitStack() as stack:
             try:
                 what = f"the run whose checkpoints are in '{self.folder}'"
-                self._lease = stack.enter_context(held(self.folder / ".lease", what, patience()))
+                self._lease = stack.enter_context(
+                    held(self.folder / ".lease", what, patience() if wait else 0)
+                )
             except LeaseHeldError as error:
                 raise CheckpointError(f"{error} Wait for it, or choose another results folder.") from error
             leaving = stack.pop_all()

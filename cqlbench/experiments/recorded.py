@@ -202,7 +202,7 @@ def _cut_off(plan: Plan, dataset: Dataset, origin: Provenance, records: Iterable
                 if part.config.resume != "never":
                     return part
             elif not state.get("rerun") and (folder.folder.exists() or collected.exists()):
-                with folder.alone():
+                with folder.alone(wait=False):
                     folder.clear()
                     shutil.rmtree(collected, ignore_errors=True)
     return None

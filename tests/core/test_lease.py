@@ -51,9 +51,11 @@ def test_it_is_held_by_one_until_it_is_released(path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_silent_host_is_waited_for_and_then_taken_over(path: Path) -> None:
+def test_a_silent_host_is_waited_for_and_then_taken_over(path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(lease, "_SILENCE", 0.1)
     of_another_host(path)
     assert 0.3 < seconds(path, patience=0) < 3
+    assert capsys.readouterr().err.count("waiting for it, which another process") == 1
 
 
 def test_a_living_host_is_not_taken_over(path: Path) -> None:
