@@ -16,7 +16,7 @@ BENCH = $(call quote,dataset=$(DATASET)) $(call setting,SOURCE,source) $(call se
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check fix test demo bench finetune report paper gate selftest speed profile policy lock clean named
+.PHONY: help setup check fix test docs demo bench finetune report paper gate selftest speed profile policy lock clean named
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ fix: $(READY) ## Mend what a tool can mend
 
 test: $(READY) ## Run every test
 	@$(PYTEST) -n auto $(ARGS)
+
+docs: $(READY) ## Build the documentation into build/docs; warnings are errors. Needs: pip install -e '.[docs]'
+	@$(BIN)/python -m sphinx -q -W --keep-going -j auto -d build/doctrees docs build/docs && echo "build/docs/index.html"
 
 demo: $(READY) ## See it work, in a minute or two: data, training, evaluation, a report
 	@$(BIN)/cqlbench demo $(call setting,RESULTS,results) $(ARGS)

@@ -1,0 +1,31 @@
+"""Sphinx: what is said elsewhere in the repository, or known to the code, is taken from there."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+
+import pages  # noqa: E402
+
+import cqlbench  # noqa: E402
+
+project = "cqlbench"
+author = copyright = "The cqlbench authors"  # noqa: A001
+version = release = cqlbench.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_heading_anchors = 4
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "cqlbench"
+html_static_path, html_css_files = ["static"], ["site.css"]
+html_show_sourcelink = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_class_signature = "separated"
+suppress_warnings = ["myst.xref_ambiguous"]
+
+
+def setup(app: Any) -> None:
+    """Fill in what a page takes from elsewhere."""
+    app.connect("source-read", lambda _, name, source: source.__setitem__(0, pages.filled(name, source[0])))
