@@ -37,8 +37,8 @@ class RayLauncher:
         self._units: dict[Any, int] = {}
         _connect(settings.address)
         try:
-            nodes = self._able_nodes()
-            _check_workers([node["NodeID"] for node in nodes], results)
+            _check_workers([node["NodeID"] for node in self._able_nodes()], results)
+            nodes = self._able_nodes()  # without those that died meanwhile
         except BaseException:
             self.close()
             raise
@@ -191,25 +191,28 @@ def _check_workers(nodes: Sequence[str], results: Path) -> None:
 
 
 def _looks(nodes: Sequence[str], probe: Path) -> list[dict[str, Any]]:
-    """What a worker of each node sees: see `_probe`.
+    """What a worker of each node sees: see `_probe`. A node that dies meanwhile is none.
 
     Raises:
-        ConfigError: one cannot be asked.
+        ConfigError: one cannot be asked, or none is left.
     """
     look = ray.remote(num_cpus=0, max_retries=1)(_probe())
     places = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
-    try:
-        seen: list[dict[str, Any]] = ray.get(
-            [look.options(scheduling_strategy=place).remote(str(probe)) for place in places],
-            timeout=_LOOK_AROUND,
-        )
-    except GetTimeoutError as error:
-        raise ConfigError(
-            f"Not every node of the cluster could start a worker within {_LOOK_AROUND:.0f} seconds."
-        ) from error
-    except RayError as error:
-        sentence = " ".join(str(error).split())
-        raise ConfigError(f"A node of the cluster cannot run tasks ({sentence}).") from error
+    tasks = [look.options(scheduling_strategy=place).remote(str(probe)) for place in places]
+    ray.wait(tasks, num_returns=len(tasks), timeout=_LOOK_AROUND)
+    alive = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
+    seen: list[dict[str, Any]] = []
+    for node, task in zip(nodes, tasks, strict=True):
+        try:
+            seen.append(ray.get(task, timeout=0))
+        except RayError as error:
+            if node in alive:
+                late = f"started no worker within {_LOOK_AROUND:.0f} seconds"
+                failed = f"cannot run tasks ({' '.join(str(error).split())})"
+                why = late if isinstance(error, GetTimeoutError) else failed
+                raise ConfigError(f"{alive[node]}, a node of the cluster, {why}.") from error
+    if not seen:
+        raise ConfigError("No node of the cluster is alive any more; start them again.")
     return seen
 
 

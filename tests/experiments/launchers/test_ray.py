@@ -100,6 +100,7 @@ def refuses_other_workers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
         patch.setattr(ours, "_probe", lambda: lambda probe: look(f"/proc/elsewhere/{Path(probe).name}"))
         with pytest.raises(ConfigError, match="does not see"):
             ours._check_workers(nodes[:1], folder)
+    ours._check_workers([*nodes[:1], "e" * 56], folder)  # the other one has just died
     assert list(folder.iterdir()) == []
 
 
