@@ -62,7 +62,7 @@ def _next(records: Sequence[Record], results: Path, output: Path, seconds: float
             f"That took {duration(seconds)}. The scores are a toy's: see how sure they are, not how high.",
             f"Look at   {output / 'report.html'} in a browser: tables, intervals, curves, provenance",
             f"Look at   {results / 'runs' / run}: one JSON record per seed",
-            f"Try       cqlbench watch run={run.rpartition('/')[2]} video=policy.gif{where}",
+            f"Try       cqlbench watch run={run.rpartition('/')[2]} video=policy.gif{where} (with cqlbench[video])",
             "Try       cqlbench bench dataset=hopper-medium, and cqlbench data list for other datasets",
             "Read      the README's 'Budgets, and what may be compared' before you quote a number",
         )
