@@ -55,6 +55,7 @@ def demo(console: Console, settings: Sequence[str]) -> int:
 def _next(records: Sequence[Record], results: Path, output: Path, seconds: float) -> str:
     """What to look at and to try, after the last run."""
     run = run_folder(records[-1].key)
+    name = run.rpartition("/")[2]
     where = "" if results == Path("results") else f" results={results}"
     return "\n".join(
         (
@@ -62,7 +63,7 @@ def _next(records: Sequence[Record], results: Path, output: Path, seconds: float
             f"That took {duration(seconds)}. The scores are a toy's: see how sure they are, not how high.",
             f"Look at   {output / 'report.html'} in a browser: tables, intervals, curves, provenance",
             f"Look at   {results / 'runs' / run}: one JSON record per seed",
-            f"Try       cqlbench watch run={run.rpartition('/')[2]} video=policy.gif{where} (with cqlbench[video])",
+            f"Try       cqlbench watch run={name} video=policy.gif{where} (with cqlbench[video])",
             "Try       cqlbench bench dataset=hopper-medium, and cqlbench data list for other datasets",
             "Read      the README's 'Budgets, and what may be compared' before you quote a number",
         )
