@@ -45,7 +45,7 @@ fix: $(READY) ## Mend what a tool can mend
 test: $(READY) ## Run every test
 	@$(PYTEST) -n auto $(ARGS)
 
-docs: $(READY) ## Build the documentation into build/docs; warnings are errors. Needs: pip install -e '.[docs]'
+docs: $(READY) ## Build the documentation into build/docs; warnings are errors
 	@$(BIN)/python -m sphinx -q -W --keep-going -j auto -d build/doctrees docs build/docs && echo "build/docs/index.html"
 
 demo: $(READY) ## See it work, in a minute or two: data, training, evaluation, a report
