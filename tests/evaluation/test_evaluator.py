@@ -170,7 +170,9 @@ class Collecting:
 
     def __init__(self, config: Any) -> None:
         online = config.online
-        self.engine = SimpleNamespace(seeds=(0,), finite_seeds=lambda: [True], drain_diagnostics=dict)
+        self.engine = SimpleNamespace(
+            seeds=(0,), finite_seeds=lambda: [True], drain_diagnostics=dict, device=torch.device("cpu")
+        )
         self.frames_per_batch, self.random_frames = online.frames_per_batch, online.random_frames
         self.offline_steps, self.total_frames = config.budget.steps, online.frames
         self.online_steps_per_batch = online.steps_per_batch
