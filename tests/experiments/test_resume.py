@@ -29,10 +29,9 @@ ONLINE_TRIALS = 5
 RUN = ["dataset=tiny-hopper", "seeds=2", "steps=9", "budget.evaluation_interval=3"]
 
 
-def killed_runs(world: Path, trials: int, words: list[str]) -> dict[str, Any]:
-    program = Path(__file__).parent / "killed_runs.py"
+def ended(program: str, world: Path, trials: int, words: list[str]) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, str(program), str(world), str(trials), *words],
+        [sys.executable, str(Path(__file__).parent / program), str(world), str(trials), *words],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -40,7 +39,11 @@ def killed_runs(world: Path, trials: int, words: list[str]) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    report: dict[str, Any] = json.loads(done.stdout)
+    return done
+
+
+def killed_runs(world: Path, trials: int, words: list[str]) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(ended("killed_runs.py", world, trials, words).stdout)
     assert report["whole"]["status"] == 0
     assert report["whole"]["tensors"] > 20
     for trial in report["trials"]:
@@ -70,16 +73,7 @@ def test_fine_tuned_runs_killed_at_random_moments_equal_the_one_that_was_not(wor
 
 
 def two_hosts(world: Path, trials: int) -> None:
-    program = Path(__file__).parent / "two_hosts.py"
-    done = subprocess.run(
-        [sys.executable, str(program), str(world), str(trials)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = ended("two_hosts.py", world, trials, [])
     reports = json.loads(done.stdout)
     assert len(reports) == trials
     for report in reports:
