@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 SCORES_VERSION = 2
 """Raised by every change that changes scores, so that scores from before and after never share a cell."""
