@@ -1,6 +1,5 @@
 """The command line: what runs a verb, and its exit status, which `cqlbench --help` explains."""
 
-import importlib
 import sys
 import traceback
 from collections.abc import Sequence
@@ -9,8 +8,9 @@ from typing import Any
 from cqlbench.commands.pages import Page
 from cqlbench.commands.parser import parse
 from cqlbench.core import signals
+from cqlbench.core.apart import named
 from cqlbench.core.errors import BUG, USER_ERROR, UserError, out_of_memory
-from cqlbench.core.printing import unfailing
+from cqlbench.core.printing import console, incomplete, unfailing
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,9 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with unfailing() as problems:
         status = _run(list(sys.argv[1:] if arguments is None else arguments))
     if problems:
-        sys.stderr.write(
-            f"cqlbench: Standard output cannot be written ({problems[0]}); what it says is incomplete.\n"
-        )
+        sys.stderr.write(f"cqlbench: {incomplete(problems[0])}\n")
     return status or (USER_ERROR if problems else 0)
 
 
@@ -51,15 +49,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _command(page: Page, values: dict[str, Any]) -> int:
-    # Imported here: help and mistakes need not wait for it.
-    from rich.console import Console
-
-    module, _, name = page.runs.partition(":")
-    function = getattr(importlib.import_module(f"cqlbench.commands.{module}"), name)
-    # A terminal has its width; a file or a pipe has room for wide tables.
-    wide = 160 if page.tables and not sys.stdout.isatty() else None
-    console = Console(soft_wrap=not page.tables, highlight=False, width=wide)
-    return function(console, **values) or 0
+    # By name: help and mistakes need not wait for what is imported, and some verbs never need it.
+    function = named(f"cqlbench.commands.{page.runs_with(values.get('settings', ()))}")
+    return function(console(tables=page.tables), **values) or 0
 
 
 def _settings(arguments: Sequence[str]) -> str:

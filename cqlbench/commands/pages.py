@@ -4,7 +4,7 @@ Nothing heavy is imported here: `--help` and a mistyped verb need not wait for t
 """
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ class Page:
     Attributes:
         purpose: what it does, in one line.
         runs: `module:function` of this package. The function takes a console and what the words say, by name.
+        launched: the same where a launcher makes the runs.
         takes: positional arguments: name -> how it is written; `...` at its end: one or more;
             `...]`: or none.
         keys: its own.
@@ -40,7 +41,13 @@ class Page:
     settings: Keys = field(default_factory=dict)
     more: str = ""
     tables: bool = False
+    launched: str = ""
     verbs: "Mapping[str, Page]" = field(default_factory=dict)
+
+    def runs_with(self, settings: Sequence[str]) -> str:
+        """What runs it with these settings of runs."""
+        launched = self.launched and any(each.startswith(("launcher=", "launcher.")) for each in settings)
+        return self.launched if launched else self.runs
 
     def takes_no_value(self, key: str) -> bool:
         """Whether `--key` may stand alone."""
@@ -168,6 +175,7 @@ PAGES: Mapping[str, Page] = {
             "multirun": _truth("run every combination of values: -m steps=100,200 seeds=0,1", **_ALONE),
         },
         settings=_DATASET | {"logger": _key("where logs go [csv]", choices=_LOGGERS)} | _TRAINING | _LAUNCHER,
+        launched="launched:train",
     ),
     "report": Page(
         "tables, plots and a page of recorded runs, beside published scores where they may stand",
@@ -192,6 +200,7 @@ PAGES: Mapping[str, Page] = {
         settings=_TRAINING | {"algorithm": "names, with commas, or all [the suite's, or cql]"} | _LAUNCHER,
         more=f"Its report: report/<suite> of the results folder. {_SETTINGS} Exit status 1: a seed failed.",
         tables=True,
+        launched="launched:paper",
     ),
     "sweep": Page(
         "run or resume an algorithm's configurations of benchmarks/sweep, and report them",
@@ -199,9 +208,11 @@ PAGES: Mapping[str, Page] = {
         keys=_SELECT | {"draw": _key("configurations of each algorithm [the sweep's]", whole(1))},
         settings=_DATASET
         | _TRAINING
-        | {"algorithm": f"names, with commas [cql]: {', '.join(yaml_names(benchmarks_dir() / 'sweep'))}"},
+        | {"algorithm": f"names, with commas [cql]: {', '.join(yaml_names(benchmarks_dir() / 'sweep'))}"}
+        | _LAUNCHER,
         more=f"Its report: report/sweep of the results folder. {_SETTINGS} Exit status 1: a seed failed.",
         tables=True,
+        launched="launched:sweep",
     ),
     "select": Page(
         "choose among recorded policies without the environment, and say how right that is",

@@ -2,8 +2,9 @@
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -11,8 +12,9 @@ from rich.text import Text
 from cqlbench.core.devices import device_facts
 from cqlbench.core.errors import ConfigError, UserError
 from cqlbench.experiments.compose import value_of
-from cqlbench.experiments.launchers.launch import Job, device_for, launch
-from cqlbench.experiments.launchers.settings import LauncherSettings, split
+from cqlbench.experiments.launchers.launch import Fate, Work
+from cqlbench.experiments.launchers.settings import LauncherSettings
+from cqlbench.experiments.launchers.work import Job, device_for, work_of
 from cqlbench.experiments.plan import make_plan
 from cqlbench.experiments.recorded import finished, without_dataset
 from cqlbench.experiments.run import bench, status_of
@@ -33,14 +35,49 @@ def sweep(
         UserError: a mistake in the settings (nothing is run then), or runs that failed; the others were made
             and are reported.
     """
-    settings, launcher = split(settings)
-    jobs = _jobs(settings, draw, launcher)
-    if launcher is None:
-        records, failed = _made_here(jobs, console)
-    else:
-        records, failed = _launched(jobs, launcher, console)
-        if launcher.dry_run:
-            return 0
+    jobs = _jobs(settings, draw)
+    return _report(console, jobs, *_made_here(jobs, console), select, bold, plots, settings)
+
+
+def work(settings: Sequence[str], launcher: LauncherSettings, keys: Mapping[str, Any]) -> Work:
+    """What a launcher is to run; `keys`: the arguments of `sweep`.
+
+    The sweep's state is kept under a name that stands for its jobs.
+    """
+    jobs = _jobs(settings, keys["draw"], launcher)
+    title = f"sweep-{hashlib.sha256(repr([job.words for job in jobs]).encode()).hexdigest()[:8]}"
+    return work_of(jobs, launcher, title, finished)
+
+
+def conclude(
+    console: Console,
+    settings: Sequence[str],
+    launcher: LauncherSettings,
+    keys: Mapping[str, Any],
+    fates: Sequence[Fate],
+) -> int:
+    """Report as `sweep` does, once a launcher has run what `work` said."""
+    others = dict(keys)
+    jobs = _jobs(settings, others.pop("draw"), launcher)
+    records = list[Record]()
+    for job in jobs:
+        origin = provenance.collect(*device_facts(str(job.plan.device)), job.plan.arguments)
+        store = RecordStore(Path(job.plan.config.results))
+        records += without_dataset(job.plan, origin, store, finished).records.values()
+    failed = [f"{job.name}: {fate.problem}" for job, fate in zip(jobs, fates, strict=True) if fate.problem]
+    return _report(console, jobs, records, failed, **others, settings=settings)
+
+
+def _report(
+    console: Console,
+    jobs: Sequence[Job],
+    records: Sequence[Record],
+    failed: Sequence[str],
+    select: Selection,
+    bold: Bold,
+    plots: bool,
+    settings: Sequence[str],
+) -> int:
     if records:
         output = Path(value_of(settings, "results", "results")) / "report" / "sweep"
         publish(records, select, plots, output, console, key="results", bold=bold)
@@ -49,7 +86,7 @@ def sweep(
     return status_of(records)
 
 
-def _jobs(settings: Sequence[str], draw: int | None, launcher: LauncherSettings | None) -> list[Job]:
+def _jobs(settings: Sequence[str], draw: int | None, launcher: LauncherSettings | None = None) -> list[Job]:
     jobs = []
     for words in sweep_jobs(settings, draw):
         name, device = " ".join(words), device_for(launcher, words) if launcher else None
@@ -70,19 +107,4 @@ def _made_here(jobs: Sequence[Job], console: Console) -> tuple[list[Record], lis
         except UserError as error:
             sys.stderr.write(f"Run {number} of {len(jobs)}: {error}\n")
             failed.append(f"run {number} ({job.name}): {error}")
-    return records, failed
-
-
-def _launched(
-    jobs: Sequence[Job], launcher: LauncherSettings, console: Console
-) -> tuple[list[Record], list[str]]:
-    """The same on a launcher; the sweep's state is kept under a name that stands for its jobs."""
-    title = f"sweep-{hashlib.sha256(repr([job.words for job in jobs]).encode()).hexdigest()[:8]}"
-    fates = launch(jobs, launcher, title, console, finished)
-    records = list[Record]()
-    for job in jobs:
-        origin = provenance.collect(*device_facts(str(job.plan.device)), job.plan.arguments)
-        store = RecordStore(Path(job.plan.config.results))
-        records += without_dataset(job.plan, origin, store, finished).records.values()
-    failed = [f"{job.name}: {fate.problem}" for job, fate in zip(jobs, fates, strict=True) if fate.problem]
     return records, failed

@@ -2,17 +2,20 @@
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.text import Text
 
+from cqlbench.commands.launched import refuse
 from cqlbench.core.errors import ConfigError, UserError
 from cqlbench.experiments import run
 from cqlbench.experiments.compose import TEXT
-from cqlbench.experiments.launchers.launch import Job, device_for, launch
-from cqlbench.experiments.launchers.settings import LauncherSettings, split
+from cqlbench.experiments.launchers.launch import Work
+from cqlbench.experiments.launchers.settings import LauncherSettings
+from cqlbench.experiments.launchers.work import Job, device_for, work_of
 from cqlbench.experiments.plan import make_plan
 from cqlbench.experiments.recorded import finished
 from cqlbench.experiments.sweep import job_words
@@ -37,14 +40,7 @@ def train(console: Console, settings: Sequence[str], print_config: bool, multiru
     Raises:
         UserError: a mistake in the settings, or a job that failed; the others have run then.
     """
-    settings, launcher = split(settings)
-    if not multirun:
-        for word in settings:
-            if word.partition("=")[0] not in ("seeds", *TEXT) and len(job_words(word)) > 1:
-                raise ConfigError(f"{word} names several values; add --multirun to run each of them.")
-    jobs = list(combinations(settings)) if multirun else [list(settings)]
-    if launcher is not None and not print_config:
-        return _launched(jobs, launcher, console)
+    jobs = _jobs(settings, multirun)
     if not multirun:
         return _job(settings, print_config, console)
     failed, status = [], 0
@@ -56,12 +52,16 @@ def train(console: Console, settings: Sequence[str], print_config: bool, multiru
         except UserError as error:
             sys.stderr.write(f"Job {number} of {len(jobs)}: {error}\n")
             failed.append(f"job {number} ({' '.join(job)}): {error}")
-    _refuse(failed, len(jobs))
+    refuse(failed, len(jobs))
     return status
 
 
-def _launched(jobs: Sequence[Sequence[str]], launcher: LauncherSettings, console: Console) -> int:
-    """The jobs, on a launcher; a sweep's state is kept under a name that stands for its jobs."""
+def work(settings: Sequence[str], launcher: LauncherSettings, keys: Mapping[str, Any]) -> Work:
+    """What a launcher is to run; `keys`: the arguments of `train`.
+
+    Its state is kept under a name that stands for its jobs.
+    """
+    jobs = _jobs(settings, keys["multirun"])
     title = f"train-{hashlib.sha256(repr(jobs).encode()).hexdigest()[:8]}"
     planned = [
         Job(
@@ -72,15 +72,21 @@ def _launched(jobs: Sequence[Sequence[str]], launcher: LauncherSettings, console
         )
         for number, job in enumerate(jobs, start=1)
     ]
-    fates = launch(planned, launcher, title, console, finished)
-    problems = zip(planned, fates, strict=True)
-    _refuse([f"{job.name}: {fate.problem}" for job, fate in problems if fate.problem], len(jobs))
-    return int(any(outcome.status == 1 for fate in fates for outcome in fate.outcomes))
+    return work_of(planned, launcher, title, finished)
 
 
-def _refuse(failed: Sequence[str], jobs: int) -> None:
-    if failed:
-        raise UserError(f"{len(failed)} of {jobs} jobs failed, first {failed[0]}")
+def _jobs(settings: Sequence[str], multirun: bool) -> list[list[str]]:
+    """The words of each job.
+
+    Raises:
+        ConfigError: a key has several values, and no sweep is asked for.
+    """
+    if multirun:
+        return list(combinations(settings))
+    for word in settings:
+        if word.partition("=")[0] not in ("seeds", *TEXT) and len(job_words(word)) > 1:
+            raise ConfigError(f"{word} names several values; add --multirun to run each of them.")
+    return [list(settings)]
 
 
 def _job(settings: Sequence[str], print_only: bool, console: Console) -> int:

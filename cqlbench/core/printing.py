@@ -8,7 +8,10 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _ERRORS = "cqlbench-readable"
 _PLAIN = {
@@ -95,6 +98,20 @@ def unfailing() -> Iterator[list[str]]:
         error = wrapped[0].error
         if error is not None and getattr(error, "errno", None) != errno.EPIPE:
             problems.append(getattr(error, "strerror", None) or str(error))
+
+
+def incomplete(problem: str) -> str:
+    """What a user is told of standard output that could not be written."""
+    return f"Standard output cannot be written ({problem}); what it says is incomplete."
+
+
+def console(*, tables: bool) -> "Console":
+    """What commands print to; `tables`: whether some are wide."""
+    from rich.console import Console  # help and mistakes need not wait for it
+
+    # A terminal has its width; a file or a pipe has room for wide tables.
+    wide = 160 if tables and not sys.stdout.isatty() else None
+    return Console(soft_wrap=not tables, highlight=False, width=wide)
 
 
 def _wrapped(stream: TextIO | None) -> _Unfailing:

@@ -24,11 +24,18 @@ from cqlbench.data.buffer import Dataset
 from cqlbench.data.cards import all_cards
 from cqlbench.data.load import provide
 from cqlbench.data.resolve import resolve
+from cqlbench.experiments.launchers.launch import launch
 from cqlbench.experiments.launchers.settings import split
 from cqlbench.experiments.plan import make_plan
 from cqlbench.experiments.policy_module import Policy, SequencePolicy, module_of
 from cqlbench.experiments.run import bench
-from cqlbench.experiments.suite import IncompleteSuiteError, make_runs, read_suite
+from cqlbench.experiments.suite import (
+    IncompleteSuiteError,
+    launched_runs,
+    make_runs,
+    read_suite,
+    suite_work,
+)
 from cqlbench.experiments.sweep import argument_text
 from cqlbench.records.find import find_policy
 from cqlbench.records.frame import evaluations_frame, seeds_frame
@@ -156,7 +163,12 @@ def run_suite(
         [f"{key}={argument_text(value)}" for key, value in named.items() if value is not None]
     )
     console = Console(quiet=not verbose, soft_wrap=True, highlight=False)
-    runs = make_runs(read_suite(suite), words, console, launcher=where)
+    chosen = read_suite(suite)
+    if where is None:
+        runs = make_runs(chosen, words, console)
+    else:
+        fates = launch(suite_work(chosen, words, where), where, console)
+        runs = [] if where.dry_run else launched_runs(chosen, words, where, fates)
     if any(each.problem for each in runs):
         raise IncompleteSuiteError(suite, runs)
     return [Run(each.records, Path(results)) for each in runs]

@@ -19,8 +19,9 @@ from cqlbench.core.paths import benchmarks_dir, yaml_names
 from cqlbench.data.cards import all_cards
 from cqlbench.experiments.compose import default_algorithm, value_of
 from cqlbench.experiments.key_names import algorithms_named, group_choices
-from cqlbench.experiments.launchers.launch import Fate, Job, device_for, launch
+from cqlbench.experiments.launchers.launch import Fate, Work
 from cqlbench.experiments.launchers.settings import LauncherSettings
+from cqlbench.experiments.launchers.work import Job, device_for, work_of
 from cqlbench.experiments.plan import Plan, make_plan
 from cqlbench.experiments.recorded import without_dataset
 from cqlbench.experiments.run import bench
@@ -105,7 +106,6 @@ def make_runs(
     console: Console,
     usable: Usable = lambda _record, _origin: True,
     train: bool = True,
-    launcher: LauncherSettings | None = None,
 ) -> list[SuiteRun]:
     """Each algorithm's run on each dataset: as recorded, resumed, or made now; a failure stops no other run.
 
@@ -115,56 +115,62 @@ def make_runs(
         console: where the progress is printed.
         usable: which records stand for a seed, of those of the same dataset and configuration.
         train: whether what is not recorded is made.
-        launcher: where runs are made; `None`: one by one in this process. With `dry_run` none is, and the
-            list is empty.
 
     Raises:
-        ConfigError: an argument that makes no sense for any of the runs, or a launcher that cannot be used;
-            none is made then.
+        ConfigError: an argument that makes no sense for any of the runs; none is made then.
     """
-    if not value_of(arguments, "budget", ""):
-        arguments = [f"budget={suite.budget}", *arguments]
-    named = value_of(arguments, "algorithm", "")
-    algorithms = algorithms_named(named) if named else suite.algorithms or (default_algorithm(),)
-    arguments = [each for each in arguments if not each.startswith("algorithm=")]
-    if len(algorithms) > 1 and value_of(arguments, "algorithm.name", ""):
-        raise ConfigError(f"algorithm.name is one algorithm's, and these are {', '.join(algorithms)}.")
-    plans = _plans(suite, algorithms, arguments, launcher)
-    fates: Mapping[tuple[str, str], Fate] = {}
-    if launcher is not None:
-        fates, train = _launched(suite, plans, arguments, launcher, console), False
-        if launcher.dry_run:
-            return []
-    runs = []
-    shown = console if launcher is None else Console(quiet=True)  # which has said it all
+    runs, plans = [], _plans(suite, arguments)
+    several = len({algorithm for _, algorithm in plans}) > 1
     for number, ((dataset, algorithm), plan) in enumerate(plans.items(), 1):
-        which = f"{dataset}, {algorithm}" if len(algorithms) > 1 else dataset
-        shown.print(Text(f"Suite    {suite.name}, {number} of {len(plans)}: {which}"), soft_wrap=True)
+        which = f"{dataset}, {algorithm}" if several else dataset
+        console.print(Text(f"Suite    {suite.name}, {number} of {len(plans)}: {which}"), soft_wrap=True)
         if isinstance(plan, UserError):
             runs.append(SuiteRun(dataset, (), (), str(plan), algorithm=algorithm))
         else:
-            run = _run(dataset, plan, shown, usable, train)
-            fate = fates.get((dataset, algorithm))
-            runs.append(
-                replace(run, problem=fate.problem or run.problem, crashed=fate.crashed or run.crashed)
-                if fate
-                else run
-            )
+            runs.append(_run(dataset, plan, console, usable, train))
         if runs[-1].problem:
-            shown.print(Text(f"Failed   {runs[-1].problem}"), soft_wrap=True)
+            console.print(Text(f"Failed   {runs[-1].problem}"), soft_wrap=True)
+    return runs
+
+
+def suite_work(suite: Suite, arguments: Sequence[str], launcher: LauncherSettings) -> Work:
+    """What a launcher is to run of a suite; arguments and errors as of `make_runs`."""
+    plans = _plans(suite, arguments, launcher)
+    jobs = [
+        Job(f"{dataset}, {algorithm}", "bench", _words(suite, dataset, algorithm, arguments), plan)
+        for (dataset, algorithm), plan in plans.items()
+        if isinstance(plan, Plan)
+    ]
+    return work_of(jobs, launcher, suite.name, _stands)
+
+
+def launched_runs(
+    suite: Suite, arguments: Sequence[str], launcher: LauncherSettings, fates: Sequence[Fate]
+) -> list[SuiteRun]:
+    """The runs of `suite_work` after a launcher has ended, as recorded; `fates`: of its jobs."""
+    runs, left = [], iter(fates)
+    for (dataset, algorithm), plan in _plans(suite, arguments, launcher).items():
+        if isinstance(plan, UserError):
+            runs.append(SuiteRun(dataset, (), (), str(plan), algorithm=algorithm))
+            continue
+        run, fate = _run(dataset, plan, Console(quiet=True), lambda *_: True, train=False), next(left)
+        runs.append(replace(run, problem=fate.problem or run.problem, crashed=fate.crashed or run.crashed))
     return runs
 
 
 def _plans(
-    suite: Suite, algorithms: Sequence[str], arguments: Sequence[str], launcher: LauncherSettings | None
+    suite: Suite, arguments: Sequence[str], launcher: LauncherSettings | None = None
 ) -> dict[tuple[str, str], Plan | UserError]:
     """The plan of each run, by dataset and algorithm, or why there is none."""
+    named = value_of(arguments, "algorithm", "")
+    algorithms = algorithms_named(named) if named else suite.algorithms or (default_algorithm(),)
+    if len(algorithms) > 1 and value_of(arguments, "algorithm.name", ""):
+        raise ConfigError(f"algorithm.name is one algorithm's, and these are {', '.join(algorithms)}.")
     plans: dict[tuple[str, str], Plan | UserError] = {}
     device = device_for(launcher, arguments) if launcher else None
     for dataset, algorithm in itertools.product(suite.datasets, algorithms):
-        words = [f"dataset={dataset}", f"algorithm={algorithm}", *arguments]
         try:
-            plans[dataset, algorithm] = make_plan(words, device=device)
+            plans[dataset, algorithm] = make_plan(_words(suite, dataset, algorithm, arguments), device=device)
         except ConfigError:
             raise
         except UserError as error:
@@ -172,28 +178,11 @@ def _plans(
     return plans
 
 
-def _launched(
-    suite: Suite,
-    plans: Mapping[tuple[str, str], Plan | UserError],
-    arguments: Sequence[str],
-    launcher: LauncherSettings,
-    console: Console,
-) -> dict[tuple[str, str], Fate]:
-    """What became of those runs that could be planned."""
-    jobs = {
-        (dataset, algorithm): Job(
-            f"{dataset}, {algorithm}",
-            "bench",
-            (f"dataset={dataset}", f"algorithm={algorithm}", *arguments),
-            plan,
-        )
-        for (dataset, algorithm), plan in plans.items()
-        if isinstance(plan, Plan)
-    }
-    if not jobs:
-        return {}
-    fates = launch(list(jobs.values()), launcher, suite.name, console, _stands)
-    return dict(zip(jobs, fates, strict=True))
+def _words(suite: Suite, dataset: str, algorithm: str, arguments: Sequence[str]) -> tuple[str, ...]:
+    """The arguments of `bench` for one run."""
+    budget = () if value_of(arguments, "budget", "") else (f"budget={suite.budget}",)
+    others = [each for each in arguments if not each.startswith("algorithm=")]
+    return (f"dataset={dataset}", f"algorithm={algorithm}", *budget, *others)
 
 
 def _stands(record: Record) -> bool:

@@ -3,18 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from statistics import fmean
-from typing import Self
 
 from rich.console import Console
 from rich.text import Text
 
 from cqlbench.core.text import counted, duration
 from cqlbench.experiments.launchers.unit import Unit
-from cqlbench.experiments.plan import Plan
-from cqlbench.records.store import RecordStore
 
 
 @dataclass(frozen=True)
@@ -32,37 +27,6 @@ class Packing:
     where: str
     slots: int
     seconds: Mapping[int, float]
-
-    @classmethod
-    def of(cls, units: Sequence[Unit], plans: Mapping[int, Plan], where: str, slots: int) -> Self:
-        """`plans`: of each unit, by its number, with its seeds."""
-
-        @cache
-        def known(results: str, algorithm: str, budget: str) -> list[tuple[str, int, int, float]]:
-            found = RecordStore(Path(results), lambda _: None).find(algorithm=algorithm, budget=budget)
-            return [
-                (
-                    each.machine.device[:4],
-                    len(each.seed_batch),
-                    each.budget.steps,
-                    each.throughput.total_seconds,
-                )
-                for each in found
-                if each.throughput is not None
-            ]
-
-        seconds = {}
-        for unit in units:
-            plan = plans[unit.number]
-            config, kind = plan.config, (plan.device.type[:4], len(plan.config.seeds), plan.budget.steps)
-            alike = [
-                each[3]
-                for each in known(config.results, config.algorithm.name, plan.budget.name)
-                if each[:3] == kind
-            ]
-            if alike:
-                seconds[unit.number] = fmean(alike)
-        return cls(units, where, slots, seconds)
 
     @property
     def total(self) -> float | None:

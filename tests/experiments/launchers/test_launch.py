@@ -1,9 +1,13 @@
 """A suite or sweep on a launcher: what its units are, what is not run again, what its end says."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from made_records import all_records
 
@@ -13,7 +17,6 @@ from cqlbench.experiments.launchers import launch
 from cqlbench.experiments.launchers.unit import Outcome, Surroundings, Unit
 
 Run = Callable[..., tuple[int, str, str]]
-TINY = Path(__file__).parent / "tiny_world.py"
 
 
 @pytest.fixture
@@ -150,13 +153,38 @@ def test_a_sweep_is_launched_job_by_job(world, bench, fake) -> None:
     assert {record.budget.steps for record in all_records(world / "results")} == {3, 6}
 
 
-def test_children_make_the_records_that_this_process_would(world, paper, monkeypatch) -> None:
-    monkeypatch.setattr(launch, "_COMMAND", (str(TINY), str(world)))
-    status, out, err = paper("launcher=local", "launcher.at_once=2")
-    assert status == 0, out + err
-    assert paper(f"results={world / 'plain'}")[0] == 0
-    assert outcome_of(world / "plain") == outcome_of(world / "results")
-    state = json.loads((world / "results" / "suites" / "mine" / "status.json").read_text())
+PROGRAM = """
+import sys
+from cqlbench.commands.main import main
+results = f"results={sys.argv[1]}"
+print(main(["train", *sys.argv[2:], results, "launcher=local"]), main(["status", results]))
+import cqlbench.experiments.launchers.slurm
+heavy = {"torch", "torchrl", "tensordict", "mujoco", "gymnasium", "h5py", "hydra", "matplotlib", "pandas"}
+print(heavy & set(sys.modules))
+"""
+
+
+def test_a_driver_loads_no_torch_and_its_children_make_the_records_that_this_process_would(
+    world: Path, bench: Run
+) -> None:
+    pytest.importorskip("submitit")
+    file = world / "mine.hdf5"
+    generator, rows = np.random.default_rng(0), 40
+    with h5py.File(file, "w") as written:
+        written["observations"] = generator.normal(size=(rows, 3)).astype(np.float32)
+        written["actions"] = generator.uniform(-1, 1, (rows, 2)).astype(np.float32)
+        written["rewards"] = generator.normal(size=rows).astype(np.float32)
+        written["terminals"], written["timeouts"] = np.zeros(rows, bool), np.arange(rows) == rows - 1
+    words = [f"dataset={file}", "seeds=2", "budget=smoke", "steps=6", "algorithm.batch_size=8"]
+    driver = [sys.executable, "-c", PROGRAM, str(world / "launched"), *words]
+    done = subprocess.run(driver, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()", done.stdout + done.stderr
+    assert "0 0" in done.stdout, done.stdout + done.stderr
+    status, _, err = bench(*words, f"results={world / 'plain'}", verb="train")
+    assert status == 0, err
+    assert len(all_records(world / "plain")) == 2
+    assert outcome_of(world / "plain") == outcome_of(world / "launched")
+    (state,) = (json.loads(path.read_text()) for path in (world / "launched").rglob("status.json"))
     assert (state["done"], state["total"], state["failed"]) == (1, 1, [])
 
 

@@ -16,9 +16,8 @@ import cqlbench.reporting.run
 from cqlbench.commands.main import main
 from cqlbench.engine.engine import Engine
 from cqlbench.experiments import resume
-from cqlbench.experiments.launchers import launch
+from cqlbench.experiments.launchers import work
 
-folder = Path(sys.argv[1])
 advance = Engine.advance
 
 
@@ -27,13 +26,25 @@ def slowly(self: Engine, at: int, _at_most: int) -> int:
     return advance(self, at, 1)
 
 
-cqlbench.data.cards.cards_dir = lambda: folder / "cards"
-cqlbench.data.embedded.policy.policies_dir = lambda: folder / "policies"
-cqlbench.reporting.run.learning_curve = lambda _summary, _kind: b""
-Engine.seconds_per_step = lambda _self: 0.1
-Engine.advance = slowly
-resume._COST = 0
-launch._COMMAND = (__file__, str(folder))
-if sys.argv[2] == "paper":
-    cqlbench.experiments.suite.benchmarks_dir = lambda: folder / "tree"
-sys.exit(main(sys.argv[2:]))
+def enter(folder: Path, *command: str) -> None:
+    """Patch what is imported; `command`: what units are started by."""
+    cqlbench.data.cards.cards_dir = lambda: folder / "cards"
+    cqlbench.data.embedded.policy.policies_dir = lambda: folder / "policies"
+    cqlbench.reporting.run.learning_curve = lambda _summary, _kind: b""
+    Engine.seconds_per_step = lambda _self: 0.1
+    Engine.advance = slowly
+    resume._COST = 0
+    work._COMMAND = command
+
+
+def run(folder: Path, words: list[str]) -> int:
+    """The command, whose suites are those of the world."""
+    if words[0] == "paper":
+        cqlbench.experiments.suite.benchmarks_dir = lambda: folder / "tree"
+    return main(words)
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    enter(place, __file__, sys.argv[1])
+    sys.exit(run(place, sys.argv[2:]))
