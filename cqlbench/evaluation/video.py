@@ -18,6 +18,7 @@ from cqlbench.evaluation.player import Player
 
 SUFFIXES = (".mp4", ".gif")
 FRAMES_PER_SECOND = 30
+"""Of a video, at least; of simulators that step more than twice as often, not every step is rendered."""
 
 Act = Callable[[Tensor], Tensor] | Player
 """Raw observations `[B, O]` float32 -> actions `[B, A]`; or who looks back."""
@@ -43,11 +44,13 @@ def record_episode(
         UserError: the file exists already, or the environment cannot be made, rendered or encoded here.
     """
     environment = _rendered(spec, seed, discrete)
+    rate = environment.frames_per_second or FRAMES_PER_SECOND
+    every = max(1, rate // FRAMES_PER_SECOND)
     try:
         with tempfile.TemporaryDirectory() as folder:
             whole = Path(folder) / path.name
-            with _writer(whole, environment.frames_per_second) as writer:
-                outcome = _play(environment, act, writer)
+            with _writer(whole, rate / every) as writer:
+                outcome = _play(environment, act, writer, every)
             outputs.write_file(path, whole.read_bytes(), overwrite)
     except OSError as error:
         raise UserError(f"The video '{path}' cannot be written ({error.strerror or error}).") from error
@@ -76,10 +79,9 @@ def _rendered(spec: EnvironmentSpec, seed: int, discrete: bool) -> GymnasiumEnvi
     return environment
 
 
-def _writer(path: Path, frames_per_second: int | None) -> Any:
+def _writer(path: Path, rate: float) -> Any:
     import imageio.v2 as imageio
 
-    rate = frames_per_second or FRAMES_PER_SECOND
     try:
         if path.suffix == ".gif":
             return imageio.get_writer(path, duration=1000 / rate)
@@ -90,7 +92,7 @@ def _writer(path: Path, frames_per_second: int | None) -> Any:
         ) from error
 
 
-def _play(environment: GymnasiumEnvironments, act: Act, writer: Any) -> tuple[int, float]:
+def _play(environment: GymnasiumEnvironments, act: Act, writer: Any, every: int) -> tuple[int, float]:
     observation, steps, total, ended = environment.reset(), 0, 0.0, False
     writer.append_data(environment.frame())
     while not ended:
@@ -102,5 +104,6 @@ def _play(environment: GymnasiumEnvironments, act: Act, writer: Any) -> tuple[in
             act.rewarded(torch.from_numpy(step.rewards).unsqueeze(0))
         observation, steps, total = step.observations, steps + 1, total + float(step.rewards[0])
         ended = bool(step.terminated[0] or step.truncated[0])
-        writer.append_data(environment.frame())
+        if ended or steps % every == 0:
+            writer.append_data(environment.frame())
     return steps, total

@@ -71,6 +71,15 @@ def test_a_video_shows_the_policys_actions(tmp_path: Path, suffix: str) -> None:
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
+def test_of_a_fast_simulator_only_frames_that_are_seen_are_rendered(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(Painted.metadata, "render_fps", 90)
+    assert record_episode(act, PAINTED, 0, tmp_path / "out.gif")[0] == 5
+    with imageio.get_reader(tmp_path / "out.gif") as reader:
+        shades = [float(np.mean(frame)) for frame in reader]
+    last = [127.5 + 127.5 * np.tanh(step - 2.0) for step in (2, 4)]
+    assert shades == pytest.approx([0, *last], abs=4), "the first, after 3 steps, and the last"
+
+
 def test_a_real_environment_is_rendered(tmp_path: Path) -> None:
     pytest.importorskip("pygame")
     spec = EnvironmentSpec("Pendulum-v1", max_episode_steps=8)
