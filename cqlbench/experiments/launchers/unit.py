@@ -10,13 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cqlbench.core import atomic
 from cqlbench.core.errors import BUG
 
-POLL = 0.1
+_POLL = 0.1
 _TOUCH = 10.0
 # The command must not outlive whoever started it, who may be killed: then nobody would know of it. It gets
 # SIGTERM, and saves. `prctl` is Linux's. SLURM's warning, SIGUSR2, is for whoever started it.
@@ -138,23 +139,36 @@ def _once(unit: Unit, surroundings: Surroundings, host: str, note: Path, cancell
             cwd=surroundings.working if os.path.isdir(surroundings.working) else None,  # noqa: PTH112 ("" is no folder)
             start_new_session=True,  # Ctrl-C reaches us, and we decide
         )
-    touched, asked = time.monotonic(), False
+    ended = threading.Event()
+    attendant = threading.Thread(target=_attend, args=(process, note, cancelled, ended), daemon=True)
+    attendant.start()
     try:
-        while True:
-            try:
-                return process.wait(timeout=POLL)
-            except subprocess.TimeoutExpired:
-                pass
-            if cancelled.is_set() and not asked:
-                process.send_signal(signal.SIGTERM)
-                asked = True
-            if time.monotonic() - touched > _TOUCH:
-                note.touch()
-                touched = time.monotonic()
+        return process.wait()
     except BaseException:  # a signal of ours: it saves before we go
         process.send_signal(signal.SIGTERM)
         process.wait()
         raise
+    finally:
+        ended.set()
+        attendant.join()
+
+
+def _attend(
+    process: subprocess.Popen[bytes], note: Path, cancelled: threading.Event, ended: threading.Event
+) -> None:
+    """Show that a command runs, and ask it to save and to end once it is cancelled.
+
+    By a thread, so that nobody polls for its end: a suite of short units would wait for that.
+    """
+    touched, asked = time.monotonic(), False
+    while not ended.wait(_POLL):
+        if cancelled.is_set() and not asked:
+            process.send_signal(signal.SIGTERM)
+            asked = True
+        if time.monotonic() - touched > _TOUCH:
+            with suppress(OSError):  # the unit matters more than its picture
+                note.touch()
+            touched = time.monotonic()
 
 
 def _last_words(log: Path, start: int, status: int) -> str:
