@@ -2,25 +2,24 @@
 
 import logging
 import os
-import secrets
 import signal
 import socket
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError, LocalRayletDiedError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cqlbench.core.errors import ConfigError
+from cqlbench.core.errors import ConfigError, UserError
 from cqlbench.core.text import counted
+from cqlbench.experiments.launchers.probe import Seen, check_workers, looker
 from cqlbench.experiments.launchers.settings import RaySettings
 from cqlbench.experiments.launchers.unit import Outcome, Surroundings, Unit, run_unit
-from cqlbench.records.provenance import git_state, versions
 
 _ANSWER = 5.0
 """Seconds in which a cluster must accept a connection."""
@@ -37,7 +36,8 @@ class RayLauncher:
         self._units: dict[Any, int] = {}
         _connect(settings.address)
         try:
-            _check_workers([node["NodeID"] for node in self._able_nodes()], results)
+            able = [node["NodeID"] for node in self._able_nodes()]
+            check_workers(results, lambda probe: _looks(able, probe))
             nodes = self._able_nodes()  # without those that died meanwhile
         except BaseException:
             self.close()
@@ -79,6 +79,11 @@ class RayLauncher:
     def _outcome(self, task: Any) -> Outcome:
         try:
             outcome: Outcome = ray.get(task)
+        except LocalRayletDiedError as error:
+            raise UserError(
+                "The node of the cluster that this process was connected to has died; the same command"
+                " resumes on the others."
+            ) from error
         except RayError as error:
             first = next(iter(str(error).splitlines()), "")
             return Outcome(
@@ -156,52 +161,18 @@ def _connect(address: str) -> None:
         signal.signal(signal.SIGTERM, before)  # Ray's own handler exits with another status
 
 
-def _check_workers(nodes: Sequence[str], results: Path) -> None:
-    """Make sure that every node runs this code with these packages, and sees the results folder.
-
-    Raises:
-        ConfigError: naming the node and what is wrong there.
-    """
-    token = secrets.token_hex(8)
-    probe = results / f".probe-{token}"
-    results.mkdir(parents=True, exist_ok=True)
-    probe.write_text(token, encoding="utf-8")
-    try:
-        seen = _looks(nodes, probe)
-        # By name: a listing of the folder may be an old one.
-        answers = [probe.with_name(f"{probe.name}-{node['name']}") for node in seen]
-        answered = [answer.exists() for answer in answers]
-        for answer in answers:
-            answer.unlink(missing_ok=True)
-    finally:
-        probe.unlink(missing_ok=True)
-    here = versions() | {"commit": git_state().commit or "none"}
-    for node, shared in zip(seen, answered, strict=True):
-        if not node["versions"]:
-            raise ConfigError(f"cqlbench is not installed on {node['host']} ({node['problem']}).")
-        if node["content"] != token or not shared:
-            raise ConfigError(
-                f"{node['host']} does not see '{results}', or cannot write to it; choose a folder that all"
-                " machines share with results=."
-            )
-        if different := _differences(here, node["versions"]) or _differences(
-            seen[0]["versions"], node["versions"], exact=True
-        ):
-            raise ConfigError(f"{node['host']} has other packages: {'; '.join(different)}.")
-
-
-def _looks(nodes: Sequence[str], probe: Path) -> list[dict[str, Any]]:
-    """What a worker of each node sees: see `_probe`. A node that dies meanwhile is none.
+def _looks(nodes: Sequence[str], probe: Path) -> list[Seen]:
+    """What a worker of each node sees: see `looker`. A node that dies meanwhile is none.
 
     Raises:
         ConfigError: one cannot be asked, or none is left.
     """
-    look = ray.remote(num_cpus=0, max_retries=1)(_probe())
+    look = ray.remote(num_cpus=0, max_retries=1)(looker())
     places = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
     tasks = [look.options(scheduling_strategy=place).remote(str(probe)) for place in places]
     ray.wait(tasks, num_returns=len(tasks), timeout=_LOOK_AROUND)
     alive = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
-    seen: list[dict[str, Any]] = []
+    seen: list[Seen] = []
     for node, task in zip(nodes, tasks, strict=True):
         try:
             seen.append(ray.get(task, timeout=0))
@@ -214,43 +185,3 @@ def _looks(nodes: Sequence[str], probe: Path) -> list[dict[str, Any]]:
     if not seen:
         raise ConfigError("No node of the cluster is alive any more; start them again.")
     return seen
-
-
-def _differences(here: Mapping[str, str], there: Mapping[str, str], *, exact: bool = False) -> list[str]:
-    """What differs, a clause each; builds of a version (`+cpu`) may, unless it must be `exact`."""
-
-    def build(version: str) -> str:
-        return version if exact else version.partition("+")[0]
-
-    return [
-        f"{name} is {there.get(name, 'absent')} there and {here.get(name, 'absent')} "
-        + ("on another node" if exact else "here")
-        for name in sorted({*here, *there})
-        if build(here.get(name, "absent")) != build(there.get(name, "absent"))
-    ]
-
-
-def _probe() -> Callable[[str], dict[str, Any]]:
-    """A function that travels by its code, so that it runs where cqlbench is missing or another one."""
-
-    def look(probe: str) -> dict[str, Any]:
-        import pathlib
-        import socket
-        import uuid
-
-        seen: dict[str, Any] = {"versions": {}, "problem": "", "content": ""}
-        seen |= {"host": socket.gethostname(), "name": uuid.uuid4().hex}
-        try:
-            from cqlbench.records.provenance import git_state, versions
-
-            seen["versions"] = versions() | {"commit": git_state().commit or "none"}
-        except Exception as error:  # noqa: BLE001 (whatever it is, the driver names it)
-            seen["problem"] = f"{type(error).__name__}: {error}"
-        try:
-            seen["content"] = pathlib.Path(probe).read_text(encoding="utf-8")
-            pathlib.Path(f"{probe}-{seen['name']}").touch()
-        except OSError:
-            pass
-        return seen
-
-    return look

@@ -5,10 +5,12 @@ one that is started again finds them, and follows them.
 """
 
 import getpass
+import inspect
 import json
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +24,7 @@ from submitit.helpers import DelayedSubmission
 
 from cqlbench.core import atomic
 from cqlbench.core.errors import ConfigError
+from cqlbench.experiments.launchers.probe import Seen, check_workers, looker
 from cqlbench.experiments.launchers.settings import SlurmSettings
 from cqlbench.experiments.launchers.unit import Outcome, Surroundings, Unit, run_unit
 
@@ -32,6 +35,10 @@ _AGES = 1_000_000
 _ARRAY = 1_000
 """Jobs of an array: SLURM takes no more, unless it is told to."""
 _POLL = 0.5
+_PROBE = 10
+"""Minutes of the job that looks around; it takes seconds."""
+_SILENCE = 3.0
+"""Seconds of waiting for it of which nothing is said."""
 _KILL = 300.0
 """Longer than SLURM waits between SIGTERM and SIGKILL."""
 
@@ -40,8 +47,7 @@ class SlurmLauncher:
     """See `Launcher`."""
 
     def __init__(self, settings: SlurmSettings, results: Path) -> None:
-        del results  # submitit needs the same folder on all machines, and says so if it is not
-        self._settings = settings
+        self._settings, self._results = settings, results
         for program in ("sbatch", "squeue", "scancel", "srun"):
             if shutil.which(program) is None:
                 raise ConfigError(
@@ -57,7 +63,12 @@ class SlurmLauncher:
         self._book = Path()
 
     def submit(self, units: Sequence[Unit], surroundings: Surroundings) -> None:
-        """See `Launcher`. Those whose jobs an earlier driver has submitted, and that go on, are followed."""
+        """See `Launcher`. Those whose jobs an earlier driver has submitted, and that go on, are followed.
+
+        Raises:
+            ConfigError: a machine of SLURM's does not see the results folder, or has other packages; or it
+                takes no jobs.
+        """
         folder = Path(surroundings.folder) / "slurm"
         self._surroundings, self._book = surroundings, folder / "jobs.json"
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,6 +77,8 @@ class SlurmLauncher:
         with suppress(OSError, ValueError):
             known = json.loads(self._book.read_bytes())
         alive = _queued() if known else set()
+        if alive.isdisjoint(known.values()):  # otherwise a probe might wait for the suite's own jobs
+            check_workers(self._results, self._look)
         for unit in units:
             job = known.get(unit.key)
             if job in alive:
@@ -106,6 +119,42 @@ class SlurmLauncher:
             if number not in again
         }
 
+    def _look(self, probe: Path) -> list[Seen]:
+        """What one machine sees on which a unit could run; it is waited for as jobs are."""
+        options = [f"--{key.replace('_', '-')}={value}" for key, value in self._place().items()]
+        program = f"from __future__ import annotations\nimport json, sys\n{inspect.getsource(looker)}"
+        program += "print(json.dumps(looker()(sys.argv[1])))"
+        command = ["srun", "--ntasks=1", f"--time={_PROBE}", *options]
+        command += [sys.executable, "-c", program, str(probe.absolute())]
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
+        with subprocess.Popen(command, **streams, stderr=subprocess.PIPE, text=True) as asked:  # noqa: S603
+            try:
+                try:
+                    said, error = asked.communicate(timeout=_SILENCE)
+                except subprocess.TimeoutExpired:
+                    sys.stderr.write("cqlbench: waiting for SLURM to run a probe on one of its machines.\n")
+                    said, error = asked.communicate()
+            except BaseException:
+                asked.terminate()
+                raise
+        try:
+            seen: Seen = json.loads(said.splitlines()[-1])
+        except (IndexError, ValueError) as problem:
+            last = (error.strip().splitlines() or [f"status {asked.returncode}"])[-1]
+            raise ConfigError(f"SLURM could not run a probe on one of its machines ({last}).") from problem
+        return [seen]
+
+    def _place(self) -> dict[str, Any]:
+        """Where jobs go, as SLURM's programs and submitit take it."""
+        settings = self._settings
+        wanted = {
+            "partition": settings.partition,
+            "account": settings.account,
+            "qos": settings.qos,
+            "gpus_per_node": settings.gpus_per_run,
+        }
+        return {key: value for key, value in wanted.items() if value}
+
     def _start(self, units: Sequence[Unit]) -> None:
         if not units:
             return
@@ -113,17 +162,14 @@ class SlurmLauncher:
         executor = submitit.SlurmExecutor(self._book.parent, max_num_timeout=_AGES)
         wanted = {
             "job_name": f"cqlbench-{Path(self._surroundings.folder).name}",
-            "partition": settings.partition or None,
-            "account": settings.account or None,
-            "qos": settings.qos or None,
             "time": settings.time,
             "cpus_per_task": settings.cpus,
-            "gpus_per_node": settings.gpus_per_run or None,
             "mem": f"{settings.memory:g}GB" if settings.memory else None,
             "array_parallelism": settings.at_once,
             "signal_delay_s": settings.notice,
         }
-        executor.update_parameters(**{key: value for key, value in wanted.items() if value is not None})
+        others = {key: value for key, value in wanted.items() if value is not None}
+        executor.update_parameters(**self._place(), **others)
         jobs: list[Any] = []
         try:
             for start in range(0, len(units), _ARRAY):

@@ -100,6 +100,10 @@ def srun(*arguments: str) -> None:
             name = words.pop(0).replace("%t", "0").replace("%j", os.environ["SLURM_JOB_ID"])
             name = name.replace("%A", os.environ.get("SLURM_ARRAY_JOB_ID", ""))
             files[option] = name.replace("%a", os.environ.get("SLURM_ARRAY_TASK_ID", ""))
+    if not files:  # from the login node: a job of its own, whose machine may have no such folder
+        hidden = os.environ.get("FAKE_SLURM_HIDES")
+        done = subprocess.run([word.replace(hidden, "/elsewhere") if hidden else word for word in words])
+        sys.exit(done.returncode)
     with Path(files["--output"]).open("a") as output, Path(files["--error"]).open("a") as error:
         done = subprocess.run(words, stdout=output, stderr=error, check=False)
     sys.exit(done.returncode)

@@ -20,6 +20,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from cqlbench.core.errors import ConfigError
+from cqlbench.experiments.launchers import probe
 from cqlbench.experiments.launchers import ray as ours
 from cqlbench.experiments.launchers.launcher import connect
 from cqlbench.experiments.launchers.ray import RayLauncher
@@ -91,16 +92,20 @@ def refuses_what_no_node_has(address: str, folder: Path) -> None:
 
 def refuses_other_workers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [node["NodeID"] for node in ray.nodes() if node["Resources"].get("CPU")]
+
+    def check(*nodes: str) -> None:
+        probe.check_workers(folder, lambda path: ours._looks(nodes, path))
+
     with monkeypatch.context() as patch:
-        patch.setattr(ours, "versions", lambda: {"cqlbench": "0.0.9"})
+        patch.setattr(probe, "versions", lambda: {"cqlbench": "0.0.9"})
         with pytest.raises(ConfigError, match=r"other packages: .*cqlbench is .* there and 0.0.9 here"):
-            ours._check_workers(nodes[:1], folder)
-    look = ours._probe()
+            check(nodes[0])
+    look = probe.looker()
     with monkeypatch.context() as patch:
-        patch.setattr(ours, "_probe", lambda: lambda probe: look(f"/proc/elsewhere/{Path(probe).name}"))
+        patch.setattr(ours, "looker", lambda: lambda path: look(f"/proc/elsewhere/{Path(path).name}"))
         with pytest.raises(ConfigError, match="does not see"):
-            ours._check_workers(nodes[:1], folder)
-    ours._check_workers([*nodes[:1], "e" * 56], folder)  # the other one has just died
+            check(nodes[0])
+    check(nodes[0], "e" * 56)  # the other one has just died
     assert list(folder.iterdir()) == []
 
 
@@ -155,9 +160,9 @@ def test_an_address_where_nobody_answers_is_refused_within_seconds(tmp_path: Pat
 
 def test_builds_of_a_version_may_differ_from_the_drivers_but_not_among_workers() -> None:
     cpu, gpu = {"torch": "2.13.0+cpu"}, {"torch": "2.13.0+cu130"}
-    assert ours._differences(cpu, gpu) == []
-    assert len(ours._differences(cpu, gpu, exact=True)) == 1
-    assert ours._differences(cpu, {"torch": "2.12.0+cpu"}) == [
+    assert probe._differences(cpu, gpu) == []
+    assert len(probe._differences(cpu, gpu, exact=True)) == 1
+    assert probe._differences(cpu, {"torch": "2.12.0+cpu"}) == [
         "torch is 2.12.0+cpu there and 2.13.0+cpu here"
     ]
 

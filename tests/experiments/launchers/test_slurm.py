@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("submitit")
 
 from cqlbench.core.errors import ConfigError
-from cqlbench.experiments.launchers import slurm
+from cqlbench.experiments.launchers import probe, slurm
 from cqlbench.experiments.launchers.launcher import connect
 from cqlbench.experiments.launchers.settings import SlurmSettings
 from cqlbench.experiments.launchers.unit import Outcome, Surroundings, Unit
@@ -74,7 +74,8 @@ def test_jobs_run_out_of_time_are_lost_or_fail(tmp_path: Path, programs: Path, m
     assert wanted.items() <= options.items()
     while not (tmp_path / "lost").exists():
         time.sleep(0.05)
-    # The driver is killed, and another one follows the jobs.
+    # The driver is killed, and another one follows the jobs, whose machines need not be looked at again.
+    monkeypatch.setenv("FAKE_SLURM_HIDES", str(tmp_path))
     second = connect(settings, tmp_path)
     second.submit(four, around)
     (programs / "17_3.lost").touch()
@@ -84,6 +85,30 @@ def test_jobs_run_out_of_time_are_lost_or_fail(tmp_path: Path, programs: Path, m
     assert [(tmp_path / name).read_text() for name in ("long", "lost")] == ["xx", "xx"]
     assert (tmp_path / "long.saved").exists()
     assert not (tmp_path / "lost.saved").exists()
+
+
+def test_machines_that_cannot_run_units_are_named_before_any_is_submitted(
+    tmp_path: Path, programs: Path, monkeypatch
+) -> None:
+    results = tmp_path / "results"
+    launcher = connect(SlurmSettings(partition="gpu", gpus_per_run=2), results)
+    around = Surroundings(str(results / "suite"))
+
+    def refused(sentence: str) -> None:
+        with pytest.raises(ConfigError, match=sentence) as caught:
+            launcher.submit(units("short"), around)
+        assert "\n" not in str(caught.value)
+
+    with monkeypatch.context() as patch:
+        patch.setenv("FAKE_SLURM_HIDES", str(results))
+        refused(f"does not see '{results}'")
+    with monkeypatch.context() as patch:
+        patch.setattr(probe, "versions", lambda: {"cqlbench": "0.0.9"})
+        refused("cqlbench is .* there and 0.0.9 here")
+    (tmp_path / "bin" / "srun").write_text('#!/bin/sh\necho "srun: error: no ${2} $3 $4" >&2\nexit 1\n')
+    refused("no --time=10 --partition=gpu --gpus-per-node=2")
+    assert not (programs / "options").exists()
+    assert not list(results.glob(".probe*"))
 
 
 def test_what_is_cancelled_saves(tmp_path: Path, programs: Path) -> None:
