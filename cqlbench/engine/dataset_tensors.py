@@ -94,9 +94,9 @@ class Gather:
         if columns[0].device.type == "cuda":
             self._matrix = torch.cat([column.reshape(len(column), -1).float() for column in columns], 1)
 
-    def __call__(self, step: int, count: int | None = None) -> list[Tensor]:
-        """The rows of `step`: the first `count` of each seed's batch, or all."""
-        indices = self._indices(step)[:, :count].reshape(-1)
+    def __call__(self, step: int, count: int | None = None, seeds: slice = slice(None)) -> list[Tensor]:
+        """The rows of `step` of some seeds: the first `count` of each one's batch, or all."""
+        indices = self._indices(step)[seeds, :count].reshape(-1)
         if self._matrix is not None:
             rows, widths = self._matrix.index_select(0, indices), [shape.numel() for shape in self._shapes]
             parts = zip(torch.split(rows, widths, 1), self._shapes, strict=True)

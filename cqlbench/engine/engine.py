@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from cqlbench.algorithms import algorithm_of
-from cqlbench.algorithms.algorithm import AlgorithmConfig, Batch, History, Spaces
+from cqlbench.algorithms.algorithm import AlgorithmConfig, Batch, History, Noise, Spaces
 from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.algorithms.networks.sharing import shared
 from cqlbench.algorithms.step import TrainState, initial_state, make_update
@@ -26,8 +27,11 @@ from cqlbench.engine.dataset_tensors import Columns, Gather, fits
 from cqlbench.engine.diagnostics import Diagnostics, Reader
 from cqlbench.engine.online.mixture import EpisodeColumns, Mixture, OnlinePhase
 from cqlbench.engine.prefetch import Prefetcher
-from cqlbench.engine.seed_groups import ByGroups
+from cqlbench.engine.seed_groups import ByGroups, Inputs
 from cqlbench.engine.streams import CHUNK, IndexStream, NoiseStream
+
+_LAUNCH_SECONDS = 0.25
+"""On a CPU: long enough that groups of seeds seldom wait for each other, and soon over for a signal."""
 
 
 class Engine:
@@ -86,12 +90,13 @@ class Engine:
         self.state = state.to(device)
         self._diagnostics = Diagnostics()
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._last_took = math.inf  # seconds of a step
 
     def _learn_by(self, config: AlgorithmConfig) -> None:
         self.algorithm = algorithm_of(config, Spaces(self.observation_size, self.actions))
         self._noise = NoiseStream(self.seeds, self.algorithm.draws(), self.device)
-        update = make_update(self.algorithm)
-        self._update = ByGroups(update) if self.shares_work else update
+        self._update = make_update(self.algorithm)
+        self._by_groups = ByGroups(self._update)
 
     @property
     def shares_work(self) -> bool:
@@ -147,10 +152,13 @@ class Engine:
 
     def batch(self, step: int) -> Batch:
         """The preprocessed batch of gradient step `step`, `[S, B, …]`."""
+        return self._preprocess(self._rows(step))
+
+    def _preprocess(self, rows: list[Tensor]) -> Batch:
         context = self.algorithm.context
-        shape = (len(self.seeds), self.config.batch_size, *([context] if context > 1 else []))
+        shape = (-1, self.config.batch_size, *([context] if context > 1 else []))
         observations, actions, rewards, next_observations, terminated, *extra = (
-            column.view(*shape, *column.shape[1:]) for column in self._rows(step)
+            column.view(*shape, *column.shape[1:]) for column in rows
         )
         names = self.algorithm.columns() if self.dataset is None else self.dataset.extra
         return Batch(
@@ -170,11 +178,15 @@ class Engine:
     def advance(self, step: int, at_most: int) -> int:
         """Take gradient steps from `step` (counted from 0) on, as many as one launch takes.
 
-        On CUDA, with the dataset resident, that is a whole chunk replayed as one graph; otherwise one step.
+        On CUDA, with the dataset resident, that is a whole chunk replayed as one graph; on a CPU, offline,
+        the steps of a quarter of a second, within a chunk; otherwise one. Numbers do not depend on it.
 
         Returns:
             How many steps were taken, `at_most` at most.
         """
+        if self.shares_work and self._mixture is None and self.dataset is not None:
+            soon = max(1, int(_LAUNCH_SECONDS / self._last_took))
+            return self._launch(step, min(at_most, CHUNK - step % CHUNK, soon))
         if not self._graphed or step % CHUNK or at_most < CHUNK:
             self.step(step)
             return 1
@@ -195,9 +207,37 @@ class Engine:
         self._diagnostics.steps = summed
         return CHUNK
 
+    def _launch(self, step: int, count: int) -> int:
+        """Take `count` steps of one chunk, each group of seeds all of them before it waits for the others."""
+        start = time.perf_counter()
+        with shared():
+            self._noise.prepare(step)
+            self._indices.prepare(step)
+
+            def inputs(each: int, group: slice) -> tuple[Batch, Noise]:
+                return self._preprocess(self._gather(each, seeds=group)), _of(group, self._noise(each))
+
+            steps = range(step, step + count)
+            for each, diagnostics in zip(steps, self._take(inputs, steps), strict=True):
+                self._diagnostics.add(diagnostics, each)
+        self._last_took = (time.perf_counter() - start) / count
+        return count
+
+    def _take(self, inputs: Inputs, steps: range) -> list[dict[str, Tensor]]:
+        rows = self.config.batch_size * self.algorithm.context
+        return self._by_groups(self.state, inputs, steps, rows)
+
     def step(self, step: int) -> dict[str, Tensor]:
         """Take gradient step `step` (counted from 0); returns its diagnostics, `[S]` each, on the device."""
-        with shared() if self.shares_work else nullcontext():
+        if self.shares_work:
+            with shared():
+                batch, noise = self.batch(step), self._noise(step)
+
+                def inputs(_: int, group: slice) -> tuple[Batch, Noise]:
+                    return Batch(**_of(group, vars(batch))), _of(group, noise)
+
+                (diagnostics,) = self._take(inputs, range(step, step + 1))
+        else:
             self.state, diagnostics = self._update(self.state, self.batch(step), self._noise(step), step)
         self._diagnostics.add(diagnostics, step)
         return diagnostics
@@ -347,6 +387,10 @@ class Engine:
         """Wait for the device."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def _of(group: slice, tensors: Any) -> Any:
+    return tree_map(lambda each: each[group], tensors)
 
 
 def _no_rows(_step: int) -> list[Tensor]:

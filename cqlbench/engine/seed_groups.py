@@ -4,6 +4,8 @@ Last digits may depend on which seeds are computed together. So sizes decide whi
 threads: a run's numbers are the same on any.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
@@ -11,6 +13,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 from cqlbench.algorithms.algorithm import Batch, Noise
 from cqlbench.algorithms.networks.sharing import evenly, share
 from cqlbench.algorithms.step import TrainState, Update
+
+Inputs = Callable[[int, slice], tuple[Batch, Noise]]
+"""A step's number and a group of seeds -> what the group's step takes."""
 
 _ENOUGH, _LEAST = 100_000_000, 8_000_000
 """What a group has on average at least, in parameters times rows of its seeds: one of many, and one of two. A
@@ -30,7 +35,11 @@ def groups_of(seeds: int, work: int) -> list[slice]:
 
 
 class ByGroups:
-    """`update`, taken by each group of seeds as a job of `sharing.share`."""
+    """Steps of `update`, which each group of seeds takes as one job of `sharing.share`.
+
+    The more steps a call takes, the less groups wait for each other, and for one that another process keeps
+    off its core.
+    """
 
     def __init__(self, update: Update) -> None:
         self._update = update
@@ -38,25 +47,35 @@ class ByGroups:
         self._groups: list[slice] = []
         self._parts: list[TrainState] = []
 
-    def __call__(
-        self, state: TrainState, batch: Batch, noise: Noise, step: int
-    ) -> tuple[TrainState, dict[str, Tensor]]:
-        """See `make_update`."""
-        if state is not self._whole:  # an update returns the state that it was given
-            self._divide(state, rows=batch.rewards[0].numel())
-        if len(self._groups) == 1:
-            return self._update(state, batch, noise, step)
-        found: list[dict[str, Tensor]] = [{} for _ in self._groups]
+    def __call__(self, state: TrainState, inputs: Inputs, steps: range, rows: int) -> list[dict[str, Tensor]]:
+        """Take `steps` in order; `state` is changed in place.
+
+        Args:
+            state: of all seeds.
+            inputs: called by several threads.
+            steps: their numbers, counted from 0.
+            rows: of a seed's batch.
+
+        Returns:
+            Each step's diagnostics, `[S]` each.
+        """
+        if state is not self._whole:
+            self._divide(state, rows)
+        found: list[list[dict[str, Tensor]]] = [[] for _ in self._groups]
 
         def compute(number: int) -> None:
-            group, part = self._groups[number], self._parts[number]
-            own_batch, own_noise = tree_map(lambda each: each[group], (vars(batch), noise))
+            part = self._parts[number]
             part.steps.copy_(state.steps)
-            _, found[number] = self._update(part, Batch(**own_batch), own_noise, step)
+            for step in steps:
+                _, diagnostics = self._update(part, *inputs(step, self._groups[number]), step)
+                found[number].append(diagnostics)
 
         share(compute, len(self._groups), gradients=True)
-        state.steps.add_(1)
-        return state, {name: torch.cat([each[name] for each in found]) for name in found[0]}
+        state.steps.add_(len(steps))
+        return [
+            {name: torch.cat([each[name] for each in of_step]) for name in of_step[0]}
+            for of_step in zip(*found, strict=True)
+        ]
 
     def _divide(self, state: TrainState, rows: int) -> None:
         parameters = sum(each[0].numel() for each in tree_leaves(state.parameters))
