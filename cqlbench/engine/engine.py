@@ -30,8 +30,8 @@ from cqlbench.engine.prefetch import Prefetcher
 from cqlbench.engine.seed_groups import ByGroups, Inputs
 from cqlbench.engine.streams import CHUNK, IndexStream, NoiseStream
 
-_LAUNCH_SECONDS = 0.25
-"""On a CPU: long enough that groups of seeds seldom wait for each other, and soon over for a signal."""
+LAUNCH_SECONDS = 0.25
+"""Long enough that groups of seeds seldom wait for each other, and soon over for a signal."""
 
 
 class Engine:
@@ -49,6 +49,8 @@ class Engine:
 
     Attributes:
         dataset: what offline rows are drawn from, on the device where there is room.
+        launch_seconds: on a CPU, offline, `advance` takes so many seconds of steps, within a chunk; by default
+            one step.
 
     Raises:
         ConfigError: there is neither a dataset nor a place for collected rows, or the algorithm is not for
@@ -90,7 +92,7 @@ class Engine:
         self.state = state.to(device)
         self._diagnostics = Diagnostics()
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._last_took = math.inf  # seconds of a step
+        self.launch_seconds, self._last_took = 0.0, math.inf
 
     def _learn_by(self, config: AlgorithmConfig) -> None:
         self.algorithm = algorithm_of(config, Spaces(self.observation_size, self.actions))
@@ -179,13 +181,13 @@ class Engine:
         """Take gradient steps from `step` (counted from 0) on, as many as one launch takes.
 
         On CUDA, with the dataset resident, that is a whole chunk replayed as one graph; on a CPU, offline,
-        the steps of a quarter of a second, within a chunk; otherwise one. Numbers do not depend on it.
+        the steps of `launch_seconds`; otherwise one. Numbers do not depend on it.
 
         Returns:
             How many steps were taken, `at_most` at most.
         """
         if self.shares_work and self._mixture is None and self.dataset is not None:
-            soon = max(1, int(_LAUNCH_SECONDS / self._last_took))
+            soon = max(1, int(self.launch_seconds / self._last_took))
             return self._launch(step, min(at_most, CHUNK - step % CHUNK, soon))
         if not self._graphed or step % CHUNK or at_most < CHUNK:
             self.step(step)

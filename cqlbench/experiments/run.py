@@ -24,7 +24,7 @@ from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.data.resolve import as_stored
 from cqlbench.engine.checkpoint import CheckpointFolder
 from cqlbench.engine.dataset_tensors import Columns
-from cqlbench.engine.engine import Engine
+from cqlbench.engine.engine import LAUNCH_SECONDS, Engine
 from cqlbench.engine.online.mixture import offline_share
 from cqlbench.engine.room import check_room, within_memory
 from cqlbench.evaluation.environment import playable
@@ -131,6 +131,7 @@ def make_records(
     config, card = plan.config, plan.resolution.card
     environment, unplayed_because = playable(card, dataset)
     engine = make_engine(plan, dataset)
+    engine.launch_seconds = LAUNCH_SECONDS
     try:
         if plan.start is not None:
             plan.start.load_into(engine)

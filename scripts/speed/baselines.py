@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cqlbench.core.seeding import Purpose, torch_generator
-from cqlbench.engine.engine import Engine
+from cqlbench.engine.engine import LAUNCH_SECONDS, Engine
 from cqlbench.trainer.steppers import TORCHRL_CQL_COMPONENTS
 from speed.workload import ACTION_SIZE, OBSERVATION_SIZE, Workload
 
@@ -28,7 +28,7 @@ def ours(workload: Workload, device: torch.device) -> Callable[[int], None]:
 
 def steps_of(engine: Engine) -> Callable[[int], None]:
     """The steps of an engine, so many at a call."""
-    taken = 0
+    taken, engine.launch_seconds = 0, LAUNCH_SECONDS
 
     def steps(count: int) -> None:
         nonlocal taken

@@ -41,7 +41,7 @@ def test_a_group_is_trained_as_a_run_of_its_own_and_resumes_to_the_bit(make_engi
             resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
         for engine in (pair, last, whole, *([resumed] if step >= 3 else [])):
             engine.step(step)
-    assert [group.stop for group in whole._update._groups] == [2, 3]
+    assert [group.stop for group in whole._by_groups._groups] == [2, 3]
     for ours, *alone, again in zip(
         *(each.state.tensors() for each in (whole, pair, last, resumed)), strict=True
     ):
@@ -50,3 +50,24 @@ def test_a_group_is_trained_as_a_run_of_its_own_and_resumes_to_the_bit(make_engi
     assert whole.drain_diagnostics() == resumed.drain_diagnostics()
     ours, pairs, lasts = (engine.latest_diagnostics() for engine in (whole, pair, last))
     assert all(torch.equal(ours[name], torch.cat([pairs[name], lasts[name]])) for name in ours)
+
+
+def test_launches_of_many_steps_give_the_numbers_of_single_ones(make_engine, monkeypatch) -> None:
+    def make():
+        return make_engine(4, 5, 6, algorithm=TD3BCConfig)
+
+    monkeypatch.setattr(seed_groups, "_LEAST", 1)
+    single, launched = make(), make()
+    for step in range(37):
+        single.step(step)
+    assert launched.advance(0, 37) == 1
+    launched.launch_seconds = 1e9
+    ends = [1]
+    while ends[-1] < 37:
+        ends.append(ends[-1] + launched.advance(ends[-1], 37 - ends[-1]))
+    assert ends == [1, 16, 32, 37]  # within chunks of streams
+    assert all(map(torch.equal, single.state.tensors(), launched.state.tensors()))
+    assert single.first_diagnostics() == launched.first_diagnostics()
+    assert single.drain_diagnostics() == launched.drain_diagnostics()
+    launched.launch_seconds = launched._last_took / 2
+    assert launched.advance(37, 11) == 1
