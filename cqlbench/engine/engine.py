@@ -49,8 +49,8 @@ class Engine:
 
     Attributes:
         dataset: what offline rows are drawn from, on the device where there is room.
-        launch_seconds: on a CPU, offline, `advance` takes so many seconds of steps, within a chunk; by default
-            one step.
+        launch_seconds: on a CPU, offline, `advance` takes so many seconds of steps, within a chunk; one step
+            by default.
 
     Raises:
         ConfigError: there is neither a dataset nor a place for collected rows, or the algorithm is not for
@@ -222,7 +222,7 @@ class Engine:
             steps = range(step, step + count)
             for each, diagnostics in zip(steps, self._take(inputs, steps), strict=True):
                 self._diagnostics.add(diagnostics, each)
-        self._last_took = (time.perf_counter() - start) / count
+        self._last_took = max(time.perf_counter() - start, 1e-6) / count
         return count
 
     def _take(self, inputs: Inputs, steps: range) -> list[dict[str, Tensor]]:

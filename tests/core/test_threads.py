@@ -22,13 +22,13 @@ def test_a_number_of_threads_is_one_that_the_cores_allow() -> None:
 
 def test_a_run_computes_on_as_many_threads_as_asked_and_says_so(world, bench, monkeypatch) -> None:
     monkeypatch.setattr(threads, "usable_cores", lambda: 64)
-    before, seen, step = torch.get_num_threads(), set(), Engine.step
+    before, seen, advance = torch.get_num_threads(), set(), Engine.advance
 
-    def watched(engine: Engine, number: int) -> object:
+    def watched(engine: Engine, step: int, at_most: int) -> int:
         seen.add(torch.get_num_threads())
-        return step(engine, number)
+        return advance(engine, step, at_most)
 
-    monkeypatch.setattr(Engine, "step", watched)
+    monkeypatch.setattr(Engine, "advance", watched)
     for words in ([], [f"threads={before + 1}", "rerun=true"]):
         status, _, err = bench("dataset=tiny-hopper", "seeds=1", *words)
         assert status == 0, err

@@ -19,7 +19,7 @@ from cqlbench.core.paths import data_root
 from cqlbench.engine.checkpoint import FORMAT, CheckpointFolder, load, save
 from cqlbench.engine.engine import Engine
 from cqlbench.evaluation.evaluator import Evaluator
-from cqlbench.experiments import resume
+from cqlbench.experiments import resume, run
 from cqlbench.records import provenance
 from cqlbench.records.schema import Git
 from cqlbench.records.store import RecordStore
@@ -107,6 +107,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None
             return take(self, at, at_most)
 
         monkeypatch.setattr(Engine, "advance", advance)
+        monkeypatch.setattr(run, "LAUNCH_SECONDS", 0.0)  # every step is asked for
 
     return install
 
@@ -534,6 +535,7 @@ def test_saves_take_less_than_a_fiftieth_of_the_time_however_slow_the_disk(world
     take = Engine.advance
     monkeypatch.setattr(CheckpointFolder, "save", slow_save)
     monkeypatch.setattr(Engine, "advance", advance)
+    monkeypatch.setattr(run, "LAUNCH_SECONDS", 0.0)
     monkeypatch.setattr("cqlbench.experiments.resume.time.perf_counter", lambda: now[0])
     assert bench(*RUN, "steps=60", "budget.evaluation_interval=60", "checkpoint_interval=20")[0] == 0
     assert saved[:-1] == [20.0, 173.0, 326.0, 479.0]  # the next step that ends 150 seconds after a save
