@@ -10,7 +10,7 @@ from cqlbench.core import outputs
 from cqlbench.records.schema import Record
 from cqlbench.records.store import safe_name
 from cqlbench.reporting.html.page import page
-from cqlbench.reporting.plots.report import plot_files
+from cqlbench.reporting.plots.files import plot_files
 from cqlbench.reporting.published import published_path, read_published
 from cqlbench.reporting.report import Bold, Report, Selection, build_reports
 from cqlbench.reporting.selection import Choice
@@ -52,8 +52,8 @@ def publish(
     reports = build_reports(records, select, read_published(published_path()), choices=choices, bold=bold)
     files = table_files(reports)
     for made in reports if plots else ():
-        files |= {_named(f"{_PLOTS}/{name}", made.section): content for name, content in plot_files(made)}
-        files[_named(_PAGE, made.section)] = page(made).encode()
+        files |= {named(f"{_PLOTS}/{name}", made.section): content for name, content in plot_files(made)}
+        files[named(_PAGE, made.section)] = page(made).encode()
     try:
         outputs.write_folder(output, files, "report", key)
     finally:  # a report that cannot be written is seen at least
@@ -81,11 +81,11 @@ def table_files(reports: Sequence[Report]) -> dict[str, bytes]:
     for made in reports:
         tables = {f"{safe_name(name)}.tex": render.latex_file(grid) for name, grid in grids(made).items()}
         for name, text in (tables | csv_files(made)).items():
-            files[_named(f"{_TABLES}/{name}", made.section)] = text
+            files[named(f"{_TABLES}/{name}", made.section)] = text
     return {name: text.encode() for name, text in files.items()}
 
 
-def _named(file: str, section: str) -> str:
-    """The name of a section's file."""
+def named(file: str, section: str) -> str:
+    """The name of a section's file; that of the only section keeps its own."""
     stem, _, ending = file.rpartition(".")
     return f"{stem}-{section}.{ending}" if section else file

@@ -7,6 +7,7 @@ import itertools
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import isnan, nan
 from typing import Any, Literal
 
@@ -25,7 +26,8 @@ from cqlbench.reporting.aggregate import (
     reference_name,
     summarise_largest,
 )
-from cqlbench.reporting.published import COLUMNS, compare
+from cqlbench.reporting.published import COLUMNS, compare, others
+from cqlbench.reporting.ranks import Ranks, ranked
 from cqlbench.reporting.sections import CHOOSE, Section, check_table, columns, sections
 from cqlbench.reporting.selection import Choice
 from cqlbench.reporting.tuning import Tuning, published_tunings, tunings
@@ -85,6 +87,7 @@ class Report:
             `low` and `high`: of every pair of algorithms that both have a score of every dataset; of more
             than `NAMED`, of the one of the highest mean and each of the others.
         rivals: published scores beside the cells that may stand beside them: see `published.compare`.
+        others: published scores of algorithms that were not run: see `published.others`.
         published: every published score.
         tuning: score by tuning budget of the algorithms in several configurations; then, where all may stand
             beside published scores, of published sweeps of the same datasets.
@@ -106,6 +109,7 @@ class Report:
     reference: str
     improvement: pd.DataFrame
     rivals: pd.DataFrame
+    others: pd.DataFrame
     published: pd.DataFrame
     tuning: tuple[Tuning, ...]
     choices: tuple[Choice, ...]
@@ -116,6 +120,12 @@ class Report:
     def behaviour(self) -> float:
         """The data's mean score over the datasets; NaN unless each has one."""
         return float(self.cells.groupby("dataset")["behaviour"].first().mean(skipna=False))
+
+    @cached_property
+    def ranks(self) -> Ranks | None:
+        """Of the columns that have a score of every dataset."""
+        whole = {name: scores for name, scores in self.scores.items() if all(map(len, scores))}
+        return ranked({name: [float(each.mean()) for each in scores] for name, scores in whole.items()})
 
     @property
     def whose(self) -> str:
@@ -205,6 +215,7 @@ def _report(
         reference=reference,
         improvement=_improvement(scores, samples),
         rivals=compare(cells, published),
+        others=others(cells, published),
         published=published,
         tuning=_tuning(summaries, scores, datasets),
         choices=tuple(each for each in choices if each.dataset in datasets),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cqlbench.data.cards import Card
 from cqlbench.data.transitions import Flags, Transitions
 from cqlbench.evaluation.scores import normalized_score
-from cqlbench.reporting.plots.figures import STYLE
+from cqlbench.reporting.plots.style import STYLE
 
 _SHOWN = 50_000
 """Rows, evenly spread, that the heat maps are made of."""

@@ -1,48 +1,48 @@
-"""Figures for papers: each function takes numbers and gives a figure; `render` makes a PDF, PNG or SVG of it.
+"""Figures for papers: each function takes numbers and gives a figure; `style.render` makes a file of it.
 
 Series differ in colour, dashes and marker alike, so they can be told apart in grey. No global state is left
 changed, and equal numbers give equal bytes.
 """
 
-import functools
-import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, ParamSpec
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
-from numpy.typing import ArrayLike, NDArray
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-STYLE = Path(__file__).with_name("paper.mplstyle")
-SCORE = "Normalised score (0-100)"
-GREY = "#444444"
-DASHED: Any = {"color": GREY, "linestyle": (0, (2, 1.5)), "linewidth": 1.0, "zorder": 1}
-"""Look of a line that is no run's: the data's mean, a tie."""
-_P = ParamSpec("_P")
-_MARKERS = "osD^vPX*"
-_DASHES: tuple[tuple[float, tuple[float, ...]] | Literal["-"], ...] = (
-    "-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 2)),
-)  # fmt: skip
-_LONGEST_NAME = 56
-_LONGEST_LINE = 34
-_LEGEND_LINES, _LEGEND_LINE = 3, 0.16
-"""Lines of a legend that a figure has room for, and the inches that each further one takes."""
-_NO_DATE: dict[str, dict[str, str | None]] = {
-    "png": {"Software": None},
-    "pdf": {"CreationDate": None},
-    "svg": {"Date": None},
-}
+from cqlbench.reporting.plots.style import (
+    COLUMN,
+    DASHED,
+    GREY,
+    SCORE,
+    TEXT,
+    TIGHT,
+    Floats,
+    Look,
+    Reference,
+    handle,
+    legend,
+    looks_of,
+    set_heights,
+    steps_unit,
+    styled,
+    width_of,
+    wrapped,
+)
 
-Floats = NDArray[np.float64]
+_SIZE = 8.0
+"""Points of titles and rows' names."""
+_NARROW = 1.1
+"""Inches of rows' names beside which a column still has room for marks."""
+_ROW = 1.75
+"""Inches that rows' names take at most."""
+_MARK = 0.1
+"""Inches from one mark of a row to the next."""
 
 
 class Line(NamedTuple):
@@ -59,39 +59,6 @@ Lines = Mapping[tuple[str, str], Line]
 """Dataset and algorithm -> line."""
 
 
-class Reference(NamedTuple):
-    """The mean of each dataset that has one, drawn as a dashed line, and whose means they are."""
-
-    label: str
-    means: Mapping[str, float]
-
-
-def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
-    """Let `draw` make its figure in the paper's style, whatever the caller's own settings."""
-
-    @functools.wraps(draw)
-    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
-        with style.context(STYLE, after_reset=True):
-            return draw(*args, **kwargs)
-
-    return wrapped
-
-
-def render(figure: Figure, kind: str, dpi: float = 300) -> bytes:
-    """The file's bytes, which depend on the numbers and on matplotlib's version only.
-
-    Args:
-        figure: made by a function of this package.
-        kind: `png`, `pdf` or `svg` (letters as outlines).
-        dpi: dots per inch of a PNG.
-    """
-    with style.context(STYLE, after_reset=True):
-        FigureCanvasAgg(figure)
-        file = io.BytesIO()
-        figure.savefig(file, format=kind, dpi=dpi, metadata=_NO_DATE[kind])
-    return file.getvalue()
-
-
 @styled
 def learning_curves(
     lines: Lines, ylabel: str = SCORE, order: Sequence[str] = (), reference: Reference | None = None
@@ -106,11 +73,6 @@ def learning_curves(
     """
     unit, xlabel = steps_unit(max(line.x[-1] for line in lines.values()))
     return _panels(lines, xlabel, ylabel, order, unit, reference)
-
-
-def steps_unit(last: float) -> tuple[int, str]:
-    """How many gradient steps a unit of the axis is, and the axis' label."""
-    return (1000, "Gradient steps (thousands)") if last >= 2000 else (1, "Gradient steps")
 
 
 @styled
@@ -139,13 +101,26 @@ def intervals(
     """
     looks = looks_of(order or marks["series"].unique())
     rows = list(marks["row"].unique())
-    figure = Figure(figsize=(5.4, 0.9 + len(rows) * (0.2 + 0.13 * marks["series"].nunique())))
+    narrow = max(width_of(wrapped(name, _ROW, _SIZE), _SIZE) for name in rows) <= _NARROW
+    # Rows are as high as they have series; two lines of a name need three marks' height.
+    series = [_shown(looks, marks["series"][marks["row"] == row]) for row in rows]
+    ends = np.cumsum([0, *(max(len(names), 2) + 1 for names in series)])
+    middles = dict(zip(rows, (ends[:-1] + ends[1:]) / 2, strict=True))
+    heights = {
+        (row, name): middles[row] + place - (len(names) - 1) / 2
+        for row, names in zip(rows, series, strict=True)
+        for place, name in enumerate(names)
+    }
+    figure = Figure(figsize=(COLUMN if narrow else TEXT, 0.9 + _MARK * ends[-1]))
     axes = figure.add_subplot()
-    handles = _draw_marks(axes, marks, looks, rows)
-    for row, name in enumerate(rows):
-        if reference and name in reference.means:
-            axes.plot([reference.means[name]] * 2, [row - 0.42, row + 0.42], **DASHED)
-    _label_rows(axes, rows)
+    places = [heights[row, name] for row, name in zip(marks["row"], marks["series"], strict=True)]
+    handles = _draw_marks(axes, marks.assign(height=places), looks)
+    for row, start, end in zip(rows, ends, ends[1:], strict=False):
+        if reference and row in reference.means:
+            axes.plot([reference.means[row]] * 2, [start + 0.3, end - 0.3], **DASHED)
+        if end < ends[-1] and len(heights) > len(rows):
+            axes.axhline(end, color="#DDDDDD", linewidth=0.5)
+    _label_rows(axes, rows, [*middles.values()], float(ends[-1]))
     axes.set_xlabel(xlabel)
     legend(figure, handles, reference)
     return figure
@@ -172,7 +147,7 @@ def throughput(marks: pd.DataFrame, order: Sequence[str] = ()) -> Figure:
         marks: as in `intervals`, a row per machine and number of seeds.
         order: all algorithms of the report.
     """
-    figure = intervals(marks, "Seed steps per second (gradient steps × seeds trained together)", order)
+    figure = intervals(marks, "Gradient steps per second × seeds trained together", order)
     axes = figure.axes[0]
     axes.set_xscale("log")
     axes.set_xlim(marks["value"].min() / 1.6, marks["value"].max() * 1.6)
@@ -196,18 +171,20 @@ def aggregate_intervals(
     looks = looks_of(order or marks["series"].unique())
     names = _shown(looks, marks["series"])
     statistics = marks["row"].unique()
-    figure = Figure(figsize=(1.2 + 1.75 * len(statistics), 0.8 + 0.2 * bool(reference) + 0.26 * len(names)))
+    width = COLUMN if len(statistics) < 3 else TEXT
+    figure = Figure(figsize=(width, 0.95 + 0.2 * bool(reference) + 0.2 * len(names)))
     panels = figure.subplots(1, len(statistics), sharey=True, squeeze=False)[0]
     for axes, statistic in zip(panels, statistics, strict=True):
         each = marks[marks["row"] == statistic]
         for row, name in enumerate(names):
             of_name = each[each["series"] == name]
-            _draw_marks(axes, of_name.assign(row=row), looks, range(len(names)))
+            _draw_marks(axes, of_name.assign(height=row + 0.5), looks)
         if reference and statistic in reference.means:
             axes.axvline(reference.means[statistic], **DASHED)
-        axes.set_title(statistic, parse_math=False)
+        axes.set_title(wrapped(statistic, 0.8 * (width - 1) / len(statistics), _SIZE), **TIGHT)
         axes.margins(x=0.15)
-        _label_rows(axes, names)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+        _label_rows(axes, names, [row + 0.5 for row in range(len(names))], len(names))
     figure.supxlabel(SCORE, fontsize="medium")
     legend(figure, [], reference)
     return figure
@@ -237,27 +214,6 @@ def performance_profiles(
     return figure
 
 
-class Look(NamedTuple):
-    """Of one algorithm, in every figure of a report."""
-
-    colour: str
-    marker: str
-    dash: Any
-
-
-def looks_of(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each name, by its place."""
-    colours = mpl.rcParams["axes.prop_cycle"].by_key()["color"]
-    return {
-        name: Look(
-            colours[i % len(colours)],
-            _MARKERS[i % len(_MARKERS)],
-            _DASHES[(i + i // len(colours)) % len(_DASHES)],
-        )
-        for i, name in enumerate(names)
-    }
-
-
 def _shown(looks: Mapping[str, Look], names: Iterable[str]) -> list[str]:
     """Those of the names that are there, in the report's order."""
     present = set(names)
@@ -271,11 +227,13 @@ def _panels(
     looks = looks_of(order or dict.fromkeys(name for _, name in lines))
     columns = min(3, len(datasets)) if len(datasets) != 4 else 2
     rows = math.ceil(len(datasets) / columns)
-    width, height = ((4.0, 2.5), (2.9, 2.1), (2.35, 1.75))[columns - 1]
-    figure = Figure(figsize=(width * columns, height * rows + 0.5))
+    width = (COLUMN if columns == 1 else TEXT) / columns
+    titles = [wrapped(dataset, width - 0.4, _SIZE) for dataset in datasets]
+    title = 0.11 * max(each.count("\n") for each in titles)
+    figure = Figure(figsize=(width * columns, ((2.0, 1.7, 1.35)[columns - 1] + title) * rows + 0.55))
     panels = figure.subplots(rows, columns, squeeze=False).flat
     handles = {}
-    for axes, dataset in zip(panels, datasets, strict=False):
+    for axes, dataset, name_on_top in zip(panels, datasets, titles, strict=False):
         shown = {name: line for (place, name), line in lines.items() if place == dataset}
         for name in _shown(looks, shown):
             handles[name] = draw_line(axes, shown[name], name, looks[name], unit)
@@ -285,7 +243,7 @@ def _panels(
         ends = [end for line in shown.values() for end in (line.mean, line.low, line.high)]
         set_heights(axes, [*ends, [0.0, mean or 0.0]], 0.06)
         axes.set_xlim(0, max(float(line.x[-1]) for line in shown.values()) / unit * 1.02)
-        axes.set_title(_on_two_lines(dataset), parse_math=False)
+        axes.set_title(name_on_top, **TIGHT)
     for axes in list(panels)[len(datasets) :]:
         axes.remove()
     figure.supxlabel(xlabel, fontsize="medium")
@@ -308,78 +266,26 @@ def draw_line(axes: Axes, line: Line, name: str, look: Look, unit: float) -> Lin
     return handle(name, look, look.dash)
 
 
-def set_heights(axes: Axes, shown: Sequence[ArrayLike], margin: float) -> None:
-    """Room for all that is shown, and a share of it around; an axis whose least value is 0 starts there."""
-    values = np.concatenate([np.ravel(each) for each in shown])
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    around = margin * ((high - low) or 1.0)
-    axes.set_ylim(low - around if low else 0.0, high + around)
-
-
-def _draw_marks(
-    axes: Axes, marks: pd.DataFrame, looks: Mapping[str, Look], rows: Sequence[Any]
-) -> list[Line2D]:
-    """Marks of several algorithms beside one another in each row; returns their entries in the legend."""
+def _draw_marks(axes: Axes, marks: pd.DataFrame, looks: Mapping[str, Look]) -> list[Line2D]:
+    """Marks and their intervals, each at its `height`; returns the series' entries in the legend."""
     names = _shown(looks, marks["series"])
-    for place, name in enumerate(names):
+    for name in names:
         look, each = looks[name], marks[marks["series"] == name]
-        heights = each["row"].map(rows.index).to_numpy() + 0.7 * ((place + 0.5) / len(names) - 0.5)
-        known = each["low"].notna().to_numpy()
+        known = each[each["low"].notna()]
         axes.hlines(
-            heights[known], each["low"][known], each["high"][known], color=look.colour, alpha=0.45,
-            linewidth=1.8 if len(names) > 1 else 5.0,
+            known["height"], known["low"], known["high"], color=look.colour, alpha=0.45,
+            linewidth=1.6 if len(names) > 1 else 4.0,
         )  # fmt: skip
         axes.plot(
-            each["value"], heights, look.marker, color=look.colour,
-            markersize=4.5 if look.marker in "osD^v" else 6, markeredgecolor="white", markeredgewidth=0.4,
+            each["value"], each["height"], look.marker, color=look.colour,
+            markersize=4 if look.marker in "osD^v" else 5, markeredgecolor="white", markeredgewidth=0.3,
         )  # fmt: skip
     return [handle(name, looks[name], "") for name in names if name]
 
 
-def _label_rows(axes: Axes, labels: Sequence[str]) -> None:
-    axes.set_yticks(range(len(labels)), [shortened(label) for label in labels], parse_math=False)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
+def _label_rows(axes: Axes, labels: Sequence[str], heights: Sequence[float], last: float) -> None:
+    axes.set_yticks(heights, [wrapped(label, _ROW, _SIZE) for label in labels], **TIGHT)
+    axes.set_ylim(last, 0)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
-
-
-def handle(name: str, look: Look, dash: Any) -> Line2D:
-    """The entry of a legend; `dash` is empty where there is no line."""
-    label = shortened(name).lstrip("_") or name
-    return Line2D([], [], color=look.colour, linestyle=dash, marker=look.marker, markersize=4, label=label)
-
-
-def legend(
-    figure: Figure, handles: Sequence[Line2D], reference: Reference | None = None, below: bool = False
-) -> None:
-    """A legend above or below the panels, in as many columns as fit."""
-    if reference:
-        handles = [*handles, Line2D([], [], label=reference.label, **DASHED)]
-    if not handles:
-        return
-    widths = [0.55 + 0.055 * len(str(handle.get_label())) for handle in handles]
-    fits = sum(widths) <= figure.get_figwidth()
-    columns = len(handles) if fits else max(1, int(figure.get_figwidth() / max(widths)))
-    lines = math.ceil(len(handles) / columns)
-    if lines > _LEGEND_LINES:  # what the figure was not made for, and would take from the panels
-        figure.set_figheight(figure.get_figheight() + _LEGEND_LINE * (lines - _LEGEND_LINES))
-    box = figure.legend(
-        handles=handles, loc="outside lower center" if below else "outside upper center", ncols=columns,
-        frameon=False, fontsize=7, handlelength=2.6,
-    )  # fmt: skip
-    for text in box.get_texts():
-        text.set_parse_math(False)
-
-
-def _on_two_lines(label: str) -> str:
-    """A dataset's name on one line, or on two if it is long."""
-    head, slash, tail = label.partition("/")
-    if len(label) <= _LONGEST_LINE or not slash:
-        return shortened(label)
-    return f"{head}/\n{shortened(tail)}"
-
-
-def shortened(name: str) -> str:
-    """A name that leaves room for the axes: of a long one, its end."""
-    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"

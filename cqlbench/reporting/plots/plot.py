@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from matplotlib.figure import Figure
+
+Part = Literal["answers", "curves", "diagnostics"]
 
 
 @dataclass(frozen=True)
@@ -13,9 +16,10 @@ class Plot:
     Attributes:
         name: of its files, without ending.
         title: its heading.
-        caption: how to read it.
+        caption: how to read it, which intervals it shows, and of how many seeds and episodes.
         alt: what it shows, for those who cannot see it.
         draw: draws it.
+        part: of the report's page.
     """
 
     name: str
@@ -23,3 +27,4 @@ class Plot:
     caption: str
     alt: str
     draw: Callable[[], Figure]
+    part: Part = "answers"

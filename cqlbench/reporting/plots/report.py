@@ -1,7 +1,7 @@
 """The plots of a report: which there are, what they are drawn from, and what they show in words."""
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial, reduce
 from math import nan
@@ -17,9 +17,12 @@ from cqlbench.records.pooling import MARK
 from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import FEWEST_SEEDS, Curve, Floats, Summary, reference_name
 from cqlbench.reporting.plots import figures
-from cqlbench.reporting.plots.figures import Line, Reference
-from cqlbench.reporting.plots.plot import Plot
+from cqlbench.reporting.plots.caption import sample_text
+from cqlbench.reporting.plots.figures import Line
+from cqlbench.reporting.plots.plot import Part, Plot
+from cqlbench.reporting.plots.ranks import ranks_plot
 from cqlbench.reporting.plots.selection import selection_plots
+from cqlbench.reporting.plots.style import SCORE, Reference
 from cqlbench.reporting.plots.tuning import tuning_plot
 from cqlbench.reporting.report import SELECTIONS, Report, rows_of
 from cqlbench.reporting.statistics import (
@@ -37,6 +40,8 @@ _THRESHOLDS = 101
 _PROFILE_SAMPLES = 5_000
 _CURVE_SAMPLES = 1_000
 """Of each step of a curve: there are hundreds."""
+_RANKED = 24
+"""More columns make no diagram of ranks."""
 _IQM = "IQM of scores (0-100)"
 _BAND = "The band is the 95 % interval of the mean (Student's t), none for fewer than three seeds."
 _TITLES = {"IQM": "IQM", "optimality gap": "Optimality gap (less is better)"}
@@ -44,26 +49,16 @@ _TITLES = {"IQM": "IQM", "optimality gap": "Optimality gap (less is better)"}
 
 def plots_of(report: Report) -> list[Plot]:
     """Every plot that there are numbers for, in the order in which they are shown."""
-    shown, explained = _marked(report), ""
+    shown, explained = _marked(report), f" {sample_text(report)}"
     if shown.algorithms != report.algorithms:
-        explained = f" {MARK} marks seeds made differently; the notes below the tables say how."
-    kinds = (_scores, _answers, _aggregates, _iqm_curves, _profiles, _improvements, _curves, _training)
-    return [
-        *(
-            replace(plot, caption=f"{plot.caption}{explained}")
-            for plots_of_kind in kinds
-            for plot in plots_of_kind(shown)
-        ),
-        *_throughput(report),
+        explained += f" {MARK} marks seeds made differently; the notes below the tables say how."
+    found = [
+        replace(plot, caption=f"{plot.caption}{explained}", part=part)
+        for part, kinds in _PARTS.items()
+        for plots_of_kind in kinds
+        for plot in plots_of_kind(shown)
     ]
-
-
-def plot_files(report: Report) -> Iterator[tuple[str, bytes]]:
-    """Each plot as `<name>.pdf` and `<name>.png` with its content."""
-    for plot in plots_of(report):
-        figure = plot.draw()
-        for kind in ("pdf", "png"):
-            yield f"{plot.name}.{kind}", figures.render(figure, kind)
+    return [*found, *_throughput(report)]
 
 
 def _marked(report: Report) -> Report:
@@ -129,6 +124,11 @@ def _aggregates(report: Report) -> Iterator[Plot]:
         f"{'; '.join(texts)}.",
         lambda: figures.aggregate_intervals(known, report.algorithms, reference),
     )
+
+
+def _ranks(report: Report) -> Iterator[Plot]:
+    if report.ranks is not None and len(report.ranks.names) <= _RANKED:
+        yield ranks_plot(report.ranks)
 
 
 def _iqm_curves(report: Report) -> Iterator[Plot]:
@@ -244,7 +244,7 @@ def better_first(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _curves(report: Report) -> Iterator[Plot]:
-    for normalised, unit in ((True, figures.SCORE), (False, "Return per episode")):
+    for normalised, unit in ((True, SCORE), (False, "Return per episode")):
         runs = {
             place: summary
             for place, summary in report.summaries.items()
@@ -266,9 +266,9 @@ def _parts(runs: Mapping[tuple[str, str], _T]) -> Iterator[tuple[dict[tuple[str,
 def _curve_plots(
     report: Report, runs: dict[tuple[str, str], Summary], unit: str, ending: str
 ) -> Iterator[Plot]:
-    what = "score" if unit == figures.SCORE else "return"
+    what = "score" if unit == SCORE else "return"
     where = counted(len({dataset for dataset, _ in runs}), "dataset")
-    reference = _reference(runs.values(), normalised=unit == figures.SCORE)
+    reference = _reference(runs.values(), normalised=unit == SCORE)
     tuned = any(summary.first_frame is not None for summary in runs.values())
     dotted = " Dotted: where offline training ended and fine-tuning began." if tuned else ""
     lines = {place: _line(run.curve, run.first_frame) for place, run in runs.items() if run.curve}
@@ -285,8 +285,9 @@ def _curve_plots(
     yield Plot(
         f"wall-clock{ending}",
         f"{what.capitalize()} against wall-clock time",
-        f"The same against the time since the run began, loading and evaluation included, all its "
-        f"seeds together. Measured on {some(machines, between=', ')}.",
+        f"Mean {what} over the finished seeds against the time since the run began, loading and evaluation "
+        f"included, all its seeds together. {_BAND}{_dashed(reference)} "
+        f"Measured on {some(machines, between=', ')}.",
         f"Mean {what} over wall-clock time on {where}. {ends}",
         partial(figures.wall_clock_curves, seconds, unit, report.algorithms, reference),
     )
@@ -323,19 +324,15 @@ def _reference(summaries: Iterable[Summary], normalised: bool) -> Reference | No
 
 
 def _training(report: Report) -> Iterator[Plot]:
-    """Losses and Q values of the runs that were not evaluated."""
-    drawn = {
-        place: training.curves(summary)
-        for place, summary in report.summaries.items()
-        if training.unevaluated(summary)
-    }
+    """Losses and Q values while training."""
+    drawn = {place: training.curves(summary) for place, summary in report.summaries.items()}
     for name, title in training.SHOWN.items():
         lines = {place: _line(curves[title], None) for place, curves in drawn.items() if title in curves}
         for part, ending in _parts(lines):
             yield Plot(
                 f"training-{name.replace('_', '-')}{ending}",
-                f"{title} of runs that were not evaluated",
-                f"Mean over the finished seeds. {_BAND}",
+                title,
+                f"Mean over the finished seeds of what training recorded. {_BAND}",
                 f"{title} over gradient steps. {_ends(part, '.4g')}",
                 partial(figures.learning_curves, part, title, report.algorithms),
             )
@@ -368,9 +365,17 @@ def _throughput(report: Report) -> Iterator[Plot]:
         "A mark per run.",
         f"Seed steps per second: {some(texts, between=', ')}.",
         partial(figures.throughput, marks, report.algorithms),
+        "diagnostics",
     )
 
 
 def _machine(summary: Summary) -> str:
     machine = summary.lead.machine
     return machine.gpu or f"{machine.cpu}, {counted(machine.cores, 'core')}"
+
+
+_PARTS: Mapping[Part, tuple[Callable[[Report], Iterator[Plot]], ...]] = {
+    "answers": (_scores, _improvements, _aggregates, _profiles, _ranks, _answers),
+    "curves": (_curves, _iqm_curves),
+    "diagnostics": (_training,),
+}

@@ -9,10 +9,12 @@ from cqlbench.core.errors import ConfigError
 from cqlbench.core.text import counted
 from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import Curve, Summary
-from cqlbench.reporting.plots.figures import (
+from cqlbench.reporting.plots.style import (
+    COLUMN,
     DASHED,
     GREY,
     SCORE,
+    TEXT,
     legend,
     looks_of,
     render,
@@ -58,7 +60,7 @@ def curve_figure(summary: Summary) -> Figure:
     if not curves:
         raise ConfigError("No seed finished, so there is no curve.")
     data = summary.lead.dataset
-    figure = Figure(figsize=(1.6 + 2.4 * len(curves), 3.2))
+    figure = Figure(figsize=(COLUMN if len(curves) == 1 else TEXT, 2.7))
     colour, first = looks_of([""])[""].colour, next(iter(curves.values()))
     handles = [Line2D([], [], color=colour, label=_seeds_text(summary, first))]
     behaviour = None

@@ -6,9 +6,8 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from cqlbench.records.store import safe_name
-from cqlbench.reporting.plots import figures
-from cqlbench.reporting.plots.figures import DASHED, styled
 from cqlbench.reporting.plots.plot import Plot
+from cqlbench.reporting.plots.style import COLUMN, DASHED, handle, legend, looks_of, styled
 from cqlbench.reporting.selection import TRUTHS, Choice
 
 
@@ -38,8 +37,8 @@ def selection_figure(choice: Choice, truth: str) -> Figure:
     """Fitted Q evaluation over the true returns of a column of `TRUTHS`, a series per algorithm."""
     known = choice.policies.dropna(subset=[truth, "fqe"])
     known = known.assign(algorithm=known["label"].str.partition(" ")[0])
-    looks = figures.looks_of(known["algorithm"].unique())
-    figure = Figure(figsize=(4.0, 3.2))
+    looks = looks_of(known["algorithm"].unique())
+    figure = Figure(figsize=(COLUMN, 2.7))
     axes = figure.add_subplot()
     handles = []
     for name, of_name in known.groupby("algorithm", sort=False):
@@ -57,10 +56,10 @@ def selection_figure(choice: Choice, truth: str) -> Figure:
             markeredgecolor="white",
             markeredgewidth=0.4,
         )
-        handles.append(figures.handle(str(name), look, ""))
+        handles.append(handle(str(name), look, ""))
     if truth == "discounted_return":
         axes.axline((float(known[truth].mean()),) * 2, slope=1, **DASHED)
     axes.set_xlabel(f"True return, {TRUTHS[truth]}")
     axes.set_ylabel("Fitted Q evaluation")
-    figures.legend(figure, handles)
+    legend(figure, handles)
     return figure

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from cqlbench.core.text import counted
-from cqlbench.reporting.plots import figures
-from cqlbench.reporting.plots.figures import DASHED, SCORE, Line, Reference, styled
+from cqlbench.reporting.plots.figures import Line, draw_line
 from cqlbench.reporting.plots.plot import Plot
+from cqlbench.reporting.plots.style import COLUMN, DASHED, SCORE, TEXT, Reference, legend, looks_of, styled
 from cqlbench.reporting.tuning import Curve, Tuning
 
 _TRIED, _PLAYED = "Configurations tried", "Episodes played by a bandit"
@@ -44,21 +44,21 @@ def tuning_figure(tunings: Sequence[Tuning], reference: str, behaviour: float) -
     played = [(each, each.played) for each in tunings if each.played is not None]
     if played:
         kinds.append((_PLAYED, played))
-    looks = figures.looks_of(each.label for each in tunings)
-    figure = Figure(figsize=(0.8 + 2.9 * len(kinds), 2.9))
+    looks = looks_of(each.label for each in tunings)
+    figure = Figure(figsize=(COLUMN if len(kinds) == 1 else TEXT, 2.5))
     panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     handles = {}
     for axes, (title, curves) in zip(panels, kinds, strict=True):
         for tuning, curve in curves:
             line = Line(curve.budget.astype(float), curve.mean, curve.low, curve.high)
-            handles[tuning.label] = figures.draw_line(axes, line, tuning.label, looks[tuning.label], 1)
+            handles[tuning.label] = draw_line(axes, line, tuning.label, looks[tuning.label], 1)
         if not isnan(behaviour):
             axes.axhline(behaviour, **DASHED)
         axes.set_xlabel(title)
         _logarithmic(axes, [curve for _, curve in curves])
     panels[0].set_ylabel(SCORE)
     means = None if isnan(behaviour) else Reference(reference, {})
-    figures.legend(figure, [*handles.values()], means)
+    legend(figure, [*handles.values()], means)
     return figure
 
 

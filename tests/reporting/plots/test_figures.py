@@ -1,4 +1,5 @@
 import io
+import itertools
 
 import matplotlib as mpl
 import numpy as np
@@ -6,9 +7,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cqlbench.reporting.plots import figures
-from cqlbench.reporting.plots.figures import Line, Reference
+from cqlbench.reporting.plots import figures, style
+from cqlbench.reporting.plots.figures import Line
+from cqlbench.reporting.plots.style import COLUMN, TEXT, Reference
 
+LONG = "a-robot-with-a-long-name-and-many-joints-expert-v0"
 NAMES = [f"algorithm {number}" for number in range(7)]
 
 
@@ -34,6 +37,9 @@ DRAWINGS = {
     "aggregates": lambda: figures.aggregate_intervals(
         _marks(*((name, *mark) for name in ("Mean", "IQM") for mark in (("a", 50, 40, 60), ("b", 20))))
     ),
+    "long names": lambda: figures.learning_curves(
+        {(f"embedded/{n}-{LONG}", name): _line(50) for n in range(6) for name in NAMES[:2]}
+    ),
     "profiles": lambda: figures.performance_profiles(
         {"a": Line(np.linspace(0, 100, 11), *[np.linspace(1, 0, 11)] * 3)}
     ),
@@ -50,34 +56,37 @@ def drawn(request):
 
 
 def test_a_pdf_embeds_truetype_fonts_and_equal_numbers_give_equal_bytes(drawn):
-    first = figures.render(drawn(), "pdf")
+    first = style.render(drawn(), "pdf")
     assert b"/FontFile2" in first
     assert b"/Type3" not in first
     assert b"CreationDate" not in first
     with mpl.rc_context({"font.size": 30, "pdf.fonttype": 3}):
-        assert figures.render(drawn(), "pdf") == first
+        assert style.render(drawn(), "pdf") == first
 
 
 def test_an_svg_is_the_same_again_and_needs_no_font(drawn):
-    first = figures.render(drawn(), "svg")
-    assert figures.render(drawn(), "svg") == first
+    first = style.render(drawn(), "svg")
+    assert style.render(drawn(), "svg") == first
     assert b"<dc:date>" not in first
     assert b"<text" not in first
 
 
 def test_nothing_is_cut_off_or_laid_over_something_else(drawn):
     figure = drawn()
-    with Image.open(io.BytesIO(figures.render(figure, "png", dpi=80))) as image:
+    with Image.open(io.BytesIO(style.render(figure, "png", dpi=80))) as image:
         pixels = np.asarray(image.convert("L"))
     assert min(pixels[0].min(), pixels[-1].min(), pixels[:, 0].min(), pixels[:, -1].min()) == 255
-    boxes = [text.get_window_extent() for text in (figure._supxlabel, figure._supylabel) if text]
-    legends = [legend.get_window_extent() for legend in figure.legends]
-    assert not any(box.overlaps(legend) for box in boxes for legend in legends)
+    titles = [axes._left_title for axes in figure.axes if axes.get_title(loc="left")]
+    every = [*(text for text in (figure._supxlabel, figure._supylabel) if text), *titles, *figure.legends]
+    boxes = [each.get_window_extent() for each in every]
+    # Not even close: a point of air on each side.
+    assert not any(one.padded(1).overlaps(other.padded(1)) for one, other in itertools.combinations(boxes, 2))
+    assert figure.get_figwidth() in (COLUMN, TEXT)
 
 
 def test_global_settings_are_left_alone(drawn):
     before = dict(mpl.rcParams)
-    figures.render(drawn(), "png", dpi=30)
+    style.render(drawn(), "png", dpi=30)
     assert dict(mpl.rcParams) == before
 
 
@@ -98,7 +107,7 @@ def test_an_algorithm_looks_the_same_whatever_others_a_figure_shows():
 def test_numbers_are_drawn_where_they_are():
     axes = DRAWINGS["scores"]().axes[0]
     points = [line for line in axes.lines if line.get_marker() not in ("None", "")]
-    assert [list(line.get_xdata()) for line in axes.lines if line not in points] == [[44, 44]]
+    assert [list(line.get_xdata()) for line in axes.lines if line.get_color() == style.GREY] == [[44, 44]]
     assert [list(line.get_xdata()) for line in points] == [[50, -3], [20]]
     ends = [segment[:, 0].tolist() for lines in axes.collections for segment in lines.get_segments()]
     assert sorted(ends) == [[-5.0, 1.0], [40.0, 60.0]]
@@ -120,13 +129,13 @@ def test_bands_stay_in_the_frame_and_none_is_drawn_of_nan():
     assert low < -88
     assert high > 150
     nan = _line(50, band=np.nan)
-    assert figures.render(figures.learning_curves({("d", "a"): nan}), "png", dpi=30)
+    assert style.render(figures.learning_curves({("d", "a"): nan}), "png", dpi=30)
 
 
 def test_odd_names_are_drawn_as_they_are():
     odd = "x/$a_{b$" + "long-" * 30
-    figures.render(figures.intervals(_marks((odd, "_a", 1), (odd, "$", 2))), "png", dpi=30)
-    figures.render(figures.learning_curves({(odd, "_a"): _line(1), (odd, "$x$"): _line(2)}), "png", dpi=30)
+    style.render(figures.intervals(_marks((odd, "_a", 1), (odd, "$", 2))), "png", dpi=30)
+    style.render(figures.learning_curves({(odd, "_a"): _line(1), (odd, "$x$"): _line(2)}), "png", dpi=30)
 
 
 def test_what_made_the_data_is_a_line_in_its_panel():
@@ -142,7 +151,7 @@ def test_what_made_the_data_is_a_line_in_its_panel():
 
 @pytest.mark.parametrize(("kind", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
 def test_a_figure_is_of_the_kind_that_is_asked_for(kind, start):
-    content = figures.render(DRAWINGS["improvement"](), kind)
+    content = style.render(DRAWINGS["improvement"](), kind)
     assert content.startswith(start)
     if kind == "png":
         with Image.open(io.BytesIO(content)) as image:
@@ -150,4 +159,4 @@ def test_a_figure_is_of_the_kind_that_is_asked_for(kind, start):
 
 
 def test_the_style_lies_beside_the_code():
-    assert figures.STYLE.is_file()
+    assert style.STYLE.is_file()

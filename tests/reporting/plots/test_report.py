@@ -5,7 +5,8 @@ import pytest
 from made_records import replace
 from reporting.samples import build_report, sample_records
 
-from cqlbench.reporting.plots.report import better_first, plot_files, plots_of
+from cqlbench.reporting.plots.files import plot_files
+from cqlbench.reporting.plots.report import better_first, plots_of
 
 DATASETS = ["d4rl/hopper-medium-v2", "d4rl/walker2d-medium-v2"]
 
@@ -23,29 +24,38 @@ def plots(records):
 def test_every_plot_is_there(plots):
     assert list(plots) == [
         "scores",
-        "aggregates",
-        "iqm-curves",
-        "performance-profiles",
         "probability-of-improvement",
+        "aggregates",
+        "performance-profiles",
         "learning-curves",
         "wall-clock",
+        "iqm-curves",
+        "training-critic-loss",
+        "training-conservative-gap",
+        "training-data-value",
         "throughput",
     ]
     for plot in plots.values():
         assert plot.caption.endswith(".")
+        assert ("n = 3 seeds, 2 episodes" in plot.caption) == (plot.name != "throughput")
+        assert "95 %" in plot.caption or plot.name == "throughput"
         assert re.search(r"\d", plot.alt), "the words name no number"
 
 
 def test_plots_are_files_of_the_same_bytes_again(records):
     report = build_report(records[:6], samples=100)
     files = dict(plot_files(report))
-    assert {name.rpartition(".")[2] for name in files} == {"pdf", "png"}
+    assert {name.rpartition(".")[2] for name in files} == {"pdf", "png", "txt", "tex"}
+    assert files["scores.txt"].startswith(b"Scores. Mean over seeds")
+    assert rb"\includegraphics{scores}" in files["scores.tex"]
+    assert rb"95 \% interval" in files["scores.tex"]
+    assert files["scores.tex"].startswith(rb"\begin{figure}")
     assert dict(plot_files(build_report(records[5::-1], samples=100))) == files
 
 
 def test_curves_are_the_means_over_seeds(records, plots):
     axes = plots["learning-curves"].draw().axes
-    assert [each.get_title(loc="left") for each in axes] == DATASETS
+    assert [each.get_title(loc="left").replace("\n", "") for each in axes] == DATASETS
     ours = [r for r in records if r.algorithm == "bc" and r.dataset.id == DATASETS[0]]
     expected = np.mean([[np.mean(e.scores) for e in r.evaluations] for r in ours], axis=0)
     assert axes[0].lines[0].get_ydata() == pytest.approx(expected)
@@ -111,7 +121,8 @@ def test_runs_without_scores_have_curves_of_returns(records):
         for record in records[:3]
     ]
     plots = {plot.name: plot for plot in plots_of(build_report(bare, samples=100))}
-    assert list(plots) == ["learning-curves-returns", "wall-clock-returns", "throughput"]
+    assert [*plots][:2] == ["learning-curves-returns", "wall-clock-returns"]
+    assert "scores" not in plots
     assert plots["learning-curves-returns"].draw()._supylabel.get_text() == "Return per episode"
 
 
