@@ -69,14 +69,7 @@ def compare(scores: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
         interval of the difference of two means (Welch's t), NaN where either's spread is unknown or ours is
         of fewer than three seeds; `inside`, whether the difference lies within it, missing if unknown.
     """
-    ours = scores[scores["dataset"].str.startswith("d4rl/") & (scores["compared"] != "")]
-    ours = ours.assign(
-        key=ours["dataset"].str.removeprefix("d4rl/"),
-        plain=[_plain(name) for name in ours["name"]],
-        metric=ours["compared"].map(METRICS),
-    )
-    theirs = published.rename(columns={"mean": "published", "std": "published_std", "dataset": "key"})
-    theirs = theirs.assign(plain=[_plain(name) for name in theirs["algorithm"]]).drop(columns="algorithm")
+    ours, theirs = _ours(scores), _theirs(published).drop(columns="rival")
     numbers = dict.fromkeys(("count", "mean", "std", "seeds", "published", "published_std"), "float64")
     both = ours.merge(theirs, on=["key", "plain", "metric"]).astype(numbers)
     own, other = both["count"], both["seeds"].astype("float64")
@@ -90,6 +83,39 @@ def compare(scores: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     difference = both["mean"] - both["published"]
     inside = (difference.abs() <= half).astype("boolean").mask(half.isna() | difference.isna())
     return both.assign(difference=difference, uncertainty=half, inside=inside)
+
+
+def others(scores: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """Published scores of algorithms that we did not run, where a score of ours may stand beside them.
+
+    Args:
+        scores: as in `compare`.
+        published: the table of published scores.
+
+    Returns:
+        A row per dataset and published score of the same metric: `dataset` (full id), `rival` (the
+        algorithm as the source writes it), `published`, `published_std`, and `COLUMNS` of the score.
+    """
+    own = {_plain(name) for name in scores["name"].dropna()}
+    places = _ours(scores)[["dataset", "key", "metric"]].drop_duplicates()
+    theirs = _theirs(published)
+    return places.merge(theirs[~theirs["plain"].isin(own)], on=["key", "metric"])
+
+
+def _ours(scores: pd.DataFrame) -> pd.DataFrame:
+    """Those that may stand beside published ones, with D4RL's name, the plain name and the metric."""
+    known = scores[scores["dataset"].str.startswith("d4rl/") & (scores["compared"] != "")]
+    return known.assign(
+        key=known["dataset"].str.removeprefix("d4rl/"),
+        plain=[_plain(name) for name in known["name"]],
+        metric=known["compared"].map(METRICS),
+    )
+
+
+def _theirs(published: pd.DataFrame) -> pd.DataFrame:
+    names = {"mean": "published", "std": "published_std", "dataset": "key", "algorithm": "rival"}
+    theirs = published.rename(columns=names)
+    return theirs.assign(plain=[_plain(name) for name in theirs["rival"]])
 
 
 def _plain(name: str) -> str:

@@ -12,7 +12,7 @@ from cqlbench.reporting.aggregate import summarise
 from cqlbench.reporting.fine_tuning import fine_tuning, run_grid
 from cqlbench.reporting.plots.run import learning_curve
 from cqlbench.reporting.published import published_path, read_published
-from cqlbench.reporting.tables.report import fine_tuning_grid
+from cqlbench.reporting.tables.published import fine_tuning_grid
 from cqlbench.reporting.tables.run import markdown
 
 ENDS = {0: (10.0, 30.0, 0.8), 1: (20.0, 60.0, 0.6), 2: (30.0, 60.0, 0.7)}

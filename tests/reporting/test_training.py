@@ -93,7 +93,7 @@ def test_a_report_of_such_runs_alone(records):
     assert [plot.name for plot in plots_of(report)] == [
         "training-critic-loss", "training-conservative-gap", "training-data-value", "throughput",
     ]  # fmt: skip
-    assert "CQL penalty of runs" in page(report)
+    assert "<h3>CQL penalty</h3>" in page(report)
 
 
 def test_a_report_of_such_runs_beside_evaluated_ones(records):

@@ -62,6 +62,8 @@
     const hidden = box.scrollWidth - box.clientWidth;
     box.classList.toggle("wider", hidden > 1);
     box.classList.toggle("more", hidden - box.scrollLeft > 1);
+    // The tab key stops where there is something to scroll.
+    box.tabIndex = hidden > 1 ? 0 : -1;
   }
 
   const sizes = new ResizeObserver((entries) =>

@@ -2,37 +2,51 @@
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from cqlbench import __version__
+from cqlbench.reporting.html.dark import with_dark_colours
 from cqlbench.reporting.html.runs import run_id, runs_json
-from cqlbench.reporting.plots.figures import render
-from cqlbench.reporting.plots.plot import Plot
+from cqlbench.reporting.plots.plot import Part, Plot
 from cqlbench.reporting.plots.report import plots_of
+from cqlbench.reporting.plots.style import render
 from cqlbench.reporting.report import SELECTIONS, Report
 from cqlbench.reporting.tables.render import Grid
 from cqlbench.reporting.tables.report import document, grids
 
 FOLDER = Path(__file__).parent
-PLOT_BYTES = 1_200_000
+PLOT_BYTES = 1_600_000
 """All plots together; what does not fit is only in the report's folder."""
 _SVG_POINTS = 3_000
 """A plot of more points is a PNG: it is smaller, and sooner drawn."""
-_PIXELS = 105
+_PIXELS = 126
 """A figure's inch on the screen."""
 _LONG = 60
 """Longer texts of a table are wrapped."""
+_NAME = 20
+"""Longer names of rows may be broken on a phone."""
+_SECTIONS = {
+    "summary": "Which is best, and how sure",
+    "tables": "Scores and comparisons",
+    "curves": "Curves",
+    "diagnostics": "Diagnostics",
+    "runs": "Runs",
+    "provenance": "Provenance",
+}
+_SECTION_OF: Mapping[Part, str] = {"answers": "tables", "curves": "curves", "diagnostics": "diagnostics"}
 _NUMBER = re.compile(r"\[?[-+]?[\d,]*\.?\d")
 
 
 def page(report: Report) -> str:
     """The report as HTML, below 8 MB for 1,000 records."""
     tables = grids(report)
+    shown = [grid for name, grid in tables.items() if name not in ("best", "runs")]
     pictures, left_out = _pictures(plots_of(report))
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
@@ -40,11 +54,19 @@ def page(report: Report) -> str:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.globals |= {"kinds_of": _kinds, "run_id": run_id}
+    content, best = document(report), tables.get("best")
+    summary = {} if content.answers or best else {"summary": "Summary"}
+    environment.globals |= {"kinds_of": _kinds, "run_id": run_id, "breakable": _breakable}
     return environment.get_template("page.html").render(
-        content=document(report),
+        content=content,
+        sections={
+            each: name
+            for each, name in (_SECTIONS | summary).items()
+            if each not in pictures or pictures[each] or left_out[each] or (each == "tables" and shown)
+        },
         facts=_facts(report),
-        tables=[grid for name, grid in tables.items() if name != "runs"],
+        best=best,
+        tables=shown,
         plots=pictures,
         left_out=left_out,
         runs=tables["runs"],
@@ -74,27 +96,35 @@ def _facts(report: Report) -> dict[str, str]:
     }
 
 
+def _breakable(name: str) -> Markup:
+    """A name that may be broken after a slash or an underscore; browsers know of hyphens."""
+    return Markup("<wbr>").join(re.split(r"(?<=[/_])", name))
+
+
 def _kinds(grid: Grid) -> list[str]:
-    """Of each column `number`, `text` or `long`, which say how it is set."""
-    kinds = ["text"]
+    """Of each column `name`, `number`, `text` or `long`, which say how it is set."""
+    kinds = ["name" if max((len(row[0]) for row in grid.rows), default=0) > _NAME else "text"]
     for texts in list(zip(*grid.rows, strict=True))[1:]:
         number = any(map(_NUMBER.match, texts))
         kinds.append("long" if max(map(len, texts)) > _LONG else "number" if number else "text")
     return kinds
 
 
-def _pictures(plots: Sequence[Plot]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Plots as they stand in the page, and a line for each that finds no room."""
-    pictures, left_out, seen, room = [], [], set(), PLOT_BYTES
+def _pictures(plots: Sequence[Plot]) -> tuple[dict[str, list[dict[str, Any]]], dict[str, list[str]]]:
+    """By the id of their section, plots as they stand in the page, and a line for each that finds no room."""
+    seen, room = set(), PLOT_BYTES
+    pictures: dict[str, list[dict[str, Any]]] = {each: [] for each in _SECTION_OF.values()}
+    left_out: dict[str, list[str]] = {each: [] for each in _SECTION_OF.values()}
     for plot in plots:
         # Of more datasets than fit one figure of curves, the others' curves are on their runs' own pages.
         picture = None if plot.title in seen else _picture(plot)
         seen.add(plot.title)
         if picture is None or len(picture["source"]) > room:
-            left_out.append(f"{plot.title} ({plot.name}): only in the report's folder, as PDF and PNG.")
+            line = f"{plot.title} ({plot.name}): only in the report's folder, as PDF and PNG."
+            left_out[_SECTION_OF[plot.part]].append(line)
             continue
         room -= len(picture["source"])
-        pictures.append(picture)
+        pictures[_SECTION_OF[plot.part]].append(picture)
     return pictures, left_out
 
 
@@ -103,7 +133,9 @@ def _picture(plot: Plot) -> dict[str, Any]:
     figure = plot.draw()
     points = sum(np.size(line.get_xdata()) for axes in figure.axes for line in axes.lines)
     kind, mime = ("svg", "svg+xml") if points <= _SVG_POINTS else ("png", "png")
-    content = base64.b64encode(render(figure, kind, dpi=150)).decode()
+    drawn = render(figure, kind, dpi=150)
+    content = base64.b64encode(with_dark_colours(drawn) if kind == "svg" else drawn).decode()
     width, height = (round(float(inches) * _PIXELS) for inches in figure.get_size_inches())
-    words = {"title": plot.title, "caption": plot.caption, "alt": plot.alt}
+    words: dict[str, Any] = {"title": plot.title, "caption": plot.caption, "alt": plot.alt}
+    words |= {"pixels": kind == "png"}
     return words | {"source": f"data:image/{mime};base64,{content}", "width": width, "height": height}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from cqlbench.reporting.comparison import Comparison, Difference
 from cqlbench.reporting.report import SELECTIONS, Report
 from cqlbench.reporting.tables.format import deviation_text, interval_text, number_text
+from cqlbench.reporting.tables.ranks import ranks_grid
 from cqlbench.reporting.tables.render import Document, Grid
 
 
@@ -56,7 +57,8 @@ def _grids(report: Report, comparisons: Sequence[Comparison]) -> list[Grid]:
     )
     head = ("Dataset", "First", "Second", "Score of first", "Of second", "Difference", "95 % interval", "p")
     bold = frozenset((row, 5) for row, (each, place) in enumerate(places) if each.each[place].sure)
-    return [*found, Grid("By dataset", head, singles, "Bold: p below 0.05.", bold=bold, labels=3)]
+    found.append(Grid("By dataset", head, singles, "Bold: p below 0.05.", bold=bold, labels=3))
+    return [*found, ranks_grid(report.ranks)] if report.ranks is not None else found
 
 
 def _score(cell: object) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from cqlbench.records.pooling import MARK
 from cqlbench.reporting.aggregate import Spread, Summary
@@ -30,6 +31,12 @@ def spread_text(spread: Spread, form: str = "z,.1f") -> str:
 def pooled_text(spread: Spread, summary: Summary) -> str:
     """The same of a run's seeds, marked where they were made differently."""
     return marked(spread_text(spread), summary) if spread.count else ABSENT
+
+
+def score_text(cell: Any) -> str:
+    """The score of a row of `Report.cells`, marked where its seeds were made differently."""
+    mark = f" {MARK}" if cell.count and cell.differing else ""
+    return f"{deviation_text(cell.mean, cell.std)}{mark}"
 
 
 def interval_text(low: float, high: float, form: str = "z,.1f") -> str:

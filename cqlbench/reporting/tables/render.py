@@ -13,7 +13,7 @@ _LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_",
     "%": r"\%", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"$<$", ">": r"$>$", "|": r"$|$",
     "±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$", "·": r"$\cdot$", "…": r"\ldots{}", '"': "''",
-    "†": r"$\dagger$",
+    "†": r"$\dagger$", "τ": r"$\tau$", "ρ": r"$\rho$", "→": r"$\rightarrow$",
 })  # fmt: skip
 _PAGE_ROWS = 40
 """Rows of a table that fit on one page of the LaTeX document."""
@@ -67,18 +67,22 @@ class Document:
         warnings: what the numbers must not be used for, and what is missing.
         grids: the tables.
         notes: how the numbers came about.
+        answers: what a reader asks first, in sentences.
     """
 
     title: str
     warnings: tuple[str, ...]
     grids: tuple[Grid, ...]
     notes: tuple[str, ...]
+    answers: tuple[str, ...] = ()
 
 
 def show(content: Document, console: Console, widest: int = 100) -> None:
     """Print a document, at most `widest` columns wide whatever the terminal."""
     width = min(console.width, widest)
     console.print(Text(content.title, style="bold"), width=width)
+    for answer in content.answers:
+        console.print(Text(answer), width=width)
     for warning in content.warnings:
         console.print(Text(warning, style="bold yellow"), width=width)
     for grid in content.grids:
@@ -103,7 +107,7 @@ def show(content: Document, console: Console, widest: int = 100) -> None:
 
 def markdown(content: Document) -> str:
     """The same as a Markdown document, its tables aligned to be read as plain text too."""
-    parts = [f"# {content.title}"]
+    parts = [f"# {content.title}", *content.answers]
     parts += [f"**{warning}**" for warning in content.warnings]
     for grid in content.grids:
         parts += [f"## {grid.title}", markdown_table(grid), grid.caption, *grid.notes]
@@ -158,6 +162,7 @@ def latex(*contents: Document) -> str:
 
 def _latex_section(content: Document) -> str:
     parts = [f"\\section*{{{latex_text(content.title)}}}\n"]
+    parts += [f"\\noindent {latex_text(answer)}\\par\n" for answer in content.answers]
     parts += [f"\\noindent\\textbf{{{latex_text(warning)}}}\\par\n" for warning in content.warnings]
     for grid in content.grids:
         parts.append(f"\\subsection*{{{latex_text(grid.title)}}}\n")

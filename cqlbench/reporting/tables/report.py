@@ -8,23 +8,23 @@ from typing import Any
 import pandas as pd
 
 from cqlbench.core.text import counted
-from cqlbench.records.pooling import MARK
 from cqlbench.records.store import run_folder
 from cqlbench.reporting import training
-from cqlbench.reporting.aggregate import FEWEST_SEEDS, Summary
+from cqlbench.reporting.aggregate import FEWEST_SEEDS
 from cqlbench.reporting.fine_tuning import fine_tuning
-from cqlbench.reporting.published import compare
 from cqlbench.reporting.report import BOLDS, SELECTIONS, Report, rows_of
+from cqlbench.reporting.tables.best import best_grid, sentences
 from cqlbench.reporting.tables.format import (
     ABSENT,
-    deviation_text,
     differing_notes,
     interval_text,
     number_text,
-    pooled_text,
+    score_text,
     some,
     spread_text,
 )
+from cqlbench.reporting.tables.published import fine_tuning_grid, protocol_notes, published_grids
+from cqlbench.reporting.tables.ranks import ranks_frame, ranks_grid
 from cqlbench.reporting.tables.render import Document, Grid
 from cqlbench.reporting.tables.run import environment_text
 from cqlbench.reporting.tables.selection import selection_csv, selection_grids
@@ -35,6 +35,8 @@ _WIDEST = 170
 """Characters of the scores' columns, beside the dataset's: a dozen algorithms by name."""
 _FOOT = {"mean": "Mean", "IQM": "IQM"}
 """The suite's numbers below the scores; the others have a table of their own."""
+_SOME = ("tuning", "published-others", "ranks")
+"""Written only where they have a row."""
 _CSV = {
     "scores": "dataset algorithm selection budget status finished asked "
     "mean std low high best comparable run differing behaviour above_behaviour",
@@ -43,8 +45,9 @@ _CSV = {
     "tuning": "algorithm published kind budget score low high",
     "published": "dataset algorithm ours source published std seeds "
     "difference uncertainty inside protocol place",
+    "published-others": "dataset algorithm source published std seeds protocol place",
+    "ranks": "algorithm mean_rank datasets p critical_difference",
 }
-_SOURCE = ["source", "protocol"]
 
 
 def document(report: Report) -> Document:
@@ -54,7 +57,13 @@ def document(report: Report) -> Document:
         f"{report.whose} on {counted(len(report.datasets), 'dataset')}, budget {report.budget}{note}: "
         f"{SELECTIONS[report.selection]} of {counted(int(report.cells['count'].sum()), 'seed')}"
     )
-    return Document(title, tuple(_warnings(report)), tuple(grids(report).values()), tuple(_notes(report)))
+    return Document(
+        title,
+        tuple(_warnings(report)),
+        tuple(grids(report).values()),
+        tuple(_notes(report)),
+        answers=sentences(report),
+    )
 
 
 def grids(report: Report) -> dict[str, Grid]:
@@ -62,6 +71,8 @@ def grids(report: Report) -> dict[str, Grid]:
     summaries = [*report.summaries.values()]
     unevaluated = [summary for summary in summaries if training.unevaluated(summary)]
     found = {}
+    if (best := best_grid(report)) is not None:
+        found["best"] = best
     if len(unevaluated) < len(summaries):
         found["scores"] = _scores(report)
         if len(report.datasets) > 1:
@@ -75,18 +86,13 @@ def grids(report: Report) -> dict[str, Grid]:
     found |= selection_grids(report.choices)
     if unevaluated:
         found["training"] = training.suite_grid(unevaluated)
+    if report.ranks is not None:
+        found["ranks"] = ranks_grid(report.ranks)
     if len(report.improvement):
         found["improvement"] = _improvement(report)
     if any(map(fine_tuning, summaries)):
         found["fine-tuning"] = fine_tuning_grid(summaries, report.published)
-    rivals = report.rivals.assign(number=report.rivals.groupby(_SOURCE).ngroup() + 1)
-    for algorithm in report.algorithms:
-        beside = rivals[rivals["algorithm"] == algorithm]
-        if len(beside):
-            notes = differing_notes(
-                report.summaries[dataset, algorithm] for dataset in beside["dataset"].unique()
-            )
-            found[f"published-{algorithm}"] = _published(algorithm, beside, notes)
+    found |= dict(published_grids(report))
     found["runs"] = _runs(report)
     return found
 
@@ -99,14 +105,16 @@ def csv_files(report: Report) -> dict[str, str]:
         "suite": report.suite,
         "improvement": report.improvement,
         "published": rivals,
+        "published-others": report.others.rename(columns={"rival": "algorithm", "published_std": "std"}),
         "tuning": tuning_frame(report.tuning),
+        "ranks": ranks_frame(report.ranks),
     }
     return selection_csv(report.choices) | {
         f"{name}.csv": tables[name][names.split()].to_csv(
             index=False, lineterminator="\n", float_format="%.6g"
         )
         for name, names in _CSV.items()
-        if name != "tuning" or report.tuning
+        if name not in _SOME or len(tables[name])
     }
 
 
@@ -192,12 +200,7 @@ def cell_text(cell: Any) -> str:
     if cell.status in ("missing", "no score"):
         return str(cell.status)
     share = f" ({cell.count}/{cell.asked})" if cell.count < cell.asked else ""
-    return f"{_score_text(cell) if cell.count else cell.status}{share}"
-
-
-def _score_text(cell: Any) -> str:
-    mark = f" {MARK}" if cell.count and cell.differing else ""
-    return f"{deviation_text(cell.mean, cell.std)}{mark}"
+    return f"{score_text(cell) if cell.count else cell.status}{share}"
 
 
 def _suite(report: Report) -> Grid:
@@ -230,92 +233,12 @@ def _improvement(report: Report) -> Grid:
     return Grid("Probability of improvement", columns, rows, caption, labels=2)
 
 
-def _published(algorithm: str, rivals: pd.DataFrame, notes: tuple[str, ...]) -> Grid:
-    sources = sorted(rivals["source"].unique())
-    rows = []
-    for dataset, each in rivals.groupby("dataset", sort=False):
-        texts = {rival.source: _rival_texts(rival) for rival in rows_of(each)}
-        pairs = (texts.get(source, (ABSENT, ABSENT)) for source in sources)
-        rows.append((str(dataset), _score_text(next(rows_of(each))), *itertools.chain(*pairs)))
-    columns = [column for source in sources for column in (source, "Difference")]
-    caption = (
-        "Ours less theirs ± the combined uncertainty (95 %, Welch's t), and whether it is inside. "
-        "Their ± is as published, taken for a population deviation. Protocols by number: see below."
-    )
-    head = ("Dataset", "Ours", *columns)
-    return Grid(f"{algorithm} beside published scores", head, tuple(rows), caption, notes=notes)
-
-
-def _rival_texts(rival: Any) -> tuple[str, str]:
-    score = f"{deviation_text(rival.published, rival.published_std)} [{rival.number}]"
-    if isnan(rival.difference):
-        return score, ABSENT
-    inside = "cannot say" if pd.isna(rival.inside) else "inside" if rival.inside else "outside"
-    half = "" if isnan(rival.uncertainty) else f" ± {number_text(rival.uncertainty)}"
-    return score, f"{rival.difference:+z.1f}{half}, {inside}"
-
-
-def fine_tuning_grid(summaries: Iterable[Summary], published: pd.DataFrame) -> Grid:
-    """Every fine-tuned run, `before → after`, beside what others published of the same dataset."""
-    tuned = [(summary, found) for summary in summaries if (found := fine_tuning(summary)) is not None]
-    theirs = _published_fine_tuning([summary for summary, _ in tuned], published)
-    sources = sorted({source for _, source in theirs})
-    rows = tuple(
-        (
-            summary.lead.dataset.id,
-            summary.label,
-            f"{each.facts.frames:,}",
-            f"{spread_text(each.before)} → {pooled_text(each.after, summary)}",
-            spread_text(each.gain),
-            interval_text(each.gain.low, each.gain.high),
-            spread_text(each.regret, "z,.3f"),
-            *(theirs.get((row, source), ABSENT) for source in sources),
-        )
-        for row, (summary, each) in enumerate(tuned)
-    )
-    head = ("Dataset", "Algorithm", "Frames", "Before → after", "Gain", "95 % interval", "Regret", *sources)
-    caption = (
-        "Score ± std over seeds before the first frame and after the last one; gain: seed by seed, with its "
-        "95 % interval. Regret: mean over the evaluations between of 1 − score / 100."
-    )
-    if sources and any(summary.lead.config["algorithm"].get("calibrated") for summary, _ in tuned):
-        caption += " CORL's Cal-QL bounds the penalty offline only, ours in both phases."
-    notes = differing_notes(summary for summary, _ in tuned)
-    return Grid("Fine-tuning", head, rows, caption, labels=2, notes=notes)
-
-
-def _published_fine_tuning(
-    summaries: Sequence[Summary], published: pd.DataFrame
-) -> dict[tuple[int, str], str]:
-    """Position of a run and source -> published scores before and after, and the regret between."""
-    ours = pd.DataFrame(
-        [
-            (row, summary.lead.dataset.id, summary.lead.algorithm, kind, 0, nan, nan)
-            for row, summary in enumerate(summaries)
-            for kind in ("offline", "online", "regret")
-            if not summary.incomparable_because
-        ],
-        columns=["row", "dataset", "name", "compared", "count", "mean", "std"],
-    )
-    kinds: dict[tuple[int, str], dict[str, Any]] = {}
-    for score in rows_of(compare(ours, published)):
-        kinds.setdefault((score.row, score.source), {})[score.compared] = score
-    texts = {}
-    for place, scores in kinds.items():
-        if {"offline", "online"} <= scores.keys():
-            ends = [scores[kind] for kind in ("offline", "online")]
-            text = " → ".join(deviation_text(each.published, each.published_std) for each in ends)
-            regret = f", regret {scores['regret'].published:.2f}" if "regret" in scores else ""
-            texts[place] = text + regret
-    return texts
-
-
 def _runs(report: Report) -> Grid:
     cells = _known(report)
     rows = []
     for cell in rows_of(cells):
         summary = report.summaries.get((cell.dataset, cell.algorithm))
-        scores = (_score_text(cell), interval_text(cell.low, cell.high))
+        scores = (score_text(cell), interval_text(cell.low, cell.high))
         beside = (spread_text(summary.over("last_return")), cell.run) if summary else (ABSENT, ABSENT)
         rows.append(
             (cell.dataset, cell.algorithm, cell.status, f"{cell.count}/{cell.asked}", *scores, *beside)
@@ -369,9 +292,7 @@ def _notes(report: Report) -> Iterator[str]:
     )
     protocols = (summary.lead.protocol for summary in report.summaries.values())
     yield from sorted({f"{environment_text(each, ':', kwargs=False)}." for each in protocols if each})
-    sources = report.rivals.groupby(_SOURCE)[["place"]].last().reset_index()
-    for number, each in enumerate(rows_of(sources), start=1):
-        yield f"[{number}] {each.source}: {each.protocol} ({each.place})"
+    yield from protocol_notes(report)
 
 
 def _estimate(row: Any, form: str = "z,.1f") -> str:

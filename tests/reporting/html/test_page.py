@@ -1,3 +1,4 @@
+import base64
 import itertools
 import os
 import re
@@ -15,9 +16,13 @@ from reporting.samples import build_report, cell, sample_records
 from cqlbench.records.codec import to_json
 from cqlbench.records.store import run_folder
 from cqlbench.reporting.html import page as module
+from cqlbench.reporting.html.dark import DARK
 from cqlbench.reporting.html.page import page
+from cqlbench.reporting.plots import style
+from cqlbench.reporting.tables.report import document
 
 DATASETS = ["d4rl/hopper-medium-v2", "d4rl/walker2d-medium-v2", "d4rl/halfcheetah-medium-v2"]
+PLOTS = 11
 VOID = {"meta", "img", "input", "br", "wbr", "link", "hr"}
 
 
@@ -83,7 +88,7 @@ def test_the_page_can_be_read_without_seeing_it(text):
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(levels))
-    assert len(tree.all("img")) == 8
+    assert len(tree.all("img")) == PLOTS
     assert all(len(each["alt"]) > 20 for each in tree.all("img"))
     assert len(tree.all("caption")) == len(tree.all("table")) > 3
     assert all(each.get("scope") in ("col", "row") for each in tree.all("th"))
@@ -92,6 +97,25 @@ def test_the_page_can_be_read_without_seeing_it(text):
     for each in tree.elements:
         assert each.get("aria-labelledby", ids[0]) in [*ids, "run-heading"]
         assert each.get("for", ids[0]) in ids
+
+
+def test_what_is_asked_first_stands_first(report, text):
+    tree = Tree(text)
+    sections = [each["id"] for each in tree.all("section")]
+    assert sections == ["summary", "tables", "curves", "diagnostics", "runs", "provenance"]
+    assert [each["href"][1:] for each in tree.all("a")][1:7] == sections
+    (answer,) = (each["text"] for each in tree.all("p") if each.get("class") == "answer")
+    assert answer == document(report).answers[0]
+    assert answer.startswith("cql is ahead on 3 datasets on average, with ")
+    assert tree.all("caption")[0]["text"].startswith("Best by dataset")
+
+
+def test_figures_have_colours_for_the_dark(text):
+    sources = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', text)
+    assert sources
+    assert all(b"prefers-color-scheme: dark" in base64.b64decode(each) for each in sources)
+    colours = re.findall(r"'([0-9A-F]{6})'", style.STYLE.read_text())
+    assert {colour.lower() for colour in colours} <= DARK.keys()
 
 
 def _address(report, *place):
@@ -151,7 +175,7 @@ def test_plots_that_find_no_room_are_named(report, monkeypatch):
     tree = Tree(page(report))
     left_out = [each["text"] for each in tree.all("p") if "only in the report's folder" in each["text"]]
     assert left_out
-    assert len(left_out) + len(tree.all("img")) == 8
+    assert len(left_out) + len(tree.all("img")) == PLOTS
 
 
 @pytest.fixture(scope="module")
@@ -277,10 +301,10 @@ def test_nothing_sticks_out_of_the_window(opened, report, width):
 
 def test_plots_fill_the_window_and_what_is_wider_says_so(opened):
     _width(opened, 1280)
-    boxes = [each.rect for each in _find(opened, "#plots .paper")]
-    room = _find(opened, "#plots")[0].rect["width"]
-    assert {round(room / box["width"], 1) for box in boxes} <= {1.0, 2.0}
-    assert len({box["x"] for box in boxes}) == 2
+    boxes = [each.rect for each in _find(opened, "figure")]
+    room = _find(opened, "#content")[0].rect["width"]
+    assert all(0.3 < box["width"] / room < 1 for box in boxes)
+    assert len({box["y"] for box in boxes}) < len(boxes), "a figure stands beside another"
     _width(opened, 360)
     boxes = _find(opened, ".scroll")
     state = "return arguments[0].map((box) => [box.scrollWidth - box.clientWidth > 1, box.className])"
@@ -291,6 +315,8 @@ def test_plots_fill_the_window_and_what_is_wider_says_so(opened):
         time.sleep(0.1)
     assert any(hidden for hidden, _ in states)
     assert all(("wider" in classes) is ("more" in classes) is hidden for hidden, classes in states)
+    stops = [box.get_attribute("tabindex") == "0" for box in boxes]
+    assert stops == [hidden for hidden, _ in states], "the tab key stops where there is something to scroll"
     wide = next(box for box, (hidden, _) in zip(boxes, states, strict=True) if hidden)
     opened.execute_script("arguments[0].scrollLeft = 9999", wide)
     for _ in range(50):

@@ -76,6 +76,35 @@ def test_published_scores_stand_beside_ours(report):
     assert "published-bc" not in grids(report)
 
 
+def test_published_algorithms_that_were_not_run_stand_beside_ours(report):
+    rows = [
+        ("R", "ReBRAC", "hopper-medium-v2", "normalized_score_last", 102.0, 1.0, 4, "how", "where"),
+        ("R", "CQL", "hopper-medium-v2", "normalized_score_last", 40.0, 1.0, 4, "how", "where"),
+        ("R", "IQL", "hopper-medium-v2", "normalized_score_best", 90.0, 1.0, 4, "how", "where"),
+        ("R", "IQL", "hopper-medium-v0", "normalized_score_last", 80.0, 1.0, 4, "how", "where"),
+        ("S", "EDAC", "walker2d-medium-v2", "normalized_score_last", 92.5, None, 4, "else", "there"),
+    ]
+    records = [record for summary in report.summaries.values() for record in summary.records]
+    published = pd.DataFrame(rows, columns=[*COLUMNS])
+    beside = build_report(records, published=published, samples=50)
+    found = grids(beside)
+    # Another metric or version does not count, and CQL was run.
+    assert found["published-others-R"].columns == ("Dataset", "bc (ours)", "cql (ours)", "ReBRAC")
+    assert found["published-others-R"].rows == (
+        ("d4rl/hopper-medium-v2", "40.0 ± 0.0", "52.0 ± 2.0", "102.0 ± 1.0 [1]"),
+    )
+    assert found["published-others-S"].rows == (("d4rl/walker2d-medium-v2", "–", "70.0 ± 0.0", "92.5 [2]"),)
+    assert document(beside).notes[-2:] == ("[1] R: how (where)", "[2] S: else (there)")
+    csvs = csv_files(beside)["published-others.csv"].splitlines()
+    assert csvs[1:] == [
+        "d4rl/hopper-medium-v2,ReBRAC,R,102,1,4,how,where",
+        "d4rl/walker2d-medium-v2,EDAC,S,92.5,,4,else,there",
+    ]
+    apart = [replace(record, comparable=False, comparable_reason="no") for record in records]
+    alone = grids(build_report(apart, published=published, samples=10))
+    assert not any("published" in name for name in alone)
+
+
 def test_missing_failed_and_too_few_are_said(report):
     warnings = document(report).warnings
     assert "cql on d4rl/hopper-medium-v2, seed 3 failed: Diverged." in warnings
