@@ -189,7 +189,10 @@ PAGES: Mapping[str, Page] = {
     "compare": Page(
         "say how recorded algorithms, or configurations of one, differ over the datasets that both have",
         "compare:compare",
-        keys=_SCORES | _RESULTS | _FILTERS,
+        keys=_SCORES
+        | {"output": _key("folder for the comparison and the diagram of mean ranks [none]", Path)}
+        | _RESULTS
+        | _FILTERS,
         more="cqlbench compare algorithm=cql,iql",
         tables=True,
     ),

@@ -64,7 +64,7 @@ def test_plots_and_the_page_are_written_too(results: Path, tmp_path: Path, capsy
     for name in ("a", "b"):
         assert main(["report", f"results={results}", f"output={tmp_path / name}"]) == 0
     names = [path.relative_to(tmp_path / "a").as_posix() for path in (tmp_path / "a").rglob("*.*")]
-    assert {"report.html", "plots/scores.png", "plots/scores.pdf"} <= set(names), names
+    assert {"report.html", *(f"plots/scores.{kind}" for kind in ("png", "pdf", "txt", "tex"))} <= {*names}
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert f"Plots    {tmp_path / 'b' / 'plots'}, " in capsys.readouterr().out
@@ -124,7 +124,7 @@ def test_mistakes_are_one_sentence(
 def test_budgets_and_sources_are_sections_and_name_their_files(
     results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cqlbench.reporting.plots.figures.render", lambda *_: b"drawn")
+    monkeypatch.setattr("cqlbench.reporting.plots.files.render", lambda *_: b"drawn")
     golden, store = made(DATASETS[0]), RecordStore(results)
     store.write(replace(golden, budget=replace(golden.budget, name="paper")))
     store.write(made("embedded/hopper-medium-v0"))
