@@ -4,15 +4,14 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from experiments.launchers.forked import Forked, Server
 from made_records import all_records
 
 pytest.importorskip("ray")
@@ -61,24 +60,36 @@ def running(folder: Path) -> list[dict]:
     return found
 
 
-def test_units_on_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # One test, for a cluster takes seconds to start, and so do workers for each connection.
-    config = {"prestart_worker_first_driver": False}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": config})
+@contextlib.contextmanager
+def cluster_of_two() -> Iterator[tuple[Cluster, list[Any]]]:
+    """A head without room for units, and two nodes that can be removed."""
+    config = {"prestart_worker_first_driver": False}  # workers take a second each to start
+    head = {"num_cpus": 0, "include_dashboard": False, "include_log_monitor": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head | {"_system_config": config})
     try:
-        nodes = [cluster.add_node(num_cpus=4, num_gpus=2, wait=False) for _ in range(2)]
+        nodes = [new_node(cluster) for _ in range(2)]
         cluster.wait_for_nodes()
-        refuses_what_no_node_has(cluster.address, tmp_path)
-        engine = connect(RaySettings(address=cluster.address, gpus_per_run=0.5), tmp_path / "half")
-        try:
-            refuses_other_workers(tmp_path / "other", monkeypatch)
-            packs_half_gpus(engine, tmp_path / "half")
-        finally:
-            engine.close()
-        starts_again_what_was_lost(cluster, nodes[1], tmp_path / "lost")
+        yield cluster, nodes
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+def new_node(cluster: Cluster) -> Any:
+    return cluster.add_node(num_cpus=4, num_gpus=2, wait=False)
+
+
+def test_units_on_a_cluster(world: Path, suite_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One test, for a cluster takes seconds to start, and so do workers for each connection.
+    with Server(world, WORDS) as server, cluster_of_two() as (cluster, nodes):
+        refuses_what_no_node_has(cluster.address, world)
+        engine = connect(RaySettings(address=cluster.address, gpus_per_run=0.5), world / "half")
+        try:
+            refuses_other_workers(world / "other", monkeypatch)
+            packs_half_gpus(engine, world / "half")
+        finally:
+            engine.close()
+        survive(cluster, nodes, world, server, trials=3)
 
 
 def refuses_what_no_node_has(address: str, folder: Path) -> None:
@@ -132,24 +143,6 @@ def packs_half_gpus(engine: RayLauncher, folder: Path) -> None:
     assert {life[2] for life in lives} == {"0", "1"}
 
 
-def starts_again_what_was_lost(cluster: Cluster, node: Any, folder: Path) -> None:
-    """What a node or a worker takes along is started again."""
-    engine = connect(RaySettings(address=cluster.address, cpus_per_run=2), folder)
-    try:
-        assert engine.slots == 4
-        text = "import sys, time, pathlib; time.sleep(2); open(f'{sys.argv[1]}.txt', 'a').write('x')"
-        engine.submit(programs(text, 6), Surroundings(str(folder), working=str(folder)))
-        while len(running(folder)) < 4:
-            time.sleep(0.05)
-        os.kill(running(folder)[0]["pid"], signal.SIGKILL)
-        cluster.remove_node(node, allow_graceful=False)
-        outcomes = finished(engine, 6)
-    finally:
-        engine.close()
-    assert {each.status for each in outcomes.values()} == {0}
-    assert sorted(path.stem for path in folder.glob("*.txt")) == list("123456")
-
-
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9"])
 def test_an_address_where_nobody_answers_is_refused_within_seconds(tmp_path: Path, address: str) -> None:
     began = time.monotonic()
@@ -173,49 +166,78 @@ def test_ray_that_is_not_installed_is_one_sentence(tmp_path, monkeypatch) -> Non
         connect(RaySettings(), tmp_path)
 
 
-TRIALS = 20
-WORDS = [
-    "suite=mine", "seeds=8", "launcher.seeds_per_run=1", "steps=30", "budget.evaluation_interval=10",
-    "algorithm=bc", "algorithm.batch_size=8", "plots=false", "checkpoint_interval=0.2",
-]  # fmt: skip
-
-
-def start(world: Path, results: Path, *words: str) -> subprocess.Popen:
-    program = Path(__file__).parent / "tiny_world.py"
-    return subprocess.Popen(
-        [sys.executable, str(program), str(world), "paper", *WORDS, *words, f"results={results}"],
-        env=os.environ | {"CQLBENCH_TINY_SECONDS": "0.2"},
-        stdout=(results.parent / f"{results.name}.out").open("a"),
-        stderr=subprocess.STDOUT,
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(10_000)
-def test_suites_that_lose_nodes_workers_and_drivers_have_the_records_of_the_one_that_did_not(
-    world: Path, suite_file: Path
+def test_suites_lose_nodes_workers_and_drivers_at_many_moments(world: Path, suite_file: Path) -> None:
+    with Server(world, WORDS) as server, cluster_of_two() as (cluster, nodes):
+        survive(cluster, nodes, world, server, trials=20)
+
+
+# Units wait more than they compute, so that there is always something to lose.
+WORDS = [
+    "suite=mine", "steps=24", "budget.evaluation_interval=8", "algorithm=bc", "algorithm.batch_size=8",
+    "plots=false", "checkpoint_interval=0.2",
+]  # fmt: skip
+UNITS = ["seeds=8", "launcher.seeds_per_run=1", "launcher.cpus_per_run=2"]
+STEP = 0.1
+LONGEST = 0.8
+
+
+def start(server: Server, results: Path, *words: str) -> Forked:
+    words = ("paper", *WORDS, *UNITS, *words, f"results={results}")
+    with printed(results).open("a") as output:
+        return Forked(server.path, list(words), output.fileno(), CQLBENCH_TINY_SECONDS=f"{STEP}")
+
+
+def printed(results: Path) -> Path:
+    return results.with_suffix(".out")
+
+
+def survive(cluster: Cluster, nodes: list[Any], world: Path, server: Server, trials: int) -> None:
+    """Suites that lose a worker, a node and their driver at random moments have the records of one on
+    `launcher=local` that did not."""
+    undisturbed = start(server, world / "whole", "launcher=local", "launcher.at_once=4")
+    generator, resumed, whole = np.random.default_rng(trials), 0, list[tuple]()
+    for number in range(trials):
+        results = world / f"trial-{number}"
+        suffer(cluster, nodes, server, results, generator)
+        if not whole:
+            assert undisturbed.wait() == 0, printed(world / "whole").read_text()
+            whole = outcome_of(world / "whole")
+            assert len(whole) == 8
+        assert outcome_of(results) == whole, printed(results).read_text()
+        left = [path for kind in ("*.lease", "checkpoints*", "*.run-2.json") for path in results.rglob(kind)]
+        assert left == []
+        resumed += sum(bool(record.resumed_at) for record in all_records(results))
+    assert resumed >= trials
+
+
+def suffer(
+    cluster: Cluster, nodes: list[Any], server: Server, results: Path, generator: np.random.Generator
 ) -> None:
-    assert start(world, world / "whole", "launcher=local", "launcher.at_once=2").wait() == 0
-    whole = outcome_of(world / "whole")
-    assert len(whole) == 8
-    generator = np.random.default_rng(0)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    try:
-        cluster.add_node(num_cpus=2)
-        resumed = 0
-        for number in range(TRIALS):
-            results = world / f"trial-{number}"
-            suffer(cluster, world, results, generator)
-            assert outcome_of(results) == whole, (world / f"{results.name}.out").read_text()
-            assert not [
-                *results.rglob("*.lease"),
-                *results.rglob("checkpoints*"),
-                *results.rglob("*.run-2.json"),
-            ]
-            resumed += sum(bool(record.resumed_at) for record in all_records(results))
-        assert resumed >= TRIALS
-    finally:
-        cluster.shutdown()
+    """A suite that loses a worker, a node and its driver at random moments; it is started again."""
+    words = ["launcher=ray", f"launcher.address={cluster.address}"]
+    driver = start(server, results, *words)
+    for loss in generator.permutation(["worker", "node", "driver"]):
+        moment = generator.uniform(0, LONGEST)
+        while not half_done(results):
+            assert driver.poll() is None, printed(results).read_text()
+            time.sleep(0.05)
+        time.sleep(moment)
+        while not (workers := at_work(results)):
+            assert driver.poll() is None, printed(results).read_text()
+            time.sleep(0.05)
+        if loss == "worker":
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(generator.choice(workers), signal.SIGKILL)
+        elif loss == "node":
+            cluster.remove_node(nodes.pop(0), allow_graceful=False)
+            nodes.append(new_node(cluster))
+        elif loss == "driver":
+            driver.kill()
+            driver.wait()
+            driver = start(server, results, *words)
+    assert driver.wait(timeout=600) == 0, printed(results).read_text()
 
 
 def half_done(results: Path) -> bool:
@@ -225,23 +247,11 @@ def half_done(results: Path) -> bool:
     return False
 
 
-def suffer(cluster: Cluster, world: Path, results: Path, generator: np.random.Generator) -> None:
-    """A suite that loses a worker, a node and its driver at random moments, and is started again."""
-    words = ["launcher=ray", f"launcher.address={cluster.address}"]
-    node, folder = cluster.add_node(num_cpus=2), results / "suites" / "mine"
-    driver = start(world, results, *words)
-    for loss in generator.permutation(["worker", "node", "driver"]):
-        while not half_done(results):
-            assert driver.poll() is None, (world / f"{results.name}.out").read_text()
-            time.sleep(0.05)
-        time.sleep(generator.uniform(0, 3))
-        if loss == "worker" and (workers := running(folder)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(generator.choice(workers)["pid"], signal.SIGKILL)
-        elif loss == "node":
-            cluster.remove_node(node, allow_graceful=False)
-        elif loss == "driver":
-            driver.kill()
-            driver.wait()
-            driver = start(world, results, *words)
-    assert driver.wait(timeout=600) == 0, (world / f"{results.name}.out").read_text()
+def at_work(results: Path) -> list[int]:
+    """Workers that run a unit, but for those that died and could not say so."""
+    found = []
+    for about in running(results / "suites" / "mine"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(about["pid"], 0)
+            found.append(about["pid"])
+    return sorted(found)

@@ -1,11 +1,11 @@
-"""A program: the real command, in the world of the fixture `world`: `python tiny_world.py FOLDER VERB …`.
+"""The real command in the world of the fixture `world`, without most of the time that short runs take.
 
-It is what launchers' units are in the tests, and the driver of suites that are killed. Most of a short
-run's time is left out; gradient steps take `CQLBENCH_TINY_SECONDS` each, so that there is something to kill.
+Gradient steps take `CQLBENCH_TINY_SECONDS` each, so that there is something to kill.
 """
 
+import ast
+import copy
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -15,15 +15,30 @@ import cqlbench.experiments.suite
 import cqlbench.reporting.run
 from cqlbench.commands.main import main
 from cqlbench.engine.engine import Engine
-from cqlbench.experiments import resume
+from cqlbench.experiments import compose, resume
+from cqlbench.experiments.config import BenchConfig
 from cqlbench.experiments.launchers import work
 
-advance = Engine.advance
+advance, composed = Engine.advance, compose._compose
+configs: dict[tuple[str, ...], BenchConfig] = {}
 
 
 def slowly(self: Engine, at: int, _at_most: int) -> int:
     time.sleep(float(os.environ.get("CQLBENCH_TINY_SECONDS", "0")))
     return advance(self, at, 1)
+
+
+def remembered(overrides: list[str]) -> BenchConfig:
+    """Composing takes longer than a short run: done once for all seeds, devices and folders."""
+    own = [each for each in overrides if each.startswith(("seeds=", "device=", "results="))]
+    key = tuple(each for each in overrides if each not in own)
+    if key not in configs:
+        configs[key] = composed([*key, "seeds=[0]"])
+    config = copy.deepcopy(configs[key])
+    for each in own:
+        name, _, value = each.partition("=")
+        setattr(config, name, ast.literal_eval(value))
+    return config
 
 
 def enter(folder: Path, *command: str) -> None:
@@ -34,6 +49,7 @@ def enter(folder: Path, *command: str) -> None:
     Engine.seconds_per_step = lambda _self: 0.1
     Engine.advance = slowly
     resume._COST = 0
+    compose._compose = remembered
     work._COMMAND = command
 
 
@@ -42,9 +58,3 @@ def run(folder: Path, words: list[str]) -> int:
     if words[0] == "paper":
         cqlbench.experiments.suite.benchmarks_dir = lambda: folder / "tree"
     return main(words)
-
-
-if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    enter(place, __file__, sys.argv[1])
-    sys.exit(run(place, sys.argv[2:]))
