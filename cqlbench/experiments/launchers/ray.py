@@ -146,16 +146,24 @@ def _connect(address: str) -> None:
                 " 'ray start --head', or name another with launcher.address=."
             ) from error
     before = signal.getsignal(signal.SIGTERM)
+    if client := (named or address).startswith("ray://"):
+        _show_token()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            more = {"include_dashboard": False} if address == "local" else {}
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **more)
-    except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
+        try:
+            _init(address)
+        except ConnectionError:
+            if not client:
+                raise
+            _init(address)  # a server starts a process for each client, and busy ones not always in time
+    except (ConnectionError, ImportError, RuntimeError, ValueError, RayError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        advice = (
+            "If it asks for a token, this machine needs it too: as ~/.ray/auth_token or RAY_AUTH_TOKEN."
+            if client
+            else "Start a cluster with 'ray start --head', or say launcher.address=local."
+        )
         raise ConfigError(
-            f"launcher.address={address} cannot be used ({first.rstrip('.:')}). Start a cluster with"
-            " 'ray start --head', or say launcher.address=local."
+            f"launcher.address={address} cannot be used ({first.rstrip('.:')}). {advice}"
         ) from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)  # Ray's own handler exits with another status
@@ -185,3 +193,22 @@ def _looks(nodes: Sequence[str], probe: Path) -> list[Seen]:
     if not seen:
         raise ConfigError("No node of the cluster is alive any more; start them again.")
     return seen
+
+
+def _init(address: str) -> None:
+    more = {"include_dashboard": False} if address == "local" else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **more)
+
+
+def _show_token() -> None:
+    """Have Ray's client show the token that there is, as `ray.init` does for all other addresses.
+
+    `ray start` asks for one as soon as its user has one, and does not answer clients without it: they give
+    up after half a minute.
+    """
+    with suppress(ImportError):  # older ones ask for none
+        from ray._private.authentication import authentication_token_setup as setup
+
+        setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -75,8 +76,14 @@ def cluster_of_two() -> Iterator[tuple[Cluster, list[Any]]]:
         cluster.shutdown()
 
 
-def new_node(cluster: Cluster) -> Any:
-    return cluster.add_node(num_cpus=4, num_gpus=2, wait=False)
+def new_node(cluster: Cluster, tries: int = 3) -> Any:
+    """Ray gives a node half a minute to start, in which a busy machine may not manage it."""
+    try:
+        return cluster.add_node(num_cpus=4, num_gpus=2)
+    except Exception:
+        if tries == 1:
+            raise
+        return new_node(cluster, tries - 1)
 
 
 def test_units_on_a_cluster(world: Path, suite_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +158,22 @@ def test_an_address_where_nobody_answers_is_refused_within_seconds(tmp_path: Pat
     assert time.monotonic() - began < 10
 
 
+def test_a_server_that_does_not_answer_clients_is_asked_twice(tmp_path: Path, monkeypatch) -> None:
+    asked = []
+
+    def refuse(**settings: object) -> None:
+        asked.append(settings["address"])
+        raise ConnectionError("ray client connection timeout")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(ours, "_show_token", lambda: None)  # for this process's other clusters
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"ray://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ConfigError, match="auth_token"):
+            connect(RaySettings(address=address), tmp_path)
+    assert asked == [address] * 2
+
+
 def test_builds_of_a_version_may_differ_from_the_drivers_but_not_among_workers() -> None:
     cpu, gpu = {"torch": "2.13.0+cpu"}, {"torch": "2.13.0+cu130"}
     assert probe._differences(cpu, gpu) == []
@@ -217,6 +240,8 @@ def suffer(
 ) -> None:
     """A suite that loses a worker, a node and its driver at random moments; it is started again."""
     words = ["launcher=ray", f"launcher.address={cluster.address}"]
+    if len(nodes) < 2:
+        nodes.append(new_node(cluster))
     driver = start(server, results, *words)
     for loss in generator.permutation(["worker", "node", "driver"]):
         moment = generator.uniform(0, LONGEST)
@@ -232,7 +257,6 @@ def suffer(
                 os.kill(generator.choice(workers), signal.SIGKILL)
         elif loss == "node":
             cluster.remove_node(nodes.pop(0), allow_graceful=False)
-            nodes.append(new_node(cluster))
         elif loss == "driver":
             driver.kill()
             driver.wait()
