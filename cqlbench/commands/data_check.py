@@ -7,13 +7,16 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from cqlbench.core import outputs
-from cqlbench.core.errors import DatasetError
+from cqlbench.core.errors import DatasetError, UserError
 from cqlbench.data import validate
+from cqlbench.data.cards import Card
 from cqlbench.data.findings import Finding
 from cqlbench.data.load import expected, provide, read
 from cqlbench.data.replayed import examine_replay
 from cqlbench.data.resolve import resolve
-from cqlbench.reporting.plots.dataset import facts, figure
+from cqlbench.data.transitions import Transitions
+from cqlbench.environments.rendering import Picture, picture
+from cqlbench.reporting.plots.dataset import facts, figure, typical_row
 
 
 def check(console: Console, name: str, source: str, clip_actions: bool, rows: str | None) -> None:
@@ -70,6 +73,18 @@ def show(console: Console, name: str, source: str, clip_actions: bool, results: 
         console.out(f"{name:<12} {text}")
     file = Path(dataset.path).name.rpartition("-")[0] + ".png"
     place = results / "datasets" / file
-    picture = {file: figure(dataset.id, rows, whole, resolution.card)}
-    outputs.write_folder(place.parent, picture, "show", "results", complete=False)
+    frame = _frame(console, resolution.card, rows, typical_row(rows, whole))
+    drawn = {file: figure(dataset.id, rows, whole, resolution.card, frame)}
+    outputs.write_folder(place.parent, drawn, "show", "results", complete=False)
     console.out(f"{'Figure':<12} {place}")
+
+
+def _frame(console: Console, card: Card, rows: Transitions, row: int) -> Picture | None:
+    """A picture of the environment at a row, where there is one and it can be drawn here."""
+    if card.environment is None:
+        return None
+    try:
+        return picture(card.environment, rows.observations[row])
+    except UserError as error:
+        console.out(f"{'No frame':<12} {error}")
+        return None

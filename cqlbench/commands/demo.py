@@ -65,6 +65,6 @@ def _next(records: Sequence[Record], results: Path, output: Path, seconds: float
             f"Look at   {results / 'runs' / run}: one JSON record per seed",
             f"Try       cqlbench watch run={name} video=policy.gif{where} (with cqlbench[video])",
             "Try       cqlbench bench dataset=hopper-medium, and cqlbench data list for other datasets",
-            "Read      the README's 'Budgets, and what may be compared' before you quote a number",
+            "Read      the documentation's 'Budgets, and what may be compared' before you quote a number",
         )
     )

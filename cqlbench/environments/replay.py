@@ -44,7 +44,7 @@ class Replayed:
 
 
 @dataclass(frozen=True)
-class _Way:
+class Way:
     """How a state is set, and read, and how many of the observation's first numbers hold it."""
 
     set: Callable[[Numbers], None]
@@ -64,7 +64,7 @@ def replay(spec: EnvironmentSpec, observations: NDArray[Any], actions: NDArray[A
     environment = make(spec)
     try:
         flat = FlatObservations(spec, environment.observation_space)
-        way = _way(environment, flat, observations.shape[1])
+        way = way_of(environment, flat, observations.shape[1])
         native = native_actions(actions, environment.action_space)
         if way is None or native.shape[1:] != environment.action_space.shape:
             return None
@@ -82,7 +82,7 @@ def replay(spec: EnvironmentSpec, observations: NDArray[Any], actions: NDArray[A
         environment.close()
 
 
-def _way(environment: Any, flat: FlatObservations, size: int) -> _Way | None:
+def way_of(environment: Any, flat: FlatObservations, size: int) -> Way | None:
     """The first way by which states are read rightly from what the environment itself observes."""
     base = environment.unwrapped
     environment.reset(seed=0)
@@ -102,7 +102,7 @@ def _way(environment: Any, flat: FlatObservations, size: int) -> _Way | None:
     return None
 
 
-def _ways(base: Any, size: int) -> list[_Way]:
+def _ways(base: Any, size: int) -> list[Way]:
     if hasattr(base, "set_state") and isinstance(getattr(base, "model", None), mujoco.MjModel):
         sizes = [(unseen, base.model.nq + base.model.nv - unseen) for unseen in _UNSEEN]
         return [_mujoco(base, unseen, seen) for unseen, seen in sizes if seen <= size]
@@ -111,7 +111,7 @@ def _ways(base: Any, size: int) -> list[_Way]:
     return []
 
 
-def _mujoco(base: Any, unseen: int, seen: int) -> _Way:
+def _mujoco(base: Any, unseen: int, seen: int) -> Way:
     positions = base.model.nq
 
     def place(state: Numbers) -> None:
@@ -123,10 +123,10 @@ def _mujoco(base: Any, unseen: int, seen: int) -> _Way:
     def current() -> Numbers:
         return np.concatenate([base.data.qpos[unseen:], base.data.qvel])
 
-    return _Way(place, lambda observation: observation[:seen], current, seen)
+    return Way(place, lambda observation: observation[:seen], current, seen)
 
 
-def _classic(base: Any, size: int) -> _Way:
+def _classic(base: Any, size: int) -> Way:
     """Of `n` numbers with `a` angles, `n + a` are observed: cosines and sines in turn, then the rest."""
     angles = size - len(base.state)
 
@@ -144,4 +144,4 @@ def _classic(base: Any, size: int) -> _Way:
         if hasattr(base, "steps_beyond_terminated"):
             base.steps_beyond_terminated = None
 
-    return _Way(place, read, current, size)
+    return Way(place, read, current, size)

@@ -1,19 +1,17 @@
 """An episode of a policy as a video."""
 
-import os
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from msgspec.structs import replace
 from torch import Tensor
 
 from cqlbench.core import outputs
 from cqlbench.core.errors import UserError
 from cqlbench.environments.make import EnvironmentSpec, GymnasiumEnvironments
+from cqlbench.environments.rendering import rendered
 from cqlbench.evaluation.player import Player
 
 SUFFIXES = (".mp4", ".gif")
@@ -43,7 +41,7 @@ def record_episode(
     Raises:
         UserError: the file exists already, or the environment cannot be made, rendered or encoded here.
     """
-    environment = _rendered(spec, seed, discrete)
+    environment = rendered(spec, seed, discrete)
     rate = environment.frames_per_second or FRAMES_PER_SECOND
     every = max(1, rate // FRAMES_PER_SECOND)
     try:
@@ -57,26 +55,6 @@ def record_episode(
     finally:
         environment.close()
     return outcome
-
-
-def _rendered(spec: EnvironmentSpec, seed: int, discrete: bool) -> GymnasiumEnvironments:
-    if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
-        os.environ.setdefault("MUJOCO_GL", "egl")  # gymnasium would open a window
-        # libwayland, which EGL and GLFW try, prints an error of its own where the variable is not set.
-        os.environ.setdefault("XDG_RUNTIME_DIR", os.devnull)
-    spec = replace(spec, kwargs={**spec.kwargs, "render_mode": "rgb_array"})
-    environment = GymnasiumEnvironments(spec, [seed], discrete)
-    try:
-        environment.reset()
-        environment.frame()
-    except Exception as error:  # every graphics library fails in a way of its own
-        environment.close()
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise UserError(
-            f"'{spec.id}' cannot be rendered here ({reason}); MuJoCo needs a display, MUJOCO_GL=egl "
-            "with a graphics driver, or MUJOCO_GL=osmesa with libosmesa6."
-        ) from error
-    return environment
 
 
 def _writer(path: Path, rate: float) -> Any:

@@ -72,24 +72,40 @@ def ends(data: Transitions, whole: Flags) -> dict[str, int]:
     return {kind: count for kind, count in counts.items() if count}
 
 
-def figure(dataset_id: str, data: Transitions, whole: Flags, card: Card) -> bytes:
-    """A PNG of five panels: returns, lengths, rewards, and where observations and actions lie.
+def typical_row(data: Transitions, whole: Flags) -> int:
+    """The row in the middle of the whole episode of the median return; of no whole one, row 0."""
+    episodes = np.flatnonzero(whole)
+    if not len(episodes):
+        return 0
+    median = episodes[np.argsort(data.episode_returns[episodes], kind="stable")[len(episodes) // 2]]
+    return int(data.episode_starts[median] + data.episode_lengths[median] // 2)
+
+
+def figure(
+    dataset_id: str, data: Transitions, whole: Flags, card: Card, frame: NDArray[np.uint8] | None = None
+) -> bytes:
+    """A PNG: returns, lengths, rewards, where observations and actions lie, and a picture of the environment.
 
     Observations are shown in the two directions in which they vary most when standardised, continuous actions
-    dimension by dimension. Equal datasets give equal bytes on one version of matplotlib. Arguments as in
-    `facts`.
+    dimension by dimension. Equal arguments give equal bytes on one version of matplotlib. Arguments as in
+    `facts`, and `frame`, `[height, width, 3]`, where the environment can be drawn.
     """
     with style.context(STYLE, after_reset=True):
         canvas = Figure(figsize=(8.4, 5.2))
         FigureCanvasAgg(canvas)
         halves: Any = canvas.subfigures(2, 1)
         returns, lengths, rewards = halves[0].subplots(1, 3)
-        observations, actions = halves[1].subplots(1, 2)
+        observations, actions, *pictures = halves[1].subplots(
+            1, 2 if frame is None else 3, width_ratios=[1, 1] if frame is None else [3, 3, 2]
+        )
         _draw_returns(returns, data.episode_returns[whole], card)
         _draw_lengths(lengths, data.episode_lengths)
         _draw_rewards(rewards, data.rewards.astype(np.float64))
         _draw_observations(observations, _shown(data.observations))
         (_draw_choices if data.discrete_actions else _draw_actions)(actions, data.actions)
+        for axes in pictures:
+            axes.imshow(frame)
+            axes.set_axis_off()
         canvas.suptitle(dataset_id, x=0.01, ha="left", fontsize=8, parse_math=False)
         file = io.BytesIO()
         canvas.savefig(file, format="png", metadata={"Software": None})
