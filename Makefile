@@ -16,7 +16,7 @@ BENCH = $(call quote,dataset=$(DATASET)) $(call setting,SOURCE,source) $(call se
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check fix test docs demo bench finetune report paper gate selftest speed profile policy lock clean named
+.PHONY: help setup check fix test docs linkcheck gallery demo bench finetune report paper gate selftest speed profile policy lock clean named
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ test: $(READY) ## Run every test
 
 docs: $(READY) ## Build the documentation into build/docs; warnings are errors
 	@$(BIN)/python -m sphinx -q -W --keep-going -j auto -d build/doctrees docs build/docs && echo "build/docs/index.html"
+
+linkcheck: $(READY) ## Try the links of the documentation that lead elsewhere; needs a network
+	@$(BIN)/python -m sphinx -q -b linkcheck -j auto -d build/doctrees docs build/linkcheck
 
 demo: $(READY) ## See it work, in a minute or two: data, training, evaluation, a report
 	@$(BIN)/cqlbench demo $(call setting,RESULTS,results) $(ARGS)
@@ -85,6 +88,9 @@ speed: $(READY) ## Time every algorithm's step against its matrix products and a
 
 profile: $(READY) ## Where the time of a gradient step goes, by operation, and a trace: make profile ARGS='seeds=10 layers=3'
 	@PYTHONPATH=scripts $(BIN)/python -m speed.profiling $(call setting,DEVICE,device) $(call setting,RESULTS,results) $(ARGS)
+
+gallery: $(READY) ## Draw the pictures of datasets in the documentation again (maintainers, minutes)
+	@PYTHONPATH=scripts $(BIN)/python -m gallery $(ARGS)
 
 policy: $(READY) ## Train the behaviour policies of an embedded dataset: make policy RECIPE=hopper-v0 (maintainers, hours)
 	@PYTHONPATH=scripts $(BIN)/python -m behaviour.train $(call quote,$(RECIPE)) $(ARGS)
