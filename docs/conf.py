@@ -13,9 +13,11 @@ import cqlbench  # noqa: E402
 project = "cqlbench"
 author = copyright = "The cqlbench authors"  # noqa: A001
 version = release = cqlbench.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
-exclude_patterns = ["_build"]
+mathjax_path = "mathjax/tex-svg.js"  # MathJax 3.2.2, one file that needs no network
+exclude_patterns = ["_build", "static"]
 html_theme = "furo"
 html_title = "cqlbench"
 html_static_path, html_css_files = ["static"], ["site.css"]

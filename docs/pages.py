@@ -3,9 +3,11 @@
 A line `<!-- from FILE: HEADING -->` stands for that section of a Markdown file of the repository; `(alone)`
 at its end leaves out what stands under headings below. `<!-- from FILE -->` is the whole file without its
 title. `<!-- settings NAME -->`, `<!-- origin NAME -->`, `<!-- code MODULE: NAME NAME -->`,
-`<!-- configuration -->` and `<!-- commands -->` stand for what the code says.
+`<!-- configuration -->` and `<!-- commands -->` stand for what the code says, and `<!-- results NAME -->` for
+an algorithm's row in the README's table.
 """
 
+import ast
 import contextlib
 import functools
 import importlib
@@ -18,22 +20,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+SUITE = re.compile(r"<!-- embedded suite -->\n(.*?)<!-- /embedded suite -->", re.DOTALL)
+"""The README's table of the embedded suite, and what is said below it."""
 _PAGES = {
     "README.md": "/index.md",
     "results/README.md": "/results.md",
     "datasets/README.md": "/datasets.md",
     "CONTRIBUTING.md": "/extending.md",
     "CHANGELOG.md": "/changelog.md",
-    "docs/cluster.md": "/cluster.md",
 }
 """A file of the repository -> the page that holds most of it."""
+_OTHERS = (("CORL", "CORL"), ("the paper's code", "authors"), ("d3rlpy", "d3rlpy"))
+"""How the parts of `benchmarks/aliases.yaml` begin -> whose names they are."""
 
 
 def filled(name: str, text: str) -> str:
     """The source of a page, by its name, with everything it takes from elsewhere."""
     text = with_links(text, f"docs/{name}.md")
     return re.sub(
-        r"^<!-- (from|settings|origin|code|configuration|commands)\b ?(.*?) ?-->$",
+        r"^<!-- (from|settings|origin|code|results|configuration|commands)\b ?(.*?) ?-->$",
         _replaced,
         text,
         flags=re.MULTILINE,
@@ -46,8 +51,8 @@ def _replaced(found: re.Match[str]) -> str:
         file, _, heading = words.partition(": ")
         text = (ROOT / file).read_text(encoding="utf-8")
         return with_links(section(text, heading) if heading else text.partition("\n")[2], file)
-    if kind in ("settings", "origin", "code"):
-        return {"settings": settings, "origin": origin, "code": code}[kind](words)
+    if words:
+        return {"settings": settings, "origin": origin, "code": code, "results": results}[kind](words)
     return commands() if kind == "commands" else configuration()
 
 
@@ -77,32 +82,56 @@ def section(text: str, heading: str) -> str:
 
 
 def with_links(text: str, file: str) -> str:
-    """Links to files of the repository lead to the page that holds them, and otherwise are no links."""
+    """Links to files of the repository lead to the page that holds them, and otherwise name the file.
+
+    Raises:
+        LookupError: there is no such file.
+    """
 
     def link(found: re.Match[str]) -> str:
         words, target = found.groups()
         path, _, anchor = target.partition("#")
         inside = posixpath.normpath(posixpath.join(posixpath.dirname(file), path)) if path else file
-        if (
-            file.startswith("docs/")
-            and (path.endswith(".md") and not inside.startswith(".."))
-            and not (inside in _PAGES or not (ROOT / inside).exists())
-        ):
-            return found[0]
-        if not path and (file.startswith("docs/")):
-            return f"[{words}](#{anchor})"
+        if not (ROOT / inside).exists():
+            raise LookupError(f"{file} links to {inside}, which does not exist.")
         if inside in _PAGES and path:
             return f"[{words}]({_PAGES[inside]})"
+        if inside.startswith("docs/") and inside.endswith(".md"):
+            return f"[{words}](/{inside.removeprefix('docs/')}{'#' + anchor if anchor else ''})"
         return words if not path or words.strip("`") in inside else f"{words} (`{inside}`)"
 
     return re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|mailto:|/)([^)\s]+)\)", link, text)
 
 
 def settings(algorithm: str) -> str:
-    """A table of an algorithm's settings: name, default, meaning, which names CORL's where they differ."""
+    """A table of an algorithm's settings: name, default, other implementations' names, meaning."""
     from cqlbench.experiments.config_help import keys_help
 
-    return _table(block for block in _blocks(keys_help(algorithm)) if block[0].startswith("algorithm."))
+    names = other_names()
+    rows = ["| setting | default | elsewhere | meaning |", "|---|---|---|---|"]
+    for key, default, meaning in _blocks(keys_help(algorithm)):
+        if key.startswith("algorithm."):
+            found = names.get(key, {})
+            for corl in re.findall(r"CORL `(\w+)`", meaning):
+                found = {"CORL": f"`{corl}`"} | found
+            elsewhere = "<br>".join(f"{whose} {name}" for whose, name in found.items())
+            rows.append(f"| `{key}` | {_code(default)} | {elsewhere} | {_cell(meaning)} |")
+    return "\n".join(rows)
+
+
+@functools.cache
+def other_names() -> dict[str, dict[str, str]]:
+    """Our keys -> whose name -> that name, from `benchmarks/aliases.yaml`."""
+    names: dict[str, dict[str, str]] = {}
+    whose = ""
+    for line in (ROOT / "benchmarks" / "aliases.yaml").read_text(encoding="utf-8").splitlines():
+        if line.startswith("# "):
+            whose = next((name for start, name in _OTHERS if line[2:].startswith(start)), "")
+        elif whose:
+            name, _, keys = line.partition(": ")
+            for key in keys.partition(" (")[0].split(" or "):
+                names.setdefault(key, {}).setdefault(whose, f"`{name}`")
+    return names
 
 
 def origin(algorithm: str) -> str:
@@ -113,15 +142,39 @@ def origin(algorithm: str) -> str:
 
 
 def code(words: str) -> str:
-    """The source of functions of a module."""
+    """The source of functions of a module, without their documentation."""
     module, _, names = words.partition(": ")
     at = importlib.import_module(module)
     shown = []
     for name in names.split():
-        source = inspect.getsource(functools.reduce(getattr, name.split("."), at))
-        shown.append(textwrap.dedent(source).strip())
+        source = textwrap.dedent(inspect.getsource(functools.reduce(getattr, name.split("."), at))).strip()
+        lines, function = source.splitlines(), ast.parse(source).body[0]
+        assert isinstance(function, ast.FunctionDef)
+        if ast.get_docstring(function) is not None:
+            del lines[function.body[0].lineno - 1 : function.body[0].end_lineno]
+        shown.append("\n".join(lines))
     path = module.replace(".", "/")
     return f"From `{path}.py`:\n\n```python\n" + "\n\n\n".join(shown) + "\n```"
+
+
+def results(algorithm: str) -> str:
+    """An algorithm's scores on the embedded suite, a row per dataset, from the README's table."""
+    found = SUITE.search((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert found is not None
+    lines = found[1].strip().splitlines()
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    by_name = {name: row for row in table for name in re.findall(r"`(\w+)`", row[0])}
+    behaviour = next(row for row in table if row[0] == "behaviour policy")
+    scores = by_name.get(algorithm, ["–"] * len(table[0]))
+    rows = [
+        f"| {dataset} | {of_data} | {score} |"
+        for dataset, of_data, score in list(zip(table[0], behaviour, scores, strict=True))[1:]
+        if score != "–"
+    ]
+    if not rows:
+        return "No run of the embedded suite is on record yet."
+    said = "\n".join(line for line in lines if not line.startswith("|"))
+    return "\n".join(["| dataset | behaviour policy | score |", "|---|---|---|", *rows, said])
 
 
 def configuration() -> str:
@@ -129,9 +182,11 @@ def configuration() -> str:
     from cqlbench.experiments.compose import default_algorithm
     from cqlbench.experiments.config_help import keys_help
 
-    return _table(
-        block for block in _blocks(keys_help(default_algorithm())) if not block[0].startswith("algorithm.")
-    )
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    for key, default, meaning in _blocks(keys_help(default_algorithm())):
+        if not key.startswith("algorithm."):
+            rows.append(f"| `{key}` | {_code(default)} | {_cell(meaning)} |")
+    return "\n".join(rows)
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str, str]]:
@@ -140,12 +195,12 @@ def _blocks(text: str) -> Iterator[tuple[str, str, str]]:
         yield found[1], found[2] or "", " ".join(found[3].split())
 
 
-def _table(blocks: Iterator[tuple[str, str, str]]) -> str:
-    rows = ["| setting | default | meaning |", "|---|---|---|"]
-    for key, default, meaning in blocks:
-        shown = f"`{default}`" if default else ""
-        rows.append(f"| `{key}` | {shown} | {meaning.replace('|', chr(92) + '|').replace('<', '&lt;')} |")
-    return "\n".join(rows)
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def commands() -> str:
