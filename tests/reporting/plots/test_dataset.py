@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from cqlbench.data.cards import Card
 from cqlbench.data.transitions import Transitions
-from cqlbench.reporting.plots.dataset import ends, facts, figure
+from cqlbench.reporting.plots.dataset import ends, facts, figure, typical_row
 
 CARD = Card("x/y-v0", "d4rl", max_episode_steps=5, score_min=0.0, score_max=20.0, endpoints_source="made up")
 
@@ -65,6 +65,17 @@ def test_figure_is_the_same_each_time(dataset):
     first = drawing(dataset)
     assert first.startswith(b"\x89PNG")
     assert drawing(dataset) == first
+
+
+def test_the_typical_row_is_in_the_middle_of_the_median_episode(dataset):
+    """Whole are the episodes of 4, 5 and 2 rows worth 1 each; the median one begins at row 0."""
+    assert typical_row(dataset, dataset.whole_episodes) == 2
+    assert typical_row(dataset, np.zeros(4, np.bool_)) == 0
+
+
+def test_figure_with_a_frame_is_another_one(dataset):
+    frame = np.zeros((5, 5, 3), np.uint8)
+    assert figure("x/y-v0", dataset, dataset.whole_episodes, CARD, frame) != drawing(dataset)
 
 
 @pytest.mark.parametrize("size", [1, 2])
