@@ -107,22 +107,23 @@ def settings(algorithm: str) -> str:
     """A table of an algorithm's settings: name, default, other implementations' names, meaning."""
     from cqlbench.experiments.config_help import keys_help
 
-    names = other_names()
+    blocks = [block for block in _blocks(keys_help(algorithm)) if block[0].startswith("algorithm.")]
+    own = {key.removeprefix("algorithm.") for key, *_ in blocks}
     rows = ["| setting | default | elsewhere | meaning |", "|---|---|---|---|"]
-    for key, default, meaning in _blocks(keys_help(algorithm)):
-        if key.startswith("algorithm."):
-            found = names.get(key, {})
-            for corl in re.findall(r"CORL `(\w+)`", meaning):
-                found = {"CORL": f"`{corl}`"} | found
-            elsewhere = "<br>".join(f"{whose} {name}" for whose, name in found.items())
-            rows.append(f"| `{key}` | {_code(default)} | {elsewhere} | {_cell(meaning)} |")
+    for key, default, meaning in blocks:
+        names = {whose: list(each) for whose, each in other_names().get(key, {}).items()}
+        for corl in set(re.findall(r"CORL `(\w+)`", meaning)) - own:
+            names = {"CORL": []} | names
+            names["CORL"] = list(dict.fromkeys([corl, *names["CORL"]]))
+        elsewhere = "<br>".join(f"{whose} {', '.join(map(_code, each))}" for whose, each in names.items())
+        rows.append(f"| `{key}` | {_code(default)} | {elsewhere} | {_cell(meaning)} |")
     return "\n".join(rows)
 
 
 @functools.cache
-def other_names() -> dict[str, dict[str, str]]:
-    """Our keys -> whose name -> that name, from `benchmarks/aliases.yaml`."""
-    names: dict[str, dict[str, str]] = {}
+def other_names() -> dict[str, dict[str, list[str]]]:
+    """Our keys -> whose names -> these names, from `benchmarks/aliases.yaml`."""
+    names: dict[str, dict[str, list[str]]] = {}
     whose = ""
     for line in (ROOT / "benchmarks" / "aliases.yaml").read_text(encoding="utf-8").splitlines():
         if line.startswith("# "):
@@ -130,7 +131,7 @@ def other_names() -> dict[str, dict[str, str]]:
         elif whose:
             name, _, keys = line.partition(": ")
             for key in keys.partition(" (")[0].split(" or "):
-                names.setdefault(key, {}).setdefault(whose, f"`{name}`")
+                names.setdefault(key, {}).setdefault(whose, []).append(name)
     return names
 
 
