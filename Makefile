@@ -16,7 +16,7 @@ BENCH = $(call quote,dataset=$(DATASET)) $(call setting,SOURCE,source) $(call se
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check fix test docs linkcheck gallery demo bench finetune report paper gate selftest speed profile policy lock clean named
+.PHONY: help setup check fix test docs links gallery demo bench finetune report paper gate selftest speed profile policy lock clean named
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -48,7 +48,7 @@ test: $(READY) ## Run every test
 docs: $(READY) ## Build the documentation into build/docs; warnings are errors
 	@$(BIN)/python -m sphinx -q -W --keep-going -j auto -d build/doctrees docs build/docs && echo "build/docs/index.html"
 
-linkcheck: $(READY) ## Try the links of the documentation that lead elsewhere; needs a network
+links: $(READY) ## Try the links of the documentation that lead elsewhere; needs a network
 	@$(BIN)/python -m sphinx -q -b linkcheck -j auto -d build/doctrees docs build/linkcheck
 
 demo: $(READY) ## See it work, in a minute or two: data, training, evaluation, a report
