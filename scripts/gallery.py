@@ -19,7 +19,7 @@ from cqlbench.commands.data_check import show
 from cqlbench.data.cards import all_cards
 from cqlbench.environments.rendering import Picture, picture
 from cqlbench.environments.spec import EnvironmentSpec
-from cqlbench.reporting.plots.figures import STYLE
+from cqlbench.reporting.plots.style import STYLE
 
 _FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images" / "datasets"
 _WIDTH = 1260
