@@ -43,6 +43,8 @@ _ROW = 1.75
 """Inches that rows' names take at most."""
 _MARK = 0.1
 """Inches from one mark of a row to the next."""
+_LOWEST = 2.3
+"""Inches of a figure of curves, beside which its label is not longer than the panels are high."""
 
 
 class Line(NamedTuple):
@@ -230,7 +232,8 @@ def _panels(
     width = (COLUMN if columns == 1 else TEXT) / columns
     titles = [wrapped(dataset, width - 0.4, _SIZE) for dataset in datasets]
     title = 0.11 * max(each.count("\n") for each in titles)
-    figure = Figure(figsize=(width * columns, ((2.0, 1.7, 1.35)[columns - 1] + title) * rows + 0.55))
+    height = ((2.0, 1.7, 1.35)[columns - 1] + title) * rows + 0.55
+    figure = Figure(figsize=(width * columns, max(height, _LOWEST)))
     panels = figure.subplots(rows, columns, squeeze=False).flat
     handles = {}
     for axes, dataset, name_on_top in zip(panels, datasets, titles, strict=False):

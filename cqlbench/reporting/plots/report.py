@@ -40,6 +40,8 @@ _THRESHOLDS = 101
 _PROFILE_SAMPLES = 5_000
 _CURVE_SAMPLES = 1_000
 """Of each step of a curve: there are hundreds."""
+_ONE_LINE = 28
+"""Pairs of longer names have a line for each."""
 _RANKED = 24
 """More columns make no diagram of ranks."""
 _IQM = "IQM of scores (0-100)"
@@ -222,7 +224,10 @@ def _improvements(report: Report) -> Iterator[Plot]:
         return
     pairs = better_first(report.improvement)
     texts = [f"{each.first} over {each.second} {each.probability:.2f}" for each in rows_of(pairs)]
-    marks = pairs.assign(row=pairs["first"] + " > " + pairs["second"], series="", value=pairs["probability"])
+    names = [f"{each.first} > {each.second}" for each in rows_of(pairs)]
+    if max(map(len, names)) > _ONE_LINE:
+        names = [f"{each.first} >\n{each.second}" for each in rows_of(pairs)]
+    marks = pairs.assign(row=names, series="", value=pairs["probability"])
     yield Plot(
         "probability-of-improvement",
         "Probability of improvement",
@@ -376,6 +381,6 @@ def _machine(summary: Summary) -> str:
 
 _PARTS: Mapping[Part, tuple[Callable[[Report], Iterator[Plot]], ...]] = {
     "answers": (_scores, _improvements, _aggregates, _profiles, _ranks, _answers),
-    "curves": (_curves, _iqm_curves),
+    "curves": (_iqm_curves, _curves),
     "diagnostics": (_training,),
 }

@@ -170,7 +170,12 @@ def width_of(text: str, size: float) -> float:
 
 
 def wrapped(name: str, inches: float, size: float) -> str:
-    """A name, shortened, on lines no wider than this: broken at its slash, or where a word of it ends."""
+    """A name, shortened, on lines no wider than this: broken at its slash, or where a word of it ends.
+
+    Lines that it has already are taken one by one.
+    """
+    if "\n" in name:
+        return "\n".join(wrapped(line, inches, size) for line in name.split("\n"))
     name = shortened(name)
     parts = re.findall(r"[^/_\- ]*(?:[/_\- ]+|$)", name)
     head, slash, tail = name.rpartition("/")
