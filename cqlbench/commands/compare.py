@@ -61,7 +61,8 @@ def _files(documents: Mapping[Report, render.Document]) -> dict[str, bytes]:
     for report in documents:
         if report.ranks is not None:
             plot = ranks_plot(report.ranks)
-            plot = replace(plot, caption=f"{plot.caption} {sample_text(report)}")
+            sample = sample_text(report.budget, report.summaries.values())
+            plot = replace(plot, caption=f"{plot.caption} {sample}")
             drawn = files_of(plot, report.section)
             files |= {named(name, report.section): content for name, content in drawn}
     return files

@@ -10,7 +10,7 @@ from cqlbench.core import outputs
 from cqlbench.records.schema import Record
 from cqlbench.records.store import run_folder
 from cqlbench.reporting.aggregate import summarise
-from cqlbench.reporting.plots.run import has_curve, learning_curve
+from cqlbench.reporting.plots.run import caption, has_curve, learning_curve
 from cqlbench.reporting.tables.run import markdown, show
 
 _CURVES = {"learning-curve.png": "png", "learning-curve.pdf": "pdf"}
@@ -29,7 +29,8 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
         console: where to print the tables, and then the files' places.
 
     Returns:
-        Paths of `table.md` and, if any seed finished, `learning-curve.png` and `.pdf`.
+        Paths of `table.md` and, if any seed finished, `learning-curve.png` and `.pdf` with the caption beside
+        them, `.txt` and `.tex`.
 
     Raises:
         PoolingError: the records are not of one run.
@@ -40,6 +41,7 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
     files = {"table.md": markdown(summary).encode()}
     if has_curve(summary):
         files |= {name: learning_curve(summary, kind) for name, kind in _CURVES.items()}
+        files |= {f"learning-curve.{kind}": text.encode() for kind, text in caption(summary).items()}
     try:
         outputs.write_folder(target, files, "run", "results")
     finally:
@@ -48,6 +50,6 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
             console.print()
     paths = [target / file_name for file_name in files]
     if console is not None:
-        for path in paths:
+        for path in paths[: 1 + len(_CURVES)]:  # captions stand beside the curves
             console.print(Text(f"Report   {path}"), soft_wrap=True)
     return paths

@@ -57,6 +57,8 @@ def test_a_bench_run_leaves_records_a_table_and_a_curve(world, shortcuts, bench)
         "table.md",
         "learning-curve.png",
         "learning-curve.pdf",
+        "learning-curve.txt",
+        "learning-curve.tex",
     }
     assert (report / "learning-curve.png").read_bytes().startswith(b"\x89PNG")
 

@@ -75,7 +75,7 @@ def test_the_picture_shows_them_over_the_steps(records):
 
 def test_the_files_of_a_run_without_evaluation(records, tmp_path):
     assert [path.name for path in report_run(records, tmp_path)] == [
-        "table.md", "learning-curve.png", "learning-curve.pdf",
+        "table.md", "learning-curve.png", "learning-curve.pdf", "learning-curve.txt", "learning-curve.tex",
     ]  # fmt: skip
     bare = [replace(record, diagnostics=()) for record in records]
     assert [path.name for path in report_run(bare, tmp_path)] == ["table.md"]

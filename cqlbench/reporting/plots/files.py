@@ -1,12 +1,12 @@
-"""Plots as files: drawn for paper and screen, and their captions as text and as LaTeX figures."""
+"""Plots as files: drawn for paper and screen, and their captions."""
 
 from collections.abc import Iterator
 
+from cqlbench.reporting.plots.caption import caption_files
 from cqlbench.reporting.plots.plot import Plot
 from cqlbench.reporting.plots.report import plots_of
-from cqlbench.reporting.plots.style import COLUMN, render
+from cqlbench.reporting.plots.style import render
 from cqlbench.reporting.report import Report
-from cqlbench.reporting.tables.render import latex_text
 
 
 def plot_files(report: Report) -> Iterator[tuple[str, bytes]]:
@@ -28,24 +28,3 @@ def files_of(plot: Plot, section: str) -> Iterator[tuple[str, bytes]]:
     graphic = f"{plot.name}-{section}" if section else plot.name
     for kind, text in caption_files(plot, graphic, float(figure.get_figwidth())).items():
         yield f"{plot.name}.{kind}", text.encode()
-
-
-def caption_files(plot: Plot, graphic: str, width: float) -> dict[str, str]:
-    """The caption as text, and as a LaTeX figure, by the ending of the file.
-
-    Args:
-        plot: whose.
-        graphic: name of the figure's file, without ending.
-        width: the figure's, in inches; wider than a column it spans both.
-    """
-    kind = "figure" if width <= COLUMN else "figure*"
-    text = f"{plot.title.rstrip('.')}. {plot.caption}"
-    lines = (
-        rf"\begin{{{kind}}}",
-        r"  \centering",
-        rf"  \includegraphics{{{graphic}}}",
-        rf"  \caption{{{latex_text(text)}}}",
-        rf"  \label{{fig:{graphic}}}",
-        rf"\end{{{kind}}}",
-    )
-    return {"txt": f"{text}\n", "tex": "\n".join(lines) + "\n"}

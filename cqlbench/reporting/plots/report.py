@@ -51,7 +51,7 @@ _TITLES = {"IQM": "IQM", "optimality gap": "Optimality gap (less is better)"}
 
 def plots_of(report: Report) -> list[Plot]:
     """Every plot that there are numbers for, in the order in which they are shown."""
-    shown, explained = _marked(report), f" {sample_text(report)}"
+    shown, explained = _marked(report), f" {sample_text(report.budget, report.summaries.values())}"
     if shown.algorithms != report.algorithms:
         explained += f" {MARK} marks seeds made differently; the notes below the tables say how."
     found = [

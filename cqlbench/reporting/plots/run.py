@@ -1,5 +1,7 @@
 """A run's learning curve, fit for a paper: no global state is changed, and equal runs give equal bytes."""
 
+from functools import partial
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,6 +11,8 @@ from cqlbench.core.errors import ConfigError
 from cqlbench.core.text import counted
 from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import Curve, Summary
+from cqlbench.reporting.plots.caption import caption_files, sample_text
+from cqlbench.reporting.plots.plot import Plot
 from cqlbench.reporting.plots.style import (
     COLUMN,
     DASHED,
@@ -47,6 +51,23 @@ def learning_curve(summary: Summary, kind: str) -> bytes:
     return render(curve_figure(summary), kind)
 
 
+def caption(summary: Summary) -> dict[str, str]:
+    """The caption of a run's learning curve, as text and as a LaTeX figure by the ending of the file."""
+    curves = _curves(summary)
+    what = "score" if summary.curve and summary.curve.normalised else "return per episode"
+    drawn = f"Mean {what} at each evaluation" if summary.curve else "Means of what training recorded"
+    reference = f" Dashed: {summary.behaviour_label}." if _behaviour(summary) is not None else ""
+    plot = Plot(
+        "learning-curve",
+        f"{summary.lead.algorithm} on {summary.lead.dataset.id}",
+        f"{drawn}; each thin line is a seed. The band is the 95 % interval of the mean (Student's t), none "
+        f"for fewer than three seeds.{reference} {sample_text(summary.lead.budget.name, [summary])}",
+        "",
+        partial(curve_figure, summary),
+    )
+    return caption_files(plot, plot.name, COLUMN if len(curves) == 1 else TEXT)
+
+
 @styled
 def curve_figure(summary: Summary) -> Figure:
     """A run's learning curve: mean over seeds, interval, every seed, and the behaviour policy.
@@ -59,13 +80,10 @@ def curve_figure(summary: Summary) -> Figure:
     curves = _curves(summary)
     if not curves:
         raise ConfigError("No seed finished, so there is no curve.")
-    data = summary.lead.dataset
     figure = Figure(figsize=(COLUMN if len(curves) == 1 else TEXT, 2.7))
     colour, first = looks_of([""])[""].colour, next(iter(curves.values()))
     handles = [Line2D([], [], color=colour, label=_seeds_text(summary, first))]
-    behaviour = None
-    if summary.curve is not None:
-        behaviour = data.behaviour_score if first.normalised else data.behaviour_return_mean
+    behaviour = _behaviour(summary)
     if behaviour is not None:
         handles.append(Line2D([], [], label=summary.behaviour_label, **DASHED))
     for axes, (label, each) in zip(
@@ -80,6 +98,14 @@ def curve_figure(summary: Summary) -> Figure:
     figure.suptitle(_heading(summary), x=0.01, ha="left", fontsize=8, parse_math=False)
     legend(figure, handles, below=True)
     return figure
+
+
+def _behaviour(summary: Summary) -> float | None:
+    """What the dashed line stands at, if there is one."""
+    if summary.curve is None:
+        return None
+    data = summary.lead.dataset
+    return data.behaviour_score if summary.curve.normalised else data.behaviour_return_mean
 
 
 def _curves(summary: Summary) -> dict[str, Curve]:
