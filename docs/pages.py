@@ -163,7 +163,7 @@ def results(algorithm: str) -> str:
     found = SUITE.search((ROOT / "README.md").read_text(encoding="utf-8"))
     assert found is not None
     lines = found[1].strip().splitlines()
-    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
     by_name = {name: row for row in table for name in re.findall(r"`(\w+)`", row[0])}
     behaviour = next(row for row in table if row[0] == "behaviour policy")
     scores = by_name.get(algorithm, ["–"] * len(table[0]))

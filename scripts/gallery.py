@@ -1,7 +1,8 @@
-"""The pictures of datasets in the documentation: a frame per family, and `data show` of every embedded one.
+"""Pictures in the documentation: a frame per family, `data show` of every embedded dataset, a report's plots.
 
-make gallery            # all of them, into docs/images/datasets: minutes, most for making the datasets
-make gallery ARGS=hopper    # those whose id has "hopper" in it, and the frames
+`make gallery` writes those of datasets into `docs/images/datasets`, in minutes, most of them for making the
+datasets; `make gallery ARGS=hopper` those whose id has "hopper" in it, and the frames. `make gallery
+ARGS=report=FOLDER` takes the plots and the README's table from the report in that folder (`suite_table.py`).
 """
 
 import io
@@ -9,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import suite_table
 from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -21,9 +23,9 @@ from cqlbench.environments.rendering import Picture, picture
 from cqlbench.environments.spec import EnvironmentSpec
 from cqlbench.reporting.plots.style import STYLE
 
-_FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images" / "datasets"
+_IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 _WIDTH = 1260
-"""Pixels across a picture in the documentation."""
+"""Pixels across a picture in the documentation, at most."""
 
 _FAMILIES = {
     "hopper": "d4rl/hopper-medium-v2",
@@ -46,14 +48,19 @@ _FAMILIES = {
 
 def main(part: str = "") -> None:
     """Write the pictures; of the datasets those alone that have `part` in their id."""
-    _FOLDER.mkdir(parents=True, exist_ok=True)
-    _save(_sheet({label: _environment(name) for label, name in _FAMILIES.items()}), "families")
+    if part.startswith("report="):
+        report = Path(part.removeprefix("report="))
+        for name in suite_table.PLOTS:
+            _save((report / "plots" / f"{name}.png").read_bytes(), f"report/{name}")
+        suite_table.write(report)
+        return
+    _save(_sheet({label: _environment(name) for label, name in _FAMILIES.items()}), "datasets/families")
     for card in all_cards().values():
         if card.source == "embedded" and part in card.id:
             with tempfile.TemporaryDirectory() as folder:
                 show(Console(), card.id, "auto", False, Path(folder))
                 (drawn,) = Path(folder).glob("datasets/*.png")
-                _save(drawn.read_bytes(), card.id.partition("/")[2])
+                _save(drawn.read_bytes(), f"datasets/{card.id.partition('/')[2]}")
 
 
 def _environment(name: str) -> EnvironmentSpec:
@@ -86,10 +93,11 @@ def _square(frame: Picture) -> Picture:
 
 def _save(content: bytes, name: str) -> None:
     with Image.open(io.BytesIO(content)) as whole:
-        height = round(whole.height * _WIDTH / whole.width)
-        small = whole.convert("RGB").resize((_WIDTH, height), Image.Resampling.LANCZOS)
+        width = min(_WIDTH, whole.width)
+        height = round(whole.height * width / whole.width)
+        small = whole.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
     # An octree's palette, which keeps the few colours that mark a goal or an agent.
-    small.quantize(256, Image.Quantize.FASTOCTREE).save(_FOLDER / f"{name}.png", optimize=True)
+    small.quantize(256, Image.Quantize.FASTOCTREE).save(_IMAGES / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def test_the_suites_table_has_every_algorithm() -> None:
     suite = README.partition("<!-- embedded suite -->")[2].partition("<!-- /embedded suite -->")[0]
     table = [line for line in suite.splitlines() if line.startswith("|")]
     assert {name for line in table for name in re.findall(r"`(\w+)`", line)} == set(ALGORITHMS)
-    assert sum(line.startswith("| behaviour policy |") for line in table) == 1
+    assert sum(line.startswith("|behaviour policy|") for line in table) == 1
     assert len({line.count("|") for line in table}) == 1
 
 
