@@ -1,5 +1,7 @@
 """Suites as data, and their runs on a dataset of 600 rows."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from cqlbench.core.paths import benchmarks_dir
 from cqlbench.data.cards import all_cards
 from cqlbench.experiments.key_names import algorithms_named, group_choices
 from cqlbench.experiments.suite import Suite, make_runs, read_suite, suite_names
+from cqlbench.reporting.gate.baseline import SuiteRun
 
 TINY = "embedded/tiny-hopper-v0"
 WORDS = ["device=cpu", "algorithm.batch_size=8", "steps=6"]
@@ -61,45 +64,48 @@ def test_a_bad_file_is_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-def made(
-    world: Path,
-    *words: str,
-    datasets: tuple[str, ...] = (TINY,),
-    algorithms: tuple[str, ...] = (),
-    **options,
-):
-    suite = Suite("tiny", "Tiny", "smoke", datasets, algorithms)
-    every = [*WORDS, f"results={world / 'results'}", *words]
-    return make_runs(suite, every, Console(quiet=True), **options)
+@pytest.fixture
+def made(world: Path, shortcuts: None) -> Callable[..., list[SuiteRun]]:
+    """`made("key=value", …)`: the runs of a suite of one dataset, or of others."""
+
+    def runs(*words: str, datasets: tuple[str, ...] = (TINY,), algorithms: tuple[str, ...] = (), **options):
+        suite = Suite("tiny", "Tiny", "smoke", datasets, algorithms)
+        every = [*WORDS, f"results={world / 'results'}", *words]
+        return make_runs(suite, every, Console(quiet=True), **options)
+
+    return runs
 
 
 def count(world: Path) -> int:
     return len(all_records(world / "results"))
 
 
-def test_what_is_recorded_is_not_made_again(world: Path) -> None:
-    (first,) = made(world, "seeds=2")
+def test_what_is_recorded_is_not_made_again(world: Path, made) -> None:
+    (first,) = made("seeds=2")
     assert [record.seed for record in first.records] == [0, 1]
     assert first.records[0].budget.name == "smoke"  # the suite's
-    (again,) = made(world, "seeds=2")
+    (again,) = made("seeds=2")
     assert again == first
     assert count(world) == 2
-    (more,) = made(world, "seeds=3")
+    (more,) = made("seeds=3")
     assert [(record.seed, record.seed_batch) for record in more.records] == [
         (0, (0, 1)),
         (1, (0, 1)),
         (2, (2,)),
     ]
     assert count(world) == 3
-    (other,) = made(world, "seeds=2", "algorithm.conservative_weight=3")
+    (other,) = made("seeds=2", "algorithm.conservative_weight=3")
     assert other.records[0].config_hash != first.records[0].config_hash
-    (remade,) = made(world, "seeds=2", usable=lambda *_: False)
+    (remade,) = made("seeds=2", usable=lambda *_: False)
     assert count(world) == 7
     assert remade.records[0].evaluations[-1].returns == first.records[0].evaluations[-1].returns
 
 
-def test_several_algorithms_learn_from_one_buffer(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = made(world, "seeds=1", "algorithm=bc,td3_bc", algorithms=("cql",))
+def test_several_algorithms_learn_from_one_buffer(
+    world: Path, made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(world / "cache")
+    runs = made("seeds=1", "algorithm=bc,td3_bc", algorithms=("cql",))
     assert [(run.dataset, run.algorithm) for run in runs] == [(TINY, "bc"), (TINY, "td3_bc")]
     assert [run.records[0].algorithm for run in runs] == ["bc", "td3_bc"]
     assert [len(run.records[0].config["algorithm"]["hidden"]) for run in runs] == [2, 2]
@@ -107,8 +113,8 @@ def test_several_algorithms_learn_from_one_buffer(world: Path, capsys: pytest.Ca
     assert len({run.records[0].dataset.content_hash for run in runs}) == 1
 
 
-def test_a_suites_own_algorithms_are_run_where_none_is_named(world: Path) -> None:
-    runs = made(world, train=False, algorithms=("bc", "iql"))
+def test_a_suites_own_algorithms_are_run_where_none_is_named(world: Path, made) -> None:
+    runs = made(train=False, algorithms=("bc", "iql"))
     assert [run.algorithm for run in runs] == ["bc", "iql"]
 
 
@@ -126,73 +132,73 @@ def test_all_are_all() -> None:
     ],
 )
 def test_what_is_not_for_every_algorithm_is_refused_before_anything_is_made(
-    world: Path, words: list[str], named: str
+    world: Path, made, words: list[str], named: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        made(world, *words)
+        made(*words)
     assert named in str(caught.value)
-    assert not (world / "cache").exists()
+    assert not (world / "results").exists()
 
 
-def test_a_rerun_makes_all_again(world: Path) -> None:
-    made(world, "seeds=2")
-    made(world, "seeds=2", "rerun=true")
+def test_a_rerun_makes_all_again(world: Path, made) -> None:
+    made("seeds=2")
+    made("seeds=2", "rerun=true")
     assert count(world) == 4
 
 
-def test_a_run_that_was_killed_after_its_last_record_is_completed(world: Path, monkeypatch) -> None:
+def test_a_run_that_was_killed_after_its_last_record_is_completed(world: Path, made, monkeypatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(
             "cqlbench.experiments.run.keep_policies", lambda *_: (_ for _ in ()).throw(UserError("killed"))
         )
-        made(world, "seeds=2")
+        made("seeds=2")
     assert list((world / "results").rglob("*.checkpoint"))
-    made(world, "seeds=2")
+    made("seeds=2")
     assert count(world) == 2
     assert len(list((world / "results").rglob("seed-*.npz"))) == 2
     assert not list((world / "results").rglob("checkpoints-*"))
 
 
-def test_a_seed_that_diverged_is_not_made_again(world: Path) -> None:
-    (first,) = made(world, "seeds=2", "algorithm.critic_learning_rate=1e30")
+def test_a_seed_that_diverged_is_not_made_again(world: Path, made) -> None:
+    (first,) = made("seeds=2", "algorithm.critic_learning_rate=1e30")
     assert {record.status for record in first.records} == {"failed"}
-    (again,) = made(world, "seeds=2", "algorithm.critic_learning_rate=1e30")
+    (again,) = made("seeds=2", "algorithm.critic_learning_rate=1e30")
     assert again.records == first.records
 
 
-def test_nothing_is_trained_where_it_must_not(world: Path) -> None:
-    (run,) = made(world, train=False)
+def test_nothing_is_trained_where_it_must_not(world: Path, made) -> None:
+    (run,) = made(train=False)
     assert (run.seeds, run.records, run.problem) == ((0, 1, 2), (), "")
     assert count(world) == 0
 
 
-def test_a_failing_dataset_does_not_stop_the_rest(world: Path) -> None:
-    missing, whole = made(world, "seeds=1", datasets=("embedded/gone-v0", TINY))
+def test_a_failing_dataset_does_not_stop_the_rest(world: Path, made) -> None:
+    missing, whole = made("seeds=1", datasets=("embedded/gone-v0", TINY))
     assert "embedded/gone-v0" in missing.problem
     assert missing.records == ()
     assert [record.seed for record in whole.records] == [0]
 
 
 def test_neither_does_a_bug(
-    world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    world: Path, made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*arguments):
         raise RuntimeError("no memory\nleft")
 
     monkeypatch.setattr("cqlbench.experiments.suite.bench", broken)
-    (run,) = made(world)
+    (run,) = made()
     assert (run.problem, run.crashed) == ("RuntimeError: no memory left", True)
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_full_memory_is_no_bug(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_memory_is_no_bug(world: Path, made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cqlbench.experiments.suite.bench", lambda *_: (_ for _ in ()).throw(MemoryError()))
-    (run,) = made(world)
+    (run,) = made()
     assert run.problem
     assert not run.crashed
 
 
-def test_a_mistyped_word_stops_before_anything_runs(world: Path) -> None:
+def test_a_mistyped_word_stops_before_anything_runs(world: Path, made) -> None:
     with pytest.raises(ConfigError, match="Unknown key"):
-        made(world, "sedes=3")
+        made("sedes=3")
     assert count(world) == 0

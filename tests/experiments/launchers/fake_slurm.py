@@ -2,9 +2,9 @@
 
     FAKE_SLURM=FOLDER fake_slurm.py PROGRAM ARGUMENTS…
 
-Jobs run at once, each under a process of its own that does what the daemons do: after `FAKE_SLURM_TIME`
-seconds a job's first run is warned by SIGUSR2, as all of its processes are, and ended a little later; a job
-that is queued again runs again; one whose folder says so is ended without a word (a node that was lost).
+Jobs run at once, each under a process of its own that does what the daemons do, as files in the folder
+`FAKE_SLURM` ask: a job whose time is over is warned by SIGUSR2, as all of its processes are; one that is
+queued again runs again; one that is lost, with its node, is ended without a word.
 """
 
 import json
@@ -43,10 +43,7 @@ def run(job: str, script: str) -> None:
     array = {"SLURM_ARRAY_JOB_ID": main, "SLURM_ARRAY_TASK_ID": task} if task else {}
     copy = FOLDER / f"{job}.sh"
     copy.write_text(Path(script).read_text())
-    limit, starts = float(os.environ.get("FAKE_SLURM_TIME", "inf")), 0
     while True:
-        starts += 1
-        began, warned = time.monotonic(), False
         process = subprocess.Popen(
             ["bash", str(copy)], env=os.environ | {"SLURM_JOB_ID": job, "SLURM_NTASKS": "1"} | array
         )
@@ -61,8 +58,8 @@ def run(job: str, script: str) -> None:
                 send(process.pid, signal.SIGTERM)
                 time.sleep(1)
                 send(process.pid, signal.SIGKILL)
-            if starts == 1 and not warned and time.monotonic() - began > limit:
-                warned = True
+            if (FOLDER / f"{job}.over").exists():
+                (FOLDER / f"{job}.over").unlink()
                 send(process.pid, signal.SIGUSR2)
         if not (FOLDER / f"{job}.again").exists():
             (FOLDER / f"{job}.queued").unlink(missing_ok=True)

@@ -21,11 +21,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SLURM is Linux'
 PROGRAM = """
 import os, pathlib, signal, sys, time
 name = sys.argv[1]
-with open(name, 'a') as file: file.write('x')
 def save(*_):
     pathlib.Path(f'{name}.saved').touch()
     sys.exit(143)
 signal.signal(signal.SIGTERM, save)
+with open(name, 'a') as file: file.write('x')
 if name == 'bad':
     print('cqlbench: No such thing.')
     sys.exit(2)
@@ -63,7 +63,6 @@ def finished(launcher: slurm.SlurmLauncher, count: int) -> dict[int, Outcome]:
 
 
 def test_jobs_run_out_of_time_are_lost_or_fail(tmp_path: Path, programs: Path, monkeypatch) -> None:
-    monkeypatch.setenv("FAKE_SLURM_TIME", "6")
     around = Surroundings(str(tmp_path / "suite"), working=str(tmp_path))
     settings = SlurmSettings(partition="gpu", time=60, gpus_per_run=2, cpus_per_run=3, memory=4, retries=1)
     four = units("short", "long", "bad", "lost")
@@ -72,12 +71,13 @@ def test_jobs_run_out_of_time_are_lost_or_fail(tmp_path: Path, programs: Path, m
     options = json.loads((programs / "options").read_text())
     wanted = {"partition": "gpu", "time": "60", "gpus-per-node": "2", "cpus-per-task": "3", "mem": "4GB"}
     assert wanted.items() <= options.items()
-    while not (tmp_path / "lost").exists():
+    while not (tmp_path / "lost").exists() or not (tmp_path / "long").exists():
         time.sleep(0.05)
     # The driver is killed, and another one follows the jobs, whose machines need not be looked at again.
     monkeypatch.setenv("FAKE_SLURM_HIDES", str(tmp_path))
     second = connect(settings, tmp_path)
     second.submit(four, around)
+    (programs / "17_1.over").touch()
     (programs / "17_3.lost").touch()
     outcomes = finished(second, 4)
     assert {number: each.status for number, each in outcomes.items()} == {1: 0, 2: 0, 3: 2, 4: 0}
