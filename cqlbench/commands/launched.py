@@ -52,23 +52,19 @@ def refuse(failed: Sequence[str], jobs: int) -> None:
 
 def _reported(verb: str, console: Console, settings: Sequence[str], keys: Mapping[str, Any]) -> int:
     words, launcher = _split(settings)
-    _, fates = _launched(verb, console, words, launcher, keys)
+    work, fates = _launched(verb, console, words, launcher, keys)
     if launcher.dry_run:
         return 0
-    status: int = _call("cqlbench.commands.launched:conclude", verb, words, launcher, keys, fates)
+    status: int = _call("cqlbench.commands.launched:conclude", verb, words, keys, fates, work.plans)
     return status
 
 
 def conclude(
-    verb: str,
-    words: Sequence[str],
-    launcher: LauncherSettings,
-    keys: Mapping[str, Any],
-    fates: Sequence[Fate],
+    verb: str, words: Sequence[str], keys: Mapping[str, Any], fates: Sequence[Fate], plans: bytes
 ) -> int:
     """Report what became of a verb's jobs; status and errors are the verb's. For a process of its own."""
     console = console_of(tables=PAGES[verb].tables)
-    status: int = named(f"cqlbench.commands.{verb}:conclude")(console, words, launcher, keys, fates)
+    status: int = named(f"cqlbench.commands.{verb}:conclude")(console, words, keys, fates, plans)
     return status
 
 

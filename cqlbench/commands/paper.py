@@ -45,17 +45,12 @@ def work(settings: Sequence[str], launcher: LauncherSettings, keys: Mapping[str,
 
 
 def conclude(
-    console: Console,
-    settings: Sequence[str],
-    launcher: LauncherSettings,
-    keys: Mapping[str, Any],
-    fates: Sequence[Fate],
+    console: Console, settings: Sequence[str], keys: Mapping[str, Any], fates: Sequence[Fate], plans: bytes
 ) -> int:
-    """Report as `paper` does, once a launcher has run what `work` said."""
+    """Report as `paper` does, once a launcher has run what `work` said; `plans`: of the work."""
     others = dict(keys)
     chosen = suite_of(others.pop("suite"), settings)
-    runs = launched_runs(chosen, settings, launcher, fates)
-    return _report(console, chosen, runs, **others, settings=settings)
+    return _report(console, chosen, launched_runs(plans, fates), **others, settings=settings)
 
 
 def _report(

@@ -1,6 +1,7 @@
 """`cqlbench sweep`: the configurations of a sweep, made, resumed or found recorded, and their report."""
 
 import hashlib
+import pickle
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,19 +47,15 @@ def work(settings: Sequence[str], launcher: LauncherSettings, keys: Mapping[str,
     """
     jobs = _jobs(settings, keys["draw"], launcher)
     title = f"sweep-{hashlib.sha256(repr([job.words for job in jobs]).encode()).hexdigest()[:8]}"
-    return work_of(jobs, launcher, title, finished)
+    return work_of(jobs, launcher, title, finished, jobs)
 
 
 def conclude(
-    console: Console,
-    settings: Sequence[str],
-    launcher: LauncherSettings,
-    keys: Mapping[str, Any],
-    fates: Sequence[Fate],
+    console: Console, settings: Sequence[str], keys: Mapping[str, Any], fates: Sequence[Fate], plans: bytes
 ) -> int:
-    """Report as `sweep` does, once a launcher has run what `work` said."""
-    others = dict(keys)
-    jobs = _jobs(settings, others.pop("draw"), launcher)
+    """Report as `sweep` does, once a launcher has run what `work` said; `plans`: of the work."""
+    jobs: list[Job] = pickle.loads(plans)  # noqa: S301 (this command's own)
+    others = {key: value for key, value in keys.items() if key != "draw"}
     records = list[Record]()
     for job in jobs:
         origin = provenance.collect(*device_facts(str(job.plan.device)), job.plan.arguments)

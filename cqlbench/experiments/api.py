@@ -167,8 +167,9 @@ def run_suite(
     if where is None:
         runs = make_runs(chosen, words, console)
     else:
-        fates = launch(suite_work(chosen, words, where), where, console)
-        runs = [] if where.dry_run else launched_runs(chosen, words, where, fates)
+        work = suite_work(chosen, words, where)
+        fates = launch(work, where, console)
+        runs = [] if where.dry_run else launched_runs(work.plans, fates)
     if any(each.problem for each in runs):
         raise IncompleteSuiteError(suite, runs)
     return [Run(each.records, Path(results)) for each in runs]

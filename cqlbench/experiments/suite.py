@@ -1,6 +1,7 @@
 """Suites of datasets and algorithms: read from `benchmarks/suite`, and run or looked up, one by one."""
 
 import itertools
+import pickle
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,8 @@ from cqlbench.reporting.gate.baseline import SuiteRun, names_of
 
 Usable = Callable[[Record, Provenance], bool]
 """Whether a record stands for its seed in this process."""
+Plans = dict[tuple[str, str], Plan | UserError]
+"""The plan of each run, by dataset and algorithm, or why there is none."""
 
 
 class IncompleteSuiteError(UserError):
@@ -141,15 +144,19 @@ def suite_work(suite: Suite, arguments: Sequence[str], launcher: LauncherSetting
         for (dataset, algorithm), plan in plans.items()
         if isinstance(plan, Plan)
     ]
-    return work_of(jobs, launcher, suite.name, _stands)
+    return work_of(jobs, launcher, suite.name, _stands, plans)
 
 
-def launched_runs(
-    suite: Suite, arguments: Sequence[str], launcher: LauncherSettings, fates: Sequence[Fate]
-) -> list[SuiteRun]:
-    """The runs of `suite_work` after a launcher has ended, as recorded; `fates`: of its jobs."""
+def launched_runs(plans: bytes, fates: Sequence[Fate]) -> list[SuiteRun]:
+    """The runs of `suite_work`, as recorded, once a launcher has ended.
+
+    Args:
+        plans: of the work.
+        fates: of its jobs.
+    """
     runs, left = [], iter(fates)
-    for (dataset, algorithm), plan in _plans(suite, arguments, launcher).items():
+    planned: Plans = pickle.loads(plans)  # noqa: S301 (this command's own)
+    for (dataset, algorithm), plan in planned.items():
         if isinstance(plan, UserError):
             runs.append(SuiteRun(dataset, (), (), str(plan), algorithm=algorithm))
             continue
@@ -158,15 +165,12 @@ def launched_runs(
     return runs
 
 
-def _plans(
-    suite: Suite, arguments: Sequence[str], launcher: LauncherSettings | None = None
-) -> dict[tuple[str, str], Plan | UserError]:
-    """The plan of each run, by dataset and algorithm, or why there is none."""
+def _plans(suite: Suite, arguments: Sequence[str], launcher: LauncherSettings | None = None) -> Plans:
     named = value_of(arguments, "algorithm", "")
     algorithms = algorithms_named(named) if named else suite.algorithms or (default_algorithm(),)
     if len(algorithms) > 1 and value_of(arguments, "algorithm.name", ""):
         raise ConfigError(f"algorithm.name is one algorithm's, and these are {', '.join(algorithms)}.")
-    plans: dict[tuple[str, str], Plan | UserError] = {}
+    plans: Plans = {}
     device = device_for(launcher, arguments) if launcher else None
     for dataset, algorithm in itertools.product(suite.datasets, algorithms):
         try:

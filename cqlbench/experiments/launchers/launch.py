@@ -31,6 +31,7 @@ class Work:
         units: what is not recorded of them, numbered from 1.
         job_of: the unit's number -> the place of its job in `jobs`.
         seconds: of each unit, by its number, where runs of its kind are recorded.
+        plans: of the jobs, pickled: whoever reports them unpickles them, which takes torch.
     """
 
     title: str
@@ -39,6 +40,7 @@ class Work:
     units: tuple[Unit, ...] = ()
     job_of: Mapping[int, int] = field(default_factory=dict)
     seconds: Mapping[int, float] = field(default_factory=dict)
+    plans: bytes = b""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Runs -> the units that a launcher is to run; what is recorded already is not run again."""
 
+import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,9 @@ def device_for(settings: LauncherSettings, words: Sequence[str]) -> torch.device
     return torch.device(settings.device if named == "auto" else named)
 
 
-def work_of(jobs: Sequence[Job], settings: LauncherSettings, title: str, stands: Stands) -> Work:
+def work_of(
+    jobs: Sequence[Job], settings: LauncherSettings, title: str, stands: Stands, plans: object = None
+) -> Work:
     """What is to be run of some jobs.
 
     Args:
@@ -64,6 +67,7 @@ def work_of(jobs: Sequence[Job], settings: LauncherSettings, title: str, stands:
         settings: of the launcher.
         title: of the suite or sweep.
         stands: which records stand for their seeds.
+        plans: what `Work.plans` holds.
 
     Raises:
         ConfigError: seeds would be divided of which a trainer of the whole batch is asked for.
@@ -77,6 +81,7 @@ def work_of(jobs: Sequence[Job], settings: LauncherSettings, title: str, stands:
         units=tuple(_unit(number, jobs[place], plan, settings) for number, (place, plan) in numbered.items()),
         job_of={number: place for number, (place, _) in numbered.items()},
         seconds=_seconds({number: plan for number, (_, plan) in numbered.items()}),
+        plans=pickle.dumps(plans),
     )
 
 
