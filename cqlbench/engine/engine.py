@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from cqlbench.algorithms import algorithm_of
 from cqlbench.algorithms.algorithm import AlgorithmConfig, Batch, History, Noise, Spaces
@@ -27,7 +26,7 @@ from cqlbench.engine.dataset_tensors import Columns, Gather, fits
 from cqlbench.engine.diagnostics import Diagnostics, Reader
 from cqlbench.engine.online.mixture import EpisodeColumns, Mixture, OnlinePhase
 from cqlbench.engine.prefetch import Prefetcher
-from cqlbench.engine.seed_groups import ByGroups, Inputs
+from cqlbench.engine.seed_groups import ByGroups, Inputs, of_group
 from cqlbench.engine.streams import CHUNK, IndexStream, NoiseStream
 
 LAUNCH_SECONDS = 0.25
@@ -186,12 +185,16 @@ class Engine:
         Returns:
             How many steps were taken, `at_most` at most.
         """
-        if self.shares_work and self._mixture is None and self.dataset is not None:
-            soon = max(1, int(self.launch_seconds / self._last_took))
-            return self._launch(step, min(at_most, CHUNK - step % CHUNK, soon))
         if not self._graphed or step % CHUNK or at_most < CHUNK:
-            self.step(step)
-            return 1
+            start, count = time.perf_counter(), int(self.launch_seconds / self._last_took)
+            if count > 1 and self.shares_work and self._mixture is None:
+                count = min(at_most, CHUNK - step % CHUNK, count)
+                self._launch(step, count)
+            else:
+                count = 1
+                self.step(step)
+            self._last_took = max(time.perf_counter() - start, 1e-6) / count
+            return count
         self._noise.prepare(step)
         self._indices.prepare(step)
         if self._graph is not None:
@@ -209,21 +212,18 @@ class Engine:
         self._diagnostics.steps = summed
         return CHUNK
 
-    def _launch(self, step: int, count: int) -> int:
+    def _launch(self, step: int, count: int) -> None:
         """Take `count` steps of one chunk, each group of seeds all of them before it waits for the others."""
-        start = time.perf_counter()
         with shared():
             self._noise.prepare(step)
             self._indices.prepare(step)
 
             def inputs(each: int, group: slice) -> tuple[Batch, Noise]:
-                return self._preprocess(self._gather(each, seeds=group)), _of(group, self._noise(each))
+                return self._preprocess(self._gather(each, seeds=group)), of_group(group, self._noise(each))
 
             steps = range(step, step + count)
             for each, diagnostics in zip(steps, self._take(inputs, steps), strict=True):
                 self._diagnostics.add(diagnostics, each)
-        self._last_took = max(time.perf_counter() - start, 1e-6) / count
-        return count
 
     def _take(self, inputs: Inputs, steps: range) -> list[dict[str, Tensor]]:
         rows = self.config.batch_size * self.algorithm.context
@@ -236,7 +236,7 @@ class Engine:
                 batch, noise = self.batch(step), self._noise(step)
 
                 def inputs(_: int, group: slice) -> tuple[Batch, Noise]:
-                    return Batch(**_of(group, vars(batch))), _of(group, noise)
+                    return Batch(**of_group(group, vars(batch))), of_group(group, noise)
 
                 (diagnostics,) = self._take(inputs, range(step, step + 1))
         else:
@@ -389,10 +389,6 @@ class Engine:
         """Wait for the device."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-
-
-def _of(group: slice, tensors: Any) -> Any:
-    return tree_map(lambda each: each[group], tensors)
 
 
 def _no_rows(_step: int) -> list[Tensor]:

@@ -5,6 +5,7 @@ threads: a run's numbers are the same on any.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,11 @@ def groups_of(seeds: int, work: int) -> list[slice]:
     """
     count = max(1, min(2, seeds * work // _LEAST), seeds * work // _ENOUGH)
     return evenly(seeds, min(seeds, count))
+
+
+def of_group(group: slice, tensors: Any) -> Any:
+    """The part of `tensors`, `[S, …]` each in any nesting, that is the group's."""
+    return tree_map(lambda each: each[group], tensors)
 
 
 class ByGroups:
