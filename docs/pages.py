@@ -175,6 +175,7 @@ def results(algorithm: str) -> str:
     if not rows:
         return "No run of the embedded suite is on record yet."
     said = "\n".join(line for line in lines if not line.startswith("|"))
+    said = re.sub(r"\balgorithm=\w+", f"algorithm={algorithm}", said)
     return "\n".join(["| dataset | behaviour policy | score |", "|---|---|---|", *rows, said])
 
 

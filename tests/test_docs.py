@@ -65,6 +65,16 @@ def test_every_algorithm_page_has_the_same_parts() -> None:
                 assert f"<!-- {kind} {path.stem} -->" in text
 
 
+def test_results_are_an_algorithms_row_of_the_readme() -> None:
+    found = pages.results("bc10")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\|`bc10`\|(.*)\|$", readme, re.MULTILINE)
+    shown = re.findall(r"^\| [\w-]+ \| [\d.]+ \| (.*) \|$", found, re.MULTILINE)
+    assert shown == [cell for cell in row.split("|") if cell != "–"]
+    assert "algorithm=bc10 " in found
+    assert "on record" in pages.results("no_such")
+
+
 def test_code_is_shown_without_its_documentation() -> None:
     shown = pages.code("cqlbench.algorithms.cql.losses: conservative_gap")
     assert "logsumexp(-1)" in shown
