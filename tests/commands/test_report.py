@@ -1,5 +1,6 @@
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from cqlbench.commands.main import main
 from cqlbench.records.codec import from_json
 from cqlbench.records.schema import Git, Record, config_hash
 from cqlbench.records.store import RecordStore
+from cqlbench.reporting.plots.style import render
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "record_v1.json"
 DATASETS = ("d4rl/hopper-medium-v2", "d4rl/walker2d-medium-v2")
@@ -60,7 +62,8 @@ def test_the_same_records_give_the_same_bytes(results: Path, tmp_path: Path) -> 
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")} == first
 
 
-def test_plots_and_the_page_are_written_too(results: Path, tmp_path: Path, capsys) -> None:
+def test_plots_and_the_page_are_written_too(results: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("cqlbench.reporting.plots.files.render", partial(render, dpi=40))
     for name in ("a", "b"):
         assert main(["report", f"results={results}", f"output={tmp_path / name}"]) == 0
     names = [path.relative_to(tmp_path / "a").as_posix() for path in (tmp_path / "a").rglob("*.*")]

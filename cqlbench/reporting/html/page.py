@@ -25,7 +25,7 @@ PLOT_BYTES = 1_600_000
 """All plots together; what does not fit is only in the report's folder."""
 _SVG_POINTS = 3_000
 """A plot of more points is a PNG: it is smaller, and sooner drawn."""
-_PIXELS = 126
+_PIXELS = 125
 """A figure's inch on the screen."""
 _LONG = 60
 """Longer texts of a table are wrapped."""

@@ -1,4 +1,5 @@
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from reporting.samples import build_report, sample_records
 
 from cqlbench.reporting.plots.files import plot_files
 from cqlbench.reporting.plots.report import better_first, plots_of
+from cqlbench.reporting.plots.style import render
 
 DATASETS = ["d4rl/hopper-medium-v2", "d4rl/walker2d-medium-v2"]
 
@@ -42,7 +44,8 @@ def test_every_plot_is_there(plots):
         assert re.search(r"\d", plot.alt), "the words name no number"
 
 
-def test_plots_are_files_of_the_same_bytes_again(records):
+def test_plots_are_files_of_the_same_bytes_again(records, monkeypatch):
+    monkeypatch.setattr("cqlbench.reporting.plots.files.render", partial(render, dpi=40))
     report = build_report(records[:6], samples=100)
     files = dict(plot_files(report))
     assert {name.rpartition(".")[2] for name in files} == {"pdf", "png", "txt", "tex"}
