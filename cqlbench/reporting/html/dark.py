@@ -3,7 +3,8 @@
 DARK = {
     "ffffff": "14171b", "000000": "e6e9ec", "222222": "e6e9ec", "444444": "a3adb8", "dddddd": "3a424b",
     "0072b2": "4aa8e0", "e69f00": "f0b429", "009e73": "2fc896", "d55e00": "ff8a4c", "cc79a7": "e39cc6",
-    "56b4e9": "9ad0f5", "882255": "d9668f", "999999": "a0a0a0", "5d3a9b": "a98be8",
+    "56b4e9": "9ad0f5", "882255": "d9668f", "999999": "a0a0a0", "5d3a9b": "a98be8", "117733": "7fbf6a",
+    "661100": "c98a72",
 }  # fmt: skip
 """What a colour of `plots/paper.mplstyle` becomes on the page's dark paper."""
 _RULES = "".join(

@@ -51,6 +51,9 @@ _TITLES = {"IQM": "IQM", "optimality gap": "Optimality gap (less is better)"}
 
 def plots_of(report: Report) -> list[Plot]:
     """Every plot that there are numbers for, in the order in which they are shown."""
+    # Those with the most datasets come first, so that they have the looks that differ most.
+    scored = {name: sum(len(each) > 0 for each in scores) for name, scores in report.scores.items()}
+    report = replace(report, algorithms=tuple(sorted(report.algorithms, key=lambda name: -scored[name])))
     shown, explained = _marked(report), f" {sample_text(report.budget, report.summaries.values())}"
     if shown.algorithms != report.algorithms:
         explained += f" {MARK} marks seeds made differently; the notes below the tables say how."

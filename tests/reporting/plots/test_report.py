@@ -90,6 +90,14 @@ def test_algorithms_without_all_datasets_have_no_iqm(records):
     assert not {"iqm-curves", "aggregates"} & {plot.name for plot in plots_of(build_report(few, samples=10))}
 
 
+def test_algorithms_with_most_datasets_have_the_first_looks_in_every_plot(records):
+    some = [r for r in records if r.algorithm == "cql" or r.dataset.id == DATASETS[0]]
+    plots = {plot.name: plot for plot in plots_of(build_report(some, samples=10))}
+    for name in ("scores", "throughput"):
+        labels = [each.get_text() for each in plots[name].draw().legends[0].get_texts()]
+        assert labels[:2] == ["cql", "bc"]
+
+
 def test_a_batch_of_seeds_is_one_mark_of_throughput(records, plots):
     marks = np.concatenate([line.get_xdata() for line in plots["throughput"].draw().axes[0].lines])
     rates = {record.throughput.seed_steps_per_second for record in records}
