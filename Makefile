@@ -45,11 +45,11 @@ fix: $(READY) ## Mend what a tool can mend
 test: $(READY) ## Run every test
 	@$(PYTEST) -n auto $(ARGS)
 
-docs: $(READY) ## Build the documentation into build/docs; warnings are errors
+docs: $(READY) ## Build the documentation into build/docs, notebooks executed; warnings are errors; NOTEBOOKS=off
 	@$(BIN)/python -m sphinx -q -W --keep-going -j auto -d build/doctrees docs build/docs && echo "build/docs/index.html"
 
 links: $(READY) ## Try the links of the documentation that lead elsewhere; needs a network
-	@$(BIN)/python -m sphinx -q -b linkcheck -j auto -d build/doctrees docs build/linkcheck
+	@NOTEBOOKS=off $(BIN)/python -m sphinx -q -b linkcheck -j auto -d build/doctrees-links docs build/linkcheck
 
 demo: $(READY) ## See it work, in a minute or two: data, training, evaluation, a report
 	@$(BIN)/cqlbench demo $(call setting,RESULTS,results) $(ARGS)

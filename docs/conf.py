@@ -1,11 +1,13 @@
 """Sphinx: what is said elsewhere in the repository, or known to the code, is taken from there."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
+import execution  # noqa: E402
 import pages  # noqa: E402
 
 import cqlbench  # noqa: E402
@@ -13,7 +15,7 @@ import cqlbench  # noqa: E402
 project = "cqlbench"
 author = copyright = "The cqlbench authors"  # noqa: A001
 version = release = cqlbench.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 mathjax_path = "mathjax/tex-svg.js"  # MathJax 3.2.2, one file that needs no network
@@ -26,6 +28,13 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_class_signature = "separated"
 suppress_warnings = ["myst.xref_ambiguous"]
+
+execution.isolate()
+nb_execution_mode = os.environ.get("NOTEBOOKS", "cache")  # off: pages without outputs, in a minute less
+nb_execution_cache_path = execution.cache()
+nb_output_stderr = "remove"  # progress
+nb_execution_in_temp = nb_execution_raise_on_error = nb_merge_streams = True
+nb_execution_timeout = 900  # seconds for a cell
 
 
 def setup(app: Any) -> None:

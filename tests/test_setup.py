@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -271,10 +272,23 @@ def test_the_environment_is_the_lock_s() -> None:
         assert {line.partition("==")[0] for line in script("lock").lines()} == set(pins())
 
 
-def test_the_wheel_holds_the_package_and_its_data(tmp_path: Path) -> None:
+def files(folder: str) -> list[str]:
+    """Those of a folder of this repository, by their path in it."""
+    top = ROOT / folder
+    found = [path.relative_to(top) for path in top.rglob("*") if path.is_file()]
+    return [path.as_posix() for path in found if "__pycache__" not in path.parts]
+
+
+def test_the_distributions_hold_the_package_and_its_data(tmp_path: Path) -> None:
     pytest.importorskip("hatchling")
-    answer = run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path, folder=ROOT)
+    answer = run(sys.executable, "-m", "hatchling", "build", "-d", tmp_path, folder=ROOT)
     assert answer.returncode == 0, answer.stderr
+    (source,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    for folder in ("cqlbench", "benchmarks", "datasets", "docs", "results/baselines", "results/reference"):
+        assert {f"{folder}/{path}" for path in files(folder)} <= names
+    assert {"Makefile", "README.md", "CHANGELOG.md", "requirements.lock", "results/README.md"} <= names
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder, inside in (
@@ -283,9 +297,7 @@ def test_the_wheel_holds_the_package_and_its_data(tmp_path: Path) -> None:
         ("datasets", "cqlbench/_bundled/datasets"),
         ("results/reference", "cqlbench/_bundled/results/reference"),
     ):
-        for path in (ROOT / folder).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
-                assert f"{inside}/{path.relative_to(ROOT / folder).as_posix()}" in names
+        assert {f"{inside}/{path}" for path in files(folder)} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
