@@ -52,6 +52,7 @@ def run(job: str, script: str) -> None:
             if (FOLDER / f"{job}.lost").exists():
                 (FOLDER / f"{job}.lost").unlink()
                 (FOLDER / f"{job}.queued").unlink()
+                send(process.pid, signal.SIGSTOP)  # a node is lost at once: none of it sees another end
                 send(process.pid, signal.SIGKILL)
             if (FOLDER / f"{job}.cancelled").exists():
                 (FOLDER / f"{job}.queued").unlink(missing_ok=True)
@@ -83,7 +84,7 @@ def send(parent: int, number: int) -> None:
         try:
             words = path.read_bytes().split(b"\0")
             # bash and srun pass signals on, and wait.
-            if number == signal.SIGKILL or not (words[0] == b"bash" or b"srun" in words):
+            if number in (signal.SIGSTOP, signal.SIGKILL) or not (words[0] == b"bash" or b"srun" in words):
                 os.kill(pid, number)
         except OSError:
             continue
