@@ -33,7 +33,7 @@ execution.isolate()
 nb_execution_mode = os.environ.get("NOTEBOOKS", "cache")  # off: pages without outputs, in a minute less
 nb_execution_cache_path = execution.cache()
 nb_output_stderr = "remove"  # progress
-nb_execution_in_temp = nb_execution_raise_on_error = nb_merge_streams = True
+nb_execution_in_temp = nb_execution_raise_on_error = nb_execution_show_tb = nb_merge_streams = True
 nb_execution_timeout = 900  # seconds for a cell
 
 

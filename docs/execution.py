@@ -20,6 +20,7 @@ def isolate() -> None:
         "CQLBENCH_CACHE": f"{scratch}/cache",
         "CQLBENCH_OFFLINE": "1",
         "COLUMNS": "96",
+        "NO_COLOR": "1",
         "IPYTHONDIR": f"{scratch}/ipython",
         "JUPYTER_RUNTIME_DIR": f"{scratch}/jupyter",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

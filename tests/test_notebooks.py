@@ -61,10 +61,8 @@ def test_a_papers_table_and_figure_are_ten_lines(make_record, tmp_path, monkeypa
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("cell", ["1 + 1", "1 / 0"])
 def test_a_failing_cell_fails_the_build(tmp_path: Path, cell: str) -> None:
-    (tmp_path / "index.md").write_text(
-        "---\nkernelspec:\n  name: python3\n  display_name: Python 3\n---\n\n# T\n\n"
-        f"```{{code-cell}} ipython3\n{cell}\n```\n"
-    )
+    header, _, _ = NOTEBOOKS[0].read_text().partition("\n# ")
+    (tmp_path / "index.md").write_text(f"{header}\n# T\n\n```{{code-cell}} ipython3\n{cell}\n```\n")
     built = _build(tmp_path, tmp_path / "html")
     assert (built.returncode == 0) == (cell == "1 + 1"), built.stderr
     assert ("ZeroDivisionError" in built.stderr) == (cell == "1 / 0")
