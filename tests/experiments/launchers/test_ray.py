@@ -86,6 +86,7 @@ def new_node(cluster: Cluster, tries: int = 3) -> Any:
         return new_node(cluster, tries - 1)
 
 
+@pytest.mark.timeout(900)  # a busy machine takes its time to start workers
 def test_units_on_a_cluster(world: Path, suite_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # One test, for a cluster takes seconds to start, and so do workers for each connection.
     with Server(world, WORDS) as server, cluster_of_two() as (cluster, nodes):
