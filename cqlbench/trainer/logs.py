@@ -1,5 +1,6 @@
 """What a trainer tells its logger and its user: losses, statistics of batches, times of hooks, progress."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -169,6 +170,12 @@ class Reporter:
         """Let scalars into the means that are logged next."""
         if self._trainer.logger is not None:
             self._means.add(losses)
+
+    @property
+    def steps_left(self) -> float:
+        """Steps until there is something to log; infinite where there is no logger."""
+        trainer = self._trainer
+        return math.inf if trainer.logger is None else trainer._log_interval - (trainer.clock - self._last)
 
     def report(self, batch: TensorDictBase | None, at_once: bool = False) -> None:
         """Log the losses, and statistics of `batch`, if `log_interval` has passed, or `at_once` if new."""

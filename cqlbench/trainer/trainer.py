@@ -326,7 +326,10 @@ class CQLTrainer(ResumableTrainer, ReportingTrainer):
             batch = self._pre_epoch_hook(batch)
         sub_batch = None
         while self._optim_count < end and not (offline and self._stop_training):
-            sub_batch = self._gradient_step(batch, end - self._optim_count)
+            at_most = end - self._optim_count
+            if self._engine is not None and self._engine.shares_work:  # a GPU logs after whole chunks
+                at_most = int(min(at_most, max(1, self._reporter.steps_left)))
+            sub_batch = self._gradient_step(batch, at_most)
             if self.online_steps_per_batch == _PASS and self.replay_buffer.sampler.ran_out:
                 end = self._optim_count
         if not offline:
