@@ -8,8 +8,8 @@
 watched (0: none); `tf32` whether products on CUDA may round to TF32. `algorithms` measures the rows of these
 alone; by default there are rows of all, CQL's at several sizes, collection and memory. `threads` is how many
 compute. `clock=cpu` times the algorithms' rows in seconds that a process computed, not in those that passed,
-which a busy machine makes longer. `busy=2` measures instead what training, evaluation and collection keep of
-their share beside one and two processes that never sleep.
+which a busy machine makes longer. `busy=2` measures instead CQL's rows alone and beside one and two processes
+that never sleep, and what training, evaluation and collection keep of their share there.
 """
 
 import sys
@@ -88,9 +88,11 @@ def _clock(settings: Settings, device: torch.device) -> Clock:
 def _busy(device: torch.device, settings: Settings, console: Console) -> dict[str, Any]:
     if device.type != "cpu":
         raise ConfigError("busy= requires device=cpu.")
-    rows = measure_busy(settings.busy, settings.rounds, console)
-    console.print(busy_table(rows))
-    return {"busy": [asdict(row) for row in rows]}
+    kept = measure_busy(settings.busy, settings.rounds, console)
+    console.print(busy_table(kept))
+    rows = measure(device, settings.rounds, console, settings.busy)
+    console.print(table(rows))
+    return {"busy": [asdict(row) for row in kept], "rows": [asdict(row) for row in rows]}
 
 
 def _cql_alone(device: torch.device, settings: Settings, console: Console) -> dict[str, Any]:

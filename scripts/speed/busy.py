@@ -1,8 +1,6 @@
 """What a run keeps of its share of the cores beside processes that never sleep: its own children, here."""
 
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -29,6 +27,7 @@ from cqlbench.environments.make import EnvironmentSpec, choose_backend
 from cqlbench.evaluation.rollout import rollout
 from speed.baselines import steps_of
 from speed.collection import make_collector, played_by
+from speed.spinning import spinning
 from speed.workload import Workload, engine_of
 
 _QUICK = [128, 128]
@@ -44,14 +43,6 @@ TRAININGS: dict[str, tuple[AlgorithmConfig, int]] = {
 _CPU = torch.device("cpu")
 _TURN_SECONDS = 1.0
 _SEEDS, _EPISODES, _FRAMES = 3, 20, 60
-_SPIN = """
-import os
-parent = os.getppid()
-print(flush=True)
-while os.getppid() == parent:
-    for _ in range(100_000):
-        pass
-"""
 
 Play = Callable[[int], None]
 """Does so many steps of something."""
@@ -162,13 +153,7 @@ def measure_activity(activity: Activity, most: int, rounds: int) -> BusyRow:
 def turn(play: Play, count: int, beside: int) -> Turns:
     """`count` steps beside so many processes that never sleep, and end with them."""
     before = _computed_by_children()
-    command = [sys.executable, "-S", "-c", _SPIN]
-    with ExitStack() as children:
-        for _ in range(beside):
-            child = children.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
-            children.callback(child.kill)
-            assert child.stdout is not None
-            child.stdout.readline()  # it spins
+    with spinning(beside):
         seconds, own = time.perf_counter(), time.process_time()
         play(count)
         seconds, own = time.perf_counter() - seconds, time.process_time() - own

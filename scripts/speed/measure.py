@@ -3,13 +3,13 @@
 import contextlib
 import itertools
 import json
-import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from msgspec import structs
 from rich.box import SIMPLE_HEAD
@@ -27,6 +27,7 @@ from speed.floor import Choice, Floor, floor_table
 from speed.jax_step import has_jax, jax_step
 from speed.remote import Remote, timed
 from speed.roofline import Peaks, bytes_moved, measure_peaks, roofline_seconds
+from speed.spinning import spinning
 from speed.workload import Workload, products
 
 WORKLOADS = tuple(
@@ -46,10 +47,11 @@ _STEPS_PER_TURN = 3
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one step of one contestant: the median over rounds, and the fastest round."""
+    """Seconds of one step of one contestant over the rounds: median, fastest, and the quartiles' distance."""
 
     median: float
     best: float
+    spread: float
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Row:
     Attributes:
         size: network size, `256x3`.
         seeds: S.
+        beside: processes that never sleep, beside all contestants.
         steps_per_second: gradient steps of the seed batch per second.
         seed_steps_per_second: the same, times S.
         over_floor: our step's time over S times the floor at one seed: its products by the fastest kernels.
@@ -79,6 +82,7 @@ class Row:
 
     size: str
     seeds: int
+    beside: int
     steps_per_second: float
     seed_steps_per_second: float
     over_floor: float
@@ -94,8 +98,8 @@ class Row:
     kernels: list[Choice]
 
 
-def measure(device: torch.device, rounds: int, console: Console) -> list[Row]:
-    """Time every workload; prints a line as each is done."""
+def measure(device: torch.device, rounds: int, console: Console, most_beside: int = 0) -> list[Row]:
+    """Time every workload, beside 0, 1, … `most_beside` processes; prints a line as each is done."""
     if device.type == "cpu":
         keep_freed_memory()
     peaks = measure_peaks(device) if device.type == "cuda" else None
@@ -104,18 +108,25 @@ def measure(device: torch.device, rounds: int, console: Console) -> list[Row]:
     rows = []
     for size, workloads in itertools.groupby(WORKLOADS, lambda each: each.name):
         for workload in workloads:
-            row = measure_one(workload, device, rounds, peaks)
-            console.print(
-                f"{size}  S={row.seeds:<2}  {row.seconds['ours'].median * 1e3:8.2f} ms/step"
-                f"  {row.over_floor:5.2f} x floor  {row.over_torchrl:5.2f} x torchrl's speed"
-            )
-            rows.append(row)
-        console.print(floor_table(row.kernels, f"The floor of {size}, one seed"))
+            for row in measure_one(workload, device, rounds, most_beside, peaks):
+                beside = f"  beside {row.beside}" if most_beside else ""
+                console.print(
+                    f"{size}  S={row.seeds:<2}{beside}  {row.seconds['ours'].median * 1e3:8.2f} ms/step"
+                    f"  {row.over_floor:5.2f} x floor  {row.over_torchrl:5.2f} x torchrl's speed"
+                )
+                rows.append(row)
+        console.print(floor_table(rows[-1].kernels, f"The floor of {size}, one seed"))
     return rows
 
 
-def measure_one(workload: Workload, device: torch.device, rounds: int, peaks: Peaks | None = None) -> Row:
-    """Time one workload against the floor, torchrl's step and the plain step, in turns."""
+def measure_one(
+    workload: Workload, device: torch.device, rounds: int, most_beside: int = 0, peaks: Peaks | None = None
+) -> Iterator[Row]:
+    """Time one workload against the floor, torchrl's step and the plain step, in turns.
+
+    Yields:
+        Its row alone, then beside 1, 2, … `most_beside` processes that never sleep.
+    """
     alone = Workload(1, workload.hidden, workload.batch_size, workload.proposals, workload.critics)
     floors = {
         "batched_floor": Floor(products(workload), device),
@@ -135,12 +146,21 @@ def measure_one(workload: Workload, device: torch.device, rounds: int, peaks: Pe
             contestants["jax"] = processes.enter_context(Remote(partial(jax_step, workload), device)).steps
         for name, step in floors.items():
             contestants[name] = partial(timed, step, device=device)
-        seconds = time_in_turns(contestants, rounds, device)
+        for beside in range(most_beside + 1):
+            with spinning(beside):
+                seconds = time_in_turns(contestants, rounds, device)
+            yield _row(workload, beside, seconds, floors["floor"].choices, peaks)
+
+
+def _row(
+    workload: Workload, beside: int, seconds: dict[str, Timing], kernels: list[Choice], peaks: Peaks | None
+) -> Row:
     duration, seeds = seconds["ours"].median, workload.seeds
-    flops = sum(product.flops for product in products(workload))
+    needed = products(workload)
     return Row(
         size=workload.name,
         seeds=seeds,
+        beside=beside,
         steps_per_second=1 / duration,
         seed_steps_per_second=seeds / duration,
         over_floor=duration / (seeds * seconds["floor"].median),
@@ -149,11 +169,11 @@ def measure_one(workload: Workload, device: torch.device, rounds: int, peaks: Pe
         over_torchrl_without_vmap=seconds["torchrl_without_vmap"].median * seeds / duration,
         over_plain=seconds["plain"].median * seeds / duration,
         over_jax=seconds["jax"].median / duration if "jax" in seconds else None,
-        gflops=flops / duration / 1e9,
-        gigabytes=bytes_moved(products(workload)) / 1e9,
-        roofline_share=None if peaks is None else roofline_seconds(products(workload), peaks) / duration,
+        gflops=sum(product.flops for product in needed) / duration / 1e9,
+        gigabytes=bytes_moved(needed) / 1e9,
+        roofline_share=None if peaks is None else roofline_seconds(needed, peaks) / duration,
         seconds=seconds,
-        kernels=floors["floor"].choices,
+        kernels=kernels,
     )
 
 
@@ -181,7 +201,12 @@ def time_in_turns(
     for _ in range(rounds):
         for name, steps in contestants.items():
             samples[name].append(steps(count) / count)
-    return {name: Timing(statistics.median(times), min(times)) for name, times in samples.items()}
+    return {name: _timing(times) for name, times in samples.items()}
+
+
+def _timing(times: list[float]) -> Timing:
+    lower, median, upper = np.percentile(times, (25, 50, 75))
+    return Timing(float(median), min(times), float(upper - lower))
 
 
 def table(rows: list[Row]) -> Table:
@@ -190,7 +215,19 @@ def table(rows: list[Row]) -> Table:
     made = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     on_cuda = any(row.roofline_share is not None for row in rows)
     with_jax = any(row.over_jax is not None for row in rows)
-    columns = ["Size", "S", "ms", "steps/s", "x floor", "x torchrl", "no vmap", "x plain"]
+    beside = any(row.beside for row in rows)
+    columns = [
+        "Size",
+        "S",
+        *(["beside"] if beside else []),
+        "ms",
+        "+-",
+        "steps/s",
+        "x floor",
+        "x torchrl",
+        "no vmap",
+        "x plain",
+    ]
     columns += [*(["x jax"] if with_jax else []), "GFLOP/s", *(["roof"] if on_cuda else [])]
     for column in columns:
         made.add_column(column, justify="right", no_wrap=True)
@@ -198,7 +235,9 @@ def table(rows: list[Row]) -> Table:
         made.add_row(
             row.size,
             str(row.seeds),
+            *([str(row.beside)] if beside else []),
             f"{row.seconds['ours'].median * 1e3:.1f}",
+            f"{row.seconds['ours'].spread / row.seconds['ours'].median:.0%}",
             f"{row.seed_steps_per_second:.1f}",
             f"{row.over_floor:.2f}",
             f"{row.over_torchrl:.2f}",
@@ -209,6 +248,7 @@ def table(rows: list[Row]) -> Table:
             *([f"{row.roofline_share:.0%}"] if row.roofline_share is not None else []),
         )
     made.caption = (
+        "+-: the distance of the quartiles. beside: processes that never sleep.\n"
         "steps/s: every seed's. x floor: time over S times one seed's products.\n"
         "x torchrl, x plain: how many times faster per seed than torchrl's CQLLoss as\n"
         "it comes (no vmap: with deactivate_vmap) and than a plain eager step; x jax:\n"

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from rich.console import Console
-from speed import busy
+from speed import busy, measure
 from speed.__main__ import speed
 from speed.busy import Activity, Turns, kept
 
@@ -42,6 +42,7 @@ def test_rates_are_of_every_seed_and_recorded(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(busy, "_TURN_SECONDS", 0.05)
     monkeypatch.setattr(busy, "_trainings", lambda: [Activity("sleeping", 3, sleep)])
     monkeypatch.setattr(busy, "_plays", lambda _: [])
+    monkeypatch.setattr(measure, "WORKLOADS", ())
     speed(["busy=1", "rounds=1", "device=cpu", f"results={tmp_path}"], Console())
     (path,) = tmp_path.rglob("*.json")
     (row,) = json.loads(path.read_text())["busy"]

@@ -49,7 +49,7 @@ def test_contestants_are_timed_in_turns() -> None:
     contestants = {name: partial(contestant, name) for name in "ab"}
     timings = measure.time_in_turns(contestants, 4, CPU)
     assert "".join(calls).endswith("ab" * 4)
-    assert timings["a"] == measure.Timing(median=0.5, best=0.5)
+    assert timings["a"] == measure.Timing(median=0.5, best=0.5, spread=0.0)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -80,7 +80,8 @@ def test_every_contestant_takes_steps_and_the_ratios_are_theirs(monkeypatch) -> 
         return nullcontext(SimpleNamespace(steps=partial(timed, make(device), device=device)))
 
     monkeypatch.setattr(measure, "Remote", here)  # a process for each takes long to start
-    row = measure.measure_one(TINY, CPU, rounds=2)
+    row, busy = measure.measure_one(TINY, CPU, rounds=2, most_beside=1)
+    assert (row.beside, busy.beside) == (0, 1)
     seconds = {name: timing.median for name, timing in row.seconds.items()}
     assert row.over_floor == pytest.approx(seconds["ours"] / (2 * seconds["floor"]))
     assert row.over_torchrl == pytest.approx(2 * seconds["torchrl"] / seconds["ours"])
@@ -133,8 +134,8 @@ def test_mistakes_are_one_sentence(argument: str, named: str) -> None:
 
 
 def test_the_record_says_where_it_was_measured(tmp_path) -> None:
-    timing = measure.Timing(0.1, 0.09)
-    row = measure.Row("8x2", 1, 10, 10, 1.2, 1.1, 2, 2, 2, None, 5, 0.1, None, {"ours": timing}, [])
+    timing = measure.Timing(0.1, 0.09, 0.01)
+    row = measure.Row("8x2", 1, 0, 10, 10, 1.2, 1.1, 2, 2, 2, None, 5, 0.1, None, {"ours": timing}, [])
     content = json.loads(measure.write({"rows": [asdict(row)], "memory": None}, tmp_path, CPU).read_text())
     assert content["machine"]["device"] == "cpu"
     assert content["rows"][0]["over_floor"] == 1.2
