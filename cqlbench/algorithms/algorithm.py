@@ -252,7 +252,6 @@ C = TypeVar("C", bound=AlgorithmConfig)
 class Algorithm(Generic[C]):
     """One algorithm as functions of its config. Instances hold nothing else: what lasts is in the state."""
 
-    Config: type[C]
     actions: Literal["box", "discrete"] = "box"
     online: bool = True
     """Whether it can learn from rows that it collects."""

@@ -65,8 +65,6 @@ class AWACConfig(AlgorithmConfig):
 class AWAC(BoxActions[AWACConfig]):
     """AWAC, with a Gaussian policy that has one learned standard deviation for each action dimension."""
 
-    Config = AWACConfig
-
     def init(self, generators: Sequence[torch.Generator]) -> tuple[dict[str, Params], tuple[str, ...]]:
         """See `Algorithm.init`."""
         (O, actions), hidden = self.spaces, self.config.hidden  # noqa: E741

@@ -75,7 +75,7 @@ def best_episodes(rows: Rows, fraction: float) -> NDArray[np.bool_] | None:
 class BC(BoxActions[BCConfig]):
     """Behaviour cloning of continuous actions: E ‖π(s) − a‖²."""
 
-    Config, online = BCConfig, False
+    online = False
 
     def init(self, generators: Sequence[torch.Generator]) -> tuple[dict[str, Params], tuple[str, ...]]:
         """See `Algorithm.init`."""
@@ -99,17 +99,13 @@ class BC(BoxActions[BCConfig]):
 class DiscreteBC(DiscreteActor[BCConfig]):
     """Behaviour cloning of discrete actions: −E log π(a|s)."""
 
-    Config, online = BCConfig, False
-    rows = BC.rows
+    online = False
+    rows, stages = BC.rows, BC.stages
 
     def init(self, generators: Sequence[torch.Generator]) -> tuple[dict[str, Params], tuple[str, ...]]:
         """See `Algorithm.init`."""
         sizes = [self.spaces.observation_size, *self.config.hidden, self.spaces.actions.size]
         return {"actor": init_mlp(sizes, generators, Init(), members=1)}, ()
-
-    def stages(self) -> tuple[Stage, ...]:
-        """One loss."""
-        return (Stage(self._loss, {"actor": self.config.learning_rate}),)
 
     def _loss(self, networks: Networks, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
         del noise

@@ -89,7 +89,7 @@ class DTConfig(AlgorithmConfig):
 class DT(BoxActions[DTConfig]):
     """The action at each time step of a sequence, regressed: E ‖π(…, r, s) − a‖²."""
 
-    Config, online = DTConfig, False
+    online = False
 
     @property
     def context(self) -> int:

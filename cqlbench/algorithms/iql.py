@@ -87,8 +87,6 @@ class IQLConfig(AlgorithmConfig):
 class _IQL(Algorithm[IQLConfig]):
     """What continuous and discrete actions share. All losses are taken at the same parameters, as in CORL."""
 
-    Config = IQLConfig
-
     def draws(self) -> dict[str, Draw]:
         """Which hidden units of the actor are left out."""
         config = self.config

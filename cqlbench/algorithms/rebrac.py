@@ -92,8 +92,6 @@ class ReBRACConfig(AlgorithmConfig):
 class ReBRAC(BoxActions[ReBRACConfig]):
     """ReBRAC. The actor's target follows the updated actor; in CORL it lags one update behind."""
 
-    Config = ReBRACConfig
-
     def init(self, generators: Sequence[torch.Generator]) -> tuple[dict[str, Params], tuple[str, ...]]:
         """As EDAC's authors begin: hidden biases 0.1, last layers within ± 0.001 (actor) and ± 0.003."""
         (O, actions), config = self.spaces, self.config  # noqa: E741

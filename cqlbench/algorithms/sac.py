@@ -160,8 +160,6 @@ def mean_head(actor: Params, size: int) -> PolicyNetwork:
 class SAC(ActorCritic[SACConfig]):
     """Soft actor-critic."""
 
-    Config = SACConfig
-
     def draws(self) -> dict[str, Draw]:
         """See `Algorithm.draws`."""
         single = (self.config.batch_size, self.spaces.actions.size)

@@ -86,8 +86,6 @@ class EDACConfig(SACNConfig):
 class SACN(BoxActions[SACNConfig]):
     """SAC-N and, with a diversity penalty, EDAC."""
 
-    Config = SACNConfig
-
     def init(self, generators: Sequence[torch.Generator]) -> tuple[dict[str, Params], tuple[str, ...]]:
         """Hidden biases 0.1, last layers within ± 0.001 (actor) and ± 0.003 (critics)."""
         (O, actions), config = self.spaces, self.config  # noqa: E741

@@ -63,8 +63,6 @@ class TD3BCConfig(AlgorithmConfig):
 class TD3BC(BoxActions[TD3BCConfig]):
     """TD3+BC. Targets and the actor move after every `policy_period`-th step of the critics, as in TD3."""
 
-    Config = TD3BCConfig
-
     def init(self, generators: Sequence[torch.Generator]) -> tuple[dict[str, Params], tuple[str, ...]]:
         """See `Algorithm.init`."""
         (O, actions), hidden = self.spaces, self.config.hidden  # noqa: E741

@@ -77,8 +77,6 @@ def return_range(rewards: Tensor, discount: float, limit: int | None = None) -> 
 class _FQE(Algorithm[FQEConfig]):
     """One critic of each candidate, on raw observations and rewards."""
 
-    Config = FQEConfig
-
     def __init__(
         self, config: FQEConfig, spaces: Spaces, act: Act, data: Columns, bounds: tuple[float, float]
     ) -> None:

@@ -24,7 +24,6 @@ __all__ = ["CQL", "CQLConfig", "CalQLConfig", "DiscreteCQL"]
 class CQL(ActorCritic[CQLConfig]):
     """CQL(H), CQL(ρ) and, `calibrated`, Cal-QL."""
 
-    Config = CQLConfig
     config: CQLConfig
 
     def init(self, generators: Sequence[torch.Generator]) -> tuple[dict[str, Params], tuple[str, ...]]:

@@ -52,7 +52,7 @@ class DiscreteCQL(Algorithm[CQLConfig]):
         ConfigError: `config` asks for what only continuous actions have.
     """
 
-    Config, actions = CQLConfig, "discrete"
+    actions = "discrete"
 
     def __init__(self, config: CQLConfig, spaces: Spaces) -> None:
         super().__init__(config, spaces)
