@@ -14,8 +14,7 @@ from cqlbench.records.filters import counting_lines, read
 from cqlbench.records.index import lines_of
 from cqlbench.records.store import RecordStore
 from cqlbench.reporting.comparison import compare_columns
-from cqlbench.reporting.plots.caption import sample_text
-from cqlbench.reporting.plots.files import files_of
+from cqlbench.reporting.plots.plot import files_of, sample_text
 from cqlbench.reporting.plots.ranks import ranks_plot
 from cqlbench.reporting.publish import named
 from cqlbench.reporting.report import Report, Selection, build_reports

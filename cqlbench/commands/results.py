@@ -82,7 +82,7 @@ def _listed(run: str, seeds: Sequence[Line]) -> tuple[tuple[str, ...], tuple[str
 def show(console: Console, run: str, results: Path) -> None:
     """Print a run's tables again."""
     summary = _summary(results, run)
-    tables.show(summary, console)
+    render.show(tables.report(summary), console)
     console.print(Text(f"\nAgain    {shlex.join(summary.lead.command)}"), soft_wrap=True)
 
 

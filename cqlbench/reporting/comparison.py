@@ -98,12 +98,7 @@ def compare_columns(
     """Every pair of a report's columns that have a dataset in common, with three seeds of each.
 
     Of many columns only the one of the highest mean is compared with the others. All pairs are one family of
-    tests, and all their datasets another (Holm 1979).
-
-    Args:
-        report: whose.
-        order: algorithms that come first, in this order.
-        samples: bootstrap samples.
+    tests, and all their datasets another (Holm 1979). Algorithms of `order` come first, in this order.
     """
     algorithms = {summary.label: summary.lead.algorithm for summary in report.summaries.values()}
     known = [name for name in report.algorithms if name in algorithms]
@@ -128,12 +123,7 @@ def compare_columns(
 
 
 def difference_of(x: Sequence[Floats], y: Sequence[Floats]) -> Difference:
-    """The difference of means over datasets, of independent seeds.
-
-    Args:
-        x: one array `[S]` per dataset.
-        y: the other's, of the same datasets in the same order.
-    """
+    """The difference of means over datasets, of independent seeds; `[S]` of each dataset, in one order."""
     sides = [*x, *y]
     value = float(np.mean([each.mean() for each in x]) - np.mean([each.mean() for each in y]))
     if min(map(len, sides)) < FEWEST_SEEDS:

@@ -10,7 +10,8 @@ from cqlbench.core import outputs
 from cqlbench.records.schema import Record
 from cqlbench.records.store import safe_name
 from cqlbench.reporting.html.page import page
-from cqlbench.reporting.plots.files import plot_files
+from cqlbench.reporting.plots.plot import files_of
+from cqlbench.reporting.plots.report import plots_of
 from cqlbench.reporting.published import published_path, read_published
 from cqlbench.reporting.report import Bold, Report, Selection, build_reports
 from cqlbench.reporting.selection import Choice
@@ -35,15 +36,7 @@ def publish(
     Records of several sources or budgets (`cqlbench.reporting.sections`) have a section each in `report.md`
     and `report.tex`, and files and a page each, which are named after it.
 
-    Args:
-        records: of the runs.
-        select: which evaluations are scored.
-        plots: whether to draw plots and make the page.
-        output: the folder.
-        console: where the tables go, and then the files' places.
-        key: the command's key that chooses another folder.
-        choices: what was chosen without the environment among these runs' policies.
-        bold: which means are bold beside a row's highest.
+    `key` is the command's key that chooses another folder; the others are as of `build_reports`.
 
     Raises:
         UserError: records that must not meet in one table, or a folder that cannot be written or holds files
@@ -52,7 +45,8 @@ def publish(
     reports = build_reports(records, select, read_published(published_path()), choices=choices, bold=bold)
     files = table_files(reports)
     for made in reports if plots else ():
-        files |= {named(f"{_PLOTS}/{name}", made.section): content for name, content in plot_files(made)}
+        drawn = (each for plot in plots_of(made) for each in files_of(plot, made.section))
+        files |= {named(f"{_PLOTS}/{name}", made.section): content for name, content in drawn}
         files[named(_PAGE, made.section)] = page(made).encode()
     try:
         outputs.write_folder(output, files, "report", key)

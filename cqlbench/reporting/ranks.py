@@ -11,6 +11,7 @@ from math import sqrt
 
 import numpy as np
 from scipy.special import chdtrc, ndtr
+from scipy.stats import rankdata
 
 from cqlbench.reporting.aggregate import CONFIDENCE, Floats
 
@@ -63,7 +64,7 @@ def ranked(scores: Mapping[str, Sequence[float]]) -> Ranks | None:
     names, table = [*scores], np.array([*scores.values()], np.float64).T
     if table.ndim < 2 or min(table.shape) < FEWEST:
         return None
-    ranks = rank_rows(table)
+    ranks = rankdata(-table, axis=1)
     means = ranks.mean(axis=0)
     order = sorted(range(len(names)), key=lambda place: (means[place], names[place]))
     count, columns = table.shape
@@ -74,14 +75,6 @@ def ranked(scores: Mapping[str, Sequence[float]]) -> Ranks | None:
         p=friedman(ranks),
         critical=range_quantile(columns, CONFIDENCE) * sqrt(columns * (columns + 1) / (12 * count)),
     )
-
-
-def rank_rows(table: Floats) -> Floats:
-    """Ranks `[D, K]` in each row of scores `[D, K]`: 1 is the highest, equal scores share their mean rank."""
-    above = (table[:, None, :] > table[:, :, None]).sum(axis=-1)
-    equal = (table[:, None, :] == table[:, :, None]).sum(axis=-1)
-    ranks: Floats = above + (equal + 1) / 2
-    return ranks
 
 
 def friedman(ranks: Floats) -> float:

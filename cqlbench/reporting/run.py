@@ -10,8 +10,9 @@ from cqlbench.core import outputs
 from cqlbench.records.schema import Record
 from cqlbench.records.store import run_folder
 from cqlbench.reporting.aggregate import summarise
-from cqlbench.reporting.plots.run import caption, has_curve, learning_curve
-from cqlbench.reporting.tables.run import markdown, show
+from cqlbench.reporting.plots.run import caption, curves_of, learning_curve
+from cqlbench.reporting.tables import render
+from cqlbench.reporting.tables.run import report
 
 _CURVES = {"learning-curve.png": "png", "learning-curve.pdf": "pdf"}
 
@@ -21,12 +22,7 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
 
     They go to `<folder>/report/<dataset id>/<algorithm>/<budget>-<config hash>/`, as the records do under
     `runs/`. They are written before anything is printed, and a report that cannot be written is printed
-    all the same.
-
-    Args:
-        records: the seeds of one run, failed and skipped ones included.
-        folder: the results folder.
-        console: where to print the tables, and then the files' places.
+    all the same. Failed and skipped seeds are among the `records`; without a `console` nothing is printed.
 
     Returns:
         Paths of `table.md` and, if any seed finished, `learning-curve.png` and `.pdf` with the caption beside
@@ -38,15 +34,15 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
     """
     summary = summarise(records)
     target = Path(folder) / "report" / run_folder(summary.lead.key)
-    files = {"table.md": markdown(summary).encode()}
-    if has_curve(summary):
+    files = {"table.md": render.markdown(report(summary)).encode()}
+    if curves_of(summary):
         files |= {name: learning_curve(summary, kind) for name, kind in _CURVES.items()}
         files |= {f"learning-curve.{kind}": text.encode() for kind, text in caption(summary).items()}
     try:
         outputs.write_folder(target, files, "run", "results")
     finally:
         if console is not None:
-            show(summary, console)
+            render.show(report(summary), console)
             console.print()
     paths = [target / file_name for file_name in files]
     if console is not None:

@@ -262,10 +262,6 @@ def published_tunings(datasets: Iterable[str], path: Path | None = None) -> tupl
     Their configurations have one score each, so seeds cannot be drawn again: the intervals are of
     configurations alone.
 
-    Args:
-        datasets: full ids.
-        path: the table; by default the one that is shipped.
-
     Raises:
         RecordError: the table cannot be read.
     """

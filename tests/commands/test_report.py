@@ -63,7 +63,7 @@ def test_the_same_records_give_the_same_bytes(results: Path, tmp_path: Path) -> 
 
 
 def test_plots_and_the_page_are_written_too(results: Path, tmp_path: Path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("cqlbench.reporting.plots.files.render", partial(render, dpi=40))
+    monkeypatch.setattr("cqlbench.reporting.plots.plot.render", partial(render, dpi=40))
     for name in ("a", "b"):
         assert main(["report", f"results={results}", f"output={tmp_path / name}"]) == 0
     names = [path.relative_to(tmp_path / "a").as_posix() for path in (tmp_path / "a").rglob("*.*")]
@@ -127,7 +127,7 @@ def test_mistakes_are_one_sentence(
 def test_budgets_and_sources_are_sections_and_name_their_files(
     results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cqlbench.reporting.plots.files.render", lambda *_: b"drawn")
+    monkeypatch.setattr("cqlbench.reporting.plots.plot.render", lambda *_: b"drawn")
     golden, store = made(DATASETS[0]), RecordStore(results)
     store.write(replace(golden, budget=replace(golden.budget, name="paper")))
     store.write(made("embedded/hopper-medium-v0"))

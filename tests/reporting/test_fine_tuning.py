@@ -10,10 +10,12 @@ from cqlbench.records.codec import from_json, to_json
 from cqlbench.records.schema import OnlineFacts, Record, config_hash
 from cqlbench.reporting.aggregate import summarise
 from cqlbench.reporting.fine_tuning import fine_tuning, run_grid
-from cqlbench.reporting.plots.run import learning_curve
+from cqlbench.reporting.plots.run import curve_figure
+from cqlbench.reporting.plots.style import render
 from cqlbench.reporting.published import published_path, read_published
 from cqlbench.reporting.tables.published import fine_tuning_grid
-from cqlbench.reporting.tables.run import markdown
+from cqlbench.reporting.tables.render import markdown
+from cqlbench.reporting.tables.run import report
 
 ENDS = {0: (10.0, 30.0, 0.8), 1: (20.0, 60.0, 0.6), 2: (30.0, 60.0, 0.7)}
 
@@ -55,7 +57,7 @@ def test_runs_that_only_trained_offline_have_no_such_table(make_record: Callable
 
 
 def test_the_runs_document_has_the_table_and_the_incidents(tuned: list[Record]) -> None:
-    text = markdown(summarise(tuned))
+    text = markdown(report(summarise(tuned)))
     assert "50.0 ± 17.3" in text, text
     assert "after 500 frames per seed" in text
     assert "'Toy-v0' raised." in text
@@ -84,11 +86,11 @@ def test_the_first_frame_is_marked_in_the_curve(
     tuned: list[Record], make_record: Callable[..., Record]
 ) -> None:
     offline = [make_record(seed, list(ends[:2])) for seed, ends in ENDS.items()]
-    marked, plain = (learning_curve(summarise(records), "png") for records in (tuned, offline))
+    marked, plain = (render(curve_figure(summarise(records)), "png") for records in (tuned, offline))
     assert marked != plain
     online_only = [replace(r, online=replace(r.online, offline_steps=0)) for r in tuned if r.online]
     assert summarise(online_only).first_frame is None
-    assert learning_curve(summarise(online_only), "png") == plain
+    assert render(curve_figure(summarise(online_only)), "png") == plain
 
 
 def test_a_record_keeps_its_online_phase_and_others_are_written_without(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cqlbench.reporting.ranks import Ranks, friedman, range_quantile, rank_rows, ranked
+from cqlbench.reporting.ranks import Ranks, friedman, range_quantile, ranked
 
 # Demšar 2006, table 6: areas under the curve of C4.5, with -m, with -cf, and with both, on 14 datasets. He
 # ranks before he rounds: two that he prints as 0.975 are no tie.
@@ -36,8 +36,9 @@ def test_the_studentised_range_is_that_of_demsars_table(count: int, quantile: fl
 
 
 def test_ranks_by_hand() -> None:
-    ranks = rank_rows(np.array([[10.0, 30.0, 20.0], [5.0, 5.0, 1.0], [7.0, 7.0, 7.0]]))
-    assert ranks.tolist() == [[3, 1, 2], [1.5, 1.5, 3], [2, 2, 2]]
+    found = ranked({"a": [10.0, 5.0, 7.0], "b": [30.0, 5.0, 7.0], "c": [20.0, 1.0, 7.0]})
+    assert found is not None
+    assert dict(zip(found.names, found.ranks, strict=True)) == {"a": 6.5 / 3, "b": 1.5, "c": 7 / 3}
     assert friedman(np.full((4, 3), 2.0)) == 1.0
     assert ranked({"a": [1.0, 2.0], "b": [2.0, 3.0], "c": [0.0, 0.0]}) is None  # two datasets
     assert ranked({"a": [1.0] * 9, "b": [2.0] * 9}) is None

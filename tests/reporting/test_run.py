@@ -16,7 +16,8 @@ from cqlbench.records.codec import to_json
 from cqlbench.records.schema import Evaluation
 from cqlbench.reporting.aggregate import PoolingError, summarise
 from cqlbench.reporting.plots import run as plots
-from cqlbench.reporting.plots.run import learning_curve
+from cqlbench.reporting.plots.run import curve_figure
+from cqlbench.reporting.plots.style import render
 from cqlbench.reporting.run import report_run
 
 
@@ -129,13 +130,13 @@ def test_bands_stay_in_the_frame(make_record):
 
 
 def test_png_is_300_dpi_and_one_column_wide(records):
-    with Image.open(io.BytesIO(learning_curve(summarise(records), "png"))) as image:
+    with Image.open(io.BytesIO(render(curve_figure(summarise(records)), "png"))) as image:
         assert image.size == (975, 810)
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
 def test_pdf_embeds_truetype_fonts_and_carries_no_date(records):
-    content = learning_curve(summarise(records), "pdf")
+    content = render(curve_figure(summarise(records)), "pdf")
     assert b"/FontFile2" in content
     assert b"/Type3" not in content
     assert b"CreationDate" not in content
@@ -148,10 +149,11 @@ import matplotlib as mpl
 mpl.rcParams["font.size"] = 30
 from cqlbench.records.codec import from_json
 from cqlbench.reporting.aggregate import summarise
-from cqlbench.reporting.plots.run import learning_curve
+from cqlbench.reporting.plots.run import curve_figure
+from cqlbench.reporting.plots.style import render
 summary = summarise([from_json(Path(p).read_text(), p) for p in sys.argv[1:]])
 for kind in ("png", "pdf"):
-    print(hashlib.sha256(learning_curve(summary, kind)).hexdigest())
+    print(hashlib.sha256(render(curve_figure(summary), kind)).hexdigest())
 assert "matplotlib.pyplot" not in sys.modules
 """
 
@@ -169,13 +171,15 @@ def test_equal_runs_give_equal_bytes_in_another_process_with_other_settings(reco
         check=True,
         env=environment,
     )
-    here = [hashlib.sha256(learning_curve(summarise(records), kind)).hexdigest() for kind in ("png", "pdf")]
+    here = [
+        hashlib.sha256(render(curve_figure(summarise(records)), kind)).hexdigest() for kind in ("png", "pdf")
+    ]
     assert done.stdout.split() == here
 
 
 def test_global_settings_are_left_alone(records):
     before = dict(mpl.rcParams)
-    learning_curve(summarise(records), "png")
+    render(curve_figure(summarise(records)), "png")
     assert dict(mpl.rcParams) == before
 
 
@@ -193,16 +197,16 @@ def test_every_kind_of_run_can_be_drawn(make_record):
         [nan],
     ]
     for run in runs:
-        assert learning_curve(summarise(run), "png").startswith(b"\x89PNG")
+        assert render(curve_figure(summarise(run)), "png").startswith(b"\x89PNG")
 
 
 def test_a_long_name_or_one_with_dollars_does_not_spoil_the_plot(records):
     for name in ("x/" + "a" * 300, "x/$a_{b$-v0", "$x$"):
         named = [replace(r, dataset=replace(r.dataset, id=name)) for r in records]
-        assert learning_curve(summarise(named), "png").startswith(b"\x89PNG")
+        assert render(curve_figure(summarise(named)), "png").startswith(b"\x89PNG")
 
 
 def test_no_curve_without_a_finished_seed(make_record):
     failed = replace(make_record(0, [1.0]), status="failed", reason="x")
     with pytest.raises(ConfigError, match="no curve"):
-        learning_curve(summarise([failed]), "png")
+        render(curve_figure(summarise([failed])), "png")

@@ -9,9 +9,11 @@ from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import summarise
 from cqlbench.reporting.html.page import page
 from cqlbench.reporting.plots.report import plots_of
-from cqlbench.reporting.plots.run import curve_figure, learning_curve
+from cqlbench.reporting.plots.run import curve_figure
+from cqlbench.reporting.plots.style import render
 from cqlbench.reporting.run import report_run
 from cqlbench.reporting.tables import run as tables
+from cqlbench.reporting.tables.render import markdown
 from cqlbench.reporting.tables.report import document, grids
 
 REASON = "Not evaluated: nobody knows its environment."
@@ -31,7 +33,7 @@ def test_the_table_has_losses_and_q_of_each_seed(records):
     assert [row[:3] for row in grid.rows] == [(str(seed), "finished", "1,000,000") for seed in range(3)]
     assert float(grid.rows[1][5]) == pytest.approx(records[1].diagnostics[-1]["data_value"], rel=1e-3)
     assert said.warnings.count(REASON) == 1
-    everything = tables.markdown(summarise(records))
+    everything = markdown(tables.report(summarise(records)))
     assert "normalised" not in everything
     assert "oracle" not in everything
 
@@ -70,7 +72,7 @@ def test_the_picture_shows_them_over_the_steps(records):
     expected = np.mean([[row["data_value"] for row in record.diagnostics] for record in records], axis=0)
     assert mean.get_ydata() == pytest.approx(expected)
     assert figure.axes[2].get_xlim()[1] == 1000
-    assert learning_curve(summarise(records), "png").startswith(b"\x89PNG")
+    assert render(curve_figure(summarise(records)), "png").startswith(b"\x89PNG")
 
 
 def test_the_files_of_a_run_without_evaluation(records, tmp_path):

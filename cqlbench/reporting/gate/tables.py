@@ -17,7 +17,7 @@ _VERDICTS = {"regression": "failure", "algorithm changed": "failure", "cannot sa
 def document(gate: Gate) -> Document:
     """All that a gate says."""
     lines = (*gate.lines, gate.whole)
-    rows = tuple(_row(line) for line in lines)
+    rows = tuple((line.name, line.verdict, *_numbers(line)) for line in lines)
     limits = gate.limits
     return Document(
         title=f"Gate {gate.suite}: {gate.verdict}",
@@ -106,10 +106,6 @@ def _signal(name: str, each: Signal) -> tuple[str, ...]:
     distance = f"{(each.after - each.before) / each.std:+.1f}" if each.std else ABSENT
     numbers = (f"{number:.4g}" for number in (each.before, each.after, each.std))
     return (name, each.name, f"{each.step:,}", *numbers, distance, f"{each.probability:.1g}")
-
-
-def _row(line: Line) -> tuple[str, ...]:
-    return (line.name, line.verdict, *_numbers(line))
 
 
 def _numbers(line: Line) -> Iterator[str]:

@@ -83,11 +83,8 @@ def signals(before: Sequence[Snapshot], after: Sequence[Snapshot]) -> Iterator[S
 def changes(found: Sequence[Signal], false_alarms: float, chances: int) -> list[Signal]:
     """Those by which the algorithm is another one, the surest first.
 
-    Args:
-        found: what is compared.
-        false_alarms: share of comparisons of one and the same algorithm that may find any, all `chances`
-            signals together (Bonferroni).
-        chances: how many signals are compared in all.
+    `false_alarms` is the share of comparisons of one and the same algorithm that may find any, all `chances`
+    signals together (Bonferroni).
     """
     changed = [each for each in found if each.probability < false_alarms / max(chances, 1)]
     return sorted(changed, key=lambda each: each.probability)
@@ -96,12 +93,7 @@ def changes(found: Sequence[Signal], false_alarms: float, chances: int) -> list[
 def parting(
     before: Mapping[str, str], after: Mapping[str, str], seeds: Sequence[str]
 ) -> tuple[int | None, int]:
-    """Where the first steps of the same seeds differ in a bit, and how many steps could be compared.
-
-    Args:
-        before: `first_digests` by seed.
-        after: the same of the new run.
-        seeds: those on both sides.
+    """Where `first_digests` of the seeds on both sides differ, and how many steps could be compared.
 
     Returns:
         The first gradient step, counted from 1, at which a seed differs, or `None`; and the number of steps.
@@ -118,10 +110,7 @@ def parting_snapshot(
 ) -> tuple[int, int] | None:
     """The gradient steps, first and last, among which the same seeds part; `None` where they never do.
 
-    Args:
-        before: of the accepted run.
-        after: of the new one.
-        places: of each seed on both sides: its positions in the values.
+    `places` are the positions in the values, accepted and new, of each seed on both sides.
     """
     now, last = {each.step: each.values for each in after}, 0
     for each in before:

@@ -116,14 +116,7 @@ class Pair:
 
 
 def judge(baseline: Baseline, runs: Sequence[SuiteRun], limits: Limits, samples: int = SAMPLES) -> Gate:
-    """Compare a suite's runs with its baseline.
-
-    Args:
-        baseline: what was accepted.
-        runs: the suite's.
-        limits: what is more than chance.
-        samples: bootstrap samples.
-    """
+    """Compare a suite's runs with its baseline, by so many bootstrap samples."""
     accepted = dict(zip(names_of(baseline.entries), baseline.entries, strict=True))
     named = dict(zip(names_of(runs), runs, strict=True))
     pairs: dict[str, Pair] = {}
@@ -195,6 +188,9 @@ def _line(
         *_not_alike(pair, parts, all(same)),
     ]
     verdict: Verdict = "regression" if worse else "algorithm changed" if other else "no change"
+    notes = [*_notes(pair)]
+    if not worse and speed is not None and speed < _SLOW:
+        notes.append(f"training ran at {speed:.2f} of the accepted speed, in matrix products of the machine")
     return Line(
         name,
         verdict,
@@ -205,7 +201,7 @@ def _line(
         tuple(changed),
         len(compared),
         speed,
-        (*_notes(pair), *(_slow(speed) if not worse else ())),
+        tuple(notes),
     )
 
 
@@ -270,11 +266,6 @@ def _notes(pair: Pair) -> Iterator[str]:
         yield f"scores of {seeds_text([*map(int, pair.seeds)])} are compared, which both sides have"
     if not old.diagnostics:
         yield "the baseline holds no training diagnostics; accept=true makes one that does"
-
-
-def _slow(speed: float | None) -> Iterator[str]:
-    if speed is not None and speed < _SLOW:
-        yield f"training ran at {speed:.2f} of the accepted speed, measured in matrix products of the machine"
 
 
 def _speed(old: Entry, new: Entry) -> float | None:

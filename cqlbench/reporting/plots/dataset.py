@@ -1,13 +1,11 @@
 """What a person wants to know of a dataset, in lines and in one figure."""
 
-import io
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
@@ -16,7 +14,7 @@ from numpy.typing import NDArray
 from cqlbench.data.cards import Card
 from cqlbench.data.transitions import Flags, Transitions
 from cqlbench.evaluation.scores import normalized_score
-from cqlbench.reporting.plots.style import STYLE
+from cqlbench.reporting.plots.style import STYLE, render
 
 _SHOWN = 50_000
 """Rows, evenly spread, that the heat maps are made of."""
@@ -33,12 +31,13 @@ def facts(data: Transitions, whole: Flags, card: Card) -> list[tuple[str, str]]:
         card: what is known of it.
     """
     lengths, returns = data.episode_lengths, data.episode_returns[whole]
+    limit = f"; the time limit is {card.recorded_limit:,}" if card.recorded_limit else ""
     dropped = f", {data.dropped_rows:,} more dropped" if data.dropped_rows else ""
     lines = [
         ("Rows", f"{len(data):,} transitions{dropped}"),
         ("Sizes", f"{data.observation_size} observations, {data.action_size} actions"),
         ("Episodes", f"{len(lengths):,}, of which {int(whole.sum()):,} whole"),
-        ("Lengths", f"{_quantiles(lengths)} steps" + _limit(card)),
+        ("Lengths", f"{_quantiles(lengths)} steps{limit}"),
         ("Ends", ", ".join(f"{count:,} {kind}" for kind, count in ends(data, whole).items())),
         ("Returns", f"mean {returns.mean():,.4g}; {_quantiles(returns)}"),
     ]
@@ -92,14 +91,14 @@ def figure(
     """
     with style.context(STYLE, after_reset=True):
         canvas = Figure(figsize=(8.4, 5.2))
-        FigureCanvasAgg(canvas)
         halves: Any = canvas.subfigures(2, 1)
         returns, lengths, rewards = halves[0].subplots(1, 3)
         observations, actions, *pictures = halves[1].subplots(
             1, 2 if frame is None else 3, width_ratios=[1, 1] if frame is None else [3, 3, 2]
         )
         _draw_returns(returns, data.episode_returns[whole], card)
-        _draw_lengths(lengths, data.episode_lengths)
+        longest = float(data.episode_lengths.max())
+        _histogram(lengths, data.episode_lengths, "Steps of an episode", (0.0, longest))
         _draw_rewards(rewards, data.rewards.astype(np.float64))
         _draw_observations(observations, _shown(data.observations))
         (_draw_choices if data.discrete_actions else _draw_actions)(actions, data.actions)
@@ -107,9 +106,7 @@ def figure(
             axes.imshow(frame)
             axes.set_axis_off()
         canvas.suptitle(dataset_id, x=0.01, ha="left", fontsize=8, parse_math=False)
-        file = io.BytesIO()
-        canvas.savefig(file, format="png", metadata={"Software": None})
-    return file.getvalue()
+    return render(canvas, "png")
 
 
 def _draw_returns(axes: Axes, returns: NDArray[np.float64], card: Card) -> None:
@@ -121,10 +118,6 @@ def _draw_returns(axes: Axes, returns: NDArray[np.float64], card: Card) -> None:
         if low <= place <= high:
             axes.axvline(place, color="#444444", linestyle=(0, (4, 3)), linewidth=1.0)
             axes.text(place, 1.0, f" {label}", transform=axes.get_xaxis_transform(), fontsize=7, va="bottom")
-
-
-def _draw_lengths(axes: Axes, lengths: NDArray[np.int64]) -> None:
-    _histogram(axes, lengths, "Steps of an episode", (0.0, float(lengths.max())))
 
 
 def _draw_rewards(axes: Axes, rewards: NDArray[np.float64]) -> None:
@@ -201,10 +194,6 @@ def _range(values: NDArray[np.float64], tail: float) -> tuple[float, float]:
 def _quantiles(values: NDArray[np.int64] | NDArray[np.float64]) -> str:
     points = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist()
     return " · ".join(f"{value:,.4g}" for value in points) + " (0, 25, 50, 75, 100 %)"
-
-
-def _limit(card: Card) -> str:
-    return f"; the time limit is {card.recorded_limit:,}" if card.recorded_limit else ""
 
 
 def _colour() -> str:

@@ -130,11 +130,7 @@ def intervals(
 
 @styled
 def improvement_intervals(marks: pd.DataFrame) -> Figure:
-    """Probability that a run of X scores more than one of Y on the same dataset; 0.5 is a tie.
-
-    Args:
-        marks: as in `intervals`, a row per pair.
-    """
+    """Probability that a run of X scores more than one of Y on the same dataset, a row per pair."""
     figure = intervals(marks, "P(X > Y)")
     figure.axes[0].axvline(0.5, **DASHED)
     figure.axes[0].set_xlim(-0.02, 1.02)
@@ -145,9 +141,7 @@ def improvement_intervals(marks: pd.DataFrame) -> Figure:
 def throughput(marks: pd.DataFrame, order: Sequence[str] = ()) -> Figure:
     """Gradient steps per second, times the seeds trained together, on a logarithmic scale.
 
-    Args:
-        marks: as in `intervals`, a row per machine and number of seeds.
-        order: all algorithms of the report.
+    Arguments as of `intervals`; a row per machine and number of seeds.
     """
     figure = intervals(marks, "Gradient steps per second × seeds trained together", order)
     axes = figure.axes[0]
@@ -165,10 +159,7 @@ def aggregate_intervals(
 ) -> Figure:
     """A panel per statistic of the whole suite (median, IQM, mean, optimality gap), a row per algorithm.
 
-    Args:
-        marks: as in `intervals`; a `row` is a statistic.
-        order: all algorithms of the report.
-        reference: the data's by statistic.
+    Arguments as of `intervals`; a `row` is a statistic.
     """
     looks = looks_of(order or marks["series"].unique())
     names = _shown(looks, marks["series"])
@@ -193,15 +184,10 @@ def aggregate_intervals(
 
 
 @styled
-def performance_profiles(
-    profiles: Mapping[str, Line], xlabel: str = SCORE, order: Sequence[str] = ()
-) -> Figure:
-    """Share of runs that score more than each threshold, and its interval.
+def performance_profiles(profiles: Mapping[str, Line], order: Sequence[str] = ()) -> Figure:
+    """Share of runs that score more than each threshold, and its interval, by algorithm.
 
-    Args:
-        profiles: algorithm -> shares; `x` are the thresholds, the same for all.
-        xlabel: what the thresholds are.
-        order: all algorithms of the report.
+    The lines' `x` are the thresholds, the same for all; `order` as of `learning_curves`.
     """
     looks = looks_of(order or [*profiles])
     figure = Figure()
@@ -210,7 +196,7 @@ def performance_profiles(
     thresholds = next(iter(profiles.values())).x
     axes.set_xlim(thresholds[0], thresholds[-1])
     axes.set_ylim(-0.02, 1.02)
-    axes.set_xlabel(f"{xlabel}, τ")
+    axes.set_xlabel(f"{SCORE}, τ")
     axes.set_ylabel("Share of runs with score > τ")
     legend(figure, handles)
     return figure

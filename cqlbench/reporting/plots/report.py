@@ -17,9 +17,8 @@ from cqlbench.records.pooling import MARK
 from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import FEWEST_SEEDS, Curve, Floats, Summary, reference_name
 from cqlbench.reporting.plots import figures
-from cqlbench.reporting.plots.caption import sample_text
 from cqlbench.reporting.plots.figures import Line
-from cqlbench.reporting.plots.plot import Part, Plot
+from cqlbench.reporting.plots.plot import Part, Plot, sample_text
 from cqlbench.reporting.plots.ranks import ranks_plot
 from cqlbench.reporting.plots.selection import selection_plots
 from cqlbench.reporting.plots.style import SCORE, Reference

@@ -11,8 +11,7 @@ from cqlbench.core.errors import ConfigError
 from cqlbench.core.text import counted
 from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import Curve, Summary
-from cqlbench.reporting.plots.caption import caption_files, sample_text
-from cqlbench.reporting.plots.plot import Plot
+from cqlbench.reporting.plots.plot import Plot, caption_files, sample_text
 from cqlbench.reporting.plots.style import (
     COLUMN,
     DASHED,
@@ -33,27 +32,14 @@ _MARKED = 12
 """Curves with no more evaluations than this show each as a dot."""
 
 
-def has_curve(summary: Summary) -> bool:
-    """Whether there is anything for `learning_curve` to draw."""
-    return bool(_curves(summary))
-
-
 def learning_curve(summary: Summary, kind: str) -> bytes:
-    """A run's learning curve as a file: see `curve_figure`.
-
-    Args:
-        summary: a run that has a curve.
-        kind: `png` (300 dpi) or `pdf`.
-
-    Returns:
-        The file's bytes, which depend on the numbers and on matplotlib's version only.
-    """
+    """A run's learning curve as a file, `png` (300 dpi) or `pdf`: see `curve_figure`."""
     return render(curve_figure(summary), kind)
 
 
 def caption(summary: Summary) -> dict[str, str]:
     """The caption of a run's learning curve, as text and as a LaTeX figure by the ending of the file."""
-    curves = _curves(summary)
+    curves = curves_of(summary)
     what = "score" if summary.curve and summary.curve.normalised else "return per episode"
     drawn = f"Mean {what} at each evaluation" if summary.curve else "Means of what training recorded"
     reference = f" Dashed: {summary.behaviour_label}." if _behaviour(summary) is not None else ""
@@ -77,7 +63,7 @@ def curve_figure(summary: Summary) -> Figure:
     Raises:
         ConfigError: no seed finished, so there is no curve.
     """
-    curves = _curves(summary)
+    curves = curves_of(summary)
     if not curves:
         raise ConfigError("No seed finished, so there is no curve.")
     figure = Figure(figsize=(COLUMN if len(curves) == 1 else TEXT, 2.7))
@@ -108,8 +94,8 @@ def _behaviour(summary: Summary) -> float | None:
     return data.behaviour_score if summary.curve.normalised else data.behaviour_return_mean
 
 
-def _curves(summary: Summary) -> dict[str, Curve]:
-    """What is drawn upwards -> curve."""
+def curves_of(summary: Summary) -> dict[str, Curve]:
+    """What is drawn upwards -> curve; empty where no seed finished."""
     if summary.curve is not None:
         return {SCORE if summary.curve.normalised else "Return per episode": summary.curve}
     return training.curves(summary) if training.unevaluated(summary) else {}

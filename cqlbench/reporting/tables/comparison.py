@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from cqlbench.reporting.comparison import Comparison, Difference
-from cqlbench.reporting.report import SELECTIONS, Report
+from cqlbench.reporting.report import SELECTIONS, Report, rows_of
 from cqlbench.reporting.tables.format import deviation_text, interval_text, number_text
 from cqlbench.reporting.tables.ranks import ranks_grid
 from cqlbench.reporting.tables.render import Document, Grid
@@ -44,13 +44,15 @@ def _grids(report: Report, comparisons: Sequence[Comparison]) -> list[Grid]:
     bold = frozenset((row, 3) for row, each in enumerate(comparisons) if each.whole.sure)
     found = [Grid("Comparison", columns, rows, caption, bold=bold, labels=2)]
     places = [(each, place) for each in comparisons for place in range(len(each.datasets))]
-    cells = {(cell.dataset, cell.algorithm): cell for cell in report.cells.itertuples(index=False)}
+    scores = {
+        (cell.dataset, cell.algorithm): deviation_text(cell.mean, cell.std) for cell in rows_of(report.cells)
+    }
     singles = tuple(
         (
             each.datasets[place],
             each.first,
             each.second,
-            *(_score(cells[each.datasets[place], name]) for name in (each.first, each.second)),
+            *(scores[each.datasets[place], name] for name in (each.first, each.second)),
             *_texts(each.each[place]),
         )
         for each, place in places
@@ -59,10 +61,6 @@ def _grids(report: Report, comparisons: Sequence[Comparison]) -> list[Grid]:
     bold = frozenset((row, 5) for row, (each, place) in enumerate(places) if each.each[place].sure)
     found.append(Grid("By dataset", head, singles, "Bold: p below 0.05.", bold=bold, labels=3))
     return [*found, ranks_grid(report.ranks)] if report.ranks is not None else found
-
-
-def _score(cell: object) -> str:
-    return deviation_text(cell.mean, cell.std)  # type: ignore[attr-defined]  # a row of `Report.cells`
 
 
 def _texts(each: Difference) -> tuple[str, str, str]:

@@ -10,7 +10,9 @@ from cqlbench.reporting.tables.render import Grid
 
 def ranks_grid(ranks: Ranks) -> Grid:
     """A row per column of the report, the best first; letters name the groups that cannot be told apart."""
-    letters = dict(zip(ranks.cliques, _letters(len(ranks.cliques)), strict=True))
+    letters = {
+        clique: chr(ord("a") + place % 26) * (1 + place // 26) for place, clique in enumerate(ranks.cliques)
+    }
     rows = tuple(
         (
             name,
@@ -39,7 +41,3 @@ def ranks_text(ranks: Ranks) -> str:
         f"less than Nemenyi's critical difference of {ranks.critical:.2f}, 95 % sure for all pairs together. "
         "Seeds do not count, so few datasets tell few algorithms apart."
     )
-
-
-def _letters(count: int) -> list[str]:
-    return [chr(ord("a") + place % 26) * (1 + place // 26) for place in range(count)]

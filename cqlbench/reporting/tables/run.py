@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console
-
 from cqlbench.core.text import counted
 from cqlbench.records.schema import EvaluationProtocol, Record
 from cqlbench.records.seed_result import LATE_EVALUATIONS, SeedResult
 from cqlbench.reporting import training
 from cqlbench.reporting.aggregate import FEWEST_SEEDS, Summary
 from cqlbench.reporting.fine_tuning import fine_tuning, run_grid
-from cqlbench.reporting.tables import render
 from cqlbench.reporting.tables.format import ABSENT, differing_notes, interval_text, number_text, pooled_text
 from cqlbench.reporting.tables.render import Document, Grid
 
@@ -29,16 +26,6 @@ def report(summary: Summary) -> Document:
     elif tuned := fine_tuning(summary):
         grids.insert(0, run_grid(tuned))
     return Document(title, tuple(_warnings(summary)), tuple(grids), tuple(_notes(summary)))
-
-
-def show(summary: Summary, console: Console) -> None:
-    """Print a run's tables, at most 100 columns wide whatever the terminal."""
-    render.show(report(summary), console)
-
-
-def markdown(summary: Summary) -> str:
-    """The same as a Markdown document."""
-    return render.markdown(report(summary))
 
 
 def _scores(summary: Summary) -> Grid:

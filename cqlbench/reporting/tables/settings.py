@@ -16,9 +16,7 @@ _FEW = 4
 def settings_grids(report: Report, texts: Mapping[tuple[str, str], str]) -> Iterator[tuple[str, Grid]]:
     """A table of each algorithm that has several configurations with a score, by the algorithm.
 
-    Args:
-        report: whose.
-        texts: the score by column and dataset.
+    `texts` are the scores by column and dataset.
     """
     columns: dict[str, list[str]] = {}
     for (_, column), summary in report.summaries.items():

@@ -21,13 +21,7 @@ _CAPTION = (
 
 
 def tuning_grid(tunings: Sequence[Tuning], reference: str, behaviour: float) -> Grid:
-    """A row per algorithm, and one of the data.
-
-    Args:
-        tunings: of a report.
-        reference: what the data's mean is of.
-        behaviour: the data's mean score over the datasets; NaN for none.
-    """
+    """A row per algorithm, and one of the data; `reference` and `behaviour` as of `Report`."""
     head = ("Algorithm", "Configurations", *(f"k = {k}" for k in _TRIED), "all")
     some_played = any(tuning.played for tuning in tunings)
     if some_played:

@@ -6,7 +6,7 @@ import pytest
 from made_records import replace
 from reporting.samples import build_report, sample_records
 
-from cqlbench.reporting.plots.files import plot_files
+from cqlbench.reporting.plots.plot import files_of
 from cqlbench.reporting.plots.report import better_first, plots_of
 from cqlbench.reporting.plots.style import render
 
@@ -44,16 +44,20 @@ def test_every_plot_is_there(plots):
         assert re.search(r"\d", plot.alt), "the words name no number"
 
 
+def _files(report):
+    return dict(each for plot in plots_of(report) for each in files_of(plot, ""))
+
+
 def test_plots_are_files_of_the_same_bytes_again(records, monkeypatch):
-    monkeypatch.setattr("cqlbench.reporting.plots.files.render", partial(render, dpi=40))
+    monkeypatch.setattr("cqlbench.reporting.plots.plot.render", partial(render, dpi=40))
     report = build_report(records[:6], samples=100)
-    files = dict(plot_files(report))
+    files = _files(report)
     assert {name.rpartition(".")[2] for name in files} == {"pdf", "png", "txt", "tex"}
     assert files["scores.txt"].startswith(b"Scores. Mean over seeds")
     assert rb"\includegraphics{scores}" in files["scores.tex"]
     assert rb"95 \% interval" in files["scores.tex"]
     assert files["scores.tex"].startswith(rb"\begin{figure}")
-    assert dict(plot_files(build_report(records[5::-1], samples=100))) == files
+    assert _files(build_report(records[5::-1], samples=100)) == files
 
 
 def test_curves_are_the_means_over_seeds(records, plots):

@@ -6,12 +6,13 @@ from rich.console import Console
 
 from cqlbench.records.schema import Evaluation, Git
 from cqlbench.reporting.aggregate import summarise
-from cqlbench.reporting.tables.run import markdown, report, show
+from cqlbench.reporting.tables.render import markdown, show
+from cqlbench.reporting.tables.run import report
 
 
 def _printed(summary, width=100):
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    show(summary, console)
+    show(report(summary), console)
     return console.file.getvalue()
 
 
@@ -33,7 +34,7 @@ def test_scores_grid(summary):
 
 
 def test_everything_a_number_depends_on_is_said(summary):
-    for text in (markdown(summary), " ".join(_printed(summary).split())):
+    for text in (markdown(report(summary)), " ".join(_printed(summary).split())):
         for part in (
             "cql on d4rl/hopper-medium-v2, budget quick: 3,000 steps, 3 of 3 seeds finished",
             "Not comparable with published scores: the budget is quick.",
@@ -76,7 +77,7 @@ def test_80_columns_hold_the_longest_rows_on_one_line_each(make_record, soft_wra
         records.append(replace(record, protocol=protocol, evaluations=evaluations, budget=budget))
     summary = summarise(records)
     console = Console(file=io.StringIO(), width=80, soft_wrap=soft_wrap)
-    show(summary, console)
+    show(report(summary), console)
     lines = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
     for grid in report(summary).grids:
         for row in (grid.columns, *grid.rows):
@@ -92,11 +93,11 @@ def test_a_narrow_terminal_still_shows_every_number(summary):
 
 
 def test_markdown_columns_line_up_and_pipes_are_escaped(summary, make_record):
-    for block in markdown(summary).split("\n\n"):
+    for block in markdown(report(summary)).split("\n\n"):
         if block.startswith("|"):
             assert len({len(line) for line in block.splitlines()}) == 1
     odd = summarise([replace(make_record(0, [1.0], batch=(0,)), algorithm="a|b")])
-    assert "| a\\|b, last" in markdown(odd)
+    assert "| a\\|b, last" in markdown(report(odd))
 
 
 def test_the_warning_follows_from_the_records_own_reason_and_nothing_else(make_record):
@@ -123,7 +124,9 @@ def test_the_row_of_the_data_is_called_what_its_source_says(make_record):
     facts = replace(record.dataset, behaviour_source="behaviour policy, 200 evaluated episodes")
     summary = summarise([replace(record, dataset=facts)])
     assert report(summary).grids[0].rows[-1][0] == "behaviour policy"
-    assert "Compared with behaviour policy, 200 evaluated episodes: return 1,422.1" in markdown(summary)
+    assert "Compared with behaviour policy, 200 evaluated episodes: return 1,422.1" in markdown(
+        report(summary)
+    )
     facts = replace(facts, behaviour_source=None, behaviour_return_mean=None, behaviour_score=None)
     rows = report(summarise([replace(record, dataset=facts)])).grids[0].rows
     assert rows[-1] == ("dataset episodes", "–", "–", "–", "–")
@@ -187,6 +190,6 @@ def test_brackets_in_a_name_are_not_taken_for_markup(make_record):
 
 def test_a_run_whose_seeds_are_of_different_code_is_marked(make_record):
     dirty = replace(make_record(1, [1.0]), git=Git(commit="f" * 40, dirty=True))
-    text = markdown(summarise([make_record(0, [1.0]), dirty]))
+    text = markdown(report(summarise([make_record(0, [1.0]), dirty])))
     assert "1.0 ± 0.0 †" in text
     assert "† Code with uncommitted changes: seed 1 of cql" in text
