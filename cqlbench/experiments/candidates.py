@@ -28,7 +28,10 @@ def stacked(policies: Sequence[SavedPolicy], device: torch.device) -> Act:
     """
     layers = [_one_network(policy) for policy in policies]
     deepest = max(map(len, layers))
-    layers = [_deepened(each, deepest) for each in layers]
+    for each in layers:
+        width, missing = len(each[-1][0]), deepest - len(each)
+        identity = (np.eye(width, dtype=np.float32), np.zeros(width, np.float32))
+        each[-1:-1] = [identity] * missing
     params = {}
     for place in range(deepest):
         weights, biases = zip(*(each[place] for each in layers), strict=True)
@@ -71,13 +74,6 @@ def _one_network(policy: SavedPolicy) -> _Layers:
             )
         found.append((joined.astype(np.float32), offset.astype(np.float32)))
     return found
-
-
-def _deepened(layers: _Layers, depth: int) -> _Layers:
-    *hidden, last = layers
-    width = len(last[0])
-    identity = (np.eye(width, dtype=np.float32), np.zeros(width, np.float32))
-    return [*hidden, *[identity] * (depth - len(layers)), last]
 
 
 def _padded(array: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.float32]:

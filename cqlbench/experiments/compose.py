@@ -20,7 +20,6 @@ from cqlbench.algorithms.algorithm import AlgorithmConfig
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import benchmarks_dir
 from cqlbench.evaluation.evaluator import Clock
-from cqlbench.experiments import single_dataset  # noqa: F401  # what presets look up
 from cqlbench.experiments.config import BenchConfig
 from cqlbench.experiments.key_names import RENAMED, SHORTHANDS, check_key, group_choices
 from cqlbench.records.settings import flat
@@ -83,7 +82,10 @@ def compose_bench(
         )
     sequel = "none"
     if online and not _named(overrides, "online"):
-        sequel = _online_of(value_of(arguments, "budget", default_budget))
+        sequel, choices = value_of(arguments, "budget", default_budget), group_choices("online")
+        if sequel not in choices:
+            known = " or ".join(choices[1:])
+            raise ConfigError(f"Budget '{sequel}' has no fine-tuning; say online={known}.")
 
     def composed(these: Sequence[str]) -> BenchConfig:
         groups = {"budget": default_budget, "online": sequel, "preset": preset, "protocol.dataset": name}
@@ -129,13 +131,6 @@ def _changes(
 
 def _named(overrides: Sequence[str], key: str) -> bool:
     return any(override.startswith(f"{key}=") for override in overrides)
-
-
-def _online_of(budget: str) -> str:
-    choices = group_choices("online")
-    if budget not in choices:
-        raise ConfigError(f"Budget '{budget}' has no fine-tuning; say online={' or '.join(choices[1:])}.")
-    return budget
 
 
 def value_of(arguments: Sequence[str], key: str, default: str) -> str:

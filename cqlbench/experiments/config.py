@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from cqlbench.algorithms import ALGORITHMS
 from cqlbench.algorithms.algorithm import AlgorithmConfig, added
@@ -144,6 +144,13 @@ class BenchConfig:
     trainer: CQLTrainerConfig = field(default_factory=CQLTrainerConfig)
 
 
+def _setting(key: str, otherwise: Any, *, _root_: DictConfig) -> Any:
+    """What a preset says of the run's dataset: `${setting:<key>,<else>}` in the settings of an algorithm."""
+    own = _root_.protocol.settings.get(_root_.protocol.dataset) or {}
+    return own.get(key, otherwise)
+
+
+OmegaConf.register_new_resolver("setting", _setting, replace=True)
 ConfigStore.instance().store(name="bench_schema", node=BenchConfig)
 for _name, (_settings, _) in ALGORITHMS.items():
     ConfigStore.instance().store(group="algorithm/schema", name=_name, node=_settings)

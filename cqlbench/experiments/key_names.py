@@ -3,7 +3,10 @@
 import dataclasses
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
 
+import msgspec
 import yaml
 
 from cqlbench.algorithms import ALGORITHMS
@@ -14,6 +17,7 @@ from cqlbench.experiments.config import BenchConfig
 from cqlbench.records.settings import flat
 from cqlbench.trainer.config import TRAINER_DECIDED
 
+T = TypeVar("T")
 SHORTHANDS = {"steps": "budget.steps", "logger": "trainer.logger"}
 RENAMED = {"online.conservative_weight": "online.algorithm.conservative_weight"}
 """Keys of version 0.1.0 that are understood for one version more."""
@@ -22,10 +26,6 @@ _GROUPS = ("algorithm", "budget", "online", "preset")
 
 def check_key(override: str, algorithm: str) -> None:
     """Refuse a key that a run from the command line does not take, and a choice that a group does not have.
-
-    Args:
-        override: `key=value`.
-        algorithm: the run's, a file in `benchmarks/algorithm`.
 
     Raises:
         ConfigError: naming what was meant: our name for another implementation's key, or the nearest key.
@@ -75,6 +75,23 @@ def settings_of(algorithm: str) -> type[AlgorithmConfig]:
 def group_choices(group: str) -> list[str]:
     """The files of a group of `benchmarks/`."""
     return yaml_names(benchmarks_dir() / group)
+
+
+def read_choice(folder: Path, name: str, kind: type[T], key: str) -> T:
+    """A YAML file of a folder as a `kind`, whose field `key` is the file's name.
+
+    Raises:
+        ConfigError: there is none of that name, or it says anything but a `kind`.
+    """
+    if name not in yaml_names(folder):
+        known = ", ".join(yaml_names(folder))
+        raise ConfigError(f"Unknown {folder.name} '{name}' (choose from {known}).")
+    path = folder / f"{name}.yaml"
+    try:
+        return msgspec.convert({**yaml.safe_load(path.read_text(encoding="utf-8")), key: name}, kind)
+    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{folder.name.capitalize()} '{path}' cannot be read: {reason}.") from error
 
 
 def check_choice(group: str, name: str) -> None:

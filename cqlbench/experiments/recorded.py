@@ -181,11 +181,15 @@ def _trainer_of(
 
 def _parts(plan: Plan, dataset: Dataset) -> list[Plan]:
     """Runs of the plan's seeds, or of some of them, that have left a folder; the plan itself first."""
-    pattern = re.compile(r"(?:checkpoints|collected)-(\d+(?:,\d+)*)")
-    names = [pattern.fullmatch(path.name) for path in plan.place(dataset, "").parent.glob("c*-*")]
-    batches = {tuple(map(int, name[1].split(","))) for name in names if name}
-    wanted = plan.config.seeds
+    batches, wanted = unfinished_batches(plan.place(dataset, "").parent), plan.config.seeds
     return [plan, *(plan.with_seeds(each) for each in sorted(batches) if set(each) < set(wanted))]
+
+
+def unfinished_batches(folder: Path) -> set[tuple[int, ...]]:
+    """The seed batches that have left checkpoints or collected rows in a run's folder."""
+    pattern = re.compile(r"(?:checkpoints|collected)-(\d+(?:,\d+)*)")
+    names = [pattern.fullmatch(path.name) for path in folder.glob("c*-*")]
+    return {tuple(map(int, name[1].split(","))) for name in names if name}
 
 
 def _cut_off(plan: Plan, dataset: Dataset, origin: Provenance, records: Iterable[Record]) -> Plan | None:
@@ -215,10 +219,7 @@ def _checkpoints(plan: Plan, dataset: Dataset) -> CheckpointFolder:
 def differing(records: Iterable[Record], origin: Provenance, *, code: bool = True) -> tuple[str, ...]:
     """How records were made otherwise than this process would make them, one sentence each.
 
-    Args:
-        records: what was made.
-        origin: this process.
-        code: whether the code counts too, and not the packages and the kind of device only.
+    With `code` the code counts too, and not the packages and the kind of device only.
     """
     here = computing(origin.versions, origin.machine.device)
     seeds: dict[str, list[int]] = {}

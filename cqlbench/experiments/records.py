@@ -33,15 +33,7 @@ from cqlbench.records.seed_result import mean_of
 def records_of(
     evaluator: Evaluator, dataset: Dataset, plan: Plan, provenance: Provenance, total_seconds: float
 ) -> list[Record]:
-    """One record per seed, in the order of the seed batch.
-
-    Args:
-        evaluator: the run's evaluations and diagnostics.
-        dataset: what was trained on.
-        plan: the run.
-        provenance: code and computer.
-        total_seconds: from start to end.
-    """
+    """One record per seed, in the order of the seed batch; the run took `total_seconds` from start to end."""
     engine, trainer, budget = evaluator.trainer.engine, evaluator.trainer, plan.budget
     because = plan.incomparable_because or ("" if budget.comparable else f"the budget is {budget.name}")
     because = "; ".join(filter(None, (because, UNCOMMITTED if provenance.git.dirty else "")))

@@ -36,12 +36,7 @@ dataset's content hash covers, and Python computes in IEEE doubles whatever its 
 class ResumableRun:
     """Saves the progress of one bench run, and resumes what an earlier process has saved.
 
-    Args:
-        plan: the run.
-        dataset: what it trains on.
-        origin: code and computer of this process.
-        evaluator: evaluates the trainer that trains.
-        folder: the checkpoints, beside the run's records; no other process is in them.
+    No other process is in its folder of checkpoints.
 
     Attributes:
         facts: what a checkpoint must agree in; they decide every number.

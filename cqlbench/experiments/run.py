@@ -45,10 +45,7 @@ from cqlbench.reporting.run import report_run
 def bench(plan: Plan, console: Console, stands: Stands = finished) -> list[Record]:
     """Train, evaluate, record and report a seed batch: what of it is not recorded yet.
 
-    Args:
-        plan: what to run.
-        console: where the announcement and the table go; progress goes to standard error.
-        stands: which records stand for their seeds, which then are not trained.
+    Progress goes to standard error, all else to `console`. What `stands` for its seed is not trained.
 
     Returns:
         A record per seed, as the plan orders them.

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-import yaml
 from rich.console import Console
 from rich.text import Text
 
@@ -19,7 +18,7 @@ from cqlbench.core.errors import BUG, USER_ERROR, ConfigError, UserError, out_of
 from cqlbench.core.paths import benchmarks_dir, yaml_names
 from cqlbench.data.cards import all_cards
 from cqlbench.experiments.compose import default_algorithm, value_of
-from cqlbench.experiments.key_names import algorithms_named, group_choices
+from cqlbench.experiments.key_names import algorithms_named, group_choices, read_choice
 from cqlbench.experiments.launchers.launch import Fate, Work
 from cqlbench.experiments.launchers.settings import LauncherSettings
 from cqlbench.experiments.launchers.work import Job, device_for, work_of
@@ -80,13 +79,7 @@ def read_suite(name: str) -> Suite:
     Raises:
         ConfigError: there is none of that name, or its file says anything but a `Suite`.
     """
-    if name not in suite_names():
-        raise ConfigError(f"Unknown suite '{name}' (choose from {', '.join(suite_names())}).")
-    path = benchmarks_dir() / "suite" / f"{name}.yaml"
-    try:
-        suite = msgspec.convert({**yaml.safe_load(path.read_text(encoding="utf-8")), "name": name}, Suite)
-    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"Suite '{path}' cannot be read: {' '.join(str(error).split())}.") from error
+    suite = read_choice(benchmarks_dir() / "suite", name, Suite, "name")
     listed, algorithms = (*suite.datasets, *suite.algorithms), group_choices("algorithm")
     problems = {
         "which is the full id of no dataset card": [
@@ -99,7 +92,7 @@ def read_suite(name: str) -> Suite:
     }
     for problem, names in problems.items():
         if names:
-            raise ConfigError(f"Suite '{path}' lists '{names[0]}', {problem}.")
+            raise ConfigError(f"Suite {name} lists '{names[0]}', {problem}.")
     return suite
 
 
@@ -148,12 +141,7 @@ def suite_work(suite: Suite, arguments: Sequence[str], launcher: LauncherSetting
 
 
 def launched_runs(plans: bytes, fates: Sequence[Fate]) -> list[SuiteRun]:
-    """The runs of `suite_work`, as recorded, once a launcher has ended.
-
-    Args:
-        plans: of the work.
-        fates: of its jobs.
-    """
+    """The runs of `suite_work`, as recorded, once a launcher has ended: of its plans, and its jobs' fates."""
     runs, left = [], iter(fates)
     planned: Plans = pickle.loads(plans)  # noqa: S301 (this command's own)
     for (dataset, algorithm), plan in planned.items():

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
 from cqlbench.core.errors import ConfigError
-from cqlbench.core.paths import benchmarks_dir, yaml_names
+from cqlbench.core.paths import benchmarks_dir
 from cqlbench.core.seeding import Purpose, numpy_generator
 from cqlbench.experiments.compose import TEXT, default_algorithm, value_of
+from cqlbench.experiments.key_names import read_choice
 
 
 def multirun(words: Sequence[str]) -> Iterator[list[str]]:
@@ -78,24 +78,6 @@ class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [list(every[place]) for place in order[: self.draw if draw is None else draw]]
 
 
-def read_sweep(algorithm: str) -> Sweep:
-    """The sweep of an algorithm.
-
-    Raises:
-        ConfigError: it has none, or its file says anything but a `Sweep`.
-    """
-    folder = benchmarks_dir() / "sweep"
-    names = yaml_names(folder)
-    if algorithm not in names:
-        raise ConfigError(f"There is no sweep of '{algorithm}' in {folder} (choose from {', '.join(names)}).")
-    path = folder / f"{algorithm}.yaml"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return msgspec.convert({**content, "algorithm": algorithm}, Sweep)
-    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"Sweep '{path}' cannot be read: {' '.join(str(error).split())}.") from error
-
-
 def sweep_jobs(arguments: Sequence[str], draw: int | None = None) -> list[list[str]]:
     """The arguments of each run of a sweep: each drawn configuration of each algorithm on each dataset.
 
@@ -111,7 +93,8 @@ def sweep_jobs(arguments: Sequence[str], draw: int | None = None) -> list[list[s
     last = f"algorithm={value_of(arguments, 'algorithm', default_algorithm())}"
     arguments = [*(each for each in arguments if not each.startswith("algorithm=")), last]
     for words in itertools.product(*(job_words(a) if a.startswith(several) else [a] for a in arguments)):
-        sweep = read_sweep(value_of(words, "algorithm", default_algorithm()))
+        algorithm = value_of(words, "algorithm", default_algorithm())
+        sweep = read_choice(benchmarks_dir() / "sweep", algorithm, Sweep, "algorithm")
         set_twice = [word for word in words if word.partition("=")[0] in sweep.keys]
         if set_twice:
             raise ConfigError(f"{set_twice[0]} cannot be set: the sweep of {sweep.algorithm} varies it.")

@@ -2,8 +2,10 @@ import pytest
 
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import benchmarks_dir, yaml_names
-from cqlbench.experiments.key_names import check_key
-from cqlbench.experiments.sweep import job_words, multirun, read_sweep, sweep_jobs
+from cqlbench.experiments.key_names import check_key, read_choice
+from cqlbench.experiments.sweep import Sweep, job_words, multirun, sweep_jobs
+
+SWEEPS = benchmarks_dir() / "sweep"
 
 
 def test_jobs_are_all_combinations_the_last_word_fastest() -> None:
@@ -36,9 +38,9 @@ def test_a_glob_is_refused() -> None:
         job_words("budget=glob(*)")
 
 
-@pytest.mark.parametrize("algorithm", yaml_names(benchmarks_dir() / "sweep"))
+@pytest.mark.parametrize("algorithm", yaml_names(SWEEPS))
 def test_shipped_sweeps_set_what_there_is_and_more_draws_add(algorithm: str) -> None:
-    sweep = read_sweep(algorithm)
+    sweep = read_choice(SWEEPS, algorithm, Sweep, "algorithm")
     every = sweep.configurations(1000)
     assert (
         len({tuple(each) for each in every}) == len(every) >= sweep.draw == len(sweep.configurations()) == 8
@@ -51,12 +53,11 @@ def test_shipped_sweeps_set_what_there_is_and_more_draws_add(algorithm: str) -> 
 @pytest.mark.parametrize(
     "text", ["[]", "title: x\ndraw: 0\nkeys: {a: [1]}", "title: x\ndraw: 1\nkeys: {a: []}"]
 )
-def test_a_sweep_that_makes_no_sense_is_named(tmp_path, monkeypatch, text: str) -> None:
+def test_a_sweep_that_makes_no_sense_is_named(tmp_path, text: str) -> None:
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "mine.yaml").write_text(text)
-    monkeypatch.setattr("cqlbench.experiments.sweep.benchmarks_dir", lambda: tmp_path)
     with pytest.raises(ConfigError, match=r"mine\.yaml"):
-        read_sweep("mine")
+        read_choice(tmp_path / "sweep", "mine", Sweep, "algorithm")
 
 
 def test_a_sweep_is_of_every_dataset_and_algorithm() -> None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -90,14 +89,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Board:
-    """Shows how far the units of a suite are; a context manager.
-
-    Args:
-        folder: of the suite: `Surroundings.folder`.
-        title: its name.
-        packing: the units, and what they run on.
-        console: where to show it.
-    """
+    """Shows how far the units of a suite are; a context manager. `folder` is `Surroundings.folder`."""
 
     def __init__(self, folder: Path, title: str, packing: Packing, console: Console) -> None:
         self._folder, self._title, self._packing, self._console = folder, title, packing, console
@@ -113,9 +105,7 @@ class Board:
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
 

@@ -67,11 +67,6 @@ class Fate:
 def launch(work: Work, settings: LauncherSettings, console: Console) -> list[Fate]:
     """Run all units; what fails stops nothing else.
 
-    Args:
-        work: what is to be run.
-        settings: of the launcher.
-        console: where the plan and the progress go.
-
     Returns:
         What became of each job, as they are ordered.
 

@@ -102,10 +102,7 @@ class Outcome:
 def run_unit(unit: Unit, surroundings: Surroundings, cancelled: threading.Event | None = None) -> Outcome:
     """Run a unit's command to its end; again if it was killed, unless that was wanted.
 
-    Args:
-        unit: what to run.
-        surroundings: where.
-        cancelled: once set, the command is asked to save and to end.
+    Once `cancelled` is set, the command is asked to save and to end.
     """
     began, host, status = time.monotonic(), socket.gethostname(), 0
     cancelled = cancelled or threading.Event()

@@ -1,7 +1,6 @@
 """Runs -> the units that a launcher is to run; what is recorded already is not run again."""
 
 import pickle
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +16,7 @@ from cqlbench.experiments.launchers.launch import Work
 from cqlbench.experiments.launchers.settings import LauncherSettings
 from cqlbench.experiments.launchers.unit import Unit
 from cqlbench.experiments.plan import Plan
-from cqlbench.experiments.recorded import Stands, without_dataset
+from cqlbench.experiments.recorded import Stands, unfinished_batches, without_dataset
 from cqlbench.records import provenance
 from cqlbench.records.schema import Record
 from cqlbench.records.store import RecordStore
@@ -60,14 +59,7 @@ def device_for(settings: LauncherSettings, words: Sequence[str]) -> torch.device
 def work_of(
     jobs: Sequence[Job], settings: LauncherSettings, title: str, stands: Stands, plans: object = None
 ) -> Work:
-    """What is to be run of some jobs.
-
-    Args:
-        jobs: all of the same results folder.
-        settings: of the launcher.
-        title: of the suite or sweep.
-        stands: which records stand for their seeds.
-        plans: what `Work.plans` holds.
+    """What is to be run of some jobs of one results folder; `title` and `plans` as of `Work`.
 
     Raises:
         ConfigError: seeds would be divided of which a trainer of the whole batch is asked for.
@@ -127,13 +119,8 @@ def _recorded(plan: Plan, stands: Stands) -> Mapping[int, Record]:
     store = RecordStore(Path(plan.config.results))
     origin = provenance.collect(*device_facts(str(plan.device)), plan.arguments)
     records = without_dataset(plan, origin, store, stands).records
-    left = {
-        int(seed)
-        for record in list(records.values())[:1]
-        for path in store.path_of(record).parent.glob("c*-*")
-        if (match := re.fullmatch(r"(?:checkpoints|collected)-(\d+(?:,\d+)*)", path.name))
-        for seed in match[1].split(",")
-    }
+    batches = (unfinished_batches(store.path_of(each).parent) for each in list(records.values())[:1])
+    left = {seed for each in batches for batch in each for seed in batch}
     return {seed: record for seed, record in records.items() if seed not in left}
 
 
