@@ -44,7 +44,7 @@ class _CutOffError(requests.RequestException):
     """An answer that ended early or cannot be used: worth another attempt."""
 
 
-def download(wanted: Wanted, target: Path, progress: bool = True) -> None:
+def download(wanted: Wanted, target: Path) -> None:
     """Bring `wanted` to `target`, which appears only when it is whole.
 
     What a cut connection has brought stays beside `target` and is gone on from, by this or a later call. Two
@@ -58,7 +58,7 @@ def download(wanted: Wanted, target: Path, progress: bool = True) -> None:
     problems = []
     for url in wanted.urls:
         try:
-            _complete(wanted, url, part, progress)
+            _complete(wanted, url, part)
         except (requests.RequestException, DatasetError) as error:
             problems.append(f"{url}: {reason(error)}")
             continue
@@ -84,15 +84,15 @@ def reason(error: Exception) -> str:
     return str(error)
 
 
-def _complete(wanted: Wanted, url: str, part: Path, progress: bool) -> None:
+def _complete(wanted: Wanted, url: str, part: Path) -> None:
     if wanted.sha256 is None:
         part.unlink(missing_ok=True)  # nothing would tell whether its bytes and the rest belong together
     inherited = part.exists()
-    _fill(wanted, url, part, progress)
+    _fill(wanted, url, part)
     problem = _mismatch(wanted, part)
     if problem and inherited:  # an earlier call's bytes may be to blame, or another address's
         part.unlink()
-        _fill(wanted, url, part, progress)
+        _fill(wanted, url, part)
         problem = _mismatch(wanted, part)
     if problem:
         part.unlink()
@@ -110,12 +110,12 @@ def _mismatch(wanted: Wanted, part: Path) -> str:
     )
 
 
-def _fill(wanted: Wanted, url: str, part: Path, progress: bool) -> None:
+def _fill(wanted: Wanted, url: str, part: Path) -> None:
     """Append to `part` until the server has no more to give, over as many connections as it takes."""
     idle, most, validator = 0, size_of(part), [""]
     while True:
         try:
-            _append(wanted, url, part, validator, progress)
+            _append(wanted, url, part, validator)
         except requests.RequestException as error:
             idle = 0 if size_of(part) > most else idle + 1
             most = max(most, size_of(part))
@@ -134,7 +134,7 @@ def _worth_another(error: requests.RequestException) -> bool:
     return isinstance(error, _CutOffError | requests.ConnectionError | requests.Timeout | cut)
 
 
-def _append(wanted: Wanted, url: str, part: Path, validator: list[str], progress: bool) -> None:
+def _append(wanted: Wanted, url: str, part: Path, validator: list[str]) -> None:
     have = size_of(part)
     if have and (wanted.bytes is not None and have > wanted.bytes):
         part.unlink()
@@ -156,17 +156,15 @@ def _append(wanted: Wanted, url: str, part: Path, validator: list[str], progress
             raise _CutOffError(f"it sent bytes from {start} on instead of from {have}")
         validator[0] = _validator(response)
         total = wanted.bytes or _announced(response, start)
-        _write(response, part, start, total, wanted.title, progress)
+        _write(response, part, start, total, wanted.title)
     size = size_of(part)
     if total is not None and size < total:
         raise _CutOffError(f"it stopped at {size} of {total} bytes")
 
 
-def _write(
-    response: requests.Response, part: Path, start: int, total: int | None, title: str, progress: bool
-) -> None:
+def _write(response: requests.Response, part: Path, start: int, total: int | None, title: str) -> None:
     left = max(1, (total or 0) - start)
-    bar = Progress(left, title=title, unit="byte", shown=progress and total is not None)
+    bar = Progress(left, title=title, unit="byte", shown=total is not None)
     with part.open("r+b" if start else "wb") as file, bar:
         file.seek(start)
         try:

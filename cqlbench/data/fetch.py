@@ -42,14 +42,10 @@ def reachable(card: Card) -> bool:
     return False
 
 
-def fetch(card: Card, progress: bool = True) -> Path:
+def fetch(card: Card) -> Path:
     """The card's published file, downloaded if it is not on this machine yet.
 
     Where no checksum is published, that of the first copy is recorded, and later copies must have it.
-
-    Args:
-        card: a card with `urls`.
-        progress: show how far a download has come.
 
     Raises:
         DatasetError: it cannot be reached, or is not the published file, or the cache cannot be written.
@@ -64,7 +60,7 @@ def fetch(card: Card, progress: bool = True) -> Path:
                 return target  # another process was first
             known = known_sha256(card)
             known_from = _known_from(record_path(card), card.sha256 is None and known is not None)
-            download(Wanted(card.id, _addresses(card), card.bytes, known, known_from), target, progress)
+            download(Wanted(card.id, _addresses(card), card.bytes, known, known_from), target)
             if not _trusted(card, target):
                 target.unlink()
                 raise DatasetError(
@@ -73,7 +69,7 @@ def fetch(card: Card, progress: bool = True) -> Path:
     return target
 
 
-def fetch_folder(card: Card, progress: bool = True) -> Path:
+def fetch_folder(card: Card) -> Path:
     """The card's Minari dataset, downloaded from the hub if it is not on this machine yet.
 
     The hub says what files there are, their sizes and, of all large ones, their sha256. What is not published
@@ -87,7 +83,7 @@ def fetch_folder(card: Card, progress: bool = True) -> Path:
     target = download_path(card)
     with writing(target.parent), _alone(card, target) as lease:
         found = minari_folder(card)  # another process may have been first
-        return found or _download_folder(card, target, progress, lease)
+        return found or _download_folder(card, target, lease)
 
 
 @contextlib.contextmanager
@@ -107,7 +103,7 @@ def _alone(card: Card, target: Path) -> Iterator[Lease]:
         yield lease
 
 
-def _download_folder(card: Card, target: Path, progress: bool, lease: Lease) -> Path:
+def _download_folder(card: Card, target: Path, lease: Lease) -> Path:
     record = target.with_name(target.name + ".sha256.json")
     known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     part = target.with_name(target.name + ".part")
@@ -117,7 +113,7 @@ def _download_folder(card: Card, target: Path, progress: bool, lease: Lease) -> 
         wanted = replace(listed, sha256=digest, known_from=_known_from(record, name in known))
         file.parent.mkdir(parents=True, exist_ok=True)
         if not size_of(file) or (digest is not None and sha256_of(file) != digest):
-            download(wanted, file, progress)
+            download(wanted, file)
         known[name] = sha256_of(file)
     atomic.replace(record, json.dumps(known, indent=1, sort_keys=True).encode())
     lease.check()

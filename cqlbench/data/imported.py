@@ -126,12 +126,7 @@ def _kind_of_actions(card: Card, path: Path, bounds: tuple[Bound, Bound] | None)
 def recorded_environment(
     folder: Path, observation_keys: tuple[str, ...] | None = None
 ) -> tuple[EnvironmentSpec | None, str]:
-    """The environment of a Minari folder's policies, or `None` and why, one sentence.
-
-    Args:
-        folder: the dataset's.
-        observation_keys: parts of the environment's dictionary observations that are joined.
-    """
+    """The environment of a Minari folder's policies, or `None` and why, one sentence."""
     try:
         found, because = environment_of(folder)
         if found is None and (name := environment_name(folder)):

@@ -17,31 +17,30 @@ from cqlbench.data.resolve import Resolution, as_stored
 from cqlbench.data.transitions import Transitions
 
 
-def provide(resolution: Resolution, progress: bool = True, clip_actions: bool = False) -> Dataset:
+def provide(resolution: Resolution, clip_actions: bool = False) -> Dataset:
     """The dataset behind `resolution`. Its source is read only if no buffer has been made from it yet.
 
-    Args:
-        resolution: what `resolve` found.
-        progress: show progress of long work on a terminal.
-        clip_actions: the user's consent to clip actions to their bounds.
+    With `clip_actions` the user consents to clipping actions to their bounds.
 
     Raises:
         DatasetError: it cannot be fetched, read, trusted or stored.
     """
     if resolution.card.source == "minari" and resolution.path is None:
-        resolution = as_stored(replace(resolution, path=fetch_folder(resolution.card, progress)))
+        resolution = as_stored(replace(resolution, path=fetch_folder(resolution.card)))
     elif resolution.card.source == "d4rl" and known_sha256(resolution.card) is None:
-        fetch(resolution.card, progress)  # the first copy's checksum is the buffer's key
+        fetch(resolution.card)  # the first copy's checksum is the buffer's key
 
     def load() -> Transitions:
-        transitions = read(resolution, progress, clip_actions)
+        transitions = read(resolution, clip_actions)
         try:
             warnings = validate.check(transitions, expected(resolution.card))
         except DatasetError as error:
             raise DatasetError(f"{resolution.dataset_id} is refused: {error}") from error
         return replace(transitions, notes=(*transitions.notes, *warnings))
 
-    key = _source_key(resolution) + ("+clipped" if clip_actions else "")
+    card = resolution.card
+    key = source_key(card) if card.source == "embedded" else file_key(card, resolution.path)
+    key += "+clipped" if clip_actions else ""
     dataset = buffer_for(resolution.dataset_id, key, load)
     other = other_content(resolution.card, dataset.content_hash)
     if not other:
@@ -59,14 +58,14 @@ def other_content(card: Card, content: str) -> str:
     return "" if content == (card.content_hash or content) else content
 
 
-def read(resolution: Resolution, progress: bool = True, clip_actions: bool = False) -> Transitions:
+def read(resolution: Resolution, clip_actions: bool = False) -> Transitions:
     """The dataset's rows, read or made anew, before any check.
 
     Raises:
         DatasetError: it cannot be fetched or read; or an imported file is not what was imported.
     """
     card = resolution.card
-    transitions = _from_source(resolution, progress)
+    transitions = _from_source(resolution)
     if "action_clip" in card.quirks:
         transitions = _clipped(transitions, card)
     if card.source == "imported" and card.sha256 and content_hash(transitions) != card.sha256:
@@ -99,16 +98,11 @@ def _clipped(transitions: Transitions, card: Card) -> Transitions:
     return replace(transitions, notes=(*transitions.notes, note)) if clipped else transitions
 
 
-def _from_source(resolution: Resolution, progress: bool) -> Transitions:
+def _from_source(resolution: Resolution) -> Transitions:
     card = resolution.card
     if card.source == "embedded":
-        return collect(card, progress=progress)
-    path = resolution.path or (fetch_folder if card.source == "minari" else fetch)(card, progress)
+        return collect(card)
+    path = resolution.path or (fetch_folder if card.source == "minari" else fetch)(card)
     if kind(path) == "folder":
         return read_minari(path, card.observation_keys)
     return read_d4rl(path, card)
-
-
-def _source_key(resolution: Resolution) -> str:
-    card = resolution.card
-    return source_key(card) if card.source == "embedded" else file_key(card, resolution.path)

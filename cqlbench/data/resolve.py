@@ -85,16 +85,6 @@ def find_card(name: str, source: str = "auto") -> Card:
     return min(matches, key=lambda card: (SOURCES.index(card.source), -card.version))
 
 
-def check_source(source: str) -> None:
-    """Refuse a source that is none.
-
-    Raises:
-        DatasetError: the message says which there are.
-    """
-    if source not in ("auto", *SOURCES):
-        raise DatasetError(f"There is no source '{source}'; it is auto, {', '.join(SOURCES)}.")
-
-
 def as_stored(resolution: Resolution) -> Resolution:
     """`resolution` with what the data on this machine say that its card leaves open.
 
@@ -190,7 +180,8 @@ def _cards(name: str, source: str) -> dict[str, Card]:
     Raises:
         DatasetError: they cannot.
     """
-    check_source(source)
+    if source not in ("auto", *SOURCES):
+        raise DatasetError(f"There is no source '{source}'; it is auto, {', '.join(SOURCES)}.")
     if not name.strip():
         raise DatasetError("No dataset was named; say for instance dataset=hopper-medium.")
     # Control characters (NUL among them) and bytes that are no text: no message and no record can hold them.

@@ -25,12 +25,7 @@ _MEAN_RETURN = 0.01
 
 
 def examine(transitions: Transitions, expected: Expected | None = None) -> list[Finding]:
-    """Every check's finding, in a fixed order; where one makes others meaningless, those are left out.
-
-    Args:
-        transitions: the dataset.
-        expected: what it is held against.
-    """
+    """Every check's finding, in a fixed order; where one makes others meaningless, those are left out."""
     expected = expected or Expected()
     findings = [_finite(transitions), _actions(transitions, expected), _starts(transitions)]
     if findings[-1].severity == "error":
@@ -91,9 +86,7 @@ def clip_actions(transitions: Transitions, expected: Expected) -> int:
 def jumps(observations: Floats, next_observations: Floats) -> NDArray[np.int64]:
     """Rows, ascending, whose next observation is not the following row's observation, up to rounding.
 
-    Args:
-        observations: `[T, O]`.
-        next_observations: `[T, O]`.
+    Both are `[T, O]`.
     """
     after = observations[1:]
     differs = (next_observations[:-1] != after).any(axis=1)

@@ -42,7 +42,7 @@ def starts(server):
 
 
 def get(wanted, target):
-    download(wanted, target, progress=False)
+    download(wanted, target)
     assert target.read_bytes() == CONTENT
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
@@ -220,7 +220,7 @@ def test_proxies_are_honoured(server, wanted, target, monkeypatch):
 
 
 def test_progress_is_told(wanted, target, capfd):
-    download(wanted, target, progress=True)
+    download(wanted, target)
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 10
     assert lines[-1].startswith("tiny: 3,000,000/3,000,000 bytes, ")

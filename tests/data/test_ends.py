@@ -203,9 +203,9 @@ def test_a_run_refuses_or_notes(tmp_path, make_episodes, write_d4rl, d4rl_arrays
     arrays = d4rl_arrays(episodes)
     path = write_d4rl(tmp_path / "a.hdf5", episodes, terminals=~arrays["terminals"])
     with pytest.raises(DatasetError, match="inverted"):
-        provide(resolve(str(path)), progress=False)
+        provide(resolve(str(path)))
     path = write_d4rl(tmp_path / "b.hdf5", episodes, terminals=done(arrays), without=("timeouts",))
-    assert any("ends=time_limits" in note for note in provide(resolve(str(path)), progress=False).notes)
+    assert any("ends=time_limits" in note for note in provide(resolve(str(path))).notes)
 
 
 def test_episodes_longer_than_the_limit(tmp_path, make_episodes, write_d4rl):

@@ -53,7 +53,7 @@ def _plan(resolution, budget=BUDGET, because=""):
 
 def _records(name, budget=BUDGET, arguments=(), dirty=False, because=""):
     resolution = resolve(str(name))
-    dataset = provide(resolution, progress=False)
+    dataset = provide(resolution)
     words = ("bench", f"dataset={resolution.dataset_id}", *arguments)
     origin = replace(provenance.collect("cpu", arguments=words), git=Git(commit="a" * 40, dirty=dirty))
     return records_of(_evaluator(), dataset, _plan(resolution, budget, because), origin, 4.0)
@@ -103,7 +103,7 @@ def test_another_absolute_path_of_the_file_is_not_told_and_a_relative_one_is_kep
     path = _file(world / "secret" / "robot.hdf5")
     (world / "alias").symlink_to(path.parent)
     resolution = resolve(str(path))
-    dataset = provide(resolution, progress=False)
+    dataset = provide(resolution)
     told = {}
     for typed in (f"{world}/alias/robot.hdf5", f"{world}/secret/../secret/robot.hdf5", "../x/robot.hdf5"):
         origin = provenance.collect(arguments=["bench", f"dataset={typed}"])
@@ -115,7 +115,7 @@ def test_another_absolute_path_of_the_file_is_not_told_and_a_relative_one_is_kep
 def test_the_path_is_nowhere_even_if_a_reader_mentions_it(home, world, monkeypatch):
     path = _file(world / "secret" / "robot.hdf5")
     resolution = resolve(str(path))
-    dataset = provide(resolution, progress=False)
+    dataset = provide(resolution)
     dataset = replace(dataset, notes=(f"{path} has no 'timeouts'.",))
     resolution = replace(resolution, reason=f"'{path}' is a file")
     origin = provenance.collect(arguments=["bench", f"dataset={path}"])
@@ -177,7 +177,7 @@ def test_a_policy_without_an_evaluation_gives_way_to_the_datasets_episodes(world
 
 def test_a_policy_whose_evaluation_vanished_meanwhile_loses_no_record(world, monkeypatch):
     resolution = resolve("tiny-hopper")
-    dataset = provide(resolution, progress=False)
+    dataset = provide(resolution)
     origin = provenance.collect(arguments=["bench"])
     Path(world / "policies" / "tiny.json").unlink()
     record, _ = records_of(_evaluator(), dataset, _plan(resolution), origin, 1.0)

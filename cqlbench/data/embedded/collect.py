@@ -44,12 +44,8 @@ _NOISE_CHUNK = 512
 _STREAM = zlib.crc32(b"embedded")
 
 
-def collect(card: Card, progress: bool = True) -> Transitions:
+def collect(card: Card) -> Transitions:
     """The card's dataset, collected now, in memory only.
-
-    Args:
-        card: an embedded dataset's card.
-        progress: show a progress bar on a terminal, and plain lines elsewhere.
 
     Raises:
         DatasetError: the card lacks a fact, or a policy cannot be read or does not fit its environment.
@@ -63,7 +59,7 @@ def collect(card: Card, progress: bool = True) -> Transitions:
     parts = []
     for number, (policy, share) in enumerate(zip(policies, np.diff(bounds), strict=True)):
         which = f" {number + 1}/{len(policies)}" if len(policies) > 1 else ""
-        title = f"collecting {card.id}{which}" if progress else None
+        title = f"collecting {card.id}{which}"
         parts.append(collect_transitions(policy, spec, int(share), seed + number, title=title))
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS
@@ -133,14 +129,10 @@ def collect_transitions(
         threads: see `make_environments`.
 
     Raises:
-        DatasetError: `rows` or `environments` is below 1, the policy does not fit the environment, or the
-            simulator gave numbers that are not finite.
+        DatasetError: the policy does not fit the environment, or the simulator gave numbers that are not
+            finite.
         UserError: the environment cannot be made.
     """
-    if rows < 1 or environments < 1:
-        raise DatasetError(
-            f"{rows} rows from {environments} environments cannot be collected: at least 1 of each is needed."
-        )
     streams = min(environments, rows)
     seeds = environment_seeds(seed, Purpose.ENVIRONMENT, streams, _STREAM)
     vector = make_environments(spec, seeds, backend, threads)

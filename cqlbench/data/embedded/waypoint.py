@@ -18,6 +18,13 @@ Floats = NDArray[np.float64]
 # Runs use the same seeds: the balls' numbers must not be those of their collectors.
 _STREAM = zlib.crc32(b"maze-play")
 
+_SPRING, _DAMPER = 10.0, 1.0
+"""Force per distance from the way-point, and per speed, against it."""
+_REACH = 0.1
+"""Nearer than this to a way-point, the ball turns to the next one."""
+_NOISE, _NEAR = 0.5, 0.5
+"""Standard deviation of what D4RL added to a force; nearer than this to a cell, a ball heads for another."""
+
 
 class WaypointController:
     """From a ball's position and velocity to the force on it, both numbers in ±1.
@@ -29,25 +36,12 @@ class WaypointController:
     Args:
         maze: the map.
         generator: of the way-points' offsets.
-        spring: force per distance from the way-point.
-        damper: force per speed, against it.
-        reach: nearer than this to a way-point, the ball turns to the next one.
         offset: a way-point lies at most so far below its cell's numbers, in both directions; the last one
             lies at the goal cell's numbers.
     """
 
-    def __init__(
-        self,
-        maze: Maze,
-        generator: np.random.Generator,
-        *,
-        spring: float = 10.0,
-        damper: float = 1.0,
-        reach: float = 0.1,
-        offset: float = 0.2,
-    ) -> None:
-        self._maze, self._generator = maze, generator
-        self._spring, self._damper, self._reach, self._offset = spring, damper, reach, offset
+    def __init__(self, maze: Maze, generator: np.random.Generator, offset: float = 0.2) -> None:
+        self._maze, self._generator, self._offset = maze, generator, offset
         self._goal: Cell | None = None
         self._way: list[Floats] = []
 
@@ -61,8 +55,8 @@ class WaypointController:
         if target != self._goal:
             self._goal, self._way = target, self._waypoints(_cell(position), target)
         waypoint = self._way[0]
-        force = self._spring * (waypoint - position) - self._damper * velocity
-        if len(self._way) > 1 and np.linalg.norm(waypoint - position) < self._reach:
+        force = _SPRING * (waypoint - position) - _DAMPER * velocity
+        if len(self._way) > 1 and np.linalg.norm(waypoint - position) < _REACH:
             del self._way[0]
         return np.clip(force, -1.0, 1.0)
 
@@ -81,14 +75,12 @@ class MazePlay:
     Args:
         maze: the map.
         seed: of the cells and way-points.
-        noise: standard deviation of what is added to a force (D4RL: 0.5).
-        near: nearer than this to a cell, the ball heads for another one.
     """
 
     observation_size, action_size = 4, 2
 
-    def __init__(self, maze: Maze, seed: int, *, noise: float = 0.5, near: float = 0.5) -> None:
-        self._maze, self._seed, self._noise, self._near = maze, seed, noise, near
+    def __init__(self, maze: Maze, seed: int) -> None:
+        self._maze, self._seed = maze, seed
         self.action_low, self.action_high = -np.ones(2, np.float32), np.ones(2, np.float32)
         self._balls: list[tuple[WaypointController, np.random.Generator]] = []
         self._goals: list[Floats] = []
@@ -112,11 +104,11 @@ class MazePlay:
             position, velocity = observations[ball, :2], observations[ball, 2:]
             if starting[ball]:
                 controller.reset()
-            if starting[ball] or np.linalg.norm(position - self._goals[ball]) < self._near:
+            if starting[ball] or np.linalg.norm(position - self._goals[ball]) < _NEAR:
                 free = self._maze.free
                 self._goals[ball] = np.array(free[generator.integers(len(free))], np.float64)
             forces[ball] = controller(position, velocity, self._goals[ball])
-        return np.clip(forces + self._noise * normals, -1.0, 1.0).astype(np.float32)
+        return np.clip(forces + _NOISE * normals, -1.0, 1.0).astype(np.float32)
 
 
 def shortest_way(maze: Maze, start: Cell, goal: Cell) -> list[Cell]:

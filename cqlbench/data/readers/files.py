@@ -16,9 +16,7 @@ from cqlbench.data.readers.arrays import Arrays, Loaded, reading
 def opened(path: Path, observation_keys: tuple[str, ...] | None = None) -> Iterator[Arrays]:
     """Open a file for reading: npz if it is called so, and HDF5 otherwise.
 
-    Args:
-        path: the file.
-        observation_keys: in robomimic's layout, the observations that are joined; `None`: all.
+    `observation_keys` are, in robomimic's layout, the observations that are joined; `None`: all.
 
     Raises:
         DatasetError: the file is missing, of another format, cut short or damaged.

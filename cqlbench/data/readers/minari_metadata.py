@@ -75,7 +75,9 @@ def environment_of(folder: Path) -> tuple[EnvironmentSpec | None, str]:
         one sentence; empty if none that may change what an agent sees, does or earns.
     """
     try:
-        played, *recorded = _environment_specs(folder)
+        metadata = metadata_of(folder)
+        texts = filter(None, map(metadata.get, ("eval_env_spec", "env_spec")))
+        played, *recorded = map(json.loads, texts)
         limit = played.get("max_episode_steps")
         kwargs: dict[str, Any] = dict(played.get("kwargs") or {})
         environment_id = str(played["id"])
@@ -129,9 +131,3 @@ def _registered_wrappers(environment_id: str, entry_point: str) -> list[tuple[st
         wrappers = gymnasium.spec(environment_id).additional_wrappers
         return [(wrapper.name, wrapper.entry_point) for wrapper in wrappers]
     return []
-
-
-def _environment_specs(folder: Path) -> list[dict[str, Any]]:
-    """The specifications of the environments for evaluation and for recording, as far as there are any."""
-    metadata = metadata_of(folder)
-    return [json.loads(text) for text in map(metadata.get, ("eval_env_spec", "env_spec")) if text]

@@ -41,12 +41,7 @@ def environment_name(path: Path) -> str:
 
 
 def joined(file: Hdf5, names: Sequence[str], observation_keys: Sequence[str] | None) -> Loaded:
-    """All demonstrations, one after the other.
-
-    Args:
-        file: the open file.
-        names: the demonstrations.
-        observation_keys: the observations that are joined, in this order; `None`: all, by name.
+    """All demonstrations, one after the other; observations are joined in the order of keys, or all by name.
 
     Raises:
         DatasetError: a demonstration's actions are missing or not as many as it says.

@@ -145,11 +145,7 @@ def test_any_number_of_rows(rows, environments):
     assert len(data.episode_starts) == min(rows, environments)
 
 
-def test_arguments_that_do_not_fit_are_refused():
-    with pytest.raises(DatasetError, match="0 rows from 40 environments"):
-        collect_transitions(POLICY, HOPPER, 0, 0)
-    with pytest.raises(DatasetError, match="5 rows from 0 environments"):
-        collect_transitions(POLICY, HOPPER, 5, 0, environments=0)
+def test_a_policy_that_does_not_fit_is_refused():
     with pytest.raises(DatasetError, match=r"does not fit 'Walker2d-v4' \(17 observations"):
         collect_transitions(POLICY, EnvironmentSpec("Walker2d-v4"), 5, 0)
 
@@ -189,9 +185,8 @@ def card(tmp_path, monkeypatch):
     )
 
 
-def test_a_card_is_collected(card, capsys):
-    assert_same(collect(card, progress=False), collect_transitions(POLICY, HOPPER, 60, 2))
-    assert capsys.readouterr().err == ""
+def test_a_card_is_collected(card):
+    assert_same(collect(card), collect_transitions(POLICY, HOPPER, 60, 2))
 
 
 def test_several_policies_share_the_rows(card, tmp_path):
@@ -199,7 +194,7 @@ def test_several_policies_share_the_rows(card, tmp_path):
     other.save(tmp_path / "other-v0.npz")
     alone = source_key(card)
     card.policies, card.rows = ("toy-v0", "other-v0"), 61
-    both = collect(card, progress=False)
+    both = collect(card)
     first = collect_transitions(POLICY, HOPPER, 30, 2)
     second = collect_transitions(other, HOPPER, 31, 3)
     for name in ("observations", "actions", "rewards", "next_observations", "terminated", "truncated"):
@@ -277,7 +272,7 @@ def test_an_interruption_closes_the_simulator(card, monkeypatch):
 
 def test_a_maze_is_played_until_its_goal():
     card = msgspec.structs.replace(find_card("embedded/pointmaze-umaze-v0"), rows=4_000)
-    data = collect(card, progress=False)
+    data = collect(card)
     np.testing.assert_array_equal(data.rewards, data.terminated)
     near = np.linalg.norm(data.next_observations[:, :2] - [1, 1], axis=1)
     margin = np.abs(near - 0.5) > 1e-5  # of float32
@@ -286,6 +281,6 @@ def test_a_maze_is_played_until_its_goal():
     assert lengths.max() == 60
     ends = data.episode_ends
     assert 0.2 < data.terminated[ends].mean() < 0.8
-    assert_same(data, collect(card, progress=False))
+    assert_same(data, collect(card))
     other = msgspec.structs.replace(card, maze_play=False, policies=("hopper-medium-v0",))
     assert source_key(card) != source_key(other)

@@ -87,7 +87,7 @@ def test_all_observations_are_joined_by_name(write, episodes):
 
 
 def test_a_path_is_enough(write):
-    dataset = provide(resolve(str(write())), progress=False)
+    dataset = provide(resolve(str(write())))
     assert (dataset.rows, dataset.observation_size, dataset.action_size) == (sum(LENGTHS), 5, 2)
 
 
