@@ -58,6 +58,8 @@ class AlgorithmConfig:
         if not self.name.strip():
             yield "name is empty; records are filed under it."
         yield from at_least(self, 1, "batch_size")
+        yield from at_least(self, 0, *(key for key in vars(self) if key.endswith("learning_rate")))
+        yield from layer_sizes(self, *(key for key in vars(self) if key.endswith("hidden")))
         yield from positive(self, "max_gradient_norm", "reward_scale")
         yield from fractions(self, "discount", "polyak_rate")
 

@@ -18,7 +18,6 @@ from cqlbench.algorithms.algorithm import (
     PolicyNetwork,
     Stage,
     at_least,
-    layer_sizes,
     positive,
 )
 from cqlbench.algorithms.critic_losses import squared_error
@@ -57,9 +56,8 @@ class AWACConfig(AlgorithmConfig):
     def problems(self) -> Iterator[str]:
         """See `AlgorithmConfig.problems`."""
         yield from super().problems()
-        yield from at_least(self, 0, "learning_rate", "largest_weight")
+        yield from at_least(self, 0, "largest_weight")
         yield from positive(self, "temperature")
-        yield from layer_sizes(self, "hidden")
 
 
 class AWAC(BoxActions[AWACConfig]):

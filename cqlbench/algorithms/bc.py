@@ -16,8 +16,6 @@ from cqlbench.algorithms.algorithm import (
     Rows,
     Stage,
     added,
-    at_least,
-    layer_sizes,
 )
 from cqlbench.algorithms.networks import Init, Params, init_mlp
 from cqlbench.algorithms.policies import BoxActions, DiscreteActor
@@ -44,8 +42,6 @@ class BCConfig(AlgorithmConfig):
     def problems(self) -> Iterator[str]:
         """See `AlgorithmConfig.problems`."""
         yield from super().problems()
-        yield from at_least(self, 0, "learning_rate")
-        yield from layer_sizes(self, "hidden")
         if not 0 < self.fraction <= 1:
             yield f"fraction={self.fraction} must be above 0 and at most 1."
 

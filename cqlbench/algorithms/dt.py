@@ -76,7 +76,7 @@ class DTConfig(AlgorithmConfig):
         yield from super().problems()
         sizes = "embedding_size", "blocks", "heads", "context", "episode_length", "warmup_steps"
         yield from at_least(self, 1, *sizes)
-        yield from at_least(self, 0, "learning_rate", "weight_decay")
+        yield from at_least(self, 0, "weight_decay")
         shares = "attention_dropout", "residual_dropout", "embedding_dropout"
         yield from fractions(self, *shares)
         yield from (f"{key}=1 leaves nothing." for key in shares if getattr(self, key) == 1)

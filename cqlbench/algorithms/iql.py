@@ -21,7 +21,6 @@ from cqlbench.algorithms.algorithm import (
     at_least,
     cosine,
     fractions,
-    layer_sizes,
 )
 from cqlbench.algorithms.networks import (
     Init,
@@ -75,11 +74,10 @@ class IQLConfig(AlgorithmConfig):
     def problems(self) -> Iterator[str]:
         """See `AlgorithmConfig.problems`."""
         yield from super().problems()
-        rates = "actor_learning_rate", "critic_learning_rate", "value_learning_rate"
-        yield from at_least(self, 0, *rates, "inverse_temperature", "largest_weight", "exploration_noise")
-        yield from at_least(self, 0, "decay_steps")
+        yield from at_least(
+            self, 0, "inverse_temperature", "largest_weight", "exploration_noise", "decay_steps"
+        )
         yield from fractions(self, "expectile", "dropout")
-        yield from layer_sizes(self, "hidden")
         if self.dropout == 1:
             yield "dropout=1 leaves nothing of the actor."
 

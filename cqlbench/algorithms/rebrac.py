@@ -23,7 +23,6 @@ from cqlbench.algorithms.algorithm import (
     added,
     at_least,
     fractions,
-    layer_sizes,
 )
 from cqlbench.algorithms.critic_losses import smoothed, squared_error
 from cqlbench.algorithms.networks import Init, Params, action_values, init_critics, init_mlp
@@ -76,8 +75,6 @@ class ReBRACConfig(AlgorithmConfig):
         yield from at_least(
             self,
             0,
-            "actor_learning_rate",
-            "critic_learning_rate",
             "actor_cloning_weight",
             "critic_cloning_weight",
             "policy_noise",
@@ -86,7 +83,6 @@ class ReBRACConfig(AlgorithmConfig):
         )
         yield from at_least(self, 1, "policy_period", "decay_steps")
         yield from fractions(self, "cloning_floor")
-        yield from layer_sizes(self, "hidden")
 
 
 class ReBRAC(BoxActions[ReBRACConfig]):

@@ -20,7 +20,6 @@ from cqlbench.algorithms.algorithm import (
     PolicyNetwork,
     Stage,
     at_least,
-    layer_sizes,
     positive,
 )
 from cqlbench.algorithms.critic_losses import squared_error
@@ -90,10 +89,8 @@ class SACConfig(AlgorithmConfig):
         """See `AlgorithmConfig.problems`."""
         yield from super().problems()
         yield from at_least(self, 1, "critics", "target_update_period")
-        rates = (key for key in vars(self) if key.endswith("learning_rate"))
-        yield from at_least(self, 0, "entropy_multiplier", *rates)
+        yield from at_least(self, 0, "entropy_multiplier")
         yield from positive(self, "entropy_temperature", "last_layer_gain")
-        yield from layer_sizes(self, "actor_hidden", "critic_hidden")
 
 
 class ActorCritic(Algorithm[C]):

@@ -18,7 +18,6 @@ from cqlbench.algorithms.algorithm import (
     PolicyNetwork,
     Stage,
     at_least,
-    layer_sizes,
     positive,
 )
 from cqlbench.algorithms.critic_losses import squared_error
@@ -68,11 +67,9 @@ class SACNConfig(AlgorithmConfig):
     def problems(self) -> Iterator[str]:
         """See `AlgorithmConfig.problems`."""
         yield from super().problems()
-        rates = "actor_learning_rate", "critic_learning_rate", "temperature_learning_rate"
-        yield from at_least(self, 0, *rates, "diversity_weight")
+        yield from at_least(self, 0, "diversity_weight")
         yield from at_least(self, 2 if self.diversity_weight else 1, "critics")
         yield from positive(self, "entropy_temperature")
-        yield from layer_sizes(self, "hidden")
 
 
 @dataclass

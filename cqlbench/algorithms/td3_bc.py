@@ -17,7 +17,6 @@ from cqlbench.algorithms.algorithm import (
     Noise,
     Stage,
     at_least,
-    layer_sizes,
 )
 from cqlbench.algorithms.critic_losses import smoothed, squared_error
 from cqlbench.algorithms.networks import Init, Params, action_values, init_critics, init_mlp
@@ -53,11 +52,8 @@ class TD3BCConfig(AlgorithmConfig):
     def problems(self) -> Iterator[str]:
         """See `AlgorithmConfig.problems`."""
         yield from super().problems()
-        yield from at_least(
-            self, 0, "learning_rate", "value_weight", "policy_noise", "noise_clip", "exploration_noise"
-        )
+        yield from at_least(self, 0, "value_weight", "policy_noise", "noise_clip", "exploration_noise")
         yield from at_least(self, 1, "policy_period")
-        yield from layer_sizes(self, "hidden")
 
 
 class TD3BC(BoxActions[TD3BCConfig]):

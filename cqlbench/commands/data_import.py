@@ -62,6 +62,7 @@ def import_data(
         raise ConfigError(
             "action_count= is the number of discrete actions; leave it out, or actions=continuous."
         )
+    quirks = {"action_clip": clip_actions, _QUIRKS.get(ends or "", ""): ends, "rows_are_right": rows}
     card = Card(
         id=name,
         source="imported",
@@ -75,7 +76,7 @@ def import_data(
         actions=actions or ("discrete" if action_count else ""),
         columns=parsed(columns) if columns else {},
         action_count=action_count,
-        quirks=_quirks(clip_actions, ends, rows),
+        quirks=tuple(quirk for quirk, given in quirks.items() if given),
         licence=licence,
     )
     dataset = import_dataset(path, card, _bounds(action_low, action_high))
@@ -85,11 +86,6 @@ def import_data(
     played = environment.id if environment else f"none, so policies are not evaluated. {because}"
     console.out(f"Environment: {played}")
     console.out(f"Train on it: cqlbench bench dataset={card.id}")
-
-
-def _quirks(clip_actions: bool, ends: str | None, rows: str | None) -> tuple[str, ...]:
-    said = {"action_clip": clip_actions, _QUIRKS.get(ends or "", ""): ends, "rows_are_right": rows}
-    return tuple(quirk for quirk, given in said.items() if given)
 
 
 def _bounds(low: _Numbers | None, high: _Numbers | None) -> tuple[Bound, Bound] | None:

@@ -149,10 +149,7 @@ def _devices() -> Iterator[Line]:
         yield f"cuda:{number}", f"{facts.name}, {size:.0f} GiB, sm_{facts.major}{facts.minor}"
     yield "CUDA graphs", _graph(torch.device("cuda", 0))
     triton = _installed("triton")
-    yield (
-        "GPU kernels",
-        f"yes, Triton {triton}" if triton else "no: Triton is missing",
-    )
+    yield "GPU kernels", f"yes, Triton {triton}" if triton else "no: Triton is missing"
 
 
 def _graph(device: object) -> str:

@@ -3,9 +3,7 @@
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
 
-from cqlbench.commands.pages import Page
 from cqlbench.commands.parser import parse
 from cqlbench.core import signals
 from cqlbench.core.apart import named
@@ -27,7 +25,10 @@ def _run(arguments: list[str]) -> int:
         arguments = [*arguments[1:], "--help"]
     try:
         with signals.at_once():
-            return _command(*parse(arguments))
+            page, values = parse(arguments)
+            # By name: help and mistakes need not wait for what is imported, and some verbs never need it.
+            function = named(f"cqlbench.commands.{page.runs_with(values.get('settings', ()))}")
+            return function(console(tables=page.tables), **values) or 0
     except SystemExit as done:  # argparse printed what was asked for
         if arguments[:1] == ["train"]:
             sys.stdout.write(_settings(arguments))
@@ -46,12 +47,6 @@ def _run(arguments: list[str]) -> int:
             "cqlbench: Out of memory; smaller algorithm.batch_size or networks, or fewer seeds, need less.\n"
         )
         return USER_ERROR
-
-
-def _command(page: Page, values: dict[str, Any]) -> int:
-    # By name: help and mistakes need not wait for what is imported, and some verbs never need it.
-    function = named(f"cqlbench.commands.{page.runs_with(values.get('settings', ()))}")
-    return function(console(tables=page.tables), **values) or 0
 
 
 def _settings(arguments: Sequence[str]) -> str:

@@ -31,7 +31,6 @@ class Page:
         settings: of its runs, for help: Hydra reads them, and others; empty: it makes no runs.
         more: sentences at the end.
         tables: whether wide tables are printed.
-        verbs: verbs below it.
     """
 
     purpose: str
@@ -48,11 +47,6 @@ class Page:
         """What runs it with these settings of runs."""
         launched = self.launched and any(each.startswith(("launcher=", "launcher.")) for each in settings)
         return self.launched if launched else self.runs
-
-    def takes_no_value(self, key: str) -> bool:
-        """Whether `--key` may stand alone."""
-        option = self.keys.get(key, "")
-        return not isinstance(option, str) and "nargs" in option
 
 
 def _key(meaning: str, kind: Callable[[str], Any] = str, **more: Any) -> dict[str, Any]:

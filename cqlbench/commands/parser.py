@@ -103,7 +103,9 @@ def _key_value_arguments(page: Page, arguments: Sequence[str]) -> Iterator[str]:
     for argument in rest:
         name, equals, value = argument.removeprefix("--").partition("=")
         key = name.replace("-", "_")
-        if not argument.startswith("--") or (not equals and (key == "help" or page.takes_no_value(key))):
+        option = page.keys.get(key)
+        alone = key == "help" or (isinstance(option, dict) and "nargs" in option)
+        if not argument.startswith("--") or (alone and not equals):
             yield _at_home(argument)
             continue
         if not equals and (value := next(rest, "--")).startswith("--"):

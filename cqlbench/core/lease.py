@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
 
 from cqlbench.core.errors import ConfigError, UserError
 
@@ -53,11 +52,6 @@ class _Holder:
     started: str
     token: str
 
-    @classmethod
-    def of_this_process(cls) -> Self:
-        pid = os.getpid()
-        return cls(socket.gethostname(), _machine(), pid, _started(pid), secrets.token_hex(8))
-
     @property
     def dead(self) -> bool:
         """Whether it is known to have ended: it ran on this very machine, and does not run any more."""
@@ -87,7 +81,8 @@ class Lease:
     def __init__(self, path: Path, what: str) -> None:
         self.path = path
         self._what = what
-        self._own = _Holder.of_this_process()
+        pid = os.getpid()
+        self._own = _Holder(socket.gethostname(), _machine(), pid, _started(pid), secrets.token_hex(8))
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="cqlbench lease", daemon=True)
         self._checked = 0.0
@@ -108,10 +103,7 @@ class Lease:
             seen = _look(self.path)
             if seen is None:
                 continue  # released meanwhile
-            if seen.holder and seen.holder.dead:
-                self._take_over(seen)
-                continue
-            if _clock(self.path) - seen.touched > EXPIRY:
+            if (seen.holder and seen.holder.dead) or _clock(self.path) - seen.touched > EXPIRY:
                 self._take_over(seen)
                 continue
             first = first if first and first.token == seen.token else seen

@@ -64,11 +64,7 @@ def _write(folder: Path, files: Mapping[str, bytes], command: str, key: str, com
 def check_folder(folder: Path, files: Mapping[str, bytes] | Sequence[str], command: str, key: str) -> None:
     """Refuse a folder that `write_folder` would refuse; for commands that run for long before they write.
 
-    Args:
-        folder: as in `write_folder`.
-        files: contents by name, or names alone where the contents are not known yet.
-        command: as in `write_folder`.
-        key: as in `write_folder`.
+    `files` may be names alone, where the contents are not known yet.
 
     Raises:
         ConfigError: a file is in the way that the command did not write.

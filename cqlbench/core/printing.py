@@ -22,12 +22,8 @@ _PLAIN = {
 
 def plain(text: str) -> str:
     """`text` in ASCII: signs by a common spelling, letters without their accents, and `?` for the rest."""
-    letters = (_PLAIN.get(each) or _without_accents(each) for each in text)
-    return "".join(letters)
-
-
-def _without_accents(letter: str) -> str:
-    return unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode() or "?"
+    bare = (unicodedata.normalize("NFKD", each).encode("ascii", "ignore").decode() for each in text)
+    return "".join(_PLAIN.get(each) or letter or "?" for each, letter in zip(text, bare, strict=True))
 
 
 def _spelled(error: UnicodeError) -> tuple[str, int]:

@@ -16,7 +16,6 @@ class Stopped(KeyboardInterrupt):
     """A signal wants the program to end.
 
     Attributes:
-        number: the signal.
         note: what has become of the work, a clause.
     """
 

@@ -44,7 +44,6 @@ class ReturnSummary:
 
     Attributes:
         episodes: how many there are.
-        mean: their mean.
         quantiles: their 0, 25, 50, 75 and 100 % points.
     """
 
@@ -58,7 +57,6 @@ class Dataset:
     """A dataset ready for training: its rows stay on disk until they are asked for.
 
     Attributes:
-        id: the dataset id.
         content_hash: sha256 over every array's name, type, shape and bytes: equal rows, equal hash.
         storage: memory-mapped tensordict `[T]` with torchrl's keys: `observation [T, O]`, `action [T, A]`,
             `("next", "observation")`, `("next", "reward") [T, 1]`, and the flags `("next", "terminated")`,

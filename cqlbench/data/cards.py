@@ -73,14 +73,12 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
         file: of a published file or folder, its path below each of the addresses that have it.
         urls: where it can be had, tried in this order.
         bytes: size of the published file.
-        sha256: checksum of the published file.
         licence: of the data.
         notes: what a reader of its scores should know.
         quirks: names from `QUIRKS`.
         policies: names of the behaviour policies in `datasets/policies`, each for an equal share of the rows.
         maze_play: in place of policies: its maze's balls are driven from cell to cell (`embedded.waypoint`).
         rows: how many transitions there are; an embedded dataset is collected with as many.
-        episodes: how many episodes there are.
         mean_return: mean undiscounted return of its whole episodes.
         collection_seed: the seed it is regenerated with.
         content_hash: of the rows that it has when regenerated with the versions of `requirements.lock`;

@@ -45,7 +45,6 @@ class Finding:
     """One check's outcome.
 
     Attributes:
-        check: its name.
         severity: `ok`; `warning`: train, but know; `doubt`: train, but `data check` fails; `error`: refused.
         message: one sentence; empty if all is well.
         count: rows, episodes or dimensions concerned.

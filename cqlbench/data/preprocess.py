@@ -41,12 +41,7 @@ class ObservationNormalizer:
 
 @dataclass(frozen=True)
 class RewardTransform:
-    """`reward · scale + bias`.
-
-    Attributes:
-        scale: the factor.
-        bias: added after.
-    """
+    """`reward · scale + bias`."""
 
     scale: float = 1.0
     bias: float = 0.0

@@ -28,7 +28,6 @@ class Resolution:
 
     Attributes:
         dataset_id: the full id; for a path, the absolute path.
-        card: its card.
         reason: why this one, in one line without a full stop, to be printed.
         path: the file or folder to read; `None`: it is fetched or made from the card.
     """

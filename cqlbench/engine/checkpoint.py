@@ -123,7 +123,6 @@ class Found:
 
     Attributes:
         path: the newest checkpoint that is whole and fits; `None` if there is none.
-        state: its state.
         refused: a sentence for each newer one that is not whole or does not fit.
     """
 

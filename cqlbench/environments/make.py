@@ -86,12 +86,7 @@ def why_unplayable(
 ) -> str:
     """Why a policy of these sizes cannot be evaluated here, in one sentence; empty if it can.
 
-    Args:
-        spec: the environment.
-        observation_size: `O`.
-        action_size: `A`.
-        discrete: whether its actions are discrete.
-        bounds: of its actions, one number or `[A]` each, if they are not.
+    `bounds` are those of its actions, one number or `[A]` each, if they are not discrete.
     """
     try:
         environments = make_environments(spec, [0], discrete=discrete)

@@ -145,11 +145,8 @@ def quiet_construction() -> Iterator[None]:
     """
     import mujoco
 
-    def ignore(_: str) -> None:
-        return None
-
     before = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(ignore)
+    mujoco.set_mju_user_warning(lambda _: None)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -26,7 +26,6 @@ class EvaluationPoint:
     """What is known of a seed batch after `step` gradient steps.
 
     Attributes:
-        step: gradient steps taken.
         rollout: the episodes; `None` where the dataset has no environment.
         scores: `[S, E]` normalised, or `None` where the dataset has no endpoints.
         diagnostics: means over the gradient steps since the one before, one number per seed.
@@ -58,7 +57,6 @@ class Evaluator:
         online_clock: what it counts: `frames` per seed, or gradient `steps`.
         score_min: return that counts as 0.
         score_max: return that counts as 100.
-        history: one entry per evaluation.
         seconds: spent in evaluation.
         unplayed_because: why `spec` is `None`, one sentence.
         began: when the run began, on the clock of `time.perf_counter`; by default, now.

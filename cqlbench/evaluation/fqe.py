@@ -61,10 +61,7 @@ class FQEConfig(AlgorithmConfig):
 def return_range(rewards: Tensor, discount: float, limit: int | None = None) -> tuple[float, float]:
     """The least and the greatest discounted return that such rewards, `[T]`, can add up to; 0 is among them.
 
-    Args:
-        rewards: of a dataset.
-        discount: γ; below 1 where there is no limit.
-        limit: steps of an episode, at most.
+    Without a `limit` on the steps of an episode, γ is below 1.
     """
     if discount < 1:
         most = (1 - discount ** (limit or float("inf"))) / (1 - discount)
@@ -144,14 +141,8 @@ def fitted_q_evaluation(
 ) -> Tensor:
     """The discounted value of every candidate, in the dataset's rewards, `[S]`.
 
-    Args:
-        data: raw rows, on the device that computes, as everything else.
-        starts: `[R, O]`, states that episodes were reset to.
-        act: all candidates' policies.
-        actions: what actions there are.
-        config: how.
-        limit: steps of an episode, at most; `None`: none is known.
-        done: told the gradient steps done.
+    Raw rows, on the device that computes, as everything else; `starts` `[R, O]` are states that episodes were
+    reset to; `limit` is how many steps an episode has at most, if known; `done` is told the steps done.
     """
     device, S = data.rewards.device, len(act(starts[:1]))
     bounds = return_range(data.rewards, config.discount, limit)

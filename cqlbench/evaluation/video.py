@@ -25,15 +25,7 @@ Act = Callable[[Tensor], Tensor] | Player
 def record_episode(
     act: Act, spec: EnvironmentSpec, seed: int, path: Path, *, discrete: bool = False, overwrite: bool = False
 ) -> tuple[int, float]:
-    """Play one episode and write it to `path`, whole or not at all.
-
-    Args:
-        act: who plays.
-        spec: where.
-        seed: the environment's.
-        path: an `.mp4` or `.gif`.
-        discrete: whether actions are one-hot.
-        overwrite: whether to replace a file that exists already.
+    """Play one episode and write it to `path`, an `.mp4` or `.gif`, whole or not at all.
 
     Returns:
         Its steps and its undiscounted return.

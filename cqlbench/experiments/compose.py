@@ -40,7 +40,6 @@ class Composed:
     """A config and where it departs from what was published.
 
     Attributes:
-        config: the checked config.
         changes: the arguments that changed the algorithm, the budget or the protocol; a key set to the
             value that it has anyway is none of them.
         algorithm: a file in `benchmarks/algorithm`.

@@ -32,7 +32,6 @@ class Plan:
     Attributes:
         config: the checked config, the dataset's preset included.
         resolution: how the dataset's name was understood.
-        device: where it trains.
         budget_note: why this budget, if it was not named.
         incomparable_because: why its scores may not stand beside published ones; empty if they may.
         arguments: what makes the same run again, whatever the machine's network and devices.

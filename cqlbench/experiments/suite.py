@@ -55,7 +55,6 @@ class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         name: the file's name.
-        title: what it is, for people.
         budget: the budget where none is named.
         datasets: full ids.
         algorithms: files of `benchmarks/algorithm`, where none is named; by default, that of `bench`.

@@ -56,7 +56,6 @@ class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         algorithm: the file's name, which is that of a file of `benchmarks/algorithm`.
-        title: what it is, for people.
         keys: settings, and the values that each of them takes; every combination is a configuration.
         draw: how many of the combinations are drawn where nothing else is said.
     """

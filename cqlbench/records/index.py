@@ -29,13 +29,10 @@ class Line(msgspec.Struct, frozen=True):
         path: its file, below `<folder>/runs`.
         size: of the file, in bytes.
         changed: the file's time, in nanoseconds.
-        key: what it is filed under.
         rerun: 1 for the first record of its key, and so on.
         created_at: UTC, ISO 8601.
         comparable: whether its score may stand beside published ones.
-        origin: what it came from.
         result: the seed's numbers.
-        config: of the record.
     """
 
     path: str

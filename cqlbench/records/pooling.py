@@ -20,7 +20,6 @@ class Origin(msgspec.Struct, frozen=True):
         content_hash: of the dataset; `None` where the run was skipped too early to know it.
         protocol: digest of the evaluation protocol; `None` where the seed was not evaluated.
         dirty: whether the code had uncommitted changes.
-        torch: its version.
         device: the kind of device that trained.
     """
 

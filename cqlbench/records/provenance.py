@@ -89,17 +89,19 @@ def code_digest(commit: str) -> str | None:
 def machine(device: str = "cpu", threads: int | None = None, gpu: str | None = None) -> Machine:
     """The hardware; arguments as in `collect`."""
     cores, memory = usable_cores(), None
+    name, family, model = map(_cpu, ("model name", "cpu family", "model"))
     with suppress(AttributeError, OSError, ValueError):  # not on every system
         memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     return Machine(
         platform=platform.platform(),
-        cpu=_cpu(),
+        cpu=name or platform.processor() or platform.machine(),
         cores=cores,
         device=device,
         threads=threads or cores,
         gpu=gpu,
         memory_gib=memory,
-        model=_cpu_model(),
+        # One name may stand for several that round otherwise.
+        model=".".join(filter(None, (family, model))) or None,
     )
 
 
@@ -138,18 +140,10 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _cpu_model() -> str | None:
-    """Family and model: one name may stand for several that round otherwise."""
+def _cpu(key: str) -> str:
+    """What Linux says of the first core; empty elsewhere."""
     with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        found = [re.search(rf"^{key}\s*: (\d+)$", text, re.MULTILINE) for key in ("cpu family", "model")]
-        return ".".join(each[1] for each in found if each) or None
-    return None
-
-
-def _cpu() -> str:
-    with suppress(OSError):
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        if model := re.search(r"^model name\s*: (.+)$", text, re.MULTILINE):
-            return model[1].strip()
-    return platform.processor() or platform.machine()
+        if found := re.search(rf"^{key}\s*: (.+)$", text, re.MULTILINE):
+            return found[1].strip()
+    return ""

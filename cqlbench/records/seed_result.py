@@ -16,7 +16,6 @@ class SeedResult(msgspec.Struct, frozen=True):
     Of a fine-tuned run, `late`, `best` and `evaluations` are of the evaluations after the first frame.
 
     Attributes:
-        seed: the seed.
         status: of its record; `missing` where it left none, `not pooled` where a report leaves it out.
         reason: why it did not finish, or was not evaluated.
         step: gradient steps at the last evaluation.

@@ -66,11 +66,7 @@ class RecordStore:
             ) from error
 
     def write(self, record: Record, check: atomic.Check = lambda: None) -> Path:
-        """File a record beside those of the same key; returns the new file.
-
-        Args:
-            record: what to file.
-            check: as of `atomic.create`.
+        """File a record beside those of the same key; returns the new file. `check` is as of `atomic.create`.
 
         Raises:
             RecordError: the folder cannot be written; no partial file is left.

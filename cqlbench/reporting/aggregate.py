@@ -41,7 +41,6 @@ class Spread:
         mean: over seeds.
         std: sample standard deviation (ddof = 1); NaN for fewer than two seeds.
         low: lower end of the interval of the mean; NaN for fewer than three seeds.
-        high: upper end.
     """
 
     count: int
@@ -74,7 +73,6 @@ class Curve:
         values: `[S, P]`; NaN where an episode failed.
         mean: `[P]` over seeds.
         low: `[P]` lower end of the interval; NaN for fewer than three seeds.
-        high: `[P]` upper end.
         normalised: scores on the 0-100 scale; otherwise raw returns, where no reference scores are known.
     """
 

@@ -27,7 +27,6 @@ class Difference:
     Attributes:
         value: the difference, in points.
         low: lower end of its 95 % interval (Welch 1947: Student's t, each mean with its own variance).
-        high: upper end.
         p: two-sided probability of such a difference between equals, after Holm's correction where several
             are tested; NaN where there are too few seeds.
     """
@@ -48,15 +47,12 @@ class Comparison:
     """Two columns of a report over the datasets of which both have scores.
 
     Attributes:
-        first: a column.
-        second: another.
         datasets: full ids.
         left_out: those that one of them has not enough seeds of.
         whole: the difference of the means over the datasets.
         each: the difference on each dataset.
         probability: that a run of the first beats one of the second, averaged over the datasets.
         low: lower end of its stratified bootstrap interval.
-        high: upper end.
     """
 
     first: str

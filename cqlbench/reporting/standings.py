@@ -18,10 +18,8 @@ class Place:
     """A column's score somewhere; what is unknown is NaN.
 
     Attributes:
-        name: the column.
         mean: its score.
         low: lower end of the 95 % interval.
-        high: upper end.
         above_behaviour: probability that a run of it scores more than its data, averaged over datasets.
     """
 

@@ -15,9 +15,6 @@ def make_cql_trainer(**arguments: Any) -> CQLTrainer:
     torchrl's own configs of collectors, networks, losses, optimisers and target updaters make partial
     functions: each is called here with what it still lacks, as torchrl's trainers do.
 
-    Args:
-        arguments: fields of `CQLTrainerConfig`.
-
     Raises:
         ConfigError: a hook cannot be registered, or an argument makes no sense.
     """

@@ -89,8 +89,7 @@ def batch_statistics(batch: TensorDictBase, prefix: str, columns: Mapping[str, b
 def torchrl_statistics(columns: Mapping[str, bool]) -> Callable[[TensorDictBase | None], dict[str, float]]:
     """A logging hook for what torchrl's `CQLTrainer` logs of a batch, under its names.
 
-    Args:
-        columns: see `batch_statistics`.
+    `columns` is as of `batch_statistics`.
     """
     reward = ("next", "reward")
     scalars = {

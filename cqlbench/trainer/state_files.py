@@ -21,9 +21,7 @@ _OF_TRAINERS = b"_optim_count"
 def check_writable(path: Path, *, folder: bool = False) -> None:
     """Find out before training whether a trainer can be saved at `path`; what is there stays.
 
-    Args:
-        path: a file or a folder, of which only the parents may be made here.
-        folder: whether it may be a folder.
+    Only its parents may be made here; whether it may be a `folder` itself depends on what is saved.
 
     Raises:
         ConfigError: it cannot, or something else is there.

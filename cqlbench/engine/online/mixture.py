@@ -94,9 +94,6 @@ class Mixture:
         device: where the rows are wanted, and kept where there is room for them.
         extra: finds the algorithm's own columns of collected episodes; `None` where it has none.
         dataset_rows: what `offline` draws from, counted.
-
-    Attributes:
-        rows: the collected rows.
     """
 
     def __init__(

@@ -40,12 +40,10 @@ class Status(msgspec.Struct, frozen=True):
     """How far a suite is.
 
     Attributes:
-        title: its name.
         where: on what it runs.
         total: how many units there are, those recorded before not counted.
         done: how many have made their records.
         failed: name and problem of those that could not.
-        running: those that run.
         seconds: how long it has run.
         left: seconds that it will take, if that can be said.
     """

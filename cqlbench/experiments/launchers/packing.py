@@ -17,7 +17,6 @@ class Packing:
     """What is to be run, and how.
 
     Attributes:
-        units: what to run.
         where: on what, for people.
         slots: how many at a time.
         seconds: of each unit, by number, where runs of its kind are recorded.

@@ -32,7 +32,6 @@ class Job:
     Attributes:
         name: for people.
         verb: of the command that makes it.
-        words: its arguments.
         plan: what they mean.
     """
 

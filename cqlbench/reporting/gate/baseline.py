@@ -44,7 +44,6 @@ class SuiteRun:
         records: one per seed that left one, in order of seed.
         problem: why the run could not be made, a sentence; empty if it was made or had been.
         crashed: whether that was an error of our own.
-        algorithm: the name in tables.
     """
 
     dataset: str
@@ -61,17 +60,11 @@ class Entry(Part, frozen=True, kw_only=True):
     Attributes:
         dataset: full id.
         content_hash: of its transitions.
-        algorithm: the name in tables.
         config: everything that identifies the run and can change its numbers.
-        budget: how much was computed.
-        protocol: how it was evaluated.
         scores: seed to score, 0-100 scale.
         steps_per_second: gradient steps of the batch per second; `None` where seeds were made apart.
         products_per_second: matrix products that the device computed per second meanwhile.
         batch: how many seeds trained together.
-        machine: hardware.
-        versions: of packages.
-        git: the checkout.
         code: digest of its code; `None` where nobody knows it, or it was not one clean commit's.
         created_at: UTC, ISO 8601.
         command: arguments that make the run again.
@@ -103,8 +96,6 @@ class Baseline(Part, frozen=True, kw_only=True):
     """A suite's accepted runs.
 
     Attributes:
-        schema_version: of this layout.
-        suite: its name.
         selection: which evaluations are scored.
         accepted_at: UTC, ISO 8601.
         entries: one per dataset, in the suite's order.

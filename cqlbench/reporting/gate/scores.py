@@ -40,9 +40,7 @@ class Drop:
 
     Attributes:
         before: accepted mean.
-        after: new mean.
         low: lower end of the drop's 95 % bootstrap interval.
-        high: upper end.
         probability: bootstrap probability that there is a drop.
     """
 

@@ -33,9 +33,7 @@ class Signal:
 
     Attributes:
         step: gradient steps taken.
-        name: of the diagnostic.
         before: accepted mean over seeds.
-        after: new mean.
         std: standard deviation over seeds, pooled from both sides.
         probability: that seeds of one and the same algorithm differ as much: two-sided, Student's t.
     """

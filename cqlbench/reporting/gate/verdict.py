@@ -31,8 +31,6 @@ class Line:
     """One run, or the whole suite.
 
     Attributes:
-        name: the run's, or the suite's.
-        verdict: what is said of it.
         reason: why, a sentence; empty where nothing changed.
         drop: of scores; `None` where it cannot be said.
         identical: how many of how many seeds have the accepted score to the last bit; `None` where no seeds
@@ -63,7 +61,6 @@ class Gate:
     """A suite against its baseline.
 
     Attributes:
-        suite: its name.
         selection: which evaluations are scored.
         limits: what is more than chance.
         lines: one per run of the suite or the baseline.

@@ -20,10 +20,8 @@ class Plot:
 
     Attributes:
         name: of its files, without ending.
-        title: its heading.
         caption: how to read it, which intervals it shows, and of how many seeds and episodes.
         alt: what it shows, for those who cannot see it.
-        draw: draws it.
         part: of the report's page.
     """
 

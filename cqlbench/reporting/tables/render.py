@@ -32,9 +32,7 @@ class Grid:
     """A table before it has a look.
 
     Attributes:
-        title: its heading.
         columns: their headings, short enough for a terminal of 80 columns.
-        rows: the cells.
         caption: what the headings are too short to say.
         bold: row and column of each cell to emphasise.
         foot: how many of the last rows a line sets apart.
@@ -63,9 +61,7 @@ class Document:
     """All that is said about one run or many, in the order in which it is said.
 
     Attributes:
-        title: what it is about.
         warnings: what the numbers must not be used for, and what is missing.
-        grids: the tables.
         notes: how the numbers came about.
         answers: what a reader asks first, in sentences.
     """
