@@ -43,6 +43,8 @@ Contestant = Callable[[int], float]
 _WARMUP = 3
 _STEPS_PER_TURN = 3
 """On a CPU: enough that what the turn before left in the caches does not count."""
+_TURN_SECONDS = 0.3
+"""Many slices of a scheduler, and longer than a launch of an engine."""
 
 
 @dataclass(frozen=True)
@@ -146,9 +148,11 @@ def measure_one(
             contestants["jax"] = processes.enter_context(Remote(partial(jax_step, workload), device)).steps
         for name, step in floors.items():
             contestants[name] = partial(timed, step, device=device)
+        run(_WARMUP)
+        count = max(1, round(_TURN_SECONDS * _WARMUP / ours(_WARMUP)))
         for beside in range(most_beside + 1):
             with spinning(beside):
-                seconds = time_in_turns(contestants, rounds, device)
+                seconds = time_in_turns(contestants, rounds, device, count)
             yield _row(workload, beside, seconds, floors["floor"].choices, peaks)
 
 
