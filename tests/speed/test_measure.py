@@ -80,6 +80,7 @@ def test_every_contestant_takes_steps_and_the_ratios_are_theirs(monkeypatch) -> 
         return nullcontext(SimpleNamespace(steps=partial(timed, make(device), device=device)))
 
     monkeypatch.setattr(measure, "Remote", here)  # a process for each takes long to start
+    monkeypatch.setattr(measure, "_TURN_SECONDS", 0)
     row, busy = measure.measure_one(TINY, CPU, rounds=2, most_beside=1)
     assert (row.beside, busy.beside) == (0, 1)
     seconds = {name: timing.median for name, timing in row.seconds.items()}
