@@ -42,18 +42,9 @@ def load_results(folder: Path | str = "results", per: Literal["seed", "evaluatio
     frame = seeds_frame(records)
     if per == "seed":
         return frame
-    numbers = [
-        {"seed_row": row} | _evaluation(each)
-        for row, record in enumerate(records)
-        for each in record.evaluations
-    ]
-    evaluations = pd.DataFrame(numbers, columns=["seed_row", *_EVALUATION])
-    return (
-        frame[[*_CATEGORIES, "seed"]]
-        .merge(evaluations, left_index=True, right_on="seed_row")
-        .drop(columns="seed_row")
-        .reset_index(drop=True)
-    )
+    numbers = [_evaluation(each) for record in records for each in record.evaluations]
+    rows = frame[[*_CATEGORIES, "seed"]].iloc[frame.index.repeat([len(each.evaluations) for each in records])]
+    return rows.reset_index(drop=True).join(pd.DataFrame(numbers, columns=[*_EVALUATION]))
 
 
 def seeds_frame(records: Sequence[Record]) -> pd.DataFrame:

@@ -236,21 +236,12 @@ def _scores(summary: Summary | None, selection: Selection) -> Floats:
 
 
 def _cell(dataset: str, algorithm: str, summary: Summary | None, selection: Selection) -> dict[str, Any]:
+    cell = {"dataset": dataset, "algorithm": algorithm}
     if summary is None:
-        missing = {
-            "dataset": dataset,
-            "algorithm": algorithm,
-            "status": "missing",
-            "asked": 0,
-            "compared": "",
-            "behaviour": nan,
-        }
-        return missing | vars(Spread(0))
+        return cell | {"status": "missing", "asked": 0, "compared": "", "behaviour": nan} | vars(Spread(0))
     lead, score = summary.lead, summary.over(FIELDS[selection])
     compared = selection if lead.online is None else {"last": "online"}.get(selection, "")
-    return {
-        "dataset": dataset,
-        "algorithm": algorithm,
+    return cell | {
         "status": _status(summary, score.count),
         "asked": len(summary.seeds),
         **vars(score),

@@ -108,9 +108,6 @@ class AntMaze(ModelEnv):
         )
         return self._observation()
 
-    def _observation(self) -> NDArray[np.float64]:
-        return np.concatenate([self.data.qpos, self.data.qvel])
-
 
 def _middle(line: int, character: int) -> tuple[float, float]:
     return _SCALE * (character - 1), _SCALE * (line - 1)

@@ -112,9 +112,6 @@ class Maze2d(ModelEnv):
         self.set_state(position, 0.1 * self.np_random.standard_normal(2))
         return self._observation()
 
-    def _observation(self) -> NDArray[np.float64]:
-        return np.concatenate([self.data.qpos, self.data.qvel])
-
 
 def _model(maze: Maze, goal: Cell) -> ET.Element:
     root = ET.fromstring(_MODEL)  # noqa: S314 it is the string above

@@ -30,6 +30,9 @@ class ModelEnv(MujocoEnv):
             path.write_bytes(ET.tostring(model))
             super().__init__(str(path), frame_skip, observation_space, **kwargs)
 
+    def _observation(self) -> NDArray[np.float64]:
+        return np.concatenate([self.data.qpos, self.data.qvel])
+
 
 def add(parent: ET.Element, tag: str, **attributes: str | float | Sequence[float]) -> ET.Element:
     """Add an element of MJCF; numbers are written to the last bit."""

@@ -43,8 +43,8 @@ class LauncherSettings:
 
     @property
     def gpus(self) -> float:
-        """GPUs of a unit."""
-        return 0.0
+        """GPUs of a unit; none where the launcher has no such key."""
+        return float(getattr(self, "gpus_per_run", 0))
 
     @property
     def device(self) -> str:
@@ -57,6 +57,8 @@ class LauncherSettings:
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
                 yield f"launcher.{field.name}={value} must be a number of at least 0."
+        if getattr(self, "at_once", 1) < 1:
+            yield f"launcher.at_once={getattr(self, 'at_once', 1)} must be at least 1."
 
 
 @dataclass
@@ -79,12 +81,6 @@ class LocalSettings(LauncherSettings):
         """It is this machine."""
         return "auto"
 
-    def problems(self) -> Iterator[str]:
-        """At least one at a time."""
-        yield from super().problems()
-        if self.at_once < 1:
-            yield f"launcher.at_once={self.at_once} must be at least 1."
-
 
 @dataclass
 class RaySettings(LauncherSettings):
@@ -100,11 +96,6 @@ class RaySettings(LauncherSettings):
     address: str = "auto"
     gpus_per_run: float = 0.0
     memory: float = 0.0
-
-    @property
-    def gpus(self) -> float:
-        """GPUs of a unit."""
-        return self.gpus_per_run
 
     def problems(self) -> Iterator[str]:
         """Also an address that is none, and one and a half GPUs."""
@@ -141,18 +132,11 @@ class SlurmSettings(LauncherSettings):
     at_once: int = 256
     notice: int = 90
 
-    @property
-    def gpus(self) -> float:
-        """GPUs of a unit."""
-        return self.gpus_per_run
-
     def problems(self) -> Iterator[str]:
-        """Also a job without time, or none at a time."""
+        """Also a job without time."""
         yield from super().problems()
         if 60 * self.time <= self.notice:
             yield f"launcher.time={self.time} minutes is less than launcher.notice={self.notice} seconds."
-        if self.at_once < 1:
-            yield f"launcher.at_once={self.at_once} must be at least 1."
 
 
 KINDS: dict[str, type[LauncherSettings]] = {

@@ -9,6 +9,9 @@ from cqlbench.reporting.report import SELECTIONS
 from cqlbench.reporting.tables.format import ABSENT
 from cqlbench.reporting.tables.render import Document, Grid
 
+_NUMBERS = (
+    "accepted", "now", "drop", "95 % interval", "P(drop)", "identical", "parts at", "training", "speed",
+)  # fmt: skip
 _STRONGEST = 5
 """Of the diagnostics that changed, so many are shown for each run."""
 _VERDICTS = {"regression": "failure", "algorithm changed": "failure", "cannot say": "error"}
@@ -25,19 +28,7 @@ def document(gate: Gate) -> Document:
         grids=(
             Grid(
                 title="Scores",
-                columns=(
-                    "Dataset",
-                    "Verdict",
-                    "Accepted",
-                    "Now",
-                    "Drop",
-                    "95 % interval",
-                    "P(drop)",
-                    "Identical",
-                    "Parts at",
-                    "Training",
-                    "Speed",
-                ),
+                columns=("Dataset", "Verdict", *(f"{name[0].upper()}{name[1:]}" for name in _NUMBERS)),
                 rows=rows,
                 caption=(
                     f"Scores: {SELECTIONS[gate.selection]}, 0-100 scale, mean over seeds. Identical: seeds "
@@ -122,8 +113,5 @@ def _numbers(line: Line) -> Iterator[str]:
 
 
 def _said(line: Line) -> str:
-    names = (
-        "accepted", "now", "drop", "95 % interval", "P(drop)", "identical", "parts at", "training", "speed",
-    )  # fmt: skip
-    numbers = ", ".join(f"{name} {number}" for name, number in zip(names, _numbers(line), strict=True))
+    numbers = ", ".join(f"{name} {number}" for name, number in zip(_NUMBERS, _numbers(line), strict=True))
     return " ".join(filter(None, (numbers, *(f"({note})" for note in line.notes))))

@@ -50,21 +50,11 @@ def tuning_frame(tunings: Sequence[Tuning]) -> pd.DataFrame:
 
     Of the kind `configurations`, the budget counts those tried; of `episodes`, those that a bandit played.
     """
-    frames = [
-        pd.DataFrame(
-            {
-                "algorithm": tuning.algorithm,
-                "published": tuning.published,
-                "kind": kind,
-                "budget": curve.budget,
-                "score": curve.mean,
-                "low": curve.low,
-                "high": curve.high,
-            }
-        )
-        for tuning in tunings
-        for kind, curve in (("configurations", tuning.tried), ("episodes", tuning.played))
-        if curve is not None
-    ]
-    columns = ["algorithm", "published", "kind", "budget", "score", "low", "high"]
-    return pd.concat(frames) if frames else pd.DataFrame(columns=columns)
+    frames = [pd.DataFrame(columns=["algorithm", "published", "kind", "budget", "score", "low", "high"])]
+    for tuning in tunings:
+        for kind, curve in (("configurations", tuning.tried), ("episodes", tuning.played)):
+            if curve is not None:
+                points = pd.DataFrame(vars(curve)).rename(columns={"mean": "score"})
+                whose = points.assign(algorithm=tuning.algorithm, published=tuning.published)
+                frames.append(whose.assign(kind=kind))
+    return pd.concat(frames[1:] or frames)
