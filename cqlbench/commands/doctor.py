@@ -224,14 +224,8 @@ def _datasets(cards: Mapping[str, Card]) -> Iterator[Line]:
     for source in sorted({card.source for card in cards.values()}):
         of_it = [card for card in cards.values() if card.source == source]
         reasons = Counter(why_unplayed(card) for card in of_it)
-        here = sum(_here(card) for card in of_it)
+        here = sum(bool(minari_folder(each) if source == "minari" else candidates(each)) for each in of_it)
         where = "made here when needed" if source == "embedded" else f"{here} on this machine"
         yield source, f"{len(of_it)}, {where}; {reasons.pop('', 0)} can be played"
         for reason, count in reasons.most_common():
             yield "", f"{count} cannot: {reason}"
-
-
-def _here(card: Card) -> bool:
-    if card.source == "minari":
-        return minari_folder(card) is not None
-    return card.source == "d4rl" and bool(candidates(card))

@@ -151,10 +151,8 @@ def buffer_for(dataset_id: str, source_key: str, load: Callable[[], Transitions]
     Of two processes that ask at once, one makes it and the other waits. What lies on disk is read back and
     compared with the source before it gets its final name.
 
-    Args:
-        dataset_id: the dataset id.
-        source_key: what the rows are made from, such as a file's checksum: another key, another buffer.
-        load: reads or makes the rows; called only if there is no buffer.
+    `source_key` stands for what the rows are made from, such as a file's checksum: another key, another
+    buffer. `load` reads or makes them, and is called only if there is no buffer.
 
     Raises:
         DatasetError: the cache cannot be written or did not keep what was written; the buffer is damaged and

@@ -57,13 +57,8 @@ def write_d4rl(transitions: Transitions, path: Path) -> None:
 def write_minari(transitions: Transitions, dataset_id: str, spec: EnvironmentSpec, **facts: Any) -> None:
     """Make a dataset that `minari.load_dataset(dataset_id)` opens, in Minari's own folder.
 
-    A cut episode is written as truncated, as in `write_d4rl`.
-
-    Args:
-        transitions: the data.
-        dataset_id: `<namespace>/<name>-v<k>`.
-        spec: the environment it was collected in.
-        facts: further arguments of `minari.create_dataset_from_buffers`, such as `algorithm_name`.
+    A cut episode is written as truncated, as in `write_d4rl`. The id is `<namespace>/<name>-v<k>`; `facts`
+    are further arguments of `minari.create_dataset_from_buffers`, such as `algorithm_name`.
 
     Raises:
         DatasetError: minari refuses the id or the data.

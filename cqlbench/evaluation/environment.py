@@ -28,17 +28,14 @@ def playable(card: Card, dataset: Dataset) -> tuple[EnvironmentSpec | None, str]
         spec, because = recorded_environment(folder, spec)
         if because:
             return None, f"Not evaluated: {because}"
-    if card.unpadded_kwargs and _observes_padding(dataset, spec.padding):
-        spec = replace(spec, padding=0, kwargs={**spec.kwargs, **card.unpadded_kwargs})
+    if card.unpadded_kwargs:
+        padding = slice(-spec.padding, None)
+        if dataset.observation_mean[padding].any() or dataset.observation_std[padding].any():
+            spec = replace(spec, padding=0, kwargs={**spec.kwargs, **card.unpadded_kwargs})
     sizes = dataset.observation_size, dataset.action_size
     bounds = None if dataset.discrete_actions else (card.action_low, card.action_high)
     because = why_unplayable(spec, *sizes, discrete=dataset.discrete_actions, bounds=bounds)
     return (None, f"Not evaluated: {because}") if because else (spec, "")
-
-
-def _observes_padding(dataset: Dataset, padding: int) -> bool:
-    means, deviations = dataset.observation_mean[-padding:], dataset.observation_std[-padding:]
-    return bool(means.any() or deviations.any())
 
 
 def _how_to_name_it(card: Card) -> str:

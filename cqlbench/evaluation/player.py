@@ -14,11 +14,7 @@ ActAfter = Callable[[History], Tensor]
 class Player:
     """Acts in episodes that begin together, remembering the last `context` time steps.
 
-    Args:
-        act_after: the policy.
-        context: L, at most.
-        asked: the undiscounted return that is asked for. Rewards are taken off it.
-        action_size: `A`.
+    The undiscounted return that is `asked` for has the rewards taken off.
     """
 
     def __init__(self, act_after: ActAfter, context: int, asked: float, action_size: int) -> None:

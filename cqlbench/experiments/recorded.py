@@ -69,12 +69,7 @@ def standing(
     A checkpoint of the missing seeds, or of more that are asked for, is resumed; a run that was killed after
     its last record is completed.
 
-    Args:
-        plan: the run that is asked for.
-        dataset: what it trains on.
-        origin: this process; records of seeds that are added to must be made by the same packages.
-        store: where the records are.
-        stands: which records stand for their seeds.
+    Records of seeds that are added to must be made by the packages of `origin`, this process.
 
     Raises:
         RecordError: a record cannot be read.

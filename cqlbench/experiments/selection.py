@@ -46,13 +46,8 @@ def candidates(
 ) -> pd.DataFrame:
     """A row per policy: see `reporting.selection.Choice.policies`.
 
-    Args:
-        store: where the records and policies are.
-        records: of one dataset.
-        config: of fitted Q evaluation.
-        device: where it computes.
-        play: episodes that each policy plays for its true discounted return; 0: none.
-        say: told which policies are left out, and why.
+    The records are of one dataset. Each policy plays so many episodes for its true discounted return; `say`
+    is told which policies are left out, and why.
 
     Raises:
         UserError: there are not two policies, the dataset is not there or another one, or cannot be played.

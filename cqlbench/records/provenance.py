@@ -43,14 +43,7 @@ def collect(
     gpu: str | None = None,
     arguments: Sequence[str] | None = None,
 ) -> Provenance:
-    """Everything of this module.
-
-    Args:
-        device: this and the next two as `core.devices.device_facts` says.
-        threads: `None`: one for each core.
-        gpu: name of the GPU.
-        arguments: those after `cqlbench` that make the run again; by default those of this process.
-    """
+    """Everything of this module: of what `core.devices.device_facts` says, and of `command`'s arguments."""
     return Provenance(versions(), git_state(), machine(device, threads, gpu), command(arguments), now())
 
 
@@ -87,7 +80,7 @@ def code_digest(commit: str) -> str | None:
 
 
 def machine(device: str = "cpu", threads: int | None = None, gpu: str | None = None) -> Machine:
-    """The hardware; arguments as in `collect`."""
+    """The hardware; without a number of threads, one for each core."""
     cores, memory = usable_cores(), None
     name, family, model = map(_cpu, ("model name", "cpu family", "model"))
     with suppress(AttributeError, OSError, ValueError):  # not on every system

@@ -88,13 +88,7 @@ class Curve:
 def curve_of(
     seeds: Sequence[int], per_seed: Sequence[Mapping[int, float | None]], normalised: bool
 ) -> Curve | None:
-    """The curve of values at the steps that all seeds have; `None` where there are none.
-
-    Args:
-        seeds: `[S]`.
-        per_seed: of each seed, step -> value.
-        normalised: whether the values are scores.
-    """
+    """The curve of values, by step for each seed, at the steps that all have; `None` where there are none."""
     steps = sorted(set.intersection(*map(set, per_seed))) if per_seed else []
     if not steps:
         return None
@@ -204,9 +198,6 @@ def summarise_largest(records: Sequence[Record]) -> Summary:
     """Pool those seeds of one run that may share a mean, and list the others with why they may not.
 
     Of several groups of seeds, the one with the most finished seeds is pooled; of equals, the newest.
-
-    Args:
-        records: at least one.
 
     Raises:
         PoolingError: as `summarise`, but for contents and protocols.

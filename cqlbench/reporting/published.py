@@ -88,9 +88,7 @@ def compare(scores: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 def others(scores: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """Published scores of algorithms that we did not run, where a score of ours may stand beside them.
 
-    Args:
-        scores: as in `compare`.
-        published: the table of published scores.
+    Arguments as of `compare`.
 
     Returns:
         A row per dataset and published score of the same metric: `dataset` (full id), `rival` (the

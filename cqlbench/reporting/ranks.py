@@ -56,11 +56,7 @@ class Ranks:
 
 
 def ranked(scores: Mapping[str, Sequence[float]]) -> Ranks | None:
-    """The ranks of some columns; `None` for fewer than `FEWEST` of them or of datasets.
-
-    Args:
-        scores: of each the scores of the same datasets in the same order, more is better.
-    """
+    """The ranks of columns by their scores of the same datasets; `None` for fewer than `FEWEST` of either."""
     names, table = [*scores], np.array([*scores.values()], np.float64).T
     if table.ndim < 2 or min(table.shape) < FEWEST:
         return None

@@ -151,13 +151,8 @@ def build_reports(
 ) -> tuple[Report, ...]:
     """A report of each section (`cqlbench.reporting.sections`), whatever the order of the records.
 
-    Args:
-        records: one per key, failed and skipped ones included.
-        selection: which evaluations are scored.
-        published: scores to set beside ours, where ours may stand beside published ones.
-        samples: bootstrap samples.
-        choices: among policies of these records.
-        bold: which of a row's means are the best.
+    Records are one per key, failed and skipped ones included; `published` scores stand beside ours, where
+    ours may; the others are as of `Report`.
 
     Raises:
         PoolingError: there are none, or a cell, a row or a table would pool what must not meet: dataset

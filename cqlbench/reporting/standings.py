@@ -84,10 +84,8 @@ def candidates(scores: Mapping[str, Sequence[Floats]]) -> tuple[str, ...]:
 
     Multiple comparisons with the best (Hsu 1981): a column is ruled out where the one of the highest mean is
     above it by Welch's one-sided t, corrected for as many tests as there are others (Bonferroni). So the
-    truly best is ruled out in at most 5 % of cases. With fewer than three seeds none can be.
-
-    Args:
-        scores: of each column one array `[S]` per dataset, of the same datasets in the same order.
+    truly best is ruled out in at most 5 % of cases. With fewer than three seeds none can be. Scores are
+    arrays `[S]`, of the same datasets in the same order.
     """
     means = {name: sum(each.mean() for each in of_name) for name, of_name in scores.items()}
     first, *others = sorted(means, key=lambda name: (-means[name], name))

@@ -107,12 +107,7 @@ def performance_profile_interval(
 
 
 def probability_of_improvement(x: Scores, y: Scores) -> float:
-    """Mean over datasets of P(X > Y) + P(X = Y) / 2, for a run X of `x` and a run Y of `y`.
-
-    Args:
-        x: one array `[S]` per dataset.
-        y: the other algorithm's, of the same datasets in the same order.
-    """
+    """Mean over datasets of P(X > Y) + P(X = Y) / 2, for a run X of `x` and a run Y of `y`, `[S]` each."""
     return float(np.mean([better.mean() for better in _better(x, y)]))
 
 
@@ -141,14 +136,7 @@ def probability_of_improvement_interval(
 def difference_samples(
     x: Scores, y: Scores, generator: np.random.Generator, samples: int = SAMPLES
 ) -> Floats:
-    """Bootstrap samples of each dataset's mean of x minus mean of y, `[D, samples]`; both sides are drawn.
-
-    Args:
-        x: one array `[S]` per dataset.
-        y: other runs of the same datasets in the same order.
-        generator: where the draws come from.
-        samples: bootstrap samples.
-    """
+    """Bootstrap samples of each dataset's mean of x minus mean of y, `[D, samples]`; both sides are drawn."""
     return np.array(
         [
             _weights(len(ours), samples, generator) @ ours

@@ -166,10 +166,7 @@ def played_curve(
 ) -> Curve:
     """Score by number of episodes that a bandit plays among one policy of each configuration.
 
-    Args:
-        datasets: of each one its configurations, of each of these its seeds' episodes `[S, E]`.
-        generator: where all draws come from.
-        samples: bootstrap samples: configurations, and seeds within each.
+    Arguments as of `tried_curve`, but of the seeds' episodes, `[S, E]`.
     """
     means, drawn = [], []
     for seeds in datasets:
@@ -211,9 +208,7 @@ def tunings(
 ) -> tuple[Tuning, ...]:
     """The tuning of each algorithm of which every dataset has several scored configurations.
 
-    Args:
-        summaries: runs by dataset and column.
-        scores: of each of them the seeds' scores, `[S]`.
+    Runs are by dataset and column, and so are their seeds' scores, `[S]`.
     """
     found = []
     places: dict[str, dict[str, list[tuple[str, str]]]] = {}

@@ -132,12 +132,10 @@ def as_number(value: Any) -> float | None:
 
 
 class Reporter:
-    """Tells a trainer's logger and progress what there is to say, when it is time to.
+    """Tells a `CQLTrainer`'s logger and progress what there is to say, when it is time to.
 
-    Args:
-        trainer: a `CQLTrainer`; its `clock` is the step axis and what `log_interval` is counted in.
-        columns: see `batch_statistics`; `None` logs no statistics.
-        with_times: whether to log the hooks' times.
+    The trainer's `clock` is the step axis and what `log_interval` is counted in. `columns` are as of
+    `batch_statistics`; `None` logs no statistics.
     """
 
     def __init__(self, trainer: Any, columns: Mapping[str, bool] | None, *, with_times: bool) -> None:

@@ -145,12 +145,9 @@ class BehaviourPolicy:
         normals: NDArray[np.float64],
         starting: NDArray[np.bool_] | None = None,
     ) -> Floats:
-        """Stochastic actions, `[n, A]`, inside the action box.
+        """Stochastic actions, `[n, A]`, inside the action box, by standard normal numbers, `[n, A]`.
 
-        Args:
-            observations: `[n, O]`.
-            normals: `[n, A]`, standard normal numbers.
-            starting: where episodes begin, which makes no difference to a network without memory.
+        Where episodes are `starting` makes no difference to a network without memory.
         """
         del starting
         mean, log_std = self._distribution(observations)

@@ -88,12 +88,9 @@ class MazePlay:
     def sample(
         self, observations: Floats, normals: Floats, starting: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """The forces on all balls, `[n, 2]`.
+        """The forces on all balls, `[n, 2]`, by positions and velocities, `[n, 4]`, and normals, `[n, 2]`.
 
-        Args:
-            observations: `[n, 4]`, positions and velocities.
-            normals: `[n, 2]`, standard normal numbers.
-            starting: `[n]`, the balls whose episode begins.
+        The episode of balls that are `starting`, `[n]`, begins.
         """
         for ball in range(len(self._balls), len(observations)):
             generator = numpy_generator(self._seed, Purpose.COLLECTION, _STREAM, ball)

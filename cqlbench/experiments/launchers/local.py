@@ -1,9 +1,8 @@
 """Units as child processes of this one, so many at once."""
 
-import queue
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from cqlbench.core.text import counted
@@ -20,22 +19,16 @@ class LocalLauncher:
         self.where = f"this machine, {counted(settings.cpus, 'core')} each"
         self._pool = ThreadPoolExecutor(settings.at_once, thread_name_prefix="cqlbench unit")
         self._cancelled = threading.Event()
-        self._ended: queue.Queue[tuple[int, Outcome]] = queue.Queue()
+        self._numbers: dict[Future[Outcome], int] = {}
 
     def submit(self, units: Sequence[Unit], surroundings: Surroundings) -> None:
         """See `Launcher`."""
-        for unit in units:
-            self._pool.submit(self._run, unit, surroundings)
+        self._numbers |= {self._pool.submit(self._run, unit, surroundings): unit.number for unit in units}
 
     def wait(self, seconds: float) -> Mapping[int, Outcome]:
         """See `Launcher`."""
-        ended: dict[int, Outcome] = {}
-        try:
-            ended.update([self._ended.get(timeout=seconds)])
-            while True:
-                ended.update([self._ended.get_nowait()])
-        except queue.Empty:
-            return ended
+        ended = wait(self._numbers, seconds, FIRST_COMPLETED).done
+        return {self._numbers.pop(each): each.result() for each in ended}
 
     def cancel(self) -> None:
         """See `Launcher`."""
@@ -46,9 +39,8 @@ class LocalLauncher:
         """See `Launcher`."""
         self._pool.shutdown()
 
-    def _run(self, unit: Unit, surroundings: Surroundings) -> None:
+    def _run(self, unit: Unit, surroundings: Surroundings) -> Outcome:
         try:
-            outcome = run_unit(unit, surroundings, self._cancelled)
+            return run_unit(unit, surroundings, self._cancelled)
         except OSError as error:
-            outcome = Outcome(2, f"It cannot be run ({error.strerror or error}).")
-        self._ended.put((unit.number, outcome))
+            return Outcome(2, f"It cannot be run ({error.strerror or error}).")

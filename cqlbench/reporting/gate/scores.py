@@ -65,13 +65,8 @@ def drops(
 ) -> list[Drop]:
     """Every dataset's drop, and last the drop of the mean over datasets.
 
-    Args:
-        before: accepted scores, one array `[S]` per dataset.
-        after: new scores, of the same datasets in the same order.
-        names: of the datasets; they seed the bootstrap's generator.
-        samples: bootstrap samples.
-        paired: of which datasets the seeds are the same in the same order, and drawn together; by default of
-            none.
+    Accepted and new scores are an array `[S]` per dataset; the datasets' names seed the bootstrap. Of
+    `paired` datasets, by default none, the seeds are the same in the same order, and drawn together.
     """
     generator = numpy_generator(0, Purpose.BOOTSTRAP, zlib.crc32(" ".join(names).encode()))
     together = paired or [False] * len(before)

@@ -23,13 +23,7 @@ _BINS = 40
 
 
 def facts(data: Transitions, whole: Flags, card: Card) -> list[tuple[str, str]]:
-    """Lines of a name and what there is to say of a dataset.
-
-    Args:
-        data: its rows.
-        whole: `[E]`, the episodes whose returns count.
-        card: what is known of it.
-    """
+    """Lines of a name and what there is to say of a dataset, whose `whole` episodes, `[E]`, count."""
     lengths, returns = data.episode_lengths, data.episode_returns[whole]
     limit = f"; the time limit is {card.recorded_limit:,}" if card.recorded_limit else ""
     dropped = f", {data.dropped_rows:,} more dropped" if data.dropped_rows else ""

@@ -72,12 +72,9 @@ def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
 
 
 def render(figure: Figure, kind: str, dpi: float = 300) -> bytes:
-    """The file's bytes, which depend on the numbers and on matplotlib's version only.
+    """A `png`, `pdf` or `svg` (letters as outlines), whose bytes numbers and matplotlib's version decide.
 
-    Args:
-        figure: made by a function of this package.
-        kind: `png`, `pdf` or `svg` (letters as outlines).
-        dpi: dots per inch of a PNG.
+    `dpi` are the dots per inch of a PNG.
     """
     with style.context(STYLE, after_reset=True):
         FigureCanvasAgg(figure)
