@@ -20,7 +20,7 @@ from cqlbench.records.store import RecordStore
 from cqlbench.reporting.aggregate import Summary, spread, summarise
 from cqlbench.reporting.tables import render
 from cqlbench.reporting.tables import run as tables
-from cqlbench.reporting.tables.diff import compared
+from cqlbench.reporting.tables.comparison import compared
 from cqlbench.reporting.tables.format import spread_text
 
 

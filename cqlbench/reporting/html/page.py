@@ -11,7 +11,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cqlbench import __version__
-from cqlbench.reporting.html.dark import with_dark_colours
 from cqlbench.reporting.html.runs import run_id, runs_json
 from cqlbench.reporting.plots.plot import Part, Plot
 from cqlbench.reporting.plots.report import plots_of
@@ -41,6 +40,19 @@ _SECTIONS = {
 }
 _SECTION_OF: Mapping[Part, str] = {"answers": "tables", "curves": "curves", "diagnostics": "diagnostics"}
 _NUMBER = re.compile(r"\[?[-+]?[\d,]*\.?\d")
+DARK = {
+    "ffffff": "14171b", "000000": "e6e9ec", "222222": "e6e9ec", "444444": "a3adb8", "dddddd": "3a424b",
+    "0072b2": "4aa8e0", "e69f00": "f0b429", "009e73": "2fc896", "d55e00": "ff8a4c", "cc79a7": "e39cc6",
+    "56b4e9": "9ad0f5", "882255": "d9668f", "999999": "a0a0a0", "5d3a9b": "a98be8", "117733": "7fbf6a",
+    "661100": "c98a72",
+}  # fmt: skip
+"""What a colour of `plots/paper.mplstyle` becomes on the page's dark paper."""
+_RULES = "".join(
+    f'[style*="{what}: #{light}"]{{{what}:#{dark}!important}}'
+    for light, dark in DARK.items()
+    for what in ("fill", "stroke")
+)
+_STYLE = f"<style>@media (prefers-color-scheme: dark){{svg{{fill:#{DARK['000000']}}}{_RULES}}}</style>"
 
 
 def page(report: Report) -> str:
@@ -134,8 +146,14 @@ def _picture(plot: Plot) -> dict[str, Any]:
     points = sum(np.size(line.get_xdata()) for axes in figure.axes for line in axes.lines)
     kind, mime = ("svg", "svg+xml") if points <= _SVG_POINTS else ("png", "png")
     drawn = render(figure, kind, dpi=150)
-    content = base64.b64encode(with_dark_colours(drawn) if kind == "svg" else drawn).decode()
+    content = base64.b64encode(_with_dark_colours(drawn) if kind == "svg" else drawn).decode()
     width, height = (round(float(inches) * _PIXELS) for inches in figure.get_size_inches())
     words: dict[str, Any] = {"title": plot.title, "caption": plot.caption, "alt": plot.alt}
     words |= {"pixels": kind == "png"}
     return words | {"source": f"data:image/{mime};base64,{content}", "width": width, "height": height}
+
+
+def _with_dark_colours(svg: bytes) -> bytes:
+    """An SVG of matplotlib that is drawn in other colours where the reader's browser asks for a dark page."""
+    head, end, rest = svg.partition(b"<defs>")
+    return head + _STYLE.encode() + end + rest

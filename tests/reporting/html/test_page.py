@@ -16,8 +16,7 @@ from reporting.samples import build_report, cell, sample_records
 from cqlbench.records.codec import to_json
 from cqlbench.records.store import run_folder
 from cqlbench.reporting.html import page as module
-from cqlbench.reporting.html.dark import DARK
-from cqlbench.reporting.html.page import page
+from cqlbench.reporting.html.page import DARK, page
 from cqlbench.reporting.plots import style
 from cqlbench.reporting.plots.report import plots_of
 from cqlbench.reporting.tables.report import document
