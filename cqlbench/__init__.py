@@ -1,6 +1,10 @@
 """Conservative Q-Learning and its baselines on D4RL and Minari datasets, all seeds at once."""
 
 import importlib
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 __version__ = "0.2.0"
@@ -24,8 +28,27 @@ _PUBLIC = {
 }
 
 
+@contextmanager
+def _widgets_unmentioned() -> Iterator[None]:
+    """Ray, which torchrl imports where there is one, says twice in notebooks that widgets are missing."""
+    ray = logging.getLogger("ray.widgets.util")
+    level = ray.level
+    ray.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "IProgress not found")
+            yield
+    finally:
+        ray.setLevel(level)
+
+
 def __getattr__(name: str) -> Any:
     # On first use: importing torchrl takes seconds, which `cqlbench --help` need not wait for.
     if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
+        with _widgets_unmentioned():
+            return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'cqlbench' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])  # what notebooks complete

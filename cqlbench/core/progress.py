@@ -2,13 +2,26 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Self
 
 import rich.progress
 from rich.console import Console
 
 _LINES = 10
+_WANTED = ContextVar("_WANTED", default=True)
+
+
+@contextmanager
+def progress_wanted(wanted: bool) -> Iterator[None]:
+    """Whether any progress is shown that is begun within."""
+    before = _WANTED.set(wanted)
+    try:
+        yield
+    finally:
+        _WANTED.reset(before)
 
 
 class Progress:
@@ -40,7 +53,7 @@ class Progress:
         self._title = title
         self._unit = f"{unit}s"
         self._before = done
-        self._shown = shown
+        self._shown = shown and _WANTED.get()
         self._clock = clock
         self._bar: rich.progress.Progress | None = None
         self._note = ""

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from cqlbench.algorithms import ALGORITHMS
 from cqlbench.algorithms.algorithm import AlgorithmConfig
+from cqlbench.core.progress import progress_wanted
 from cqlbench.data.buffer import Dataset
 from cqlbench.data.cards import all_cards
 from cqlbench.data.load import provide
@@ -100,7 +101,7 @@ def run(
     seeds: int | Sequence[int] | None = None,
     budget: str | None = None,
     results: str | Path = "results",
-    verbose: bool = False,
+    verbose: bool | None = None,
     **settings: Any,
 ) -> Run:
     """Train, evaluate and record; what is recorded already is read, and what was interrupted is resumed.
@@ -111,7 +112,7 @@ def run(
         seeds: how many (3: seeds 0, 1, 2), or which; `None` takes the budget's.
         budget: `smoke`, `quick` or `paper`; `None` takes `paper` on a GPU, `quick` on a CPU.
         results: the folder for records and policies.
-        verbose: print what the command prints.
+        verbose: print what the command prints; `None`: its progress alone; `False`: nothing.
         settings: any other setting of the command line, such as `steps=1000`, or with dots in the name
             `**{"algorithm.batch_size": 64}`. Fine-tuning: `online="quick"`.
 
@@ -121,7 +122,8 @@ def run(
     named = {"dataset": dataset, "algorithm": algorithm, "seeds": seeds, "budget": budget, "results": results}
     words = [f"{key}={argument_text(value)}" for key, value in named.items() if value is not None]
     plan = make_plan([*words, *(f"{key}={argument_text(value)}" for key, value in settings.items())])
-    records = bench(plan, Console(quiet=not verbose, soft_wrap=True, highlight=False))
+    with progress_wanted(verbose is not False):
+        records = bench(plan, _console(verbose))
     return Run(tuple(records), Path(results))
 
 
@@ -133,7 +135,7 @@ def run_suite(
     budget: str | None = None,
     results: str | Path = "results",
     launcher: str | None = None,
-    verbose: bool = False,
+    verbose: bool | None = None,
     **settings: Any,
 ) -> list[Run]:
     """Make, resume or read every run of a suite, in its order.
@@ -146,7 +148,7 @@ def run_suite(
         results: the folder for records and policies.
         launcher: `local` or `ray` makes the runs in processes of their own, as `**{"launcher.<key>": …}`
             says; `None`: this process makes them, one by one.
-        verbose: print what the command prints.
+        verbose: print what the command prints; `None`: its progress alone; `False`: nothing.
         settings: as of `run`.
 
     Returns:
@@ -162,17 +164,21 @@ def run_suite(
     words, where = split(
         [f"{key}={argument_text(value)}" for key, value in named.items() if value is not None]
     )
-    console = Console(quiet=not verbose, soft_wrap=True, highlight=False)
-    chosen = read_suite(suite)
-    if where is None:
-        runs = make_runs(chosen, words, console)
-    else:
-        work = suite_work(chosen, words, where)
-        fates = launch(work, where, console)
-        runs = [] if where.dry_run else launched_runs(work.plans, fates)
+    console, chosen = _console(verbose), read_suite(suite)
+    with progress_wanted(verbose is not False):
+        if where is None:
+            runs = make_runs(chosen, words, console)
+        else:
+            work = suite_work(chosen, words, where)
+            fates = launch(work, where, console)
+            runs = [] if where.dry_run else launched_runs(work.plans, fates)
     if any(each.problem for each in runs):
         raise IncompleteSuiteError(suite, runs)
     return [Run(each.records, Path(results)) for each in runs]
+
+
+def _console(verbose: bool | None) -> Console:
+    return Console(quiet=not verbose, soft_wrap=True, highlight=False)
 
 
 def load_policy(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cqlbench.core.progress import Progress
+from cqlbench.core.progress import Progress, progress_wanted
 
 
 class Terminal(io.StringIO):
@@ -120,3 +120,9 @@ def test_nothing_is_said_if_it_is_not_wanted(stderr) -> None:
             progress.note("n")
             progress.update(2)
         assert shown.getvalue() == ""
+        with progress_wanted(False), Progress(2, title="t", unit="row") as progress:
+            progress.update(2)
+        assert shown.getvalue() == ""
+        with Progress(2, title="t", unit="row") as progress:
+            progress.update(2)
+        assert "2/2 rows" in shown.getvalue()

@@ -1,5 +1,9 @@
 """cqlbench from Python, as a notebook uses it."""
 
+import logging
+import types
+import warnings
+
 import matplotlib.figure
 import numpy as np
 import pytest
@@ -19,8 +23,9 @@ SMALL = {
 
 
 @pytest.fixture
-def run(world):
-    return cqlbench.run("tiny-hopper", seeds=[3, 1], budget="smoke", results=world / "results", **SMALL)
+def run(world, capfd):
+    named = {"seeds": [3, 1], "budget": "smoke", "results": world / "results", "verbose": False}
+    return cqlbench.run("tiny-hopper", **named, **SMALL)
 
 
 def test_a_run_is_its_records_scores_frames_policies_and_figure(run, world, capfd):
@@ -35,7 +40,21 @@ def test_a_run_is_its_records_scores_frames_policies_and_figure(run, world, capf
     assert (actions.abs() <= 1).all()
     assert isinstance(run.figure(), matplotlib.figure.Figure)
     assert cqlbench.load_results(world / "results")["score"].tolist() == run.frame["score"].tolist()[::-1]
-    assert capfd.readouterr().out == ""
+    assert capfd.readouterr() == ("", "")
+
+
+def test_notebooks_complete_its_names_and_are_not_asked_for_rays_widgets(monkeypatch, caplog):
+    assert set(cqlbench._PUBLIC) <= set(dir(cqlbench))
+
+    def imported(name):  # as Ray and tqdm say it
+        logging.getLogger("ray.widgets.util").info("Missing packages: ['ipywidgets']")
+        warnings.warn("IProgress not found. Please update jupyter and ipywidgets", stacklevel=1)
+        return types.SimpleNamespace(run=name)
+
+    monkeypatch.setattr(cqlbench.importlib, "import_module", imported)
+    with caplog.at_level("INFO"):
+        assert cqlbench.run == "cqlbench.experiments.api"
+    assert not caplog.records
 
 
 def test_the_same_call_reads_what_is_recorded(run, world, capfd):
