@@ -5,13 +5,13 @@ Nothing is downloaded, and only the caches' folders are looked through.
 
 import importlib
 import os
-import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
 from rich.console import Console
 from rich.text import Text
 
@@ -58,21 +58,32 @@ def doctor(console: Console, results: Path) -> None:
         raise BrokenError(f"{counted(len(broken), 'fault')}, first: {broken[0]}")
 
 
-def _requirements() -> Iterator[tuple[str, str, str]]:
-    """The name, least version and extra of each requirement of cqlbench; none where it is not installed."""
+def _requirements(package: str = "cqlbench", extra: str = "") -> list[Requirement]:
+    """What a package, or an extra of it, requires here; nothing where it is not installed."""
     try:
-        declared = metadata.requires("cqlbench") or ()
-    except metadata.PackageNotFoundError:  # run from its source tree
-        declared = ()
-    for text in declared:
-        wanted, _, marker = text.partition(";")
-        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", marker)
-        if "platform_system" in marker and os.uname().sysname not in marker:
-            continue
-        name = re.match(r"[\w.-]+", wanted.strip())
-        least = re.search(r">=([\d.]+)", wanted)
-        if name:
-            yield name[0], least[1] if least else "0", extra[1] if extra else ""
+        declared = [Requirement(text) for text in metadata.requires(package) or ()]
+    except metadata.PackageNotFoundError:  # cqlbench: run from its source tree
+        return []
+
+    def applies(required: Requirement, extra: str) -> bool:
+        return required.marker is None or required.marker.evaluate({"extra": extra})
+
+    return [each for each in declared if applies(each, extra) and not (extra and applies(each, ""))]
+
+
+def _missing(package: str, extra: str) -> Iterator[str]:
+    """What of an extra is not installed, or too old, and what of the extras that it names."""
+    for each in _requirements(package, extra):
+        if not _satisfied(each):
+            yield each.name
+        else:
+            for part in sorted(each.extras):
+                yield from _missing(each.name, part)
+
+
+def _satisfied(required: Requirement) -> bool:
+    version = _installed(required.name)
+    return bool(version) and required.specifier.contains(version, prereleases=True)
 
 
 def _installed(name: str) -> str:
@@ -83,20 +94,13 @@ def _installed(name: str) -> str:
         return ""
 
 
-def _older(version: str, least: str) -> bool:
-    def numbers(text: str) -> list[int]:
-        return [int(part) for part in re.findall(r"\d+", text.partition("+")[0])][:3]
-
-    return numbers(version) < numbers(least)
-
-
 def _faults() -> Iterator[str]:
     """What stands in the way of every run, a sentence each."""
-    for name, least, extra in _requirements():
-        version = _installed(name)
-        if not extra and (not version or _older(version, least)):
+    for each in _requirements():
+        if not _satisfied(each):
+            version = _installed(each.name)
             found = f"is {version}" if version else "is not installed"
-            yield f"{name} {found}, and {least} or newer is needed: pip install '{name}>={least}'."
+            yield f"{each.name} {found}, which is required: pip install '{each.name}{each.specifier}'."
     for name in _LOADED:
         try:
             importlib.import_module(name)
@@ -120,13 +124,18 @@ def _versions() -> Iterator[Line]:
 
 
 def _extras() -> Iterator[Line]:
-    packages: dict[str, list[str]] = {}
-    for name, _, extra in _requirements():
-        if extra not in ("", "all", "dev", "docs"):
-            packages.setdefault(extra, []).append(name)
-    for extra, names in sorted(packages.items()):
-        missing = [name for name in names if not _installed(name)]
-        yield extra, f"no: pip install 'cqlbench[{extra}]' brings {', '.join(missing)}" if missing else "yes"
+    for extra in sorted(_extra_names()):
+        missing = ", ".join(_missing("cqlbench", extra))
+        yield extra, f"no: pip install 'cqlbench[{extra}]' brings {missing}" if missing else "yes"
+
+
+def _extra_names() -> set[str]:
+    """Those for users."""
+    try:
+        named = metadata.metadata("cqlbench").get_all("Provides-Extra") or []
+    except metadata.PackageNotFoundError:  # run from its source tree
+        named = []
+    return {*named} - {"all", "dev", "docs"}
 
 
 def _devices() -> Iterator[Line]:

@@ -4,6 +4,7 @@ import os
 import sys
 
 import numpy as np
+from gymnasium.error import DependencyNotInstalled
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
@@ -67,7 +68,9 @@ def _drawable(spec: EnvironmentSpec) -> EnvironmentSpec:
 def _undrawn(spec: EnvironmentSpec, error: Exception) -> UserError:
     # Every graphics library fails in a way of its own.
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    return UserError(
-        f"'{spec.id}' cannot be rendered here ({reason}); MuJoCo needs a display, MUJOCO_GL=egl "
-        "with a graphics driver, or MUJOCO_GL=osmesa with libosmesa6."
+    remedy = (
+        "MuJoCo needs a display, MUJOCO_GL=egl with a graphics driver, or MUJOCO_GL=osmesa with libosmesa6"
     )
+    if isinstance(error, DependencyNotInstalled):
+        reason, remedy = reason.partition(",")[0], "pip install 'cqlbench[video]'"
+    return UserError(f"'{spec.id}' cannot be rendered here ({reason}); {remedy}.")

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -20,20 +21,24 @@ def test_a_sound_machine_is_described_and_left_as_it_is(
 def test_what_stands_in_the_way_is_named_and_the_status_is_2(
     world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    needed = [("numpy", "99", ""), ("no-such-package", "1.2", ""), ("no-such-extra", "1", "video")]
-    monkeypatch.setattr(doctor, "_requirements", lambda: iter(needed))
+    declared = [
+        "numpy>=99",
+        "no-such-package>=1.2",
+        "no-such-system; platform_system == 'none'",
+        "no-such-extra; extra == 'video'",
+        "torch[opt-einsum]>=2; extra == 'video'",
+        "mujoco; extra == 'robotics'",
+    ]
+    of_torch = ["no-such-part; extra == 'opt-einsum'", "no-such-other; extra == 'other'"]
+    requires = {"cqlbench": declared, "torch": of_torch, "mujoco": []}
+    monkeypatch.setattr(doctor.metadata, "requires", requires.get)
+    monkeypatch.setattr(doctor, "_extra_names", lambda: {"video", "robotics"})
     (world / "file").touch()
     monkeypatch.setenv("CQLBENCH_CACHE", str(world / "file"))
     assert main(["doctor"]) == 2
     shown = capsys.readouterr()
     assert "3 faults" in shown.err
-    for word in ("numpy>=99", "'no-such-package>=1.2'", "CQLBENCH_CACHE", "brings no-such-extra"):
+    for word in ("numpy>=99", "'no-such-package>=1.2'", "CQLBENCH_CACHE"):
         assert word in shown.out
-
-
-@pytest.mark.parametrize(
-    ("version", "least", "older"),
-    [("2.9", "2.11", True), ("2.11.0+cpu", "2.11", False), ("3", "2.11", False), ("0.14", "0.14.1", True)],
-)
-def test_versions_are_compared_as_numbers(version: str, least: str, older: bool) -> None:
-    assert doctor._older(version, least) is older
+    assert "brings no-such-extra, no-such-part\n" in shown.out
+    assert re.search(r"robotics +yes", shown.out)

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -30,3 +32,9 @@ def test_a_picture_of_what_sets_no_state_is_of_a_beginning() -> None:
 def test_what_cannot_be_rendered_is_refused() -> None:
     with pytest.raises(UserError, match="cannot be rendered"):
         picture(EnvironmentSpec("Pendulum-v1", kwargs={"g": "heavy"}), seen(0.0))
+
+
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    with pytest.raises(UserError, match=r"pygame.*cqlbench\[video\]"):
+        picture(PENDULUM)
