@@ -168,9 +168,10 @@ class SAC(ActorCritic[SACConfig]):
         return (Stage(self._loss, self.rates(), targets=("critics",), target_period=period),)
 
     def activations(self) -> int:
-        """Those of the critics at the dataset's actions."""
+        """Those of the critics at the dataset's actions and at the actor's, and of the actor."""
         config = self.config
-        return config.critics * config.batch_size * sum(config.critic_hidden)
+        critics = 2 * config.critics * sum(config.critic_hidden)
+        return config.batch_size * (critics + sum(config.actor_hidden))
 
     def _loss(self, networks: Networks, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
         found = actor_losses(networks, batch, noise["actor"], self.config, self.box)

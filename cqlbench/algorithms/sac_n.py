@@ -125,8 +125,10 @@ class SACN(BoxActions[SACNConfig]):
         return mean_head(parameters["actor"], self.spaces.actions.size)
 
     def activations(self) -> int:
-        """Those of the critics at the dataset's actions."""
-        return self.config.critics * self.config.batch_size * sum(self.config.hidden)
+        """Those of the critics at the dataset's actions; for the diversity, gradients as well."""
+        config = self.config
+        times = 3 if config.diversity_weight else 1
+        return times * config.critics * config.batch_size * sum(config.hidden)
 
     def _distribution(self, actor: Params, observations: Tensor) -> TanhGaussian:
         mean, log_std = mlp(actor, observations).chunk(2, dim=-1)

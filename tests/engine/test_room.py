@@ -2,16 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from cqlbench.algorithms.algorithm import Batch, Spaces
+from cqlbench.algorithms import algorithm_of
+from cqlbench.algorithms.algorithm import Algorithm, Batch, Spaces
 from cqlbench.algorithms.cql import CQL, CQLConfig, DiscreteCQL
 from cqlbench.algorithms.dt import DT, DTConfig
 from cqlbench.algorithms.networks import ActionBox, DiscreteActions
-from cqlbench.algorithms.step import initial_state, loss_gradients
+from cqlbench.algorithms.sac import SACConfig
+from cqlbench.algorithms.sac_n import EDACConfig, SACNConfig
+from cqlbench.algorithms.step import TrainState, initial_state, loss_gradients
 from cqlbench.core.errors import ConfigError
 from cqlbench.engine import room
 from cqlbench.engine.streams import IndexStream, NoiseStream
@@ -83,6 +87,45 @@ def test_what_cannot_fit_is_refused_and_what_can_is_not(too_large, monkeypatch) 
     room.check_room(cql(replace(CQLConfig(), **too_large), 17, 6), 10, CPU)
 
 
+def kept_at_most(algorithm: Algorithm[Any], state: TrainState, batch: Batch) -> int:
+    """Bytes that autograd keeps for any stage's backward pass at most, inputs and state apart."""
+    S = len(batch.actions)
+    noise = {name: torch.rand(S, *draw.shape) for name, draw in algorithm.draws().items()}
+    given = [*state.tensors(), batch.observations, batch.actions, batch.next_observations]
+    known = {tensor.untyped_storage().data_ptr() for tensor in (*given, *batch.extra.values())}
+    most = 0
+    for stage in algorithm.stages():
+        kept: dict[int, Tensor] = {}
+
+        def keep(tensor: Tensor, kept: dict[int, Tensor] = kept) -> Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor  # and thereby its memory
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss_gradients(stage, state, batch, noise)
+        own = [tensor.untyped_storage().nbytes() for at, tensor in kept.items() if at not in known]
+        most = max(most, sum(own))
+    return most
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SACConfig(actor_hidden=[128, 64], critic_hidden=[128, 128], batch_size=64),
+        SACNConfig(hidden=[128, 128], critics=8, batch_size=64),
+        EDACConfig(hidden=[128, 128], critics=8, batch_size=64),
+    ],
+)
+def test_the_critics_activations_are_what_autograd_keeps(config: SACConfig | SACNConfig) -> None:
+    S, shape = 2, (2, 64)
+    box = ActionBox.from_bounds(-torch.ones(2), torch.ones(2))
+    algorithm = algorithm_of(config, Spaces(5, box))
+    seen, known = torch.ones(*shape, 5), torch.zeros(shape)
+    batch = Batch(seen, torch.zeros(*shape, 2), known, seen, known, {})
+    needed = kept_at_most(algorithm, initial_state(algorithm, range(S)), batch)
+    assert 4 * S * algorithm.activations() <= needed <= 1.3 * 4 * S * algorithm.activations()
+
+
 def test_a_transformers_activations_are_what_autograd_keeps() -> None:
     O, A, S, L = 5, 2, 2, 20  # noqa: E741
     config = DTConfig(batch_size=8, embedding_size=32, context=L, episode_length=50)
@@ -92,18 +135,7 @@ def test_a_transformers_activations_are_what_autograd_keeps() -> None:
     extra = {"returns_to_go": known, "steps": steps, "left": L - 1 - steps}
     seen, taken = torch.ones(*shape, O), torch.zeros(*shape, A)
     batch = Batch(seen, taken, known, seen, known, extra)
-    noise = {name: torch.rand(S, *draw.shape) for name, draw in algorithm.draws().items()}
-    kept: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor  # and thereby its memory
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss_gradients(algorithm.stages()[0], state, batch, noise)
-    for tensor in (*state.tensors(), *extra.values(), seen, taken):
-        kept.pop(tensor.untyped_storage().data_ptr(), None)
-    needed = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    needed = kept_at_most(algorithm, state, batch)
     assert 4 * S * algorithm.activations() <= needed <= 1.3 * 4 * S * algorithm.activations()
 
 
