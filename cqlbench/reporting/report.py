@@ -84,8 +84,9 @@ class Report:
             a run of it per dataset.
         reference: what the datasets' means are of: "Behaviour policy" or "Dataset mean".
         improvement: `probability` that a run of `first` beats one of `second`, averaged over the datasets,
-            `low` and `high`: of every pair of algorithms that both have a score of every dataset; of more
-            than `NAMED`, of the one of the highest mean and each of the others.
+            `low` and `high`: of every pair of algorithms that both have a score of every dataset, the
+            probably better one first; of more than `NAMED`, of the one of the highest mean and each of the
+            others.
         rivals: published scores beside the cells that may stand beside them: see `published.compare`.
         others: published scores of algorithms that were not run: see `published.others`.
         published: every published score.
@@ -323,7 +324,13 @@ def _improvement(scores: Mapping[str, Sequence[Floats]], samples: int) -> pd.Dat
             generator = numpy_generator(0, Purpose.BOOTSTRAP, *names)
             ends = statistics.probability_of_improvement_interval(x, y, generator, samples)
         rows.append((first, second, statistics.probability_of_improvement(x, y), *ends))
-    return pd.DataFrame(rows, columns=["first", "second", "probability", "low", "high"])
+    found = pd.DataFrame(rows, columns=["first", "second", "probability", "low", "high"])
+    # Ties count half for either, so the two probabilities add up to 1.
+    turned = found.assign(
+        first=found["second"], second=found["first"], probability=1 - found["probability"],
+        low=1 - found["high"], high=1 - found["low"],
+    )  # fmt: skip
+    return found.where(found["probability"] >= 0.5, turned)
 
 
 def _enough(scores: Sequence[Floats]) -> bool:

@@ -224,7 +224,7 @@ def _profile(scores: Sequence[Floats], thresholds: Floats, name: str) -> Line:
 def _improvements(report: Report) -> Iterator[Plot]:
     if report.improvement.empty:
         return
-    pairs = better_first(report.improvement)
+    pairs = report.improvement
     texts = [f"{each.first} over {each.second} {each.probability:.2f}" for each in rows_of(pairs)]
     names = [f"{each.first} > {each.second}" for each in rows_of(pairs)]
     if max(map(len, names)) > _ONE_LINE:
@@ -238,16 +238,6 @@ def _improvements(report: Report) -> Iterator[Plot]:
         f"Probability of improvement of {some(texts, between=', ')}.",
         lambda: figures.improvement_intervals(marks),
     )
-
-
-def better_first(pairs: pd.DataFrame) -> pd.DataFrame:
-    """`Report.improvement`, each pair with the probably better algorithm first."""
-    # Ties count half for either, so the two probabilities add up to 1.
-    turned = pairs.assign(
-        first=pairs["second"], second=pairs["first"], probability=1 - pairs["probability"],
-        low=1 - pairs["high"], high=1 - pairs["low"],
-    )  # fmt: skip
-    return pairs.where(pairs["probability"] >= 0.5, turned)
 
 
 def _curves(report: Report) -> Iterator[Plot]:

@@ -49,7 +49,10 @@ def _grids(report: Report, comparisons: Sequence[Comparison]) -> list[Grid]:
         for each in comparisons
     )
     columns = ("First", "Second", "Datasets", "Difference", "95 % interval", "p", "P(first > second)")
-    caption = "First less second, means over the datasets of which both have three seeds or more."
+    caption = (
+        "First less second, means over the datasets of which both have three seeds or more. P: how probably "
+        "a run of the first scores more than one of the second; 0.5 is a tie."
+    )
     bold = frozenset((row, 3) for row, each in enumerate(comparisons) if each.whole.sure)
     found = [Grid("Comparison", columns, rows, caption, bold=bold, labels=2)]
     places = [(each, place) for each in comparisons for place in range(len(each.datasets))]

@@ -228,7 +228,10 @@ def _improvement(report: Report) -> Grid:
         (pair.first, pair.second, _estimate(pair, ".2f"))
         for pair in rows_of(report.improvement.rename(columns={"probability": "value"}))
     )
-    caption = "Probability that a run of the first beats one of the second, averaged over datasets."
+    caption = (
+        "Probability that a run of the first beats one of the second, averaged over datasets; 0.5 is a tie. "
+        "The probably better one stands first."
+    )
     columns = ("First", "Second", "P(first > second)")
     return Grid("Probability of improvement", columns, rows, caption, labels=2)
 

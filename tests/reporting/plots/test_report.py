@@ -7,7 +7,7 @@ from made_records import replace
 from reporting.samples import build_report, sample_records
 
 from cqlbench.reporting.plots.plot import files_of
-from cqlbench.reporting.plots.report import better_first, plots_of
+from cqlbench.reporting.plots.report import plots_of
 from cqlbench.reporting.plots.style import render
 
 DATASETS = ["d4rl/hopper-medium-v2", "d4rl/walker2d-medium-v2"]
@@ -113,16 +113,6 @@ def test_the_profile_is_the_share_of_runs_above(records, plots):
     scores = [np.mean(r.evaluations[-1].scores) for r in records if r.algorithm == "bc"]
     expected = [np.mean(np.array(scores) > threshold) for threshold in line.get_xdata()]
     assert line.get_ydata() == pytest.approx(expected)
-
-
-def test_the_probably_better_one_is_named_first(records):
-    report = build_report(records, samples=500)
-    (given,) = report.improvement.itertuples()
-    assert (given.first, given.second) == ("bc", "cql")
-    (shown,) = better_first(report.improvement).itertuples()
-    assert (shown.first, shown.second) == ("cql", "bc")
-    ends = (1 - given.probability, 1 - given.high, 1 - given.low)
-    assert (shown.probability, shown.low, shown.high) == pytest.approx(ends)
 
 
 def test_runs_without_scores_have_curves_of_returns(records):
