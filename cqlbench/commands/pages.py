@@ -270,7 +270,7 @@ PAGES: Mapping[str, Page] = {
         tables=True,
     ),
     "results": Page(
-        "recorded runs: list, show, compare, export",
+        "recorded runs: list, show, diff, export",
         verbs={
             "list": Page("a line per run", "results:list_runs", keys=_RESULTS | _FILTERS, tables=True),
             "show": Page(

@@ -231,10 +231,10 @@ def _load_again(folder: Path, dataset_id: str, load: Callable[[], Transitions]) 
 
 def _build(folder: Path, dataset_id: str, transitions: Transitions, check: atomic.Check) -> None:
     columns = _columns(transitions)
-    needed = sum(column.nbytes for column in columns.values())
+    needed = sum(column.nbytes for column in columns.values()) + (64 << 20)
     free = shutil.disk_usage(folder.parent).free
     # A memory map on a full disk ends the process with SIGBUS, so look before.
-    if free < needed + (64 << 20):
+    if free < needed:
         raise DatasetError(
             f"The cache {folder.parent} has {free >> 20} MiB free, and '{dataset_id}' needs {needed >> 20}; "
             "make room, or set CQLBENCH_CACHE to another folder."

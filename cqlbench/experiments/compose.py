@@ -232,7 +232,9 @@ def _online_settings(config: BenchConfig) -> AlgorithmConfig:
 def _expand(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if not equals:
-        raise ConfigError(f"'{argument}' is not an override; overrides look like key=value.")
+        raise ConfigError(
+            f"'{argument}' is no setting; settings look like key=value, such as dataset=hopper-medium."
+        )
     value = value.strip()
     if key == "seeds":
         if re.fullmatch(r"[1-9]\d{0,5}", value):
@@ -279,6 +281,8 @@ def _one_sentence(error: Exception, overrides: list[str]) -> str:
     while cause.__cause__ is not None:
         cause = cause.__cause__
     text = str(cause).partition("\n")[0].strip().rstrip(".")
-    key = getattr(cause, "full_key", None)
+    key = str(getattr(cause, "full_key", None) or "").partition("[")[0]  # seeds[0] is of seeds
     at_fault = next((o for o in overrides if key and o.startswith(f"{key}=")), None)
+    if at_fault and text.endswith("could not be converted to Integer"):
+        return f"{at_fault}: whole numbers are expected, written out, such as 1000000."
     return f"{at_fault}: {text}." if at_fault else f"The configuration is not valid: {text}."

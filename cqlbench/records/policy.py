@@ -103,6 +103,10 @@ class SavedPolicy:
             sizes = {first.shape[-2], len(arrays["observation_scale"])}
             if sizes != {policy.observation_size} or any(len(each) != policy.action_size for each in box):
                 raise ValueError("its arrays do not fit together")  # noqa: TRY301
-        except (OSError, EOFError, IndexError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise RecordError(f"'{path}' is no policy of a run: {error}.") from error
+        except OSError as error:
+            raise RecordError(f"Policy '{path}' cannot be read ({error.strerror or error}).") from error
+        except (EOFError, IndexError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            # numpy takes what is no archive for a pickle, and advises to trust it.
+            reason = "it is damaged" if "pickle" in str(error) else error
+            raise RecordError(f"'{path}' is no policy of a run: {reason}.") from error
         return policy

@@ -293,7 +293,7 @@ def test_cache_cannot_be_written(transitions, tmp_path, monkeypatch):
 def test_full_disk_is_seen_before_it_is_written(transitions, monkeypatch):
     usage = buffer_module.shutil.disk_usage(".")._replace(free=1000)
     monkeypatch.setattr(buffer_module.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(DatasetError, match="has 0 MiB free"):
+    with pytest.raises(DatasetError, match=r"has 0 MiB free, and .* needs 64"):
         buffer_for("d4rl/a-v0", "k", lambda: transitions)
 
 

@@ -10,6 +10,7 @@ A policy is two files. `<name>.npz` holds float32 arrays, in the order of the la
 `<name>.json` beside it says how it was trained and what it scores: `{"recipe": {...}, "evaluation": {...}}`.
 """
 
+import difflib
 import io
 import itertools
 import json
@@ -87,6 +88,10 @@ class BehaviourPolicy:
         """
         path = policy_path(name_or_path)
         if not path.is_file():
+            if path.parent == policies_dir():
+                shipped = sorted(each.stem for each in policies_dir().glob("*.npz"))
+                near = difflib.get_close_matches(path.stem, shipped, cutoff=0.4) or shipped
+                raise DatasetError(f"Unknown behaviour policy '{path.stem}' (choose from {', '.join(near)}).")
             raise DatasetError(f"There is no behaviour policy at {path}.")
         # From memory: numpy leaves a damaged file open.
         with (

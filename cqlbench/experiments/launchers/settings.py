@@ -171,11 +171,13 @@ def split(words: Sequence[str]) -> tuple[list[str], LauncherSettings | None]:
 
 
 def _read(kind: type[LauncherSettings], name: str, values: dict[str, str]) -> LauncherSettings:
-    known = [f"launcher.{field.name}" for field in dataclasses.fields(kind)]
+    names = [field.name for field in dataclasses.fields(kind)]
+    known = [f"launcher.{name}" for name in names]
     config = OmegaConf.structured(kind)
     for key, value in values.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
+            own = key.removeprefix("launcher.")  # what all have in common would make any of them near
+            near = [f"launcher.{each}" for each in difflib.get_close_matches(own, names, 1)]
             hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
             raise ConfigError(f"Unknown key {key} of launcher={name} ({hint}).")
         try:

@@ -149,6 +149,8 @@ def test_files_that_are_no_policy_end_in_one_sentence(tmp_path):
         assert str(path) in str(caught.value)
     with pytest.raises(DatasetError, match="There is no behaviour policy at"):
         BehaviourPolicy.load(tmp_path / "absent.npz")
+    with pytest.raises(DatasetError, match="hopper-medium-v0"):
+        BehaviourPolicy.load("hopper-v0-medium")
     (tmp_path / "text.npz").write_text("not a zip file")
     with pytest.raises(DatasetError, match="cannot be read"):
         BehaviourPolicy.load(tmp_path / "text.npz")

@@ -28,6 +28,7 @@ def test_a_unit_gets_what_is_asked_for() -> None:
         (["launcher=kubernetes"], "kubernetes"),
         (["launcher=ray", "launcher.gpu_per_run=1"], "did you mean launcher.gpus_per_run"),
         (["launcher=local", "launcher.gpus_per_run=1"], "launcher=local"),
+        (["launcher=local", "launcher.workers=2"], "choose from launcher.seeds_per_run, "),
         (["launcher.retries=3"], "needs a launcher"),
         (["launcher=local", "launcher.at_once=0"], "at least 1"),
         (["launcher=local", "launcher.retries=-1"], "at least 0"),
