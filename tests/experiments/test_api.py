@@ -1,8 +1,10 @@
 """cqlbench from Python, as a notebook uses it."""
 
 import logging
+import re
 import types
 import warnings
+from pathlib import Path
 
 import matplotlib.figure
 import numpy as np
@@ -45,6 +47,9 @@ def test_a_run_is_its_records_scores_frames_policies_and_figure(run, world, capf
 
 def test_notebooks_complete_its_names_and_are_not_asked_for_rays_widgets(monkeypatch, caplog):
     assert set(cqlbench._PUBLIC) <= set(dir(cqlbench))
+    stub = Path(cqlbench.__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+    found = re.findall(r"from (\S+) import (\w+) as \2\n", stub)
+    assert {name: module for module, name in found} == cqlbench._PUBLIC
 
     def imported(name):  # as Ray and tqdm say it
         logging.getLogger("ray.widgets.util").info("Missing packages: ['ipywidgets']")
