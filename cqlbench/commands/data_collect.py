@@ -6,6 +6,7 @@ from rich.console import Console
 
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import kind
+from cqlbench.core.text import counted
 from cqlbench.data.embedded.collect import collect_transitions
 from cqlbench.data.embedded.policy import BehaviourPolicy
 from cqlbench.data.writers import refuse_minari_id, write_d4rl, write_minari
@@ -39,8 +40,15 @@ def collect(
         transitions = collect_transitions(behaviour, spec, steps, seed, title="collecting")
     except MemoryError as error:
         raise ConfigError(f"steps={steps} do not fit into memory; collect fewer.") from error
-    mean = transitions.episode_returns.mean()
-    console.out(f"Collected {len(transitions):,} transitions; an episode's mean return is {mean:.1f}.")
+    ends = transitions.episode_ends
+    whole = transitions.terminated[ends] | transitions.truncated[ends]
+    of_them = "more steps make whole ones"
+    if whole.any():
+        of_them = f"the whole ones' mean return is {transitions.episode_returns[whole].mean():.1f}"
+    console.out(
+        f"Collected {len(transitions):,} transitions in {counted(len(whole), 'episode')}, of which"
+        f" {(~whole).sum()} were cut off by the end of the recording; {of_them}."
+    )
     if output:
         write_d4rl(transitions, output)
         console.out(f"Saved {output}")
