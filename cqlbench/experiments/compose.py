@@ -1,18 +1,21 @@
 """Command-line arguments -> a typed, checked config, composed by Hydra from `benchmarks/`."""
 
+import copy
 import dataclasses
+import functools
 import math
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import cast, get_args
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cqlbench.algorithms import learns_online
@@ -21,7 +24,7 @@ from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import benchmarks_dir
 from cqlbench.evaluation.evaluator import Clock
 from cqlbench.experiments.config import BenchConfig
-from cqlbench.experiments.key_names import RENAMED, SHORTHANDS, check_key, group_choices
+from cqlbench.experiments.key_names import GROUPS, RENAMED, SHORTHANDS, check_key, group_choices
 from cqlbench.records.settings import flat
 from cqlbench.trainer.config import LOGGERS
 
@@ -262,18 +265,34 @@ def default_algorithm() -> str:
 
 
 def _compose(overrides: list[str]) -> BenchConfig:
-    GlobalHydra.instance().clear()
-    # A dictionary's keys are new to Hydra.
-    overrides = [f"+{each}" if each.startswith("online.algorithm.") else each for each in overrides]
+    folder = benchmarks_dir()
+    chosen = tuple(each for each in overrides if each.partition("=")[0] in GROUPS)
     try:
-        OverridesParser.create().parse_overrides(overrides)
-        with initialize_config_dir(str(benchmarks_dir()), version_base="1.3"):
-            composed = compose("bench", overrides)
+        composed = copy.deepcopy(_composed_files(folder, _last_change(folder), chosen))
+        for override in OverridesParser.create().parse_overrides([e for e in overrides if e not in chosen]):
+            if override.is_sweep_override():
+                raise ConfigError(f"{override.input_line} names several values, and a run has one of each.")
+            key = override.key_or_group
+            # A dictionary's keys are new.
+            OmegaConf.update(composed, key, override.value(), force_add=key.startswith("online.algorithm."))
         config = cast("BenchConfig", OmegaConf.to_object(composed))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_one_sentence(error, overrides)) from error
     config.online.frames_per_batch = config.online.frames_per_batch or config.online.environments
     return config
+
+
+@functools.lru_cache(maxsize=128)
+def _composed_files(folder: Path, _last_change: int, chosen: tuple[str, ...]) -> DictConfig:
+    """The files that `chosen` names of each group; composing them takes longer than all the rest."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        return compose("bench", list(chosen))
+
+
+def _last_change(folder: Path) -> int:
+    """When something in `folder` was changed: a notebook's user may edit a file between two runs."""
+    return max(path.stat().st_mtime_ns for path in (folder, *folder.rglob("*")))
 
 
 def _one_sentence(error: Exception, overrides: list[str]) -> str:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 SHORTHANDS = {"steps": "budget.steps", "logger": "trainer.logger"}
 RENAMED = {"online.conservative_weight": "online.algorithm.conservative_weight"}
 """Keys of version 0.1.0 that are understood for one version more."""
-_GROUPS = ("algorithm", "budget", "online", "preset")
+GROUPS = ("algorithm", "budget", "online", "preset")
 
 
 def check_key(override: str, algorithm: str) -> None:
@@ -34,7 +34,7 @@ def check_key(override: str, algorithm: str) -> None:
     group, _, name = key.partition(".")
     if group == "trainer" and name in TRAINER_DECIDED:
         raise ConfigError(f"{key} cannot be set in a run from the command line: {TRAINER_DECIDED[name]}.")
-    if key in _GROUPS:
+    if key in GROUPS:
         check_choice(key, value)
     if key not in known_keys(algorithm):
         if key.startswith("online.algorithm.") and key.rpartition(".")[2] in settings_of(algorithm).FIXED:
@@ -53,7 +53,7 @@ def known_keys(algorithm: str) -> list[str]:
         *flat(dataclasses.asdict(BenchConfig())),
         *(f"algorithm.{name}" for name in own),
         *(f"online.algorithm.{name}" for name in later),
-        *_GROUPS,
+        *GROUPS,
         *SHORTHANDS,
     ]
     decided = {f"trainer.{each}" for each in ("_target_", *TRAINER_DECIDED)}

@@ -2,13 +2,16 @@
 
 import copy
 import functools
-from dataclasses import asdict
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
 from cqlbench.algorithms.cql import CQLConfig
 from cqlbench.algorithms.sac import SACConfig
 from cqlbench.core.errors import ConfigError
+from cqlbench.core.paths import benchmarks_dir
 from cqlbench.experiments.compose import Composed, check, compose_bench
 from cqlbench.experiments.config import BenchConfig
 
@@ -113,6 +116,15 @@ def test_discrete_actions_presets() -> None:
     assert (theirs.polyak_rate, theirs.target_update_period) == (1.0, 8000)
 
 
+def test_a_file_that_is_edited_counts_from_then_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(benchmarks_dir(), tmp_path / "copy")
+    monkeypatch.setattr("cqlbench.experiments.compose.benchmarks_dir", lambda: tmp_path / "copy")
+    path = tmp_path / "copy" / "budget" / "smoke.yaml"
+    before = compose_bench(["dataset=x"], "smoke").config.budget
+    path.write_text(path.read_text().replace(f"steps: {before.steps}", "steps: 77"))
+    assert compose_bench(["dataset=x"], "smoke").config.budget == replace(before, steps=77)
+
+
 def test_paths_may_hold_anything() -> None:
     config = compose_bench(["dataset=/a b/it's=(odd).hdf5", "results=C:/x,y"], "smoke").config
     assert (config.dataset, config.results) == ("/a b/it's=(odd).hdf5", "C:/x,y")
@@ -150,6 +162,7 @@ def test_paths_may_hold_anything() -> None:
         ("STEPS=3", "'steps'"),
         ("steps=0", "budget.steps=0 must be"),
         ("steps=1e6", "budget.steps=1e6: whole numbers"),
+        ("steps=5,6", "budget.steps=5,6 names several"),
         ("nonsense", "'nonsense' is no setting"),
     ],
 )
@@ -243,6 +256,9 @@ def test_settings_may_change_with_the_first_frame(capfd) -> None:
     assert "online.algorithm.conservative_weight" in capfd.readouterr().err
     with pytest.raises(ConfigError, match="cannot change"):
         compose_bench(["dataset=x", "online.algorithm.critics=3"], "smoke", online=True)
+    words = ["dataset=x", "algorithm=rebrac", "online.algorithm.decay_start=7"]
+    named = compose_bench(words, "paper", "d4rl-antmaze", online=True).config
+    assert named.online.algorithm["decay_start"] == 7, "which the preset says too"
     for bad in ("conservative_weight=-1", "conservative_weight=heavy", "weight=1"):
         with pytest.raises(ConfigError, match=r"online\.algorithm"):
             compose_bench(["dataset=x", f"online.algorithm.{bad}"], "smoke", online=True)
