@@ -67,5 +67,7 @@ def mean_score(evaluation: Evaluation) -> float | None:
 
 def mean_of(values: Sequence[float | None]) -> float | None:
     """Mean of the values; `None` if there is none, or any of them is `None`."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None
+    if not values or None in values:
+        return None
+    # The same number as `np.mean` in half of the time: large reports take hundreds of thousands of means.
+    return float(np.add.reduce(np.array(values, np.float64))) / len(values)
