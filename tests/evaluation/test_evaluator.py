@@ -16,6 +16,7 @@ from cqlbench.data.preprocess import ObservationNormalizer, RewardTransform
 from cqlbench.engine.dataset_tensors import Columns
 from cqlbench.engine.engine import Engine
 from cqlbench.engine.online.mixture import training_batches
+from cqlbench.engine.product_rate import ProductRate
 from cqlbench.environments.make import EnvironmentSpec
 from cqlbench.evaluation.evaluator import Evaluator
 from cqlbench.experiments.config import BudgetConfig, OnlineConfig
@@ -197,7 +198,10 @@ class Collecting:
 
 @pytest.mark.parametrize("clock", ["frames", "steps"])
 @pytest.mark.parametrize("offline_steps", [0, 6])
-def test_the_plan_knows_how_often_seeds_are_evaluated_online(clock: Any, offline_steps: int) -> None:
+def test_the_plan_knows_how_often_seeds_are_evaluated_online(
+    clock: Any, offline_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ProductRate, "measure", lambda _self: None)  # 20 ms for each of 6,000 evaluations
     budget = BudgetConfig(name="mine", steps=offline_steps, evaluation_interval=5, evaluation_episodes=1)
     for batch, steps, interval, random, frames in itertools.product(
         [1, 2, 3], [1, 3], [1, 5, 12, 100], [0, 12, 18], [24, 42]
