@@ -24,12 +24,10 @@ from cqlbench.records import provenance
 from cqlbench.records.schema import Git
 from cqlbench.records.store import RecordStore
 
-TRIALS = 10
-ONLINE_TRIALS = 5
 RUN = ["dataset=tiny-hopper", "seeds=2", "steps=9", "budget.evaluation_interval=3"]
 
 
-def ended(program: str, world: Path, trials: int, words: list[str]) -> subprocess.CompletedProcess[str]:
+def ended(program: str, world: Path, trials: int, *words: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, str(Path(__file__).parent / program), str(world), str(trials), *words],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -42,38 +40,45 @@ def ended(program: str, world: Path, trials: int, words: list[str]) -> subproces
     return done
 
 
-def killed_runs(world: Path, trials: int, words: list[str]) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads(ended("killed_runs.py", world, trials, words).stdout)
+def killed_runs(world: Path, trials: int, *words: str) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(ended("killed_runs.py", world, trials, *words).stdout)
     assert report["whole"]["status"] == 0
     assert report["whole"]["tensors"] > 20
+    assert report["whole"]["evaluations"] == [3, 3]
     for trial in report["trials"]:
         assert trial["status"] == 0, trial
         assert trial["same_tensors"], trial
         assert trial["same_records"], trial
         assert trial["left"] == [], trial
     assert len(report["trials"]) == trials
+    # A kill at the run's last moments may come too late.
+    assert sum(trial["killed"] == len(trial["deaths"]) for trial in report["trials"]) >= trials - 1
     return report
 
 
-def test_runs_killed_at_random_moments_and_resumed_equal_the_one_that_was_not(world: Path) -> None:
-    report = killed_runs(world, TRIALS, [])
-    assert report["whole"]["evaluations"] == [3, 3]
+@pytest.mark.parametrize("trials", [6, pytest.param(60, marks=pytest.mark.slow)])
+def test_runs_killed_at_random_moments_and_resumed_equal_the_one_that_was_not(
+    world: Path, trials: int
+) -> None:
+    report = killed_runs(world, trials, "step,save,play", "1")
     # The kills were what they are meant to be: in the middle of training, and some of a save.
-    assert sum(bool(trial["resumed_at"]) for trial in report["trials"]) >= TRIALS // 3
+    assert sum(bool(trial["resumed_at"]) for trial in report["trials"]) >= trials // 2
     assert any(trial["mid_write"] for trial in report["trials"])
 
 
-def test_fine_tuned_runs_killed_at_random_moments_equal_the_one_that_was_not(world: Path) -> None:
-    # A checkpoint now and then, so that the frames after it come from the rows that were committed.
+@pytest.mark.parametrize("trials", [4, pytest.param(40, marks=pytest.mark.slow)])
+def test_fine_tuned_runs_killed_at_random_moments_equal_the_one_that_was_not(
+    world: Path, trials: int
+) -> None:
     words = [*RUN, "steps=3", "online.frames=60", "online.evaluation_interval=30", "online.random_frames=4"]
-    words += ["checkpoint_interval=0.1", "online.timeout=0", "algorithm=calql"]
-    report = killed_runs(world, ONLINE_TRIALS, words)
-    assert report["whole"]["evaluations"] == [3, 3]
-    assert sum(max(trial["resumed_at"], default=0) > 3 for trial in report["trials"]) >= 2
+    words += ["online.timeout=0", "algorithm=calql"]
+    # A checkpoint now and then, so that the frames after it come from the rows that were committed.
+    report = killed_runs(world, trials, "step,save", "10", *words)
+    assert sum(max(trial["resumed_at"], default=0) > 3 for trial in report["trials"]) >= trials // 2
 
 
 def two_hosts(world: Path, trials: int) -> None:
-    done = ended("two_hosts.py", world, trials, [])
+    done = ended("two_hosts.py", world, trials)
     reports = json.loads(done.stdout)
     assert len(reports) == trials
     for report in reports:
@@ -81,7 +86,7 @@ def two_hosts(world: Path, trials: int) -> None:
         assert report["left"] == []
         first, second = report["statuses"]
         assert second == 0, done.stderr
-        assert first in (0, 3)  # 0: it had not begun to train, and found everything recorded
+        assert first in (0, 3)  # 0: it had recorded everything itself
     assert any(report["statuses"][0] == 3 for report in reports)
 
 

@@ -12,24 +12,29 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
-from killed_runs import WORDS, outcome, patch, run
+from killed_runs import WORDS, moments, outcome, passed_in, patch, run
 
 from cqlbench.core import lease
 from cqlbench.experiments.plan import Plan, make_plan
 
 
-def start(plan: Plan, results: Path, host: str) -> int:
-    """The run in a process of its own, on `host`; returns its id. Its status is 2 after an error sentence."""
+def start(plan: Plan, results: Path, host: str, asleep_at: tuple[str, int] = ("", 0)) -> int:
+    """The run in a process of its own, on `host`, which may fall asleep at a moment; returns its id.
+
+    Its status is 3 where it was taken over.
+    """
     if child := os.fork():
         return child
     lease._machine = lambda: host
+    moments.passed.clear()
+    moments.fatal, moments.then = asleep_at, lambda: os.kill(os.getpid(), signal.SIGSTOP)
     status = 0
     try:
         run(plan, results)
+        passed_in(results).write_text(json.dumps(moments.passed))
     except lease.LeaseLostError:
         status = 3
     except BaseException as error:  # noqa: BLE001 (a child of fork must not go on in the parent's code)
@@ -42,14 +47,10 @@ def status_of(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def trial(plan: Plan, results: Path, seconds: float) -> dict | None:
-    """Stop the first host's process after `seconds` until the second has ended; `None`: it was too late."""
-    first = start(plan, results, "one")
-    time.sleep(seconds)
-    os.kill(first, signal.SIGSTOP)
-    if os.waitid(os.P_PID, first, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-        status_of(first)
-        return None
+def trial(plan: Plan, results: Path, asleep_at: tuple[str, int]) -> dict:
+    """The first host sleeps from a moment on until the second has ended."""
+    first = start(plan, results, "one", asleep_at)
+    assert os.WIFSTOPPED(os.waitpid(first, os.WUNTRACED)[1])
     second = status_of(start(plan, results, "two"))
     os.kill(first, signal.SIGCONT)
     _, records = outcome(results)
@@ -65,17 +66,16 @@ def main(folder: Path, trials: int) -> None:
     os.environ["CQLBENCH_PATIENCE"] = "60"
     plan = make_plan(["algorithm.batch_size=8", "checkpoint_interval=1e-9", "device=cpu", *WORDS])
     run(plan, folder / "warm")
-    began = time.perf_counter()
     status_of(start(plan, folder / "whole", "one"))
-    whole_seconds = time.perf_counter() - began
     records = outcome(folder / "whole")[1]
+    passed = json.loads(passed_in(folder / "whole").read_text())
     generator, reports = np.random.default_rng(0), []
-    for number in range(50):
-        if len(reports) < trials and (
-            found := trial(plan, folder / f"trial-{number}", generator.uniform(0, whole_seconds))
-        ):
-            found["same_records"] = found.pop("records") == records
-            reports.append(found)
+    for number in range(trials):
+        kind = ("step", "save", "play")[number % 3]
+        asleep_at = (kind, int(generator.integers(passed[kind])) + 1)
+        found = trial(plan, folder / f"trial-{number}", asleep_at)
+        found["same_records"] = found.pop("records") == records
+        reports.append(found)
     print(json.dumps(reports))  # noqa: T201 (what the program is for)
 
 
