@@ -97,7 +97,7 @@ def test_units_on_a_cluster(world: Path, suite_file: Path, monkeypatch: pytest.M
             packs_half_gpus(engine, world / "half")
         finally:
             engine.close()
-        survive(cluster, nodes, world, server, trials=3)
+        survive(cluster, nodes, world, server, trials=1)
 
 
 def refuses_what_no_node_has(address: str, folder: Path) -> None:
