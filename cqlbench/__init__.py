@@ -51,4 +51,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_PUBLIC])  # what notebooks complete
+    return sorted(["SCORES_VERSION", "__version__", *_PUBLIC])  # what notebooks complete

@@ -48,7 +48,7 @@ from cqlbench.reporting.aggregate import summarise
 from cqlbench.reporting.plots.run import curve_figure
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """The seeds of one run, as recorded.
 
@@ -59,6 +59,10 @@ class Run:
 
     records: tuple[Record, ...]
     results: Path
+
+    def __repr__(self) -> str:
+        seeds = [record.seed for record in self.records]
+        return f"<Run {self.name}, seeds {seeds}, scores {self.scores.round(1).tolist()}>"
 
     @property
     def name(self) -> str:

@@ -41,6 +41,11 @@ class _Saved(nn.Module):
             self.register_buffer("centre", (high + low) / 2)
             self.register_buffer("half_range", (high - low) / 2)
 
+    def _normalized(self, observation: Tensor) -> Tensor:
+        if observation.dtype != self.mean.dtype:  # MuJoCo's environments give float64
+            observation = observation.to(self.mean.dtype)
+        return (observation - self.mean) * self.scale
+
 
 class Policy(_Saved):
     """Deterministic actions, `[B, O]` raw observations -> `[B, A]` float32: in the action box, or one-hot."""
@@ -59,8 +64,7 @@ class Policy(_Saved):
 
     def forward(self, observation: Tensor) -> Tensor:
         """`[B, O]` -> `[B, A]`."""
-        normalized = (observation - self.mean) * self.scale
-        hidden = normalized.unsqueeze(0).expand(self.members, -1, -1)  # [K, B, O]
+        hidden = self._normalized(observation).unsqueeze(0).expand(self.members, -1, -1)  # [K, B, O]
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, torch.relu(hidden) if layer else hidden, weight)
         output = hidden.mean(0)
@@ -97,7 +101,7 @@ class SequencePolicy(_Saved):
             `[B, A]`.
         """
         params = dict(zip(self._names, self.weights, strict=True))
-        normalized, scaled = (observation - self.mean) * self.scale, return_to_go * self.return_scale
+        normalized, scaled = self._normalized(observation), return_to_go * self.return_scale
         inputs = (each.unsqueeze(0) for each in (normalized, action, scaled, step))
         told = transformer(params, *inputs, heads=self.heads)
         return self.centre + self.half_range * told[0, :, -1].tanh()

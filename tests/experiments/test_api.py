@@ -37,7 +37,8 @@ def test_a_run_is_its_records_scores_frames_policies_and_figure(run, world, capf
     assert np.isfinite(run.scores).all()
     assert run.frame["score"].tolist() == run.scores.tolist()
     assert run.curves.groupby("seed")["step"].apply(list).to_dict() == {1: [3, 6], 3: [3, 6]}
-    actions = run.policy(seed=1)(torch.zeros(5, 11))
+    assert repr(run) == f"<Run {run.name}, seeds [3, 1], scores {run.scores.round(1).tolist()}>"
+    actions = run.policy(seed=1)(torch.zeros(5, 11, dtype=torch.float64))  # as MuJoCo's environments give
     assert actions.shape == (5, 3)
     assert (actions.abs() <= 1).all()
     assert isinstance(run.figure(), matplotlib.figure.Figure)
