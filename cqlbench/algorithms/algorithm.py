@@ -287,11 +287,7 @@ class Algorithm(Generic[C]):
         return self.act(parameters, history.observations[:, :, -1])
 
     def asked_return(self, columns: Mapping[str, Tensor]) -> float:
-        """With a context: the return, in preprocessed rewards, that evaluation asks for.
-
-        Args:
-            columns: `[T]` each: see `Algorithm.columns`.
-        """
+        """With a context: the return, in preprocessed rewards, that evaluation asks for, by columns `[T]`."""
         del columns
         return math.nan
 

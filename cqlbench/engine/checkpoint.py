@@ -141,8 +141,7 @@ class CheckpointFolder:
     def check(self, within: float = 0.0) -> None:
         """Within `alone`, make sure that no other process has taken the run over.
 
-        Args:
-            within: as of `Lease.check`.
+        `within` is as of `Lease.check`.
 
         Raises:
             LeaseLostError: one has.
@@ -198,8 +197,7 @@ class CheckpointFolder:
 
         Afterwards an empty folder is removed too.
 
-        Args:
-            wait: for a process that is in it, as long as `core.lease.patience` says.
+        A process that is in it is waited for as `core.lease.patience` says, unless `wait` is false.
 
         Raises:
             CheckpointError: another process is in it, or it cannot be made.

@@ -36,9 +36,7 @@ class Columns:
     def of(cls, buffer: TensorDictReplayBuffer, extra: Iterable[str] = ()) -> Self:
         """All rows of a replay buffer, without a copy where its storage is memory-mapped.
 
-        Args:
-            buffer: whose.
-            extra: columns that are taken too where the rows have them beside `observation`.
+        `extra` columns are taken too where the rows have them beside `observation`.
         """
         rows = buffer.storage[: len(buffer)]
 
@@ -79,10 +77,7 @@ class Gather:
 
     On a GPU the columns stand side by side in one float32 matrix, so that one kernel gathers a batch.
 
-    Args:
-        columns: `[T, …]` each.
-        indices: the row numbers of a gradient step, `[S, R / S]`, on the columns' device.
-        device: where the rows go.
+    Columns are `[T, …]` each; `indices(step)`, on their device, are the row numbers `[S, R / S]`.
     """
 
     def __init__(

@@ -18,10 +18,7 @@ class Prefetcher:
     A thread gathers the rows of the following steps into pinned memory and copies them on a stream of its
     own while the device works on this step's.
 
-    Args:
-        columns: `[T, …]` each, on the CPU.
-        indices: the row numbers of a gradient step, R in all; called for one step after the other.
-        device: where the rows go.
+    Columns are `[T, …]` each, on the CPU; `indices` is called for one step after the other, R in all.
     """
 
     def __init__(

@@ -17,9 +17,6 @@ class ProductRate:
     """Float32 matrix products per second, measured now and then while a run trains.
 
     A machine that does other work slows gradient steps and products alike. On a CPU one thread computes them.
-
-    Args:
-        device: that trains.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -27,9 +27,7 @@ ms and more; measured."""
 def groups_of(seeds: int, work: int) -> list[slice]:
     """What is computed together: two groups at least, if there is enough to do; the larger ones first.
 
-    Args:
-        seeds: S.
-        work: parameters of a seed times rows of its batch.
+    `work` is the parameters of a seed times the rows of its batch.
     """
     count = max(1, min(2, seeds * work // _LEAST), seeds * work // _ENOUGH)
     return evenly(seeds, min(seeds, count))
@@ -56,11 +54,7 @@ class ByGroups:
     def __call__(self, state: TrainState, inputs: Inputs, steps: range, rows: int) -> list[dict[str, Tensor]]:
         """Take `steps` in order; `state` is changed in place.
 
-        Args:
-            state: of all seeds.
-            inputs: called by several threads.
-            steps: their numbers, counted from 0.
-            rows: of a seed's batch.
+        Steps are counted from 0; `inputs` is called by several threads; `rows` are of a seed's batch.
 
         Returns:
             Each step's diagnostics, `[S]` each.

@@ -24,10 +24,7 @@ EXPLORATION_CHUNK = 256
 class NoiseStream:
     """`noise(step)` for a seed batch: the random numbers that an algorithm draws, by name.
 
-    Args:
-        seeds: the seed batch.
-        draws: what is drawn at each step; the normals in their order, then the uniforms.
-        device: where.
+    What is drawn at each step: the normals in their order, then the uniforms.
     """
 
     def __init__(self, seeds: Sequence[int], draws: Mapping[str, Draw], device: torch.device) -> None:

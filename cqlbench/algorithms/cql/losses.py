@@ -38,12 +38,8 @@ class Losses:
 def losses(networks: Networks, batch: Batch, noise: Noise, config: CQLConfig, box: ActionBox) -> Losses:
     """All losses of one gradient step, at the same parameters (CORL's order: no network moves in between).
 
-    Args:
-        networks: `actor`, `critics` (and their target), `temperature` and `multiplier`.
-        batch: transitions; with `calibrated`, `returns_to_go` among them.
-        noise: the draws of `CQL.draws`; with a fixed noise the result is a function of the rest.
-        config: the algorithm's settings.
-        box: the action box.
+    With `calibrated`, `returns_to_go` are among the batch's columns. The noise is `CQL.draws`': with it fixed
+    the result is a function of the rest.
 
     Raises:
         ConfigError: `config` is calibrated, and the batch holds no returns-to-go.
@@ -208,10 +204,8 @@ def multiplier_of(log_multiplier: Tensor) -> Tensor:
 def multiplier_loss(log_multiplier: Tensor, gap: Tensor, config: CQLConfig) -> Tensor:
     """−α′ · conservative_weight · mean_k(gap_k − τ): dual gradient ascent on α′ (CQL eq. 30), `[S]`.
 
-    Args:
-        log_multiplier: `[S]`.
-        gap: `[S, K]`, detached, so that the multiplier's gradient cannot leak into the critics.
-        config: the algorithm's settings.
+    `log_multiplier` is `[S]`; `gap` `[S, K]` is detached, so that the multiplier's gradient cannot leak into
+    the critics.
     """
     distance = (gap - config.target_action_gap).mean(1)
     return -multiplier_of(log_multiplier) * config.conservative_weight * distance

@@ -24,10 +24,7 @@ def init_critics(
 def critic_values(critics: Params, observations: Tensor, actions: Tensor) -> Tensor:
     """Q(s, a) of all critics for M actions per state.
 
-    Args:
-        critics: parameters `[S, K, …]`.
-        observations: `[S, B, O]`.
-        actions: `[S, B, M, A]`.
+    Parameters are `[S, K, …]`, observations `[S, B, O]`, actions `[S, B, M, A]`.
 
     Returns:
         `[S, K, B, M]`.
@@ -56,10 +53,7 @@ def action_values(critics: Params, observations: Tensor, actions: Tensor) -> Ten
 
     Each critic's own actions `[S, K, B, A]` give values that are twice differentiable.
 
-    Args:
-        critics: parameters `[S, K, …]`.
-        observations: `[S, B, O]`.
-        actions: `[S, B, A]`, or `[S, K, B, A]`: each critic's own.
+    Parameters are `[S, K, …]`, observations `[S, B, O]`, actions `[S, B, A]` or each critic's, `[S, K, B, A]`.
 
     Returns:
         `[S, K, B]`.

@@ -17,10 +17,7 @@ from cqlbench.engine.online.mixture import as_columns, training_batches
 class SeedCollection:
     """What a collector gathers for the seeds of an engine, put into the engine's rows.
 
-    Args:
-        engine: the seed batch.
-        collector: a `SeedCollector`, or torchrl's, of an environment of batch size `[S]` or `[S, E]`.
-        total_frames: to be collected for each seed.
+    The collector is a `SeedCollector`, or torchrl's, of an environment of batch size `[S]` or `[S, E]`.
 
     Attributes:
         frames_per_batch: of each seed.
@@ -70,8 +67,7 @@ class SeedCollection:
         Those that a killed process had committed after its last checkpoint come first; then the collector
         resumes after them.
 
-        Args:
-            log: called with the mean return and length of the episodes that have ended.
+        `log` is called with the mean return and length of the episodes that have ended.
         """
         mixture = self._engine.begin_online()
         if self._rows.replaying and isinstance(self._collector, SeedCollector):

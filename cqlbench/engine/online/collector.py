@@ -312,10 +312,7 @@ class SeedCollector:
 def collector_of(engine: Engine, spec: EnvironmentSpec, **settings: Any) -> SeedCollector:
     """Collects in `spec` with the policies of `engine`, for its seeds and on its device.
 
-    Args:
-        engine: of continuous actions.
-        spec: the environment.
-        settings: further arguments of `SeedCollector`.
+    The engine is of continuous actions; `settings` are further arguments of `SeedCollector`.
 
     Raises:
         UserError: the environment cannot be made.

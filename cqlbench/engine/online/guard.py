@@ -41,12 +41,7 @@ class Outcome:
 class EnvironmentGuard:
     """`E` environments for each of `S` seeds, `n = S * E`, seed by seed.
 
-    Args:
-        spec: the environment.
-        seeds: the training seeds.
-        environments: `E`.
-        backend: see `make_environments`.
-        timeout: seconds that a step or reset of all of them may take; 0: any; `None`: `DEFAULT_TIMEOUTS`.
+    A step or reset of all of them may take `timeout` seconds; 0: any; `None`: `DEFAULT_TIMEOUTS`.
 
     Raises:
         UserError: the environment cannot be made.
