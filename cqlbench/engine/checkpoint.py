@@ -19,6 +19,7 @@ import torch
 from cqlbench.core import atomic
 from cqlbench.core.errors import UserError
 from cqlbench.core.lease import Lease, LeaseHeldError, held, patience
+from cqlbench.core.text import flat
 
 FORMAT = 3
 """Raise it whenever the layout or meaning of a run's state changes: older checkpoints are then rejected."""
@@ -101,20 +102,13 @@ def load_fitting(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
 
 def differences(facts: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
     """Where a checkpoint's facts are not the expected ones, one phrase each, keys of inner tables dotted."""
-    here, there = _flat(expected), _flat(facts)
+    here, there = flat(expected), flat(facts)
     pairs = {name: (here.get(name, "absent"), there.get(name, "absent")) for name in here | there}
     return [
         f"{name} is {own} here and {other} there"
         for name, (own, other) in sorted(pairs.items())
         if own != other
     ]
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat
 
 
 @dataclass(frozen=True)

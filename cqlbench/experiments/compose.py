@@ -22,10 +22,10 @@ from cqlbench.algorithms import learns_online
 from cqlbench.algorithms.algorithm import AlgorithmConfig
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import benchmarks_dir
+from cqlbench.core.text import flat
 from cqlbench.evaluation.evaluator import Clock
 from cqlbench.experiments.config import BenchConfig
 from cqlbench.experiments.key_names import GROUPS, RENAMED, SHORTHANDS, check_key, group_choices
-from cqlbench.records.settings import flat
 from cqlbench.trainer.config import LOGGERS
 
 TEXT = (

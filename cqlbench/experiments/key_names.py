@@ -13,8 +13,8 @@ from cqlbench.algorithms import ALGORITHMS
 from cqlbench.algorithms.algorithm import AlgorithmConfig
 from cqlbench.core.errors import ConfigError
 from cqlbench.core.paths import benchmarks_dir, yaml_names
+from cqlbench.core.text import flat
 from cqlbench.experiments.config import BenchConfig
-from cqlbench.records.settings import flat
 from cqlbench.trainer.config import TRAINER_DECIDED
 
 T = TypeVar("T")

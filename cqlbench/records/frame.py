@@ -9,11 +9,12 @@ import msgspec
 import pandas as pd
 
 from cqlbench.core.errors import ConfigError
+from cqlbench.core.text import flat
 from cqlbench.records.codec import plain
 from cqlbench.records.pooling import differing, groups, origin_of
 from cqlbench.records.schema import Evaluation, Record, RecordError, RecordKey
 from cqlbench.records.seed_result import mean_of, mean_score, seed_result
-from cqlbench.records.settings import differing_settings, flat
+from cqlbench.records.settings import differing_settings
 from cqlbench.records.store import RecordStore, run_folder
 
 _APART = ("seed", "status", "evaluations", "diagnostics", "first_steps", "protocol", "throughput")

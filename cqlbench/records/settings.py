@@ -5,28 +5,15 @@ import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+from cqlbench.core.text import flat
+
 _LONGEST = 24
 
 
-def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, its keys joined by dots; a list becomes its JSON text."""
-    found: dict[str, Any] = {}
-    for name, item in value.items():
-        if isinstance(item, Mapping):
-            found |= flat(item, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = json.dumps(item) if isinstance(item, list | tuple) else item
-    return found
-
-
-def differing_settings(
-    runs: Sequence[tuple[Hashable, Mapping[str, Any]]], left_out: Sequence[str] = ()
-) -> list[str]:
+def differing_settings(runs: Sequence[tuple[Hashable, Mapping[str, Any]]]) -> list[str]:
     """`differing_values` as text: `weight=1, lagrange=true`."""
-    return [
-        ", ".join(f"{name}={value}" for name, value in each.items())
-        for each in differing_values(runs, left_out)
-    ]
+    values = differing_values(runs)
+    return [", ".join(f"{name}={value}" for name, value in each.items()) for each in values]
 
 
 def differing_values(

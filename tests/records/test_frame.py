@@ -8,9 +8,9 @@ import pytest
 from made_records import replace
 
 from cqlbench.core.errors import ConfigError
+from cqlbench.core.text import flat
 from cqlbench.records.frame import evaluations_frame, load_results, seeds_frame, to_csv, to_parquet
 from cqlbench.records.schema import RecordError, config_hash
-from cqlbench.records.settings import flat
 from cqlbench.records.store import RecordStore
 
 

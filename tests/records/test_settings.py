@@ -1,4 +1,4 @@
-from cqlbench.records.settings import differing_settings, natural
+from cqlbench.records.settings import differing_settings, differing_values, natural
 
 
 def test_only_what_differs_within_a_place_is_named():
@@ -7,7 +7,8 @@ def test_only_what_differs_within_a_place_is_named():
         ("hopper", {"algorithm": {"weight": 0.5, "hidden": [2, 2]}, "tf32": False, "budget": {"steps": 2}}),
         ("walker", {"algorithm": {"weight": 1.0, "hidden": [3]}, "tf32": False, "budget": {"steps": 3}}),
     ]
-    assert differing_settings(runs, left_out=["budget."]) == ["weight=1", "weight=0.5", "weight=1"]
+    weights = [{"weight": "1"}, {"weight": "0.5"}, {"weight": "1"}]
+    assert differing_values(runs, left_out=["budget."]) == weights
     assert differing_settings(runs)[1] == "weight=0.5, budget.steps=2"
     assert differing_settings(runs[1:]) == ["", ""]
     assert differing_settings([]) == []

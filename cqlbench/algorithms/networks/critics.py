@@ -53,7 +53,7 @@ def action_values(critics: Params, observations: Tensor, actions: Tensor) -> Ten
 
     Each critic's own actions `[S, K, B, A]` give values that are twice differentiable.
 
-    Parameters are `[S, K, …]`, observations `[S, B, O]`, actions `[S, B, A]` or each critic's, `[S, K, B, A]`.
+    Critics are `[S, K, …]`, observations `[S, B, O]`, actions `[S, B, A]` or each critic's, `[S, K, B, A]`.
 
     Returns:
         `[S, K, B]`.

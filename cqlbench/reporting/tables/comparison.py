@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from cqlbench.core.text import flat
 from cqlbench.records.codec import plain
-from cqlbench.records.settings import flat
 from cqlbench.records.store import run_folder
 from cqlbench.reporting.aggregate import Summary
 from cqlbench.reporting.comparison import Comparison, Difference
