@@ -6,6 +6,7 @@ says before what the units are, one reports after. A verb's module has both, as 
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -16,16 +17,6 @@ from cqlbench.core.errors import UserError
 from cqlbench.core.printing import console as console_of
 from cqlbench.experiments.launchers.launch import Fate, Work, launch
 from cqlbench.experiments.launchers.settings import LauncherSettings, split
-
-
-def paper(console: Console, settings: Sequence[str], **keys: Any) -> int:
-    """A suite's runs, and their report; errors and status as of `commands.paper.conclude`."""
-    return _reported("paper", console, settings, keys)
-
-
-def sweep(console: Console, settings: Sequence[str], **keys: Any) -> int:
-    """A sweep's runs, and their report; errors and status as of `commands.sweep.conclude`."""
-    return _reported("sweep", console, settings, keys)
 
 
 def train(console: Console, settings: Sequence[str], print_config: bool, multirun: bool) -> int:
@@ -50,13 +41,17 @@ def refuse(failed: Sequence[str], jobs: int) -> None:
         raise UserError(f"{len(failed)} of {jobs} jobs failed, first {failed[0]}")
 
 
-def _reported(verb: str, console: Console, settings: Sequence[str], keys: Mapping[str, Any]) -> int:
+def _reported(verb: str, console: Console, settings: Sequence[str], **keys: Any) -> int:
+    """A suite's or sweep's runs, and their report; errors and status as of the verb's `conclude`."""
     words, launcher = _split(settings)
     work, fates = _launched(verb, console, words, launcher, keys)
     if launcher.dry_run:
         return 0
     status: int = _call("cqlbench.commands.launched:conclude", verb, words, keys, fates, work.plans)
     return status
+
+
+paper, sweep = partial(_reported, "paper"), partial(_reported, "sweep")
 
 
 def conclude(

@@ -117,7 +117,6 @@ class RecordStore:
         algorithm: str | None = None,
         budget: str | None = None,
         config_hash: str | None = None,
-        seed: int | None = None,
     ) -> list[Record]:
         """The records that count, one per key, in order of key; each argument narrows the search."""
         pattern = "/".join(
@@ -125,7 +124,7 @@ class RecordStore:
                 "**" if dataset is None else safe_path(dataset),
                 "*" if algorithm is None else safe_name(algorithm),
                 f"{'*' if budget is None else safe_name(budget)}-{config_hash or '*'}",
-                f"seed-{'*' if seed is None else f'{seed}.*'}json",
+                "seed-*json",
             )
         )
         counting: dict[RecordKey, Record] = {}

@@ -108,7 +108,9 @@ class Kitchen(MujocoEnv):
         aim = self.observed[:_ROBOT] + 2.0 * np.clip(action, -1.0, 1.0) * self.dt
         self.do_simulation(np.clip(aim, _LOWEST, _HIGHEST), self.frame_skip)
         observation = self._observe()
-        there = np.array([self._is_there(first, len(values)) for first, values in self._tasks])
+        gaps = self.observed - self.goal
+        far = [np.linalg.norm(gaps[first : first + len(values)]) for first, values in self._tasks]
+        there = np.array(far) < _REACH
         reward = np.float64((there & ~self.done).sum())
         self.done |= there
         if self.render_mode == "human":
@@ -124,7 +126,3 @@ class Kitchen(MujocoEnv):
     def _observe(self) -> NDArray[np.float64]:
         self.observed = self.data.qpos + _NOISE * self.np_random.uniform(-1.0, 1.0, 30)
         return np.concatenate([self.observed, self.goal])
-
-    def _is_there(self, first: int, count: int) -> bool:
-        part = slice(first, first + count)
-        return bool(np.linalg.norm(self.observed[part] - self.goal[part]) < _REACH)
