@@ -98,13 +98,10 @@ def choose(dataset: str, policies: pd.DataFrame, discount: float) -> Choice:
         if len(true) > 1:
             rows.append({"truth": truth, "signal": RANDOM, "count": len(true)} | _by_chance(true))
     estimate = spread(policies.loc[policies["label"] == chosen, "fqe"])
-    names = ["truth", "signal", "count", "chosen", "value", *_measures()]
-    return Choice(dataset, discount, policies, chosen, estimate, pd.DataFrame(rows).reindex(columns=names))
-
-
-def _measures() -> list[str]:
     measures = ["rho", *(f"regret_{top}" for top in TOP), "error"]
-    return [f"{name}{end}" for name in measures for end in ("", "_low", "_high")]
+    ends = (f"{name}{end}" for name in measures for end in ("", "_low", "_high"))
+    names = ["truth", "signal", "count", "chosen", "value", *ends]
+    return Choice(dataset, discount, policies, chosen, estimate, pd.DataFrame(rows).reindex(columns=names))
 
 
 def _quality(known: pd.DataFrame, sign: int, with_error: bool) -> dict[str, Any]:

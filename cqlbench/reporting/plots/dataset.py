@@ -93,7 +93,10 @@ def figure(
         _draw_returns(returns, data.episode_returns[whole], card)
         longest = float(data.episode_lengths.max())
         _histogram(lengths, data.episode_lengths, "Steps of an episode", (0.0, longest))
-        _draw_rewards(rewards, data.rewards.astype(np.float64))
+        _histogram(rewards, data.rewards, "Reward of a transition", _range(data.rewards.astype(float), 0.0))
+        rewards.set_ylabel("Transitions")
+        rewards.set_yscale("log")  # a sparse reward is one in thousands
+        rewards.set_ylim(bottom=0.5)
         _draw_observations(observations, _shown(data.observations))
         (_draw_choices if data.discrete_actions else _draw_actions)(actions, data.actions)
         for axes in pictures:
@@ -112,13 +115,6 @@ def _draw_returns(axes: Axes, returns: NDArray[np.float64], card: Card) -> None:
         if low <= place <= high:
             axes.axvline(place, color="#444444", linestyle=(0, (4, 3)), linewidth=1.0)
             axes.text(place, 1.0, f" {label}", transform=axes.get_xaxis_transform(), fontsize=7, va="bottom")
-
-
-def _draw_rewards(axes: Axes, rewards: NDArray[np.float64]) -> None:
-    _histogram(axes, rewards, "Reward of a transition", _range(rewards, 0.0))
-    axes.set_ylabel("Transitions")
-    axes.set_yscale("log")  # a sparse reward is one in thousands
-    axes.set_ylim(bottom=0.5)
 
 
 def _draw_actions(axes: Axes, actions: NDArray[np.float32]) -> None:
