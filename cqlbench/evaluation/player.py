@@ -14,7 +14,7 @@ ActAfter = Callable[[History], Tensor]
 class Player:
     """Acts in episodes that begin together, remembering the last `context` time steps.
 
-    The undiscounted return that is `asked` for has the rewards taken off.
+    `asked` is the undiscounted return that is asked for; rewards are taken off it.
     """
 
     def __init__(self, act_after: ActAfter, context: int, asked: float, action_size: int) -> None:

@@ -43,7 +43,7 @@ def collect(
     gpu: str | None = None,
     arguments: Sequence[str] | None = None,
 ) -> Provenance:
-    """Everything of this module: of what `core.devices.device_facts` says, and of `command`'s arguments."""
+    """Everything of this module, by what `core.devices.device_facts` says; `arguments` as of `command`."""
     return Provenance(versions(), git_state(), machine(device, threads, gpu), command(arguments), now())
 
 

@@ -28,7 +28,7 @@ _OURS = {name: ours for ours, others in _ELSEWHERE.items() for name in (ours, *o
 def near(missing: Iterable[str], present: Collection[str], guess: bool = False) -> dict[str, str]:
     """Columns that the file probably has under another name: ours -> the file's, the whole path in a group.
 
-    To `guess` is to take similar spellings too.
+    With `guess`, similar spellings count too.
     """
     by_name = {name.rpartition("/")[2].lower(): name for name in sorted(present, key=len, reverse=True)}
     strange = [name for name in by_name if name not in _OURS] if guess else []

@@ -15,7 +15,7 @@ Seen = dict[str, Any]
 def check_workers(results: Path, look: Callable[[Path], Sequence[Seen]]) -> None:
     """Make sure that workers run this code with these packages, and see the results folder.
 
-    `look` has workers run `looker()` on a file that is there meanwhile, and says what each of them says.
+    `look` has workers run `looker()` on a file that is there meanwhile, and returns what each of them says.
 
     Raises:
         ConfigError: naming the machine and what is wrong there.

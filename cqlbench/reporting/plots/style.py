@@ -72,7 +72,7 @@ def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
 
 
 def render(figure: Figure, kind: str, dpi: float = 300) -> bytes:
-    """A `png`, `pdf` or `svg` (letters as outlines), whose bytes numbers and matplotlib's version decide.
+    """A `png`, `pdf` or `svg` (letters as outlines); equal numbers and matplotlib give equal bytes.
 
     `dpi` are the dots per inch of a PNG.
     """
