@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from cqlbench.algorithms.algorithm import (
-    Algorithm,
     AlgorithmConfig,
     Batch,
     C,
@@ -34,6 +33,7 @@ from cqlbench.algorithms.networks import (
     init_actor,
     init_critics,
 )
+from cqlbench.algorithms.policies import BoxActions
 
 
 @dataclass
@@ -93,16 +93,10 @@ class SACConfig(AlgorithmConfig):
         yield from positive(self, "entropy_temperature", "last_layer_gain")
 
 
-class ActorCritic(Algorithm[C]):
+class ActorCritic(BoxActions[C]):
     """A tanh-Gaussian actor, an ensemble of critics with targets, and a learned entropy temperature."""
 
     config: SACConfig  # type: ignore[assignment]  # C is one
-
-    @property
-    def box(self) -> ActionBox:
-        """The box of actions."""
-        assert isinstance(self.spaces.actions, ActionBox)
-        return self.spaces.actions
 
     def init(self, generators: Sequence[torch.Generator]) -> tuple[dict[str, Params], tuple[str, ...]]:
         """See `Algorithm.init`."""
