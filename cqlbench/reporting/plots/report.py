@@ -103,6 +103,8 @@ def _scores(report: Report) -> Iterator[Plot]:
 
 
 def _answers(report: Report) -> Iterator[Plot]:
+    if report.ranks is not None and len(report.ranks.names) <= _RANKED:
+        yield ranks_plot(report.ranks)
     if report.tuning:
         yield tuning_plot(report.tuning, report.reference, report.behaviour)
     yield from selection_plots(report.choices)
@@ -128,11 +130,6 @@ def _aggregates(report: Report) -> Iterator[Plot]:
         f"{'; '.join(texts)}.",
         lambda: figures.aggregate_intervals(known, report.algorithms, reference),
     )
-
-
-def _ranks(report: Report) -> Iterator[Plot]:
-    if report.ranks is not None and len(report.ranks.names) <= _RANKED:
-        yield ranks_plot(report.ranks)
 
 
 def _iqm_curves(report: Report) -> Iterator[Plot]:
@@ -372,7 +369,7 @@ def _machine(summary: Summary) -> str:
 
 
 _PARTS: Mapping[Part, tuple[Callable[[Report], Iterator[Plot]], ...]] = {
-    "answers": (_scores, _improvements, _aggregates, _profiles, _ranks, _answers),
+    "answers": (_scores, _improvements, _aggregates, _profiles, _answers),
     "curves": (_iqm_curves, _curves),
     "diagnostics": (_training,),
 }
