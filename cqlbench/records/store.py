@@ -82,7 +82,7 @@ class RecordStore:
         except OSError as error:
             raise RecordError(
                 f"The record of seed {record.seed} cannot be written to {folder} ({error.strerror or error});"
-                " make room and repeat the command: it resumes from its last checkpoint."
+                " when that is mended, repeat the command: it resumes from its last checkpoint."
             ) from error
         raise AssertionError("numbers do not run out")
 
