@@ -43,7 +43,7 @@ fix: $(READY) ## Mend what a tool can mend
 	@$(BIN)/ruff format .
 
 test: $(READY) ## Run every test
-	@$(PYTEST) -n auto $(ARGS)
+	@$(PYTEST) -n auto --dist worksteal $(ARGS)
 
 docs: $(READY) ## Build the documentation into build/docs, notebooks executed; warnings are errors; NOTEBOOKS=off
 	@$(BIN)/python -m sphinx -q -W --keep-going -j auto -d build/doctrees docs build/docs && echo "build/docs/index.html"
