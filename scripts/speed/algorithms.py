@@ -1,6 +1,5 @@
 """A row for every algorithm: its step against its own matrix products, and against an eager step."""
 
-import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -14,11 +13,10 @@ from rich.table import Table
 from cqlbench.algorithms import ALGORITHMS
 from cqlbench.core.allocator import keep_freed_memory
 from cqlbench.core.errors import ConfigError
-from cqlbench.engine.streams import CHUNK
 from speed.baselines import steps_of
 from speed.eager import eager, of_modules
 from speed.floor import Choice, Floor
-from speed.measure import Contestant, Timing, time_in_turns
+from speed.measure import Contestant, Timing, steps_per_turn, time_in_turns
 from speed.recorded import period, recorded_products
 from speed.remote import Clock, Remote, timed
 from speed.workload import engine_of
@@ -111,8 +109,7 @@ def measure_algorithm(
         return timed(multiply, count // every, device, clock)
 
     with Remote(partial(eager, config.name), device, clock) as remote:
-        ours(every)
-        count = _steps_per_turn(ours(every) / every, every)
+        count = steps_per_turn(ours, device, _TURN_SECONDS, every)
         contestants: dict[str, Contestant] = {"ours": ours, "floor": floor, "eager": remote.steps}
         seconds = time_in_turns(contestants, rounds, device, count)
     duration = seconds["ours"].median
@@ -127,13 +124,6 @@ def measure_algorithm(
         seconds=seconds,
         kernels=multiply.choices,
     )
-
-
-def _steps_per_turn(seconds: float, every: int) -> int:
-    """Whole periods of the stages, and whole chunks of noise where they are short."""
-    wanted = _TURN_SECONDS / seconds
-    whole = math.lcm(every, CHUNK) if wanted > CHUNK / 2 else every
-    return whole * max(1, round(wanted / whole))
 
 
 def algorithms_table(rows: list[AlgorithmRow]) -> Table:

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -148,8 +149,7 @@ def measure_one(
             contestants["jax"] = processes.enter_context(Remote(partial(jax_step, workload), device)).steps
         for name, step in floors.items():
             contestants[name] = partial(timed, step, device=device)
-        run(_WARMUP)
-        count = max(1, round(_TURN_SECONDS * _WARMUP / ours(_WARMUP)))
+        count = steps_per_turn(ours, device, _TURN_SECONDS)
         for beside in range(most_beside + 1):
             with spinning(beside):
                 seconds = time_in_turns(contestants, rounds, device, count)
@@ -179,6 +179,20 @@ def _row(
         seconds=seconds,
         kernels=kernels,
     )
+
+
+def steps_per_turn(ours: Contestant, device: torch.device, seconds: float, every: int = 1) -> int | None:
+    """How many steps take so many seconds on a CPU; `None` on CUDA, where a turn is whole chunks.
+
+    There a step taken here would put later ones outside the graphs. On a CPU they are whole periods of the
+    stages (`every`), and whole chunks of noise where they are short.
+    """
+    if device.type == "cuda":
+        return None
+    ours(every)
+    wanted = seconds * every / ours(every)
+    whole = math.lcm(every, CHUNK) if wanted > CHUNK / 2 else every
+    return whole * max(1, round(wanted / whole))
 
 
 def steps_timed(rounds: int) -> int:

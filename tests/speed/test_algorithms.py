@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from rich.console import Console
-from speed import algorithms, eager
+from speed import algorithms, eager, measure
 from speed.__main__ import speed
 from speed.recorded import period, recorded_products
 from speed.remote import timed
@@ -110,7 +110,14 @@ def test_a_rows_ratios_are_of_its_timings(monkeypatch) -> None:
 
 @pytest.mark.parametrize(("seconds", "every", "count"), [(0.0001, 2, 992), (0.06, 2, 2), (1.0, 1, 1)])
 def test_a_turn_is_whole_periods(seconds: float, every: int, count: int) -> None:
-    assert algorithms._steps_per_turn(seconds, every) == count
+    assert measure.steps_per_turn(lambda steps: steps * seconds, CPU, 0.1, every) == count
+
+
+def test_no_step_of_a_gpu_is_taken_outside_whole_chunks() -> None:
+    def refuse(_: int) -> float:
+        raise AssertionError
+
+    assert measure.steps_per_turn(refuse, torch.device("cuda"), 0.1) is None
 
 
 def test_named_algorithms_are_measured_alone(monkeypatch, tmp_path) -> None:
