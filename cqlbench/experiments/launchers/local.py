@@ -1,8 +1,9 @@
 """Units as child processes of this one, so many at once."""
 
+import queue
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from cqlbench.core.text import counted
@@ -20,15 +21,24 @@ class LocalLauncher:
         self._pool = ThreadPoolExecutor(settings.at_once, thread_name_prefix="cqlbench unit")
         self._cancelled = threading.Event()
         self._numbers: dict[Future[Outcome], int] = {}
+        self._ended: queue.Queue[Future[Outcome]] = queue.Queue()
 
     def submit(self, units: Sequence[Unit], surroundings: Surroundings) -> None:
         """See `Launcher`."""
-        self._numbers |= {self._pool.submit(self._run, unit, surroundings): unit.number for unit in units}
+        for unit in units:
+            future = self._pool.submit(self._run, unit, surroundings)
+            self._numbers[future] = unit.number
+            future.add_done_callback(self._ended.put)
 
     def wait(self, seconds: float) -> Mapping[int, Outcome]:
         """See `Launcher`."""
-        ended = wait(self._numbers, seconds, FIRST_COMPLETED).done
-        return {self._numbers.pop(each): each.result() for each in ended}
+        ended = list[Future[Outcome]]()
+        try:
+            ended.append(self._ended.get(timeout=seconds))
+            while True:
+                ended.append(self._ended.get_nowait())
+        except queue.Empty:
+            return {self._numbers[each]: each.result() for each in ended}
 
     def cancel(self) -> None:
         """See `Launcher`."""
