@@ -23,19 +23,20 @@ from cqlbench.experiments.suite import (
 from cqlbench.records.store import safe_name
 from cqlbench.reporting.gate.baseline import SuiteRun
 from cqlbench.reporting.publish import publish
+from cqlbench.reporting.report import Bold, Selection
 
 
-def paper(console: Console, suite: str | None, settings: Sequence[str], **look: Any) -> int:
+def paper(
+    console: Console, suite: str | None, select: Selection, bold: Bold, plots: bool, settings: Sequence[str]
+) -> int:
     """Run a suite and report it into the results folder's `report/<suite>`; status 1 where a seed failed.
-
-    `look` are `publish`'s `select`, `bold` and `plots`.
 
     Raises:
         IncompleteSuiteError: a dataset could not be run; the others were, and are reported.
         UserError: a mistake in the settings, or runs that must not meet in one table.
     """
     chosen = suite_of(suite, settings)
-    return _report(console, chosen, make_runs(chosen, settings, console), settings, look)
+    return _report(console, chosen, make_runs(chosen, settings, console), select, bold, plots, settings)
 
 
 def work(settings: Sequence[str], launcher: LauncherSettings, keys: Mapping[str, Any]) -> Work:
@@ -47,18 +48,24 @@ def conclude(
     console: Console, settings: Sequence[str], keys: Mapping[str, Any], fates: Sequence[Fate], plans: bytes
 ) -> int:
     """Report as `paper` does, once a launcher has run what `work` said; `plans`: of the work."""
-    look = dict(keys)
-    chosen = suite_of(look.pop("suite"), settings)
-    return _report(console, chosen, launched_runs(plans, fates), settings, look)
+    others = dict(keys)
+    chosen = suite_of(others.pop("suite"), settings)
+    return _report(console, chosen, launched_runs(plans, fates), **others, settings=settings)
 
 
 def _report(
-    console: Console, suite: Suite, runs: Sequence[SuiteRun], settings: Sequence[str], look: Mapping[str, Any]
+    console: Console,
+    suite: Suite,
+    runs: Sequence[SuiteRun],
+    select: Selection,
+    bold: Bold,
+    plots: bool,
+    settings: Sequence[str],
 ) -> int:
     records = [record for run in runs for record in run.records]
     if records:
         output = Path(value_of(settings, "results", "results")) / "report" / safe_name(suite.name)
-        publish(records, output=output, console=console, key="results", **look)
+        publish(records, select, plots, output, console, key="results", bold=bold)
     if any(run.problem for run in runs):
         raise IncompleteSuiteError(suite.name, runs)
     return status_of(records)

@@ -24,19 +24,20 @@ from cqlbench.records import provenance
 from cqlbench.records.schema import Record
 from cqlbench.records.store import RecordStore
 from cqlbench.reporting.publish import publish
+from cqlbench.reporting.report import Bold, Selection
 
 
-def sweep(console: Console, draw: int | None, settings: Sequence[str], **look: Any) -> int:
+def sweep(
+    console: Console, draw: int | None, select: Selection, bold: Bold, plots: bool, settings: Sequence[str]
+) -> int:
     """Run every configuration and report exactly those into the results folder's `report/sweep`.
-
-    `look` are `publish`'s `select`, `bold` and `plots`.
 
     Raises:
         UserError: a mistake in the settings (nothing is run then), or runs that failed; the others were made
             and are reported.
     """
     jobs = _jobs(settings, draw)
-    return _report(console, jobs, *_made_here(jobs, console), settings, look)
+    return _report(console, jobs, *_made_here(jobs, console), select, bold, plots, settings)
 
 
 def work(settings: Sequence[str], launcher: LauncherSettings, keys: Mapping[str, Any]) -> Work:
@@ -54,14 +55,14 @@ def conclude(
 ) -> int:
     """Report as `sweep` does, once a launcher has run what `work` said; `plans`: of the work."""
     jobs: list[Job] = pickle.loads(plans)  # noqa: S301 (this command's own)
-    look = {key: value for key, value in keys.items() if key != "draw"}
+    others = {key: value for key, value in keys.items() if key != "draw"}
     records = list[Record]()
     for job in jobs:
         origin = provenance.collect(*device_facts(str(job.plan.device)), job.plan.arguments)
         store = RecordStore(Path(job.plan.config.results))
         records += without_dataset(job.plan, origin, store, finished).records.values()
     failed = [f"{job.name}: {fate.problem}" for job, fate in zip(jobs, fates, strict=True) if fate.problem]
-    return _report(console, jobs, records, failed, settings, look)
+    return _report(console, jobs, records, failed, **others, settings=settings)
 
 
 def _report(
@@ -69,12 +70,14 @@ def _report(
     jobs: Sequence[Job],
     records: Sequence[Record],
     failed: Sequence[str],
+    select: Selection,
+    bold: Bold,
+    plots: bool,
     settings: Sequence[str],
-    look: Mapping[str, Any],
 ) -> int:
     if records:
         output = Path(value_of(settings, "results", "results")) / "report" / "sweep"
-        publish(records, output=output, console=console, key="results", **look)
+        publish(records, select, plots, output, console, key="results", bold=bold)
     if failed:
         raise UserError(f"{len(failed)} of {len(jobs)} runs failed, first {failed[0]}")
     return status_of(records)

@@ -47,10 +47,7 @@ def test_every_page_names_a_function_that_takes_what_the_words_say(words: list[s
     signature = inspect.signature(function)
     signature.bind(None, **values)
     filters = set(FILTERS) if "filters" in signature.parameters else set()
-    named = set(signature.parameters) - {"console", "filters"}
-    if "look" in named:  # `publish`'s
-        named = named - {"look"} | {"select", "bold", "plots"}
-    assert named == set(values)
+    assert set(signature.parameters) - {"console", "filters"} == set(values)
     assert filters <= set(page.keys)
 
 

@@ -266,6 +266,10 @@ def test_discrete_actions_are_played(backend):
 
 
 def test_misuse_is_refused():
+    with pytest.raises(ValueError, match="at least one of each"):
+        rollout(stand, toy(), [], 2)
+    with pytest.raises(ValueError, match="at least one of each"):
+        rollout(stand, toy(), [0], 0)
     with pytest.raises(ValueError, match=r"actions \(2, 1\), and \(1, 2, 1\) are needed"):
         rollout(lambda observations: np.zeros((2, 1), np.float32), toy(), [0], 2)
 
