@@ -74,8 +74,10 @@ def rollout(
 
     Raises:
         UserError: the environment cannot be made, or an episode has no end.
-        ValueError: `policy` returns another shape than `[S, E, A]`.
+        ValueError: there is nothing to play, or `policy` returns another shape than `[S, E, A]`.
     """
+    if episodes < 1 or not seeds:
+        raise ValueError(f"{episodes} episodes of {len(seeds)} seeds: at least one of each is needed.")
     streams = [environment_seeds(seed, Purpose.EVALUATION, episodes, evaluation_index) for seed in seeds]
     every = [each for stream in streams for each in stream]
     environments = make_environments(spec, every, backend, threads, discrete=discrete)

@@ -129,10 +129,14 @@ def collect_transitions(
         threads: see `make_environments`.
 
     Raises:
-        DatasetError: the policy does not fit the environment, or the simulator gave numbers that are not
-            finite.
+        DatasetError: `rows` or `environments` is below 1, the policy does not fit the environment, or the
+            simulator gave numbers that are not finite.
         UserError: the environment cannot be made.
     """
+    if rows < 1 or environments < 1:
+        raise DatasetError(
+            f"{rows} rows from {environments} environments cannot be collected: at least 1 of each is needed."
+        )
     streams = min(environments, rows)
     seeds = environment_seeds(seed, Purpose.ENVIRONMENT, streams, _STREAM)
     vector = make_environments(spec, seeds, backend, threads)

@@ -145,7 +145,11 @@ def test_any_number_of_rows(rows, environments):
     assert len(data.episode_starts) == min(rows, environments)
 
 
-def test_a_policy_that_does_not_fit_is_refused():
+def test_arguments_that_do_not_fit_are_refused():
+    with pytest.raises(DatasetError, match="0 rows from 40 environments"):
+        collect_transitions(POLICY, HOPPER, 0, 0)
+    with pytest.raises(DatasetError, match="5 rows from 0 environments"):
+        collect_transitions(POLICY, HOPPER, 5, 0, environments=0)
     with pytest.raises(DatasetError, match=r"does not fit 'Walker2d-v4' \(17 observations"):
         collect_transitions(POLICY, EnvironmentSpec("Walker2d-v4"), 5, 0)
 
