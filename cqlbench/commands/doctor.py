@@ -233,8 +233,10 @@ def _datasets(cards: Mapping[str, Card]) -> Iterator[Line]:
     for source in sorted({card.source for card in cards.values()}):
         of_it = [card for card in cards.values() if card.source == source]
         reasons = Counter(why_unplayed(card) for card in of_it)
-        here = sum(bool(minari_folder(each) if source == "minari" else candidates(each)) for each in of_it)
-        where = "made here when needed" if source == "embedded" else f"{here} on this machine"
+        where = "made here when needed"
+        if source != "embedded":
+            stored = minari_folder if source == "minari" else candidates
+            where = f"{sum(bool(stored(each)) for each in of_it)} on this machine"
         yield source, f"{len(of_it)}, {where}; {reasons.pop('', 0)} can be played"
         for reason, count in reasons.most_common():
             yield "", f"{count} cannot: {reason}"

@@ -34,7 +34,8 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
     """
     summary = summarise(records)
     target = Path(folder) / "report" / run_folder(summary.lead.key)
-    files = {"table.md": render.markdown(report(summary)).encode()}
+    tables = report(summary)
+    files = {"table.md": render.markdown(tables).encode()}
     if curves_of(summary):
         files |= {name: learning_curve(summary, kind) for name, kind in _CURVES.items()}
         files |= {f"learning-curve.{kind}": text.encode() for kind, text in caption(summary).items()}
@@ -42,7 +43,7 @@ def report_run(records: Sequence[Record], folder: Path | str, console: Console |
         outputs.write_folder(target, files, "run", "results")
     finally:
         if console is not None:
-            render.show(report(summary), console)
+            render.show(tables, console)
             console.print()
     paths = [target / file_name for file_name in files]
     if console is not None:
