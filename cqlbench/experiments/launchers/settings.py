@@ -43,8 +43,8 @@ class LauncherSettings:
 
     @property
     def gpus(self) -> float:
-        """GPUs of a unit; none where the launcher has no such key."""
-        return float(getattr(self, "gpus_per_run", 0))
+        """GPUs of a unit."""
+        return 0.0
 
     @property
     def device(self) -> str:
@@ -57,8 +57,8 @@ class LauncherSettings:
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
                 yield f"launcher.{field.name}={value} must be a number of at least 0."
-        if getattr(self, "at_once", 1) < 1:
-            yield f"launcher.at_once={getattr(self, 'at_once', 1)} must be at least 1."
+            if field.name == "at_once" and value < 1:
+                yield f"launcher.at_once={value} must be at least 1."
 
 
 @dataclass
@@ -97,6 +97,11 @@ class RaySettings(LauncherSettings):
     gpus_per_run: float = 0.0
     memory: float = 0.0
 
+    @property
+    def gpus(self) -> float:
+        """GPUs of a unit."""
+        return self.gpus_per_run
+
     def problems(self) -> Iterator[str]:
         """Also an address that is none, and one and a half GPUs."""
         yield from super().problems()
@@ -131,6 +136,11 @@ class SlurmSettings(LauncherSettings):
     memory: float = 0.0
     at_once: int = 256
     notice: int = 90
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of a unit."""
+        return self.gpus_per_run
 
     def problems(self) -> Iterator[str]:
         """Also a job without time."""
