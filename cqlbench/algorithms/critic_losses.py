@@ -4,13 +4,15 @@ Shape letters: S seeds, B batch, K critics, A action.
 """
 
 from torch import Tensor
+from torch.nn import functional
 
 from cqlbench.algorithms.networks import ActionBox
 
 
 def squared_error(data_values: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Σ_k E(Q_k(s,a) − y)² of `[S, K, B]` values and `[S, B]` targets, `[S]`, and diagnostics."""
-    error = (data_values - targets.unsqueeze(1)).square().mean(2)  # [S, K]
+    targets = targets.unsqueeze(1).expand_as(data_values)
+    error = functional.mse_loss(data_values, targets, reduction="none").mean(2)  # [S, K]
     loss = error.sum(1)
     return loss, {
         "td_loss": error.detach().mean(1),

@@ -281,6 +281,6 @@ def targets_of(
 def target_entropy(config: SACConfig, box: ActionBox) -> Tensor:
     """The entropy that the temperature aims at, a scalar."""
     if config.target_entropy is not None:
-        return torch.full_like(box.log_volume, config.target_entropy)
+        return torch.full_like(box.log_scale, config.target_entropy)
     # −A is meant for [-1, 1]: the entropy of a narrower box's policies is lower by the log of its scale.
-    return box.half_range.log().sum() - box.half_range.numel()
+    return box.log_scale - box.size

@@ -56,9 +56,9 @@ class TrainState:
         return there._join() if usable(there.steps) else there
 
     def _join(self) -> "TrainState":
-        groups, joined = self.state_dict(), self.state_dict()
+        groups, joined, zero = self.state_dict(), self.state_dict(), torch.zeros_like(self.steps)
         for field in ("parameters", "targets", "first_moments", "second_moments"):
-            wholes = {group: join(params) for group, params in groups[field].items()}
+            wholes = {group: join(params, zero) for group, params in groups[field].items()}
             groups[field] = {group: _parts(whole, groups[field][group]) for group, whole in wholes.items()}
             joined[field] = {group: {_ALL: whole.flatten(1)} for group, whole in wholes.items()}
         return TrainState(**groups, joined=TrainState(**joined))
@@ -120,7 +120,8 @@ def make_update(algorithm: Algorithm[Any]) -> Update:
                 moved = state
                 if state.joined is not None:
                     moved = state.joined
-                    gradients = {group: {_ALL: join(each).flatten(1)} for group, each in gradients.items()}
+                    zero = torch.zeros_like(state.steps)
+                    gradients = {g: {_ALL: join(each, zero).flatten(1)} for g, each in gradients.items()}
                 norms = {group: norms_by_seed(gradients[group]) for group in stage.rates}
                 _freeze_diverged(moved, gradients, norms)
                 count = state.steps if stage.every == 1 else (state.steps / stage.every).ceil()
@@ -150,7 +151,7 @@ def loss_gradients(
     flat = [(group, name) for group, params in leaves.items() for name in params]
     # Seeds share no parameter: the gradient of the sum is each seed's own.
     grads = torch.autograd.grad(
-        loss.sum(), [leaves[group][name] for group, name in flat], materialize_grads=True
+        loss, [leaves[group][name] for group, name in flat], torch.ones_like(loss), materialize_grads=True
     )
     gradients: dict[str, Params] = {group: {} for group in leaves}
     for (group, name), grad in zip(flat, grads, strict=True):
@@ -159,11 +160,11 @@ def loss_gradients(
     return gradients, diagnostics
 
 
-def join(params: Params) -> Tensor:
-    """A group's numbers, `[S, P]` or, where all tensors have members, `[S, K, P]`, with zeros in between."""
+def join(params: Params, zero: Tensor) -> Tensor:
+    """A group's numbers, `[S, P]` or, where all tensors have members, `[S, K, P]`, `zero` in the gaps."""
     tensors = list(params.values())
     lead = 2 if all(t.dim() > 2 and t.shape[:2] == tensors[0].shape[:2] for t in tensors) else 1
-    zero, parts = tensors[0].new_zeros(()), []
+    parts = []
     for tensor in tensors:
         rows = tensor.reshape(*tensor.shape[:lead], -1)
         parts += [rows, zero.expand(*tensor.shape[:lead], -rows.shape[-1] % _ALIGNED)]
@@ -229,7 +230,8 @@ def clip_by_seed(gradients: Params, norms: Tensor, max_norm: float) -> None:
 
 def _freeze_diverged(state: TrainState, gradients: dict[str, Params], norms: dict[str, Tensor]) -> None:
     """Stop the seeds whose gradients are not finite where they are, without making a GPU wait."""
-    state.alive.logical_and_(torch.stack(list(norms.values())).isfinite().all(0))
+    largest = torch.stack(list(norms.values())).amax(0)  # no number, if one of them is none
+    state.alive.logical_and_(largest < torch.inf)
     if all(list(each) == [_ALL] for each in gradients.values()):
         return  # there `adam` leaves them out
     dead = ~state.alive

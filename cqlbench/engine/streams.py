@@ -5,7 +5,6 @@ of the batch change nothing.
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -31,15 +30,16 @@ class NoiseStream:
         self._seeds = tuple(seeds)
         self._device = device
         self._chunk = -1
-        self._drawn: dict[str, Tensor] = {}
-        self._noise: list[dict[str, Tensor]] = [{} for _ in range(CHUNK)]
-        for kind in ("normal", "uniform"):
-            shapes = {name: draw.shape for name, draw in draws.items() if draw.kind == kind}
-            sizes = [math.prod(shape) for shape in shapes.values()]
-            self._drawn[kind] = torch.empty(CHUNK, len(seeds), sum(sizes), device=device)
-            for noise, numbers in zip(self._noise, self._drawn[kind], strict=True):
-                for (name, shape), part in zip(shapes.items(), numbers.split(sizes, dim=1), strict=True):
-                    noise[name] = part.view(len(seeds), *shape)
+        self._drawn: dict[str, dict[str, Tensor]] = {
+            kind: {
+                name: torch.empty(CHUNK, len(seeds), *draw.shape, device=device)
+                for name, draw in draws.items()
+                if draw.kind == kind
+            }
+            for kind in ("normal", "uniform")
+        }
+        named = {name: numbers for drawn in self._drawn.values() for name, numbers in drawn.items()}
+        self._noise = [{name: numbers[at] for name, numbers in named.items()} for at in range(CHUNK)]
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         """The noise of gradient step `step`, counted from 0. Valid until the next chunk is drawn."""
@@ -54,11 +54,19 @@ class NoiseStream:
         return offset
 
     def _draw(self, chunk: int) -> None:
-        for position, seed in enumerate(self._seeds):
-            generator = torch_generator(seed, Purpose.NOISE, chunk, device=self._device)
-            normals, uniforms = (self._drawn[kind][:, position] for kind in ("normal", "uniform"))
-            normals[:] = torch.randn(normals.shape, generator=generator, device=self._device)
-            uniforms.uniform_(-1, 1, generator=generator)
+        generators = [
+            torch_generator(seed, Purpose.NOISE, chunk, device=self._device) for seed in self._seeds
+        ]
+        for kind, drawn in self._drawn.items():
+            sizes = [numbers[0, 0].numel() for numbers in drawn.values()]
+            together = torch.empty(len(generators), CHUNK, sum(sizes), device=self._device)
+            for of_seed, generator in zip(together, generators, strict=True):
+                if kind == "normal":
+                    of_seed.normal_(generator=generator)
+                else:
+                    of_seed.uniform_(-1, 1, generator=generator)
+            for numbers, part in zip(drawn.values(), together.split_with_sizes(sizes, dim=2), strict=True):
+                numbers.copy_(part.transpose(0, 1).view(numbers.shape))
 
 
 class ExplorationStream:

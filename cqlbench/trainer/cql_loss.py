@@ -135,11 +135,12 @@ class CQLLoss(LossModule):  # type: ignore[misc]  # torchrl has no types
         networks = Networks(parameters, {"critics": self._targets()}, self.steps + 1)
         box = ActionBox.from_bounds(self.low, self.high)
         result = losses(networks, batch, self._noise(batch), self.config, box)
+        multiplier = result.multiplier
         values = {
             "loss_qvalue": result.critic,
             "loss_actor": result.actor,
             "loss_alpha": result.temperature,
-            "loss_alpha_prime": result.multiplier,
+            "loss_alpha_prime": torch.zeros_like(result.critic) if multiplier is None else multiplier,
             **result.diagnostics,
         }
         return TensorDict({name: value.squeeze(0) for name, value in values.items()}, batch_size=[])

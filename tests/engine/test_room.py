@@ -39,7 +39,7 @@ def test_it_counts_what_is_allocated(config: CQLConfig) -> None:
     gradients = sum(tensor.nbytes for network in state.parameters.values() for tensor in network.values())
     kept = sum(tensor.nbytes for tensor in state.tensors() if tensor.dtype == torch.float32)
     noise = NoiseStream(range(S), algorithm.draws(), CPU)
-    drawn = sum(tensor.nbytes for tensor in noise._drawn.values())
+    drawn = sum(tensor.nbytes for kind in noise._drawn.values() for tensor in kind.values())
     indices = IndexStream(range(S), config.batch_size, 100, CPU)
     fixed = gradients + kept + drawn + indices._indices.nbytes
     values = 3 * config.proposals + 1 if config.conservative_weight else 1

@@ -22,17 +22,18 @@ _LARGEST_MULTIPLIER = 1e6
 
 @dataclass(frozen=True)
 class Losses:
-    """What one gradient step minimises, and what it reports. All `[S]`."""
+    """What one gradient step minimises, and what it reports. All `[S]`; a multiplier with `lagrange` only."""
 
     critic: Tensor
     actor: Tensor
     temperature: Tensor
-    multiplier: Tensor
+    multiplier: Tensor | None
     diagnostics: dict[str, Tensor]
 
     def total(self) -> Tensor:
         """Their sum: each depends on parameters of its own."""
-        return self.critic + self.actor + self.temperature + self.multiplier
+        total = self.critic + self.actor + self.temperature
+        return total if self.multiplier is None else total + self.multiplier
 
 
 def losses(networks: Networks, batch: Batch, noise: Noise, config: CQLConfig, box: ActionBox) -> Losses:
@@ -54,7 +55,7 @@ def losses(networks: Networks, batch: Batch, noise: Noise, config: CQLConfig, bo
         networks, batch, found.policy.detach(), found.next_policy, noise, targets, config
     )
     diagnostics |= found.diagnostics | {"actor_loss": actor.detach(), "target_value": targets.mean(1)}
-    multiplier = torch.zeros_like(critic)
+    multiplier = None
     if config.lagrange and gap is not None:
         log_multiplier = networks.parameters["multiplier"]["log"]
         multiplier = multiplier_loss(log_multiplier, gap.detach(), config)
@@ -101,11 +102,12 @@ def critic_loss(
     values = critic_values(
         networks.parameters["critics"], batch.observations, torch.cat([data, actions], dim=2)
     )
-    loss, diagnostics = squared_error(values[..., 0], targets)
-    proposed = values[..., 1:]  # [S, K, B, 3N]
+    of_data, proposed = values.split_with_sizes([1, actions.shape[2]], dim=-1)  # [S, K, B, 1], [S, K, B, 3N]
+    of_data = of_data.squeeze(-1)
+    loss, diagnostics = squared_error(of_data, targets)
     if config.calibrated:
         proposed, diagnostics["calibrated_fraction"] = calibrate(proposed, batch.extra.get("returns_to_go"))
-    gap = conservative_gap(proposed, log_density, values[..., 0], config).mean(2)  # [S, K]
+    gap = conservative_gap(proposed, log_density, of_data, config).mean(2)  # [S, K]
     penalty = gap
     if config.lagrange:
         penalty = multiplier_of(networks.parameters["multiplier"]["log"]).detach().unsqueeze(1) * (
@@ -132,7 +134,7 @@ def proposals(
         return current, current_density
     random = box.from_unit(noise["random"])
     following, following_density = next_policy.sample(noise["next"])
-    uniform_density = (-box.log_volume).expand_as(current_density)
+    uniform_density = box.uniform_log_density.expand_as(current_density)
     return (
         torch.cat([random, current, following], dim=2),
         torch.cat([uniform_density, current_density, following_density], dim=2),
@@ -186,14 +188,19 @@ def conservative_gap(values: Tensor, log_density: Tensor, data_values: Tensor, c
         weights = (values.detach() / temperature).softmax(-1)
         high = (weights * values).sum(-1)
     elif config.importance_sampled:
-        high = temperature * ((values - log_density.unsqueeze(1)) / temperature).logsumexp(-1)
+        high = _soft_maximum(values - log_density.unsqueeze(1), temperature)
     else:
-        all_values = torch.cat([values, data_values.unsqueeze(-1)], dim=-1)
-        high = temperature * (all_values / temperature).logsumexp(-1)
+        high = _soft_maximum(torch.cat([values, data_values.unsqueeze(-1)], dim=-1), temperature)
     gap = high - data_values
     if config.gap_clip_min is None and config.gap_clip_max is None:
         return gap
     return gap.clamp(config.gap_clip_min, config.gap_clip_max)
+
+
+def _soft_maximum(values: Tensor, temperature: float) -> Tensor:
+    if temperature == 1:  # the default: two passes over the values less, and two back
+        return values.logsumexp(-1)
+    return temperature * (values / temperature).logsumexp(-1)
 
 
 def multiplier_of(log_multiplier: Tensor) -> Tensor:

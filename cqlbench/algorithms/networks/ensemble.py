@@ -110,7 +110,7 @@ def _through_hidden(
         of_weight, of_bias = found[2 * layer], found[2 * layer + 1]
         if of_weight is not None and of_bias is not None:
             _add_product(of_weight[of], activation, gradient)
-            of_bias[of] += gradient.sum(1, keepdim=True)
+            of_bias[of].add_(gradient.sum(1, keepdim=True))  # `+=` would copy the sum onto itself
         if layer == len(activations) - 1:
             below = gradient * weight.transpose(1, 2)  # an outer product: the layer has one output
         else:

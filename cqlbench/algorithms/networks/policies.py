@@ -92,7 +92,7 @@ class TanhGaussian:
     def _log_density(self, pre_tanh: Tensor, normals: Tensor, log_std: Tensor) -> Tensor:
         gaussian = -0.5 * normals.square() - log_std - HALF_LOG_2PI
         squash = 2 * (LOG_2 - pre_tanh - functional.softplus(-2 * pre_tanh))
-        return (gaussian - squash - self.box.half_range.log()).sum(-1)
+        return (gaussian - squash - self.box.log_half_range).sum(-1)
 
     def mode(self) -> Tensor:
         """The deterministic action used in evaluation: tanh of the mean."""

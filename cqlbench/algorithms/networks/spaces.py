@@ -11,18 +11,23 @@ class ActionBox:
     """The box of actions: `centre ± half_range`, each `[A]`.
 
     Attributes:
-        log_volume: log of the box's volume, Σ log(2 · half_range): minus a uniform action's log-density.
+        log_half_range: `[A]`.
+        log_scale: their sum.
+        uniform_log_density: a uniform action's log-density, −Σ log(2 · half_range).
     """
 
     centre: Tensor
     half_range: Tensor
-    log_volume: Tensor
+    log_half_range: Tensor
+    log_scale: Tensor
+    uniform_log_density: Tensor
 
     @classmethod
     def from_bounds(cls, low: Tensor, high: Tensor) -> "ActionBox":
         """The box between `low` and `high`, each `[A]`."""
         half_range = (high - low) / 2
-        return cls((high + low) / 2, half_range, (2 * half_range).log().sum())
+        logs, uniform = half_range.log(), -(2 * half_range).log().sum()
+        return cls((high + low) / 2, half_range, logs, logs.sum(), uniform)
 
     @property
     def size(self) -> int:
@@ -41,7 +46,7 @@ class ActionBox:
 
     def to(self, device: torch.device) -> "ActionBox":
         """The same box on `device`."""
-        return ActionBox(self.centre.to(device), self.half_range.to(device), self.log_volume.to(device))
+        return ActionBox(*(each.to(device) for each in vars(self).values()))
 
     def clamp(self, actions: Tensor) -> Tensor:
         """The nearest actions of the box."""

@@ -176,6 +176,9 @@ def test_losses_and_all_gradients_agree_with_the_equations(changes: dict) -> Non
         }
         if settings.lagrange:
             found["multiplier"] = gradients["multiplier"]["log"][seed : seed + 1].double().numpy()
+        else:
+            assert ours.multiplier is None
+            assert golden.pop("multiplier")[0] == 0
         for name, (loss, gradient) in golden.items():
             assert float(getattr(ours, name)[seed]) == pytest.approx(loss, rel=1e-5)
             if name in found:
