@@ -82,6 +82,18 @@ def test_improvement_by_hand(records):
     assert (pair.first, pair.second, pair.probability) == ("cql", "bc", pytest.approx((1 + 2 / 3) / 2))
 
 
+def test_a_turned_pairs_interval_is_turned_too(make_record):
+    scores = {"bc": [30, 31, 53], "cql": [50, 52, 54]}
+    records = [
+        of(make_record(seed, [float(score)]), "d4rl/hopper-medium-v2", algorithm)
+        for algorithm, each in scores.items()
+        for seed, score in enumerate(each)
+    ]
+    (pair,) = build_report(records, samples=SAMPLES).improvement.itertuples()
+    assert (pair.first, pair.probability) == ("cql", pytest.approx(7 / 9))
+    assert 0.2 < pair.low < 7 / 9 < pair.high == 1
+
+
 def test_the_order_of_records_and_other_algorithms_change_nothing(records):
     report = build_report(records, samples=SAMPLES)
     again = build_report(records[::-1], samples=SAMPLES)
