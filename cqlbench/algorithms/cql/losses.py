@@ -187,20 +187,19 @@ def conservative_gap(values: Tensor, log_density: Tensor, data_values: Tensor, c
     if config.variant == "rho":
         weights = (values.detach() / temperature).softmax(-1)
         high = (weights * values).sum(-1)
-    elif config.importance_sampled:
-        high = _soft_maximum(values - log_density.unsqueeze(1), temperature)
     else:
-        high = _soft_maximum(torch.cat([values, data_values.unsqueeze(-1)], dim=-1), temperature)
+        if config.importance_sampled:
+            values = values - log_density.unsqueeze(1)
+        else:
+            values = torch.cat([values, data_values.unsqueeze(-1)], dim=-1)
+        if temperature == 1:  # the default: two passes over the values less, and two back
+            high = values.logsumexp(-1)
+        else:
+            high = temperature * (values / temperature).logsumexp(-1)
     gap = high - data_values
     if config.gap_clip_min is None and config.gap_clip_max is None:
         return gap
     return gap.clamp(config.gap_clip_min, config.gap_clip_max)
-
-
-def _soft_maximum(values: Tensor, temperature: float) -> Tensor:
-    if temperature == 1:  # the default: two passes over the values less, and two back
-        return values.logsumexp(-1)
-    return temperature * (values / temperature).logsumexp(-1)
 
 
 def multiplier_of(log_multiplier: Tensor) -> Tensor:
