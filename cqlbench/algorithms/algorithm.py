@@ -310,5 +310,24 @@ class Algorithm(Generic[C]):
         return None
 
     def activations(self) -> int:
-        """Numbers that a seed's backward pass keeps at least, to refuse what cannot fit the memory."""
-        return 0
+        """Numbers that a seed's backward pass keeps at least, to refuse what cannot fit the memory.
+
+        Here what the layers of the networks that move together have as inputs, the first ones apart.
+        """
+        with torch.device("meta"):  # shapes alone
+            parameters, _ = self.init([torch.Generator()])
+        kept = {
+            group: sum(_kept(name, each) for name, each in params.items())
+            for group, params in parameters.items()
+        }
+        most = max(sum(kept[group] for group in stage.rates) for stage in self.stages())
+        return self.config.batch_size * self.context * most
+
+
+def _kept(name: str, parameter: Tensor) -> int:
+    """Numbers of a row that the backward pass of a parameter's layer needs."""
+    if name.endswith(".norm.weight"):
+        return 2 * parameter.numel()
+    if name.endswith(".weight") and not name.startswith("0."):
+        return parameter.numel() // parameter.shape[-1]
+    return 0

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cqlbench.algorithms import ALGORITHMS
 from cqlbench.algorithms.algorithm import Networks
 from cqlbench.engine.streams import NoiseStream
 from speed import baselines
@@ -24,13 +23,12 @@ from speed.workload import ACTION_SIZE, OBSERVATION_SIZE, Workload, engine_of, m
 _GAMMA, _POLYAK, _RATE = 0.99, 0.005, 3e-4
 
 
-def eager(name: str, device: torch.device) -> Step:
-    """One step of one seed of the algorithm called `name`, at its default settings."""
-    config: Any = ALGORITHMS[name][0]()
-    if name == "cql":
+def eager(config: Any, device: torch.device) -> Step:
+    """One step of one seed of the algorithm that `config` is of."""
+    if config.name == "cql":
         return baselines.plain(Workload(1, tuple(config.critic_hidden)), device)
-    if name in _MODULES:
-        agent: _BC | _TD3BC | _IQL | _AWAC = _MODULES[name](config, device)
+    if config.name in _MODULES:
+        agent: _BC | _TD3BC | _IQL | _AWAC = _MODULES[config.name](config, device)
         return agent.step
     return _OwnLosses(config, device).step
 

@@ -9,13 +9,18 @@ import torch
 from torch import Tensor
 
 from cqlbench.algorithms import algorithm_of
-from cqlbench.algorithms.algorithm import Algorithm, Batch, Spaces
+from cqlbench.algorithms.algorithm import Algorithm, AlgorithmConfig, Batch, Spaces
+from cqlbench.algorithms.awac import AWACConfig
+from cqlbench.algorithms.bc import BCConfig
 from cqlbench.algorithms.cql import CQL, CQLConfig, DiscreteCQL
 from cqlbench.algorithms.dt import DT, DTConfig
+from cqlbench.algorithms.iql import IQLConfig
 from cqlbench.algorithms.networks import ActionBox, DiscreteActions
+from cqlbench.algorithms.rebrac import ReBRACConfig
 from cqlbench.algorithms.sac import SACConfig
 from cqlbench.algorithms.sac_n import EDACConfig, SACNConfig
 from cqlbench.algorithms.step import TrainState, initial_state, loss_gradients
+from cqlbench.algorithms.td3_bc import TD3BCConfig
 from cqlbench.core.errors import ConfigError
 from cqlbench.engine import room
 from cqlbench.engine.streams import IndexStream, NoiseStream
@@ -114,14 +119,19 @@ def kept_at_most(algorithm: Algorithm[Any], state: TrainState, batch: Batch) -> 
         SACConfig(actor_hidden=[128, 64], critic_hidden=[128, 128], batch_size=64),
         SACNConfig(hidden=[128, 128], critics=8, batch_size=64),
         EDACConfig(hidden=[128, 128], critics=8, batch_size=64),
+        *(
+            each(hidden=[128, 128], batch_size=64)
+            for each in (BCConfig, TD3BCConfig, IQLConfig, AWACConfig, ReBRACConfig)
+        ),
     ],
 )
-def test_the_critics_activations_are_what_autograd_keeps(config: SACConfig | SACNConfig) -> None:
+def test_the_activations_are_what_autograd_keeps(config: AlgorithmConfig) -> None:
     S, shape = 2, (2, 64)
     box = ActionBox.from_bounds(-torch.ones(2), torch.ones(2))
     algorithm = algorithm_of(config, Spaces(5, box))
     seen, known = torch.ones(*shape, 5), torch.zeros(shape)
-    batch = Batch(seen, torch.zeros(*shape, 2), known, seen, known, {})
+    extra = {name: torch.zeros(*shape, 2) for name in algorithm.columns()}
+    batch = Batch(seen, torch.zeros(*shape, 2), known, seen, known, extra)
     needed = kept_at_most(algorithm, initial_state(algorithm, range(S)), batch)
     assert 4 * S * algorithm.activations() <= needed <= 1.3 * 4 * S * algorithm.activations()
 

@@ -16,6 +16,7 @@ from speed.workload import Product, engine_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from cqlbench.algorithms import ALGORITHMS
+from cqlbench.engine.room import least_bytes
 
 CPU = torch.device("cpu")
 
@@ -118,6 +119,12 @@ def test_no_step_of_a_gpu_is_taken_outside_whole_chunks() -> None:
         raise AssertionError
 
     assert measure.steps_per_turn(refuse, torch.device("cuda"), 0.1) is None
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_what_is_measured_fits_a_laptops_memory(name: str) -> None:
+    algorithm = engine_of(algorithms.config_of(name), 1, CPU, 100).algorithm
+    assert least_bytes(algorithm, max(algorithms.SEED_BATCHES)) < 2e9
 
 
 def test_named_algorithms_are_measured_alone(monkeypatch, tmp_path) -> None:
