@@ -312,7 +312,8 @@ class Algorithm(Generic[C]):
     def activations(self) -> int:
         """Numbers that a seed's backward pass keeps at least, to refuse what cannot fit the memory.
 
-        Here what the layers of the networks that move together have as inputs, the first ones apart.
+        Here the activations of networks that `init_mlp` made, each applied to every row of the batch, of the
+        stage that keeps most. An algorithm of other networks says its own number.
         """
         with torch.device("meta"):  # shapes alone
             parameters, _ = self.init([torch.Generator()])
@@ -325,9 +326,10 @@ class Algorithm(Generic[C]):
 
 
 def _kept(name: str, parameter: Tensor) -> int:
-    """Numbers of a row that the backward pass of a parameter's layer needs."""
-    if name.endswith(".norm.weight"):
+    """Numbers of a row that a parameter's layer keeps: its input, of a norm what it gives and its scaling."""
+    layer, _, part = name.partition(".")
+    if part == "norm.weight":
         return 2 * parameter.numel()
-    if name.endswith(".weight") and not name.startswith("0."):
+    if part == "weight" and layer.isdigit() and layer != "0":  # the first layer's input is the batch
         return parameter.numel() // parameter.shape[-1]
     return 0

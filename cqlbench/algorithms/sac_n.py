@@ -142,7 +142,7 @@ class SACN(BoxActions[SACNConfig]):
             policy = self._distribution(networks.parameters["actor"], batch.observations)
             _, log_density = policy.sample(noise["temperature"])
         # −A is meant for [-1, 1]: the entropy of a narrower box's policies is lower by the log of its scale.
-        target = self.box.half_range.log().sum() - self.box.size
+        target = self.box.log_scale - self.box.size
         return temperature_loss(log_temperature, log_density, target), {
             "entropy": -log_density.mean(1),
             "entropy_temperature": log_temperature.detach().exp(),

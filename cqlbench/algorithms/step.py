@@ -121,7 +121,9 @@ def make_update(algorithm: Algorithm[Any]) -> Update:
                 if state.joined is not None:
                     moved = state.joined
                     zero = torch.zeros_like(state.steps)
-                    gradients = {g: {_ALL: join(each, zero).flatten(1)} for g, each in gradients.items()}
+                    gradients = {
+                        group: {_ALL: join(each, zero).flatten(1)} for group, each in gradients.items()
+                    }
                 norms = {group: norms_by_seed(gradients[group]) for group in stage.rates}
                 _freeze_diverged(moved, gradients, norms)
                 count = state.steps if stage.every == 1 else (state.steps / stage.every).ceil()
@@ -230,7 +232,7 @@ def clip_by_seed(gradients: Params, norms: Tensor, max_norm: float) -> None:
 
 def _freeze_diverged(state: TrainState, gradients: dict[str, Params], norms: dict[str, Tensor]) -> None:
     """Stop the seeds whose gradients are not finite where they are, without making a GPU wait."""
-    largest = torch.stack(list(norms.values())).amax(0)  # no number, if one of them is none
+    largest = torch.stack(list(norms.values())).amax(0)  # NaN, if one of them is
     state.alive.logical_and_(largest < torch.inf)
     if all(list(each) == [_ALL] for each in gradients.values()):
         return  # there `adam` leaves them out

@@ -14,6 +14,7 @@ from cqlbench.algorithms.algorithm import Algorithm, AlgorithmConfig
 from cqlbench.algorithms.step import initial_state
 from cqlbench.core.devices import free_memory
 from cqlbench.core.errors import ConfigError, out_of_memory
+from cqlbench.engine.seed_groups import groups_of
 from cqlbench.engine.streams import CHUNK
 
 _FEW = 16
@@ -32,7 +33,7 @@ def check_room(algorithm: Algorithm[Any], seeds: int, device: torch.device) -> N
     Raises:
         ConfigError: naming the keys, the least that they need, and what is free.
     """
-    needed, free = least_bytes(algorithm, seeds), free_bytes(device)
+    needed, free = least_bytes(algorithm, seeds, device), free_bytes(device)
     if free is not None and needed > free:
         raise ConfigError(
             f"Training needs at least {needed / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free:"
@@ -63,11 +64,11 @@ def _advice(config: AlgorithmConfig, seeds: int) -> str:
     return f"make {sizes}, the networks or the number of seeds ({seeds}) smaller"
 
 
-def least_bytes(algorithm: Algorithm[Any], seeds: int) -> int:
+def least_bytes(algorithm: Algorithm[Any], seeds: int, device: torch.device) -> int:
     """What a run cannot do without, the dataset apart.
 
-    Training state and gradients, noise and indices drawn ahead, and what a gradient step keeps for its
-    backward pass.
+    Training state and gradients, noise and indices drawn ahead, and what gradient steps keep for their
+    backward passes: on a CPU that of as many groups of seeds as there are threads, on a GPU in 16 bits.
     """
     critics = getattr(algorithm.config, "critics", 0)
     if critics > _FEW:  # a million would take minutes to lay out
@@ -76,8 +77,14 @@ def least_bytes(algorithm: Algorithm[Any], seeds: int) -> int:
     else:
         numbers = _state_numbers(algorithm)
     noise = CHUNK * sum(math.prod(draw.shape) for draw in algorithm.draws().values())
-    indices = CHUNK * algorithm.config.batch_size
-    return int(seeds * (4 * (numbers + noise + algorithm.activations()) + 8 * indices))
+    batch = algorithm.config.batch_size
+    always = seeds * (4 * (numbers + noise) + 8 * CHUNK * batch)
+    if device.type != "cpu":
+        return int(always + 2 * seeds * algorithm.activations())
+    # Of a state's numbers a quarter at most are parameters: there are gradients and two moments.
+    groups = groups_of(seeds, numbers // 4 * batch * algorithm.context)
+    at_once = groups[: torch.get_num_threads()][-1].stop
+    return int(always + 4 * at_once * algorithm.activations())
 
 
 def _state_numbers(algorithm: Algorithm[Any]) -> int:

@@ -30,6 +30,7 @@ class NoiseStream:
         self._seeds = tuple(seeds)
         self._device = device
         self._chunk = -1
+        # A tensor of its own for each name, so that nothing that reshapes a step's has to copy it.
         self._drawn: dict[str, dict[str, Tensor]] = {
             kind: {
                 name: torch.empty(CHUNK, len(seeds), *draw.shape, device=device)

@@ -29,11 +29,12 @@ _TURN_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class AlgorithmRow:
-    """One algorithm's result, at `config_of` it. Ratios compare medians of steps timed in turns.
+    """One algorithm's result, at `config_of`'s settings. Ratios compare medians of steps timed in turns.
 
     Attributes:
         algorithm: its name.
         seeds: S.
+        batch_size: B.
         seed_steps_per_second: gradient steps of all seeds per second.
         over_floor: the step's time over the time of its own products by the fastest kernels.
         over_eager: the eager step's time per seed over ours per seed: how many times faster we are. It runs
@@ -46,6 +47,7 @@ class AlgorithmRow:
 
     algorithm: str
     seeds: int
+    batch_size: int
     seed_steps_per_second: float
     over_floor: float
     over_eager: float
@@ -71,7 +73,7 @@ def names_of(words: str) -> list[str]:
 
 
 def config_of(name: str) -> Any:
-    """What is measured of an algorithm."""
+    """The settings that an algorithm is measured with."""
     config: Any = ALGORITHMS[name][0]()
     return replace(config, batch_size=_BATCH_SIZES.get(name, config.batch_size))
 
@@ -124,6 +126,7 @@ def measure_algorithm(
     return AlgorithmRow(
         algorithm=config.name,
         seeds=seeds,
+        batch_size=config.batch_size,
         seed_steps_per_second=seeds / duration,
         over_floor=duration / seconds["floor"].median,
         over_eager=seconds["eager"].median * seeds / duration,
@@ -136,7 +139,7 @@ def measure_algorithm(
 
 def algorithms_table(rows: list[AlgorithmRow]) -> Table:
     """The rows as a terminal table."""
-    title = "One gradient step of each algorithm: default settings, Hopper's dimensions"
+    title = "One gradient step of each algorithm on Hopper's dimensions"
     made = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     made.add_column("Algorithm", no_wrap=True)
     for column in ("S", "ms", "steps/s", "x floor", "x eager", "GFLOP/s"):
@@ -156,6 +159,7 @@ def algorithms_table(rows: list[AlgorithmRow]) -> Table:
     made.caption = (
         "steps/s: every seed's. x floor: time over that of the step's own products.\n"
         "x eager: how many times faster per seed than an eager step of one seed, of\n"
-        "plain modules or of the algorithm's own losses. Batches of dt are of 64."
+        "plain modules or of the algorithm's own losses. Settings are the defaults,\n"
+        "but for dt's batches, of 64."
     )
     return made

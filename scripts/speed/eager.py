@@ -24,7 +24,7 @@ _GAMMA, _POLYAK, _RATE = 0.99, 0.005, 3e-4
 
 
 def eager(config: Any, device: torch.device) -> Step:
-    """One step of one seed of the algorithm that `config` is of."""
+    """One step of one seed of the algorithm of these settings."""
     if config.name == "cql":
         return baselines.plain(Workload(1, tuple(config.critic_hidden)), device)
     if config.name in _MODULES:

@@ -15,12 +15,13 @@ from cqlbench.algorithms.bc import BCConfig
 from cqlbench.algorithms.cql import CQL, CQLConfig, DiscreteCQL
 from cqlbench.algorithms.dt import DT, DTConfig
 from cqlbench.algorithms.iql import IQLConfig
-from cqlbench.algorithms.networks import ActionBox, DiscreteActions
+from cqlbench.algorithms.networks import ActionBox, ActionSpace, DiscreteActions
 from cqlbench.algorithms.rebrac import ReBRACConfig
 from cqlbench.algorithms.sac import SACConfig
 from cqlbench.algorithms.sac_n import EDACConfig, SACNConfig
 from cqlbench.algorithms.step import TrainState, initial_state, loss_gradients
 from cqlbench.algorithms.td3_bc import TD3BCConfig
+from cqlbench.core.devices import on_threads
 from cqlbench.core.errors import ConfigError
 from cqlbench.engine import room
 from cqlbench.engine.streams import IndexStream, NoiseStream
@@ -49,12 +50,24 @@ def test_it_counts_what_is_allocated(config: CQLConfig) -> None:
     fixed = gradients + kept + drawn + indices._indices.nbytes
     values = 3 * config.proposals + 1 if config.conservative_weight else 1
     activations = 4 * S * config.critics * config.batch_size * values * sum(config.critic_hidden)
-    assert room.least_bytes(algorithm, S) == pytest.approx(fixed + activations, abs=8 * S)
+    assert room.least_bytes(algorithm, S, CPU) == pytest.approx(fixed + activations, abs=8 * S)
+
+
+def test_seeds_that_are_not_computed_at_once_keep_no_activations() -> None:
+    box = ActionBox.from_bounds(-torch.ones(3), torch.ones(3))
+    algorithm = algorithm_of(BCConfig(batch_size=1_000_000), Spaces(11, box))
+    needed = {}
+    for threads in (2, 20):
+        with on_threads(threads):  # ten groups of a seed each
+            needed[threads] = room.least_bytes(algorithm, 10, CPU)
+    assert needed[20] - needed[2] == 8 * 4 * algorithm.activations()
+    on_gpu = room.least_bytes(algorithm, 10, torch.device("cuda"))
+    assert needed[20] - on_gpu == 10 * 2 * algorithm.activations()
 
 
 def test_a_large_ensemble_is_counted_without_being_laid_out() -> None:
     def numbers(critics: int) -> int:
-        return room.least_bytes(cql(replace(CONFIG, critics=critics), 17, 6), 2)
+        return room.least_bytes(cql(replace(CONFIG, critics=critics), 17, 6), 2, CPU)
 
     state = initial_state(cql(replace(CONFIG, critics=40), 17, 6), range(2))
     more = initial_state(cql(replace(CONFIG, critics=41), 17, 6), range(2))
@@ -69,7 +82,7 @@ def test_discrete_actions_need_neither_actor_nor_noise() -> None:
     parameters = sum(tensor.nbytes for tensor in state.parameters["critics"].values())
     activations = 4 * 2 * 3 * 64 * 48
     expected = 5 * parameters + activations + 8 * 16 * 2 * 64
-    assert room.least_bytes(algorithm, 2) == pytest.approx(expected, abs=16)
+    assert room.least_bytes(algorithm, 2, CPU) == pytest.approx(expected, abs=16)
 
 
 @pytest.mark.parametrize(
@@ -119,16 +132,26 @@ def kept_at_most(algorithm: Algorithm[Any], state: TrainState, batch: Batch) -> 
         SACConfig(actor_hidden=[128, 64], critic_hidden=[128, 128], batch_size=64),
         SACNConfig(hidden=[128, 128], critics=8, batch_size=64),
         EDACConfig(hidden=[128, 128], critics=8, batch_size=64),
-        *(
-            each(hidden=[128, 128], batch_size=64)
-            for each in (BCConfig, TD3BCConfig, IQLConfig, AWACConfig, ReBRACConfig)
-        ),
+        *(each(hidden=[128, 128], batch_size=64) for each in (TD3BCConfig, AWACConfig, ReBRACConfig)),
     ],
 )
 def test_the_activations_are_what_autograd_keeps(config: AlgorithmConfig) -> None:
+    keeps_its_activations(config, ActionBox.from_bounds(-torch.ones(2), torch.ones(2)))
+
+
+@pytest.mark.parametrize("config", [each(hidden=[128, 128], batch_size=64) for each in (BCConfig, IQLConfig)])
+@pytest.mark.parametrize(
+    "actions",
+    [ActionBox.from_bounds(-torch.ones(2), torch.ones(2)), DiscreteActions(2)],
+    ids=["box", "discrete"],
+)
+def test_those_of_both_kinds_of_actions_are(config: AlgorithmConfig, actions: ActionSpace) -> None:
+    keeps_its_activations(config, actions)
+
+
+def keeps_its_activations(config: AlgorithmConfig, actions: ActionSpace) -> None:
     S, shape = 2, (2, 64)
-    box = ActionBox.from_bounds(-torch.ones(2), torch.ones(2))
-    algorithm = algorithm_of(config, Spaces(5, box))
+    algorithm = algorithm_of(config, Spaces(5, actions))
     seen, known = torch.ones(*shape, 5), torch.zeros(shape)
     extra = {name: torch.zeros(*shape, 2) for name in algorithm.columns()}
     batch = Batch(seen, torch.zeros(*shape, 2), known, seen, known, extra)

@@ -82,7 +82,7 @@ def test_improvement_by_hand(records):
     assert (pair.first, pair.second, pair.probability) == ("cql", "bc", pytest.approx((1 + 2 / 3) / 2))
 
 
-def test_a_turned_pairs_interval_is_turned_too(make_record):
+def test_the_better_ones_interval_is_given(make_record):
     scores = {"bc": [30, 31, 53], "cql": [50, 52, 54]}
     records = [
         of(make_record(seed, [float(score)]), "d4rl/hopper-medium-v2", algorithm)

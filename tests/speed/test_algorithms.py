@@ -124,7 +124,7 @@ def test_no_step_of_a_gpu_is_taken_outside_whole_chunks() -> None:
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_what_is_measured_fits_a_laptops_memory(name: str) -> None:
     algorithm = engine_of(algorithms.config_of(name), 1, CPU, 100).algorithm
-    assert least_bytes(algorithm, max(algorithms.SEED_BATCHES)) < 2e9
+    assert least_bytes(algorithm, max(algorithms.SEED_BATCHES), CPU) < 2e9
 
 
 def test_named_algorithms_are_measured_alone(monkeypatch, tmp_path) -> None:

@@ -22,7 +22,10 @@ _LARGEST_MULTIPLIER = 1e6
 
 @dataclass(frozen=True)
 class Losses:
-    """What one gradient step minimises, and what it reports. All `[S]`; a multiplier with `lagrange` only."""
+    """What one gradient step minimises, and what it reports.
+
+    All `[S]`; `multiplier` is `None` without `lagrange`, and without a penalty.
+    """
 
     critic: Tensor
     actor: Tensor
