@@ -282,5 +282,12 @@ def target_entropy(config: SACConfig, box: ActionBox) -> Tensor:
     """The entropy that the temperature aims at, a scalar."""
     if config.target_entropy is not None:
         return torch.full_like(box.log_scale, config.target_entropy)
-    # −A is meant for [-1, 1]: the entropy of a narrower box's policies is lower by the log of its scale.
+    return usual_target_entropy(box)
+
+
+def usual_target_entropy(box: ActionBox) -> Tensor:
+    """−A plus the log of the box's scale, a scalar.
+
+    −A (SAC appendix D) is meant for [-1, 1]: the entropy of a narrower box's policies is lower by that much.
+    """
     return box.log_scale - box.size

@@ -32,7 +32,7 @@ from cqlbench.algorithms.networks import (
     mlp,
 )
 from cqlbench.algorithms.policies import BoxActions
-from cqlbench.algorithms.sac import actor_loss, mean_head, temperature_loss
+from cqlbench.algorithms.sac import actor_loss, mean_head, temperature_loss, usual_target_entropy
 
 _LOG_STD = -5.0, 2.0
 """Bounds of the policy's log standard deviation (CORL, the authors)."""
@@ -141,9 +141,7 @@ class SACN(BoxActions[SACNConfig]):
         with torch.no_grad():
             policy = self._distribution(networks.parameters["actor"], batch.observations)
             _, log_density = policy.sample(noise["temperature"])
-        # −A is meant for [-1, 1]: the entropy of a narrower box's policies is lower by the log of its scale.
-        target = self.box.log_scale - self.box.size
-        return temperature_loss(log_temperature, log_density, target), {
+        return temperature_loss(log_temperature, log_density, usual_target_entropy(self.box)), {
             "entropy": -log_density.mean(1),
             "entropy_temperature": log_temperature.detach().exp(),
         }

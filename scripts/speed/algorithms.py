@@ -156,10 +156,11 @@ def algorithms_table(rows: list[AlgorithmRow]) -> Table:
             f"{row.gflops:.0f}",
             row.eager,
         )
+    smaller = ", ".join(f"{name} (batches of {size})" for name, size in _BATCH_SIZES.items())
     made.caption = (
         "steps/s: every seed's. x floor: time over that of the step's own products.\n"
         "x eager: how many times faster per seed than an eager step of one seed, of\n"
         "plain modules or of the algorithm's own losses. Settings are the defaults,\n"
-        "but for dt's batches, of 64."
+        f"but for {smaller}."
     )
     return made

@@ -126,30 +126,20 @@ def kept_at_most(algorithm: Algorithm[Any], state: TrainState, batch: Batch) -> 
     return most
 
 
+BOX = ActionBox.from_bounds(-torch.ones(2), torch.ones(2))
+SMALL = {"hidden": [128, 128], "batch_size": 64}
+
+
 @pytest.mark.parametrize(
-    "config",
+    ("config", "actions"),
     [
-        SACConfig(actor_hidden=[128, 64], critic_hidden=[128, 128], batch_size=64),
-        SACNConfig(hidden=[128, 128], critics=8, batch_size=64),
-        EDACConfig(hidden=[128, 128], critics=8, batch_size=64),
-        *(each(hidden=[128, 128], batch_size=64) for each in (TD3BCConfig, AWACConfig, ReBRACConfig)),
+        (SACConfig(actor_hidden=[128, 64], critic_hidden=[128, 128], batch_size=64), BOX),
+        *((each(**SMALL, critics=8), BOX) for each in (SACNConfig, EDACConfig)),
+        *((each(**SMALL), BOX) for each in (BCConfig, TD3BCConfig, IQLConfig, AWACConfig, ReBRACConfig)),
+        *((each(**SMALL), DiscreteActions(2)) for each in (BCConfig, IQLConfig)),
     ],
 )
-def test_the_activations_are_what_autograd_keeps(config: AlgorithmConfig) -> None:
-    keeps_its_activations(config, ActionBox.from_bounds(-torch.ones(2), torch.ones(2)))
-
-
-@pytest.mark.parametrize("config", [each(hidden=[128, 128], batch_size=64) for each in (BCConfig, IQLConfig)])
-@pytest.mark.parametrize(
-    "actions",
-    [ActionBox.from_bounds(-torch.ones(2), torch.ones(2)), DiscreteActions(2)],
-    ids=["box", "discrete"],
-)
-def test_those_of_both_kinds_of_actions_are(config: AlgorithmConfig, actions: ActionSpace) -> None:
-    keeps_its_activations(config, actions)
-
-
-def keeps_its_activations(config: AlgorithmConfig, actions: ActionSpace) -> None:
+def test_the_activations_are_what_autograd_keeps(config: AlgorithmConfig, actions: ActionSpace) -> None:
     S, shape = 2, (2, 64)
     algorithm = algorithm_of(config, Spaces(5, actions))
     seen, known = torch.ones(*shape, 5), torch.zeros(shape)

@@ -102,9 +102,7 @@ def critic_loss(
         loss, diagnostics = squared_error(values[..., 0], targets)
         return loss, None, diagnostics
     actions, log_density = proposals(policy, next_policy, noise, config)
-    values = critic_values(
-        networks.parameters["critics"], batch.observations, torch.cat([data, actions], dim=2)
-    )
+    values = critic_values(critics, batch.observations, torch.cat([data, actions], dim=2))
     of_data, proposed = values.split_with_sizes([1, actions.shape[2]], dim=-1)  # [S, K, B, 1], [S, K, B, 3N]
     of_data = of_data.squeeze(-1)
     loss, diagnostics = squared_error(of_data, targets)

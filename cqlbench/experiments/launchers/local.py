@@ -38,7 +38,7 @@ class LocalLauncher:
             while True:
                 ended.append(self._ended.get_nowait())
         except queue.Empty:
-            return {self._numbers[each]: each.result() for each in ended}
+            return {self._numbers.pop(each): each.result() for each in ended}
 
     def cancel(self) -> None:
         """See `Launcher`."""
