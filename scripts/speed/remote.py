@@ -4,8 +4,10 @@ The allocator's settings are the process's; ours would speed up what ours is com
 """
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Self
@@ -31,7 +33,9 @@ class Remote:
         settings = (torch.get_num_threads(), torch.get_float32_matmul_precision())
         arguments = (there, make, str(device), clock, *settings)
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with the pipe, and has nothing to say
         self._process.start()
+        signal.signal(signal.SIGINT, ours)
         there.close()
 
     def steps(self, count: int) -> float:
@@ -74,13 +78,10 @@ def _serve(
     torch.set_num_threads(threads)
     torch.set_float32_matmul_precision(precision)
     device = torch.device(device_name)
-    step = make(device)
-    while True:
-        try:
-            count = there.recv()
-        except (EOFError, KeyboardInterrupt):
-            return
-        there.send(timed(step, count, device, clock))
+    with suppress(EOFError, BrokenPipeError):  # whoever asks has ended, and says why
+        step = make(device)
+        while True:
+            there.send(timed(step, there.recv(), device, clock))
 
 
 def _synchronize(device: torch.device) -> None:

@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from cqlbench.core.errors import ConfigError, UserError
+from cqlbench.core.signals import Stopped, at_once
 
 T = TypeVar("T")
 
@@ -28,10 +29,11 @@ def read_settings(kind: type[T], arguments: Sequence[str]) -> T:
 
 
 def run(name: str, measurement: Callable[[list[str], Console], Any]) -> int:
-    """`measurement` of the command line's arguments; the exit status. A user's error is one line."""
+    """`measurement` of the command line's arguments; the exit status. An error or signal is one line."""
     try:
-        measurement(sys.argv[1:], Console(soft_wrap=True, highlight=False))
-    except UserError as error:
+        with at_once():
+            measurement(sys.argv[1:], Console(soft_wrap=True, highlight=False))
+    except (UserError, Stopped) as error:
         sys.stderr.write(f"{name}: {error}\n")
         return error.status
     return 0

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import signal
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -13,6 +14,7 @@ from rich.console import Console
 from speed import baselines, measure, memory
 from speed.__main__ import speed
 from speed.remote import Remote, timed
+from speed.settings import run
 from speed.workload import Product, Workload, products
 
 from cqlbench.core.errors import ConfigError
@@ -132,6 +134,11 @@ def test_memory_stays_flat(monkeypatch) -> None:
 def test_mistakes_are_one_sentence(argument: str, named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         speed([argument], Console())
+
+
+def test_a_signal_is_one_sentence(capsys) -> None:
+    assert run("speed", lambda *_: signal.raise_signal(signal.SIGINT)) == 130
+    assert capsys.readouterr().err == "speed: interrupted (SIGINT); nothing is left half-written.\n"
 
 
 def test_the_record_says_where_it_was_measured(tmp_path) -> None:
